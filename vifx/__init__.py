@@ -1,0 +1,1 @@
+"""vifx: declare two joint distributions, get pure loss functions."""

@@ -1,0 +1,48 @@
+"""A step: the value that training is made of."""
+
+from __future__ import annotations
+
+__all__ = ["LossTransform", "Progress", "Step"]
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+from vifx.types import Batch, Key, Loss, Metrics, Params, PyTree, State
+
+LossTransform: TypeAlias = Callable[[Loss], Loss]
+
+
+class Progress(NamedTuple):
+    """What one update changes.
+
+    Attributes:
+      params: the parameters of every network.
+      state: the state of every network (batch statistics, counters).
+      slot: the step's own memory: optimizer state, averages, anchors.
+    """
+
+    params: Params
+    state: State
+    slot: PyTree
+
+
+class Step(NamedTuple):
+    """One training step as a value; combinators are functions of steps.
+
+    Attributes:
+      init: ``(key, params, state) -> slot``.
+      update: ``(key, Progress, batch) -> (Progress, Metrics)``. The leaves of `batch` are
+        ``[examples, ...]`` when `batches` is 1 and ``[batches, examples, ...]`` when it is more.
+        `key` is one key when `length` is 1 and an array of `length` keys when it is more.
+      rebuild: ``(LossTransform) -> Step``: the same step with each of its losses transformed,
+        which is how gradient accumulation and spectral normalization reach inside a step.
+      batches: how many minibatches one call of `update` consumes.
+      length: how many updates one call makes, each with a key of its own, so that a scan draws
+        exactly the noise that the same updates draw one by one.
+    """
+
+    init: Callable[[Key, Params, State], PyTree]
+    update: Callable[[Key, Progress, Batch], tuple[Progress, Metrics]]
+    rebuild: Callable[[LossTransform], Step]
+    batches: int = 1
+    length: int = 1

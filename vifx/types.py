@@ -1,0 +1,118 @@
+"""The aliases and protocols that every other file speaks in.
+
+The contracts are stated once, here; `docs/design.md` says why they have this shape.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "Array",
+    "Aux",
+    "Batch",
+    "Bijection",
+    "Distribution",
+    "Key",
+    "Loss",
+    "Metrics",
+    "Net",
+    "Params",
+    "PyTree",
+    "State",
+]
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+import jax
+
+Array: TypeAlias = jax.Array
+Key: TypeAlias = jax.Array
+"""A typed PRNG key, as made by `jax.random.key`."""
+PyTree: TypeAlias = Any
+Params: TypeAlias = Mapping[str, PyTree]
+"""One entry per network name: only what an optimizer may change.
+
+A name with an ``@`` is an extra that no player owns, such as ``"generator@anchor"``.
+"""
+State: TypeAlias = Mapping[str, PyTree]
+"""One entry per network name (batch statistics, power-iteration vectors; often empty).
+
+A name with an ``@`` belongs to a player instead, such as the update counter
+``"model@updates"`` that scheduled weights read.
+"""
+Batch: TypeAlias = Mapping[str, Array]
+"""One entry per observed variable; the leading axis is the examples."""
+Metrics: TypeAlias = Mapping[str, Array]
+"""Scalars with slash-separated names: ``"kl/z"``, ``"nll/x"``, ``"critic/accuracy"``."""
+
+
+class Aux(NamedTuple):
+    """What a step needs from a loss besides the gradient.
+
+    Attributes:
+      metrics: scalars to report, each term unweighted.
+      state: the new state of every network that the loss ran.
+    """
+
+    metrics: Metrics
+    state: State
+
+
+class Loss(Protocol):
+    """A pure function to minimize: jit, differentiate, vmap and shard it as you like.
+
+    The value is a scalar in nats, averaged over the examples of the batch. `train` is static:
+    it chooses between batch and running statistics and switches dropout.
+    """
+
+    def __call__(
+        self, key: Key, params: Params, state: State, batch: Batch, *, train: bool = True
+    ) -> tuple[Array, Aux]:
+        """Return the loss and its `Aux`."""
+        ...
+
+
+@runtime_checkable
+class Distribution(Protocol):
+    """Anything that can be sampled and that has a density; NumPyro's distributions do.
+
+    A conditional ``z | x`` has one distribution per example: `sample(key, ())` has shape
+    ``[examples, *event]`` and `log_prob` maps that to ``[examples]``. A distribution without
+    parents has no batch axis: `sample(key, (examples,))` gives ``[examples, *event]``.
+    """
+
+    def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draw samples of shape ``[*sample_shape, *batch, *event]``."""
+        ...
+
+    def log_prob(self, value: Array) -> Array:
+        """Return the log-density in nats, shape ``[..., *batch]``."""
+        ...
+
+
+class Net(NamedTuple):
+    """A network as a pair of pure functions; every network library is adapted to this.
+
+    Attributes:
+      init: ``(key, *inputs) -> (params, state)``.
+      apply: ``(params, state, *inputs, key=None, train=False) -> (output, state)``.
+    """
+
+    init: Callable[..., tuple[PyTree, PyTree]]
+    apply: Callable[..., tuple[Any, PyTree]]
+
+
+class Bijection(NamedTuple):
+    """An invertible map as a triple of pure functions; `forward` goes from data to base.
+
+    Attributes:
+      init: ``(key, x, given=None) -> (params, state)``.
+      forward: ``(params, state, x, given=None) -> (z, log_det)`` with
+        ``log_det = log|det dz/dx|``, shape ``[examples]``.
+      inverse: ``(params, state, z, given=None) -> (x, log_det)`` with
+        ``log_det = log|det dx/dz|``, shape ``[examples]``.
+    """
+
+    init: Callable[..., tuple[PyTree, PyTree]]
+    forward: Callable[..., tuple[Array, Array]]
+    inverse: Callable[..., tuple[Array, Array]]
