@@ -1,0 +1,72 @@
+"""The Bernoulli distribution by its logits."""
+
+# NumPyro also admits no key and Python scalars; here keys and arrays are required.
+# pyright: reportIncompatibleMethodOverride=false
+from __future__ import annotations
+
+__all__ = ["Bernoulli"]
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as numpyro
+
+from vifx.types import Array, Key
+
+
+class Bernoulli(numpyro.Distribution):
+    """Binary values with ``log P(x) = x ℓ − log(1 + e^ℓ)``, ℓ the logits, elementwise.
+
+    Samples and the enumerated support are 0 and 1 *in the dtype of the logits*, so that a network takes them
+    like binarized evidence. For a soft pixel x in [0, 1] `log_prob` is finite and is minus the
+    cross-entropy of Bernoulli(x) and this distribution.
+
+    Args:
+      logits: ``log P(1)/P(0)``, shape ``[*batch]``.
+
+    >>> import jax.numpy as jnp
+    >>> Bernoulli(jnp.zeros((5, 28, 28, 1))).to_event(3).event_shape
+    (28, 28, 1)
+    """
+
+    arg_constraints = {"logits": numpyro.constraints.real}  # noqa: RUF012
+    has_enumerate_support = True
+
+    def __init__(self, logits: Array) -> None:
+        self.logits = jnp.asarray(logits)
+        super().__init__(batch_shape=self.logits.shape, validate_args=False)
+
+    @property
+    def support(self) -> numpyro.constraints.Constraint:
+        """The interval [0, 1], of which 0 and 1 have the mass."""
+        return numpyro.constraints.unit_interval
+
+    def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draw zeros and ones, shape ``[*sample_shape, *batch]``."""
+        shape = sample_shape + self.batch_shape
+        draws = jax.random.bernoulli(key, jnp.broadcast_to(self.mean, shape))
+        return draws.astype(self.logits.dtype)
+
+    def log_prob(self, value: Array) -> Array:
+        """Return ``x ℓ − softplus(ℓ)`` in nats, elementwise, also of booleans and integers."""
+        value, logits = jnp.broadcast_arrays(value, self.logits)
+        return value.astype(logits.dtype) * logits - jax.nn.softplus(logits)
+
+    @property
+    def mean(self) -> Array:
+        """``P(1) = σ(ℓ)``."""
+        return jax.nn.sigmoid(self.logits)
+
+    @property
+    def variance(self) -> Array:
+        """``σ(ℓ) σ(−ℓ)``."""
+        return jax.nn.sigmoid(self.logits) * jax.nn.sigmoid(-self.logits)
+
+    def entropy(self) -> Array:
+        """``H = softplus(ℓ) − ℓ σ(ℓ)`` in nats, in a form that does not cancel for large ``|ℓ|``."""
+        magnitude = jnp.abs(self.logits)
+        return jax.nn.softplus(-magnitude) + magnitude * jax.nn.sigmoid(-magnitude)
+
+    def enumerate_support(self, expand: bool = True) -> Array:
+        """Return 0 and 1 along a new first axis, ``[2, *batch]`` or, unexpanded, ``[2, 1, ...]``."""
+        values = jnp.arange(2, dtype=self.logits.dtype).reshape(2, *(1 for _ in self.batch_shape))
+        return jnp.broadcast_to(values, (2, *self.batch_shape)) if expand else values

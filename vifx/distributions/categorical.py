@@ -1,0 +1,112 @@
+"""The categorical distribution by its logits."""
+
+# NumPyro also admits no key and Python scalars; here keys and arrays are required.
+# pyright: reportIncompatibleMethodOverride=false
+from __future__ import annotations
+
+__all__ = ["Categorical", "uniform_categorical"]
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as numpyro
+
+from vifx.types import Array, Key
+
+
+class Categorical(numpyro.Distribution):
+    """One of `classes` values 0, 1, ...: ``log P(k) = ℓ_k − log Σ_j exp ℓ_j``.
+
+    Values are integers. Evidence that is mixed (mixup, soft labels) is a *floating* array of weights with one
+    more axis, ``[*batch, classes]``; its `log_prob` is ``Σ_k w_k log P(k)``, minus the cross-entropy of w and
+    this distribution, and at a one-hot w the same as at the integer.
+
+    Args:
+      logits: unnormalized log-probabilities, shape ``[*batch, classes]``.
+
+    Raises:
+      ValueError: if `logits` has no axis of classes.
+
+    >>> import jax.numpy as jnp
+    >>> Categorical(jnp.zeros((5, 10))).batch_shape
+    (5,)
+    """
+
+    arg_constraints = {"logits": numpyro.constraints.real_vector}  # noqa: RUF012
+    has_enumerate_support = True
+
+    def __init__(self, logits: Array) -> None:
+        self.logits = jnp.asarray(logits)
+        if self.logits.ndim == 0 or self.logits.shape[-1] == 0:
+            raise ValueError(
+                "logits must have a last axis with one entry per class, but has shape "
+                f"{self.logits.shape}; give an array of shape [..., classes]"
+            )
+        super().__init__(batch_shape=self.logits.shape[:-1], validate_args=False)
+
+    @property
+    def classes(self) -> int:
+        """The number of values."""
+        return self.logits.shape[-1]
+
+    @property
+    def support(self) -> numpyro.constraints.Constraint:
+        """The integers 0, ..., classes − 1."""
+        return numpyro.constraints.integer_interval(0, self.classes - 1)
+
+    @property
+    def log_probs(self) -> Array:
+        """The normalized log-probabilities in nats, shape ``[*batch, classes]``."""
+        return jax.nn.log_softmax(self.logits)
+
+    @property
+    def probs(self) -> Array:
+        """The probabilities, shape ``[*batch, classes]``."""
+        return jax.nn.softmax(self.logits)
+
+    def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draw integers, shape ``[*sample_shape, *batch]``."""
+        shape = sample_shape + self.batch_shape
+        return jax.random.categorical(key, jnp.broadcast_to(self.logits, (*shape, self.classes)))
+
+    def log_prob(self, value: Array) -> Array:
+        """Return the log-probability in nats of integers ``[*batch]`` or of weights ``[*batch, classes]``.
+
+        Raises:
+          ValueError: if `value` is floating and its last axis is not the classes.
+        """
+        value = jnp.asarray(value)
+        if jnp.issubdtype(value.dtype, jnp.floating):
+            if value.ndim == 0 or value.shape[-1] != self.classes:
+                raise ValueError(
+                    f"value of dtype {value.dtype} must hold weights over a last axis of {self.classes} "
+                    f"classes, but has shape {value.shape}; give integers for plain labels"
+                )
+            weights, log_probs = jnp.broadcast_arrays(value, self.log_probs)
+            return jnp.sum(weights.astype(log_probs.dtype) * log_probs, axis=-1)
+        shape = jnp.broadcast_shapes(value.shape, self.batch_shape)
+        log_probs = jnp.broadcast_to(self.log_probs, (*shape, self.classes))
+        index = jnp.broadcast_to(value.astype(jnp.int32), shape)[..., None]
+        return jnp.take_along_axis(log_probs, index, axis=-1)[..., 0]
+
+    def entropy(self) -> Array:
+        """``−Σ_k P(k) log P(k)`` in nats, shape ``[*batch]``."""
+        return -jnp.sum(self.probs * self.log_probs, axis=-1)
+
+    def enumerate_support(self, expand: bool = True) -> Array:
+        """Return 0, 1, ... along a new first axis: ``[classes, *batch]`` or, unexpanded, all else 1."""
+        values = jnp.arange(self.classes).reshape(self.classes, *(1 for _ in self.batch_shape))
+        return jnp.broadcast_to(values, (self.classes, *self.batch_shape)) if expand else values
+
+
+def uniform_categorical(classes: int) -> Categorical:
+    """The uniform prior over ``0, ..., classes − 1``, without a batch axis; ``log P = −log classes`` nats.
+
+    Raises:
+      ValueError: if `classes` is less than one.
+
+    >>> uniform_categorical(10).classes
+    10
+    """
+    if classes < 1:
+        raise ValueError(f"classes must be at least 1, but is {classes}")
+    return Categorical(jnp.zeros(classes))
