@@ -1,0 +1,145 @@
+"""Rules 2, 4 and 12: experiments declare, methods assemble and are reduced."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from conventions.sources import ROOT, Function, Rule, Source, calls, dotted, functions
+
+HEADER = ("Source", "Command", "Hardware", "Expected")
+GRADIENTS = {"grad", "value_and_grad", "vjp", "jvp", "apply_updates"}
+LOOPS = {"scan", "fori_loop", "while_loop"}
+LOSSES = {
+    "log_prob",
+    "kl_divergence",
+    "log_softmax",
+    "log_sigmoid",
+    "softplus",
+    "sigmoid_binary_cross_entropy",
+}
+
+
+def header_complete(source: Source) -> list[str]:
+    """The docstring names the source, the command, the hardware and the expected metric."""
+    text = ast.get_docstring(source.tree) or ""
+    missing = [h for h in HEADER if not re.search(rf"^{h}\b[^:\n]*:", text, re.MULTILINE)]
+    command = f"vifx train {source.path}"
+    if command not in text:
+        missing.append(f"`{command}`")
+    return [source.at(1, f"the header does not give {m}") for m in missing]
+
+
+def config_and_build(source: Source) -> list[str]:
+    """One frozen dataclass `Config` and one function `build(config)`."""
+    classes = [n for n in source.tree.body if isinstance(n, ast.ClassDef) and n.name == "Config"]
+    frozen = [
+        d
+        for c in classes
+        for d in c.decorator_list
+        if isinstance(d, ast.Call)
+        and any(k.arg == "frozen" and isinstance(k.value, ast.Constant) and k.value.value for k in d.keywords)
+    ]
+    builds = [n for n in source.tree.body if isinstance(n, Function) and n.name == "build"]
+    found = [] if len(frozen) == 1 else [source.at(1, "needs one frozen dataclass Config")]
+    if [[a.arg for a in b.args.args] for b in builds] != [["config"]]:
+        found.append(source.at(1, "needs one function build(config)"))
+    return found
+
+
+def no_loss_no_loop(source: Source) -> list[str]:
+    """Losses, gradients and training loops live in the package."""
+    found = [
+        source.at(n, f"{name}: losses and loops live in vifx/")
+        for name, n in calls(source.tree)
+        if name.rpartition(".")[2] in GRADIENTS | LOOPS | LOSSES
+    ]
+    found += [source.at(n, "a while loop") for n in ast.walk(source.tree) if isinstance(n, ast.While)]
+    for loop in (n for n in ast.walk(source.tree) if isinstance(n, ast.For)):
+        called = {dotted(n.func).rpartition(".")[2] for n in ast.walk(loop) if isinstance(n, ast.Call)}
+        if called & {"update", "step", "fit", "descend"}:
+            found.append(source.at(loop, "a training loop"))
+    return found
+
+
+def one_loop(source: Source) -> list[str]:
+    """Optimizer updates are applied in `vifx/training/` and nowhere else."""
+    if source.path.startswith("vifx/training/"):
+        return []
+    found = ((name, n) for name, n in calls(source.tree) if name.endswith("apply_updates"))
+    return [source.at(n, f"{name} outside vifx/training/") for name, n in found]
+
+
+def reduction_tested(source: Source, tests: dict[str, Source] | None = None) -> list[str]:
+    """`vifx/methods/gan.py` has `tests/methods/test_gan.py` with a `test_reduces_to_…`."""
+    folder, _, name = source.path.rpartition("/")
+    if folder != "vifx/methods" or name == "__init__.py":
+        return []
+    mirror = ROOT / "tests/methods" / f"test_{name}"
+    test = Source(mirror.name, mirror.read_text(encoding="utf-8")) if mirror.exists() else Source("", "")
+    if tests is not None:
+        test = tests.get(name, Source("", ""))
+    reduced = [f for f in functions(test.tree) if f.name.startswith("test_reduces_to_")]
+    return [] if reduced else [source.at(1, f"tests/methods/test_{name} has no test_reduces_to_…")]
+
+
+GOOD = '''
+# path: experiments/vae_digits.py
+"""A VAE.
+
+Source: Kingma and Welling, 2014.
+Command: vifx train experiments/vae_digits.py
+Hardware: two CPU cores, one minute.
+Expected metric: -ELBO below 20 nats.
+"""
+@dataclass(frozen=True)
+class Config(experiment.Config):
+    latent: int = 16
+def build(config): return Experiment()
+'''
+
+RULES = [
+    Rule(
+        12,
+        header_complete,
+        "experiments",
+        (
+            '"""A VAE."""',
+            GOOD.replace("Hardware", "Machine"),
+            GOOD.replace("vae_digits.py\nH", "other.py\nH"),
+        ),
+        (GOOD,),
+    ),
+    Rule(
+        12,
+        config_and_build,
+        "experiments",
+        (
+            GOOD.replace("(frozen=True)", "()"),
+            GOOD.replace("def build", "def make"),
+            GOOD.replace("config)", ")"),
+        ),
+        (GOOD,),
+    ),
+    Rule(
+        4,
+        no_loss_no_loop,
+        "experiments",
+        (
+            "g = jax.grad(f)",
+            "jax.lax.scan(f, a, b)",
+            "def loss(x): return -d.log_prob(x)",
+            "while True: f()",
+            "for batch in data:\n    state = step.update(state, batch)",
+        ),
+        (GOOD, "factors = [factor(n, net) for n in names]\nfor n in names:\n    factors.append(n)"),
+    ),
+    Rule(
+        4,
+        one_loop,
+        "vifx",
+        ("params = optax.apply_updates(params, updates)",),
+        ("# path: vifx/training/descend.py\nparams = optax.apply_updates(params, updates)",),
+    ),
+    Rule(2, reduction_tested, "vifx", ("# path: vifx/methods/nowhere.py\nimport vifx",), ("import vifx",)),
+]
