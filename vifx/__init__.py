@@ -1,1 +1,36 @@
-"""vifx: declare two joint distributions, get pure loss functions."""
+"""vifx: declare two joint distributions, get pure loss functions.
+
+The vocabulary is a handful of words: a `Joint` is a product of factors (`evidence`, `factor`, `implicit`,
+`transformed`), an estimator (`kl`, `importance_weighted`, `reconstruction`) turns a pair of joints into an
+`Objective`, `explain` prints its derivation and `verify` checks it by enumeration.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "Joint",
+    "Objective",
+    "__version__",
+    "estimators",
+    "evidence",
+    "explain",
+    "factor",
+    "implicit",
+    "importance_weighted",
+    "kl",
+    "nets",
+    "reconstruction",
+    "standard_normal",
+    "transformed",
+    "verify",
+]
+
+from vifx import estimators, nets
+from vifx.distributions import standard_normal
+from vifx.estimators import importance_weighted, kl, reconstruction, verify
+from vifx.explain import explain
+from vifx.factor import evidence, factor, implicit, transformed
+from vifx.joint import Joint
+from vifx.objective import Objective
+
+__version__ = "0.1.0"

@@ -1,14 +1,22 @@
-"""An objective: one pure loss per player, and what its value leaves out."""
+"""Objectives: one pure loss per player, what its value leaves out, and how objectives add up."""
 
 from __future__ import annotations
 
-__all__ = ["Constant", "Objective", "Player"]
+__all__ = ["Constant", "Objective", "Part", "Player", "Schedule", "Term"]
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from numbers import Real
+from typing import NamedTuple, TypeAlias
 
-from vifx.types import Batch, Key, Loss, Params, State
+import jax.numpy as jnp
+
+from vifx.joint import Joint, check_owners
+from vifx.types import Array, Aux, Batch, Key, Loss, Params, State
+
+Schedule: TypeAlias = Callable[[Array], Array]
+"""A weight as a function of the number of updates made, such as ``optax.linear_schedule(0, 1, 1000)``."""
 
 
 class Player(NamedTuple):
@@ -24,13 +32,160 @@ class Player(NamedTuple):
 
 
 class Constant(NamedTuple):
-    text: str
+    """A constant that a loss leaves out: ``coefficient · H(p̃(variables | given))``, in nats.
+
+    Attributes:
+      coefficient: its factor; the loss plus all constants is the claimed divergence.
+      variables: what the evidence's entropy is of.
+      given: what it is conditioned on.
+    """
+
+    coefficient: float
+    variables: tuple[str, ...]
+    given: tuple[str, ...]
+
+    def __str__(self) -> str:
+        sign = "−" if self.coefficient < 0 else "+"
+        size = abs(self.coefficient)
+        inside = ", ".join(self.variables) + (f" | {', '.join(self.given)}" if self.given else "")
+        return f"{sign} {'' if size == 1 else f'{size:g} '}H(p̃({inside}))"
 
 
-@dataclass(frozen=True)
+class Term(NamedTuple):
+    """One named term of an objective, as `vifx.explain` prints it.
+
+    Attributes:
+      name: the name of its metric and of its weight, such as ``"kl/z"``.
+      formula: what it is, in plain text.
+      latex: what it is, in LaTeX.
+      estimator: how it is computed: closed form, summed, drawn, or not known before a batch is.
+      weight: its weight in words; "1" unless set.
+    """
+
+    name: str
+    formula: str
+    latex: str
+    estimator: str
+    weight: str
+
+
+class Part(NamedTuple):
+    """One estimator inside an objective, with the weight that it has there.
+
+    Attributes:
+      weight: its factor in the sum.
+      title: what it estimates, such as ``"KL(inference ‖ generative)"``.
+      latex: the same in LaTeX.
+      inference: the inference joint.
+      generative: the generative joint.
+      constants: what its value leaves out.
+      derivation: the lines, in plain text and in LaTeX, that lead from the title to the loss.
+      terms: ``(batch or None) -> terms``; a batch (arrays or shapes) makes the estimators definite.
+      exact: per player, ``(params, state, batch) -> value``: the claim, enumerated.
+    """
+
+    weight: float
+    title: str
+    latex: str
+    inference: Joint
+    generative: Joint
+    constants: tuple[Constant, ...]
+    derivation: tuple[tuple[str, str], ...]
+    terms: Callable[[Batch | None], tuple[Term, ...]]
+    exact: Mapping[str, Callable[[Params, State, Batch], Array]]
+
+
+@dataclass(frozen=True, eq=False)
 class Objective:
-    """PROVISIONAL skeleton: `init`, `players` and `dropped` keep this meaning."""
+    """A divergence between two joints, as one pure loss per player.
+
+    Objectives form a vector space: ``a + b`` adds the losses of players of the same name, and
+    ``2.0 * a`` scales them; metrics are never scaled.
+
+    Attributes:
+      init: ``(key, batch) -> (params, state)``, by running both joints once.
+      players: by name, in the order in which they move.
+      parts: the estimators that it is a sum of.
+    """
 
     init: Callable[[Key, Batch], tuple[Params, State]]
     players: Mapping[str, Player]
-    dropped: tuple[str, ...] = ()
+    parts: tuple[Part, ...]
+
+    @property
+    def constants(self) -> tuple[Constant, ...]:
+        """The constants left out of the value, weighted."""
+        return tuple(
+            constant._replace(coefficient=part.weight * constant.coefficient)
+            for part in self.parts
+            for constant in part.constants
+        )
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """The constants left out of the value, in words: ``("− H(p̃(x))",)``."""
+        return tuple(map(str, self.constants))
+
+    def __add__(self, other: Objective) -> Objective:
+        if not isinstance(other, Objective):
+            return NotImplemented
+        factors = [
+            f
+            for part in (*self.parts, *other.parts)
+            for f in (*part.inference.factors, *part.generative.factors)
+        ]
+        check_owners(tuple(factors))
+
+        def init(key: Key, batch: Batch) -> tuple[Params, State]:
+            # Keys are folded per owner, so a shared network gets the same parameters from both.
+            params, state = self.init(key, batch)
+            more_params, more_state = other.init(key, batch)
+            return {**more_params, **params}, {**more_state, **state}
+
+        players = dict(self.players)
+        for name, player in other.players.items():
+            players[name] = _both(name, players[name], player) if name in players else player
+        return Objective(init, players, (*self.parts, *other.parts))
+
+    def __rmul__(self, weight: float) -> Objective:
+        if not isinstance(weight, Real) or not math.isfinite(weight):
+            raise ValueError(f"an objective is scaled by a finite number, got {weight!r}.")
+        players = {
+            name: Player(player.owns, _scaled(player.loss, float(weight)))
+            for name, player in self.players.items()
+        }
+        parts = tuple(part._replace(weight=float(weight) * part.weight) for part in self.parts)
+        return Objective(self.init, players, parts)
+
+    def __repr__(self) -> str:
+        body = " + ".join(("" if p.weight == 1 else f"{p.weight:g} ") + p.title for p in self.parts)
+        return f"Objective({body})"
+
+
+def _scaled(loss: Loss, weight: float) -> Loss:
+    def scaled(
+        key: Key, params: Params, state: State, batch: Batch, *, train: bool = True
+    ) -> tuple[Array, Aux]:
+        value, aux = loss(key, params, state, batch, train=train)
+        return weight * value, aux
+
+    return scaled
+
+
+def _both(name: str, first: Player, second: Player) -> Player:
+    def loss(
+        key: Key, params: Params, state: State, batch: Batch, *, train: bool = True
+    ) -> tuple[Array, Aux]:
+        # The second loss sees the state that the first has written: batch statistics count both.
+        value, aux = first.loss(key, params, state, batch, train=train)
+        more, more_aux = second.loss(key, params, aux.state, batch, train=train)
+        shared = sorted(set(aux.metrics) & set(more_aux.metrics))
+        if shared:
+            raise ValueError(
+                f"both objectives of player {name!r} report {shared[0]!r}; tell them apart with name=, such as "
+                "kl(..., name='labelled')."
+            )
+        return jnp.add(value, more), Aux({**aux.metrics, **more_aux.metrics}, more_aux.state)
+
+    owns = tuple(dict.fromkeys((*first.owns, *second.owns)))
+    return Player(owns, loss)

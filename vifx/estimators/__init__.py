@@ -1,0 +1,10 @@
+"""Estimators: how a divergence between two joints becomes a number with a gradient."""
+
+from __future__ import annotations
+
+__all__ = ["Verification", "exact", "importance_weighted", "kl", "reconstruction", "verify"]
+
+from vifx.estimators import exact
+from vifx.estimators.explicit import kl, reconstruction
+from vifx.estimators.importance import importance_weighted
+from vifx.estimators.verify import Verification, verify

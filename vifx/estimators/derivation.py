@@ -1,0 +1,94 @@
+"""Derivations in words: the lines that lead from a divergence of two joints to a loss."""
+
+from __future__ import annotations
+
+__all__ = ["derive", "derive_importance_weighted", "tex", "term_formulas"]
+
+from vifx.estimators.pair import Pair
+from vifx.factor import Factor
+
+Lines = tuple[tuple[str, str], ...]
+
+
+def tex(item: Factor) -> str:
+    """Return a factor in LaTeX."""
+    if item.kind == "evidence":
+        return rf"\tilde p({item.name})"
+    label = item.label.replace("_", r"\_").replace("δ", r"\delta ")
+    return rf"\mathrm{{{label}}}({item.name.replace('|', chr(92) + 'mid')})"
+
+
+def term_formulas(both: Pair) -> tuple[tuple[str, str, str], ...]:
+    """Return every term's name, formula and LaTeX, in the order of the generative joint."""
+    terms = []
+    for item in both.generative.factors:
+        if item.kind == "evidence":
+            continue
+        name = both.term_of(item)
+        if name.startswith("nll/"):
+            terms.append((name, f"E[−log {item}]", rf"\mathbb{{E}}[-\log {tex(item)}]"))
+        else:
+            partner = both.inference.factor_of(item.variables[0])
+            latex = rf"\mathbb{{E}}\,\mathrm{{KL}}({tex(partner)} \,\|\, {tex(item)})"
+            terms.append((name, f"E KL({partner} ‖ {item})", latex))
+    return tuple(terms)
+
+
+def derive(both: Pair) -> Lines:
+    """Derive the loss of `kl` from the definition of the divergence, equations (1) and (2)."""
+    variables = ", ".join(both.inference.variables)
+    log_p = [(f"log {f}", rf"\log {tex(f)}") for f in both.inference.factors]
+    log_q = [(f"log {f}", rf"\log {tex(f)}") for f in both.generative.factors]
+    lines = [
+        (
+            f"KL = E[ {' + '.join(p for p, _ in log_p)} − {' − '.join(q for q, _ in log_q)} ]   over ({variables})",
+            rf"\mathrm{{KL}} = \mathbb{{E}}[{' + '.join(p for _, p in log_p)} - {' - '.join(q for _, q in log_q)}]",
+        )
+    ]
+    for constant in both.constants:
+        what = str(constant)
+        body = what[2:]
+        lines.append(
+            (
+                f"the evidence's own term, {what}, has no parameters: it is dropped",
+                rf"-{_tex_entropy(body)} \text{{ has no parameters: it is dropped}}",
+            )
+        )
+    terms = term_formulas(both)
+    total = " + ".join(text for _, text, _ in terms)
+    tex_total = " + ".join(latex for _, _, latex in terms)
+    lines.append((f"L = {total}", rf"\mathcal{{L}} = {tex_total}"))
+    observed = ", ".join(v for c in both.constants for v in c.variables)
+    given = ", ".join(v for c in both.constants for v in c.given)
+    inside = observed + (f" | {given}" if given else "")
+    if both.constants:
+        sums = " ".join(map(str, both.constants))
+        lines.append((f"KL = L {sums} ≥ 0,  and  ELBO = −L ≤ E[log generative({inside})]",
+                      rf"\mathrm{{KL}} = \mathcal{{L}} - {_tex_entropy(str(both.constants[0])[2:])} \ge 0, \quad "
+                      rf"\mathrm{{ELBO}} = -\mathcal{{L}} \le \mathbb{{E}}[\log q({inside.replace('|', chr(92) + 'mid')})]"))  # fmt: skip
+    return tuple(lines)
+
+
+def derive_importance_weighted(both: Pair, samples: int) -> Lines:
+    """Derive the importance-weighted bound from Jensen's inequality."""
+    latents = [f for f in both.inference.factors if f.kind != "evidence"]
+    modelled = [f for f in both.generative.factors if f.kind != "evidence"]
+    numerator = " ".join(map(str, modelled))
+    denominator = " ".join(map(str, latents)) or "1"
+    tex_ratio = rf"\frac{{{' '.join(map(tex, modelled))}}}{{{' '.join(map(tex, latents)) or '1'}}}"
+    drawn = ", ".join(f.variables[0] for f in latents) or "nothing"
+    return (
+        (f"w = {numerator} / {denominator}", rf"w = {tex_ratio}"),
+        (
+            f"E[w] is the generative likelihood of the evidence, for ({drawn}) drawn from the inference joint",
+            r"\mathbb{E}[w] = q(x)",
+        ),
+        (
+            f"L = −E log (1/{samples}) Σ_k w_k ≥ −E log likelihood, by Jensen's inequality",
+            rf"\mathcal{{L}}_{{{samples}}} = -\mathbb{{E}}\log\tfrac{{1}}{{{samples}}}\sum_k w_k \ge -\mathbb{{E}}\log q(x)",
+        ),
+    )
+
+
+def _tex_entropy(text: str) -> str:
+    return text.replace("p̃", r"\tilde p").replace("|", r"\mid")

@@ -1,0 +1,266 @@
+"""Exact divergences by enumeration of finite spaces, through the same joints that are trained.
+
+Every variable takes finitely many values, so a joint is a table and a divergence a sum over it:
+
+    KL(p ‖ q) = Σ_{x,z} p(x,z) [ log p(x,z) − log q(x,z) ],                                   (1)
+
+with p̃ the empirical distribution of the batch. Nothing here is shared with the estimators: the joints
+are evaluated by `Joint.log_prob` on the product of all supports.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "Table",
+    "constant_value",
+    "entropy",
+    "importance_weighted_terms",
+    "joint_kl",
+    "joint_terms",
+    "table",
+    "tabular",
+]
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vifx.conditional import condition, fold
+from vifx.distributions import Categorical
+from vifx.joint import Joint
+from vifx.nets import from_functions
+from vifx.objective import Constant
+from vifx.types import Array, Batch, Key, Net, Params, State
+
+
+class Table(NamedTuple):
+    """A joint on a finite space, one row per assignment of all variables.
+
+    Attributes:
+      values: every variable, ``[assignments]``.
+      log_prob: the log-probability of every factor, ``[assignments]``, in nats.
+    """
+
+    values: Mapping[str, Array]
+    log_prob: Mapping[str, Array]
+
+    @property
+    def total(self) -> Array:
+        """The joint log-probability of every assignment, ``[assignments]``."""
+        return jnp.sum(jnp.stack(list(self.log_prob.values())), axis=0)
+
+
+def tabular(*given: int, states: int) -> Net:
+    """A network for finite spaces: free logits for every combination of finite parents.
+
+    Args:
+      *given: the number of states of each parent; parents are integers from 0.
+      states: the number of states of the variable.
+
+    Returns:
+      A `Net` whose parameters are logits ``[*given, states]``, standard normal at first, and whose
+      output is a categorical distribution. Any conditional of finite variables is one of these.
+    """
+
+    def init(key: Key, *parents: Array) -> Array:
+        del parents
+        return jax.random.normal(key, (*given, states), jnp.result_type(float))
+
+    def apply(params: Array, *parents: Array) -> Categorical:
+        return Categorical(logits=params[parents] if parents else params)
+
+    return from_functions(init, apply)
+
+
+def table(
+    joint: Joint, params: Params, state: State, batch: Batch, supports: Mapping[str, Array] | None = None
+) -> Table:
+    """Enumerate a joint on the product of its variables' supports.
+
+    Args:
+      joint: factors over finite variables.
+      params: one entry per owner.
+      state: one entry per owner.
+      batch: examples whose empirical distribution is p̃; concrete integers, ``[examples]`` each.
+      supports: the values of every variable, whose order is also the order of the assignments; taken
+        from the joint if absent.
+
+    Returns:
+      The table; differentiable in `params`.
+
+    Raises:
+      ValueError: a variable is not finite, or the batch is abstract or not of integers.
+    """
+    supports = supports_of(joint, params, state, batch) if supports is None else supports
+    grid = np.meshgrid(*map(np.asarray, supports.values()), indexing="ij")
+    values = {v: jnp.asarray(axis.reshape(-1)) for v, axis in zip(supports, grid, strict=True)}
+    log_prob = joint.log_prob(params, state, values)
+    for item in joint.factors:
+        if item.kind == "evidence":
+            data = np.stack([_concrete(batch, item.entries[v]) for v in item.variables], axis=1)
+            points = np.stack([np.asarray(values[v]) for v in item.variables], axis=1)
+            share = np.mean(np.all(points[:, None] == data[None], axis=-1), axis=1)
+            with np.errstate(divide="ignore"):
+                log_prob = {item.name: jnp.asarray(np.log(share), jnp.result_type(float)), **log_prob}
+    return Table(values, log_prob)
+
+
+def supports_of(joint: Joint, params: Params, state: State, batch: Batch) -> dict[str, np.ndarray]:
+    """Return the support of every variable of a joint: the batch's values, or the family's.
+
+    Raises:
+      ValueError: a variable has no finite support.
+    """
+    supports = {}
+    first = {}
+    for item in joint.factors:
+        if item.kind == "evidence":
+            for variable, entry in item.entries.items():
+                supports[variable] = np.unique(_concrete(batch, entry))
+                first[variable] = jnp.asarray(supports[variable][:1])
+            continue
+        variable = item.variables[0]
+        key = fold(jax.random.key(0), item.name)
+        conditional, _ = condition(item, key, params, state, first, 1, train=False)
+        if not getattr(conditional, "has_enumerate_support", False) or tuple(conditional.event_shape) != ():
+            raise ValueError(
+                f"{item} is not over a finite variable ({type(conditional).__name__}), so it cannot be enumerated; "
+                "state the same objective on finite factors, such as vifx.estimators.exact.tabular."
+            )
+        supports[variable] = np.asarray(conditional.enumerate_support(expand=False)).reshape(-1)
+        first[variable] = jnp.asarray(supports[variable][:1])
+    return supports
+
+
+def joint_kl(inference: Joint, generative: Joint, params: Params, state: State, batch: Batch) -> Array:
+    """Enumerate ``KL(inference ‖ generative)``, equation (1), in nats.
+
+    Args:
+      inference: p.
+      generative: q, over the same variables.
+      params: one entry per owner of both.
+      state: one entry per owner of both.
+      batch: examples whose empirical distribution is p̃.
+
+    Returns:
+      A scalar, differentiable in `params`.
+    """
+    p, q = _tables(inference, generative, params, state, batch)
+    return _expectation(p.total, p.total - q.total)
+
+
+def joint_terms(
+    inference: Joint, generative: Joint, params: Params, state: State, batch: Batch
+) -> dict[str, Array]:
+    """Enumerate the terms of equation (2): ``"nll/x"`` and ``"kl/z"`` for every modelled variable."""
+    p, q = _tables(inference, generative, params, state, batch)
+    terms = {}
+    for item in generative.factors:
+        if item.kind == "evidence":
+            continue
+        variable = item.variables[0]
+        log_q = q.log_prob[item.name]
+        if variable in inference.observed:
+            terms[f"nll/{variable}"] = _expectation(p.total, -log_q)
+        else:
+            log_p = p.log_prob[inference.factor_of(variable).name]
+            terms[f"kl/{variable}"] = _expectation(p.total, log_p - log_q)
+    return terms
+
+
+def importance_weighted_terms(
+    inference: Joint, generative: Joint, params: Params, state: State, batch: Batch, samples: int
+) -> Array:
+    """Enumerate ``−E log (1/K) Σ_k q(x,z_k)/p(z_k|x)`` over all K-tuples of latent states, in nats.
+
+    Args:
+      inference: p.
+      generative: q.
+      params: one entry per owner of both.
+      state: one entry per owner of both.
+      batch: examples whose empirical distribution is p̃.
+      samples: K.
+    """
+    p, q = _tables(inference, generative, params, state, batch)
+    observed = [v for v in inference.variables if v in inference.observed]
+    evidence = sum(p.log_prob[f.name] for f in inference.factors if f.kind == "evidence")
+    cancelled = sum(q.log_prob[f.name] for f in generative.factors if f.kind == "evidence")
+    latent = p.total - evidence
+    codes = np.stack([np.asarray(p.values[v]) for v in observed], axis=1)
+    points, index = np.unique(codes, axis=0, return_inverse=True)
+    index = index.reshape(-1)
+    total = jnp.zeros(())
+    for point in range(len(points)):
+        rows = np.flatnonzero(index == point)
+        probability = jnp.exp(evidence)[rows[0]]
+        log_weight = (q.total - cancelled - latent)[rows]
+        for draw in itertools.product(range(len(rows)), repeat=samples):
+            chosen = np.asarray(draw)
+            weight = jnp.exp(jnp.sum(latent[rows][chosen]))
+            bound = jax.scipy.special.logsumexp(log_weight[chosen]) - jnp.log(samples)
+            total = total - probability * weight * bound
+    return total
+
+
+def entropy(batch: Batch, entries: Sequence[str]) -> float:
+    """Return the entropy in nats of the empirical distribution of some entries of a batch."""
+    if not entries:
+        return 0.0
+    data = np.stack([_concrete(batch, entry) for entry in entries], axis=1)
+    _, counts = np.unique(data, axis=0, return_counts=True)
+    share = counts / counts.sum()
+    return float(-np.sum(share * np.log(share)))
+
+
+def constant_value(constants: Sequence[Constant], inference: Joint, batch: Batch) -> float:
+    """Return the numerical value of dropped constants on the empirical distribution of a batch, in nats."""
+    entries = {v: e for item in inference.factors for v, e in item.entries.items()}
+    total = 0.0
+    for constant in constants:
+        given = [entries[v] for v in constant.given]
+        both = [entries[v] for v in (*constant.variables, *constant.given)]
+        total += constant.coefficient * (entropy(batch, both) - entropy(batch, given))
+    return total
+
+
+def _tables(
+    inference: Joint, generative: Joint, params: Params, state: State, batch: Batch
+) -> tuple[Table, Table]:
+    supports = supports_of(inference, params, state, batch)
+    values = {v: batch[e] for item in inference.factors for v, e in item.entries.items()}
+    return table(inference, params, state, batch, supports), table(
+        generative, params, state, _named(generative, values, batch), supports
+    )
+
+
+def _named(generative: Joint, values: Mapping[str, Array], batch: Batch) -> dict[str, Array]:
+    """Return a batch from which the generative joint reads the inference joint's evidence."""
+    return {**batch, **{e: values[v] for item in generative.factors for v, e in item.entries.items()}}
+
+
+def _expectation(log_p: Array, integrand: Array) -> Array:
+    """``Σ p · integrand`` over assignments, those of probability zero left out of value and gradient."""
+    possible = log_p > -jnp.inf
+    probability = jnp.exp(jnp.where(possible, log_p, 0))
+    return jnp.sum(jnp.where(possible, probability * jnp.where(possible, integrand, 0), 0))
+
+
+def _concrete(batch: Batch, entry: str) -> np.ndarray:
+    if entry not in batch:
+        raise ValueError(f"batch lacks {entry!r}; it has {', '.join(map(repr, batch)) or 'nothing'}.")
+    value = batch[entry]
+    if isinstance(value, jax.core.Tracer):
+        raise ValueError(
+            f"batch[{entry!r}] is traced; enumeration needs its concrete values, so close over the batch."
+        )
+    array = np.asarray(value)
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(
+            f"batch[{entry!r}] has shape {list(array.shape)} and type {array.dtype}; enumeration needs one integer "
+            "per example."
+        )
+    return array

@@ -1,0 +1,219 @@
+"""Expectations over an inference joint: evidence, then each latent summed, drawn or mapped.
+
+A walk visits the factors in order and carries *rows*: the examples, repeated for every state of a
+finite latent and every draw. Three rules make the mean over rows, and its gradient, right:
+
+* a latent of finite support is **summed**: its rows carry the weight p(v|pa);
+* a latent whose samples are differentiable in the parameters is **drawn**; the gradient flows
+  through the draw (the reparameterization, or pathwise, estimator);
+* any other latent is drawn with the **score function**: its rows carry the weight
+  ``exp(log p(v|pa) − stop_gradient(log p(v|pa)))``, which is 1 and whose gradient is
+  ``∇ log p(v|pa)``. References: Williams (1992); Foerster et al. (2018), DiCE.
+
+A term that does not depend on a latent is averaged over the rows from before it, which is exact and
+removes the latent's noise from that term.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Rows", "Visit", "describe", "mean", "walk"]
+
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from vifx.conditional import condition, draw, fold
+from vifx.factor import Factor, has_density
+from vifx.joint import Joint
+from vifx.types import Array, Batch, Key, Params, State
+
+How = Literal["evidence", "summed", "drawn", "score function", "mapped"]
+
+
+class Rows(NamedTuple):
+    """Values of the variables visited so far.
+
+    Attributes:
+      values: every visited variable, ``[rows, *event]``, with ``rows = copies × examples``.
+      weights: ``[rows]``, the probabilities of summed states and the score factors; None if all are 1.
+      copies: the number of draws per example; states of summed latents are not counted.
+      examples: the number of examples in the batch.
+    """
+
+    values: dict[str, Array]
+    weights: Array | None
+    copies: int
+    examples: int
+
+    @property
+    def count(self) -> int:
+        """The number of rows."""
+        return next(iter(self.values.values())).shape[0]
+
+
+class Visit(NamedTuple):
+    """One factor of the inference joint, visited.
+
+    Attributes:
+      factor: the factor.
+      conditional: its conditional at the rows before it; None for evidence.
+      how: what was done with the variable.
+      before: the rows that the conditional was evaluated at.
+      after: the rows with the variable assigned.
+      log_prob: the log-density in nats at the rows after, ``[rows]``; None without one.
+    """
+
+    factor: Factor
+    conditional: Any
+    how: How
+    before: Rows
+    after: Rows
+    log_prob: Array | None
+
+
+def mean(rows: Rows, integrand: Array) -> Array:
+    """Return the expectation of ``[rows]`` values per example, averaged over the examples."""
+    if rows.weights is None:
+        return jnp.mean(integrand)
+    # A state of probability zero counts for nothing, whatever the integrand there.
+    integrand = jnp.where(rows.weights > 0, integrand, 0)
+    return jnp.sum(rows.weights * integrand) / (rows.copies * rows.examples)
+
+
+def walk(
+    key: Key,
+    joint: Joint,
+    params: Params,
+    state: State,
+    batch: Batch,
+    *,
+    samples: int,
+    train: bool,
+    sum_finite: bool = True,
+) -> tuple[list[Visit], State]:
+    """Visit every factor of an inference joint.
+
+    Args:
+      key: folded per factor name.
+      joint: its evidence is read from `batch`.
+      params: one entry per owner.
+      state: one entry per owner.
+      batch: the evidence, ``[examples, *event]``.
+      samples: how many draws per example the first drawn latent makes; later ones make one per row.
+      train: the mode of the networks.
+      sum_finite: whether latents of finite support are summed; if not they are drawn.
+
+    Returns:
+      The visits in order and the new state of the networks.
+    """
+    values = joint.observe(batch, {})
+    if not values:
+        raise ValueError(
+            f"{joint!r} has no evidence; the first joint of an objective starts from evidence('x')."
+        )
+    observed = {len(v) for v in values.values()}
+    if len(observed) > 1:
+        raise ValueError(
+            f"the evidence disagrees on the number of examples: { {k: len(v) for k, v in values.items()} }."
+        )
+    rows = Rows(values, None, 1, observed.pop())
+    visits = []
+    for item in joint.factors:
+        if item.kind == "evidence":
+            visits.append(Visit(item, None, "evidence", rows, rows, None))
+            continue
+        conditional, state = condition(
+            item, fold(key, item.name, "network"), params, state, rows.values, rows.count, train=train
+        )
+        noise = fold(key, item.name, "draw")
+        # Only the first draw makes copies: later ones are one per row, on distinct rows already.
+        copies = samples if rows.copies == 1 else 1
+        visits.append(_visited(item, conditional, noise, rows, copies, sum_finite))
+        rows = visits[-1].after
+    return visits, state
+
+
+def _visited(item: Factor, conditional: Any, key: Key, rows: Rows, copies: int, sum_finite: bool) -> Visit:
+    variable = item.variables[0]
+    if not has_density(conditional):
+        after = rows._replace(values={**rows.values, variable: draw(item, conditional, key, rows.count)})
+        return Visit(item, conditional, "mapped", rows, after, None)
+    if sum_finite and _is_finite(conditional):
+        return _summed(item, conditional, rows)
+    values, log_prob = _drawn(item, conditional, key, rows.count, copies)
+    spread = _repeated(rows, copies)._replace(copies=rows.copies * copies)
+    if _differentiable(conditional, values):
+        after = spread._replace(values={**spread.values, variable: values})
+        return Visit(item, conditional, "drawn", rows, after, log_prob)
+    score = jnp.exp(log_prob - jax.lax.stop_gradient(log_prob))
+    weights = score if spread.weights is None else spread.weights * score
+    after = spread._replace(values={**spread.values, variable: values}, weights=weights)
+    return Visit(item, conditional, "score function", rows, after, log_prob)
+
+
+def _summed(item: Factor, conditional: Any, rows: Rows) -> Visit:
+    support = conditional.enumerate_support(expand=False)
+    states = support.shape[0]
+    spread = _repeated(rows, states)
+    values = jnp.repeat(support.reshape(states), rows.count)
+    # Evaluated state by state, so that the conditional need not be repeated.
+    log_prob = jax.vmap(conditional.log_prob)(
+        jnp.broadcast_to(support.reshape(states, 1), (states, rows.count))
+    )
+    log_prob = log_prob.reshape(-1)
+    probability = jnp.exp(log_prob)
+    weights = probability if spread.weights is None else spread.weights * probability
+    after = spread._replace(values={**spread.values, item.variables[0]: values}, weights=weights)
+    return Visit(item, conditional, "summed", rows, after, log_prob)
+
+
+def _drawn(item: Factor, conditional: Any, key: Key, count: int, copies: int) -> tuple[Array, Array]:
+    """Draw ``[copies × count, *event]`` and the log-densities there."""
+    shape = (copies,) if item.given else (copies * count,)
+    if hasattr(conditional, "sample_with_log_prob"):
+        values, log_prob = conditional.sample_with_log_prob(key, shape)
+    else:
+        values = conditional.sample(key, shape)
+        log_prob = conditional.log_prob(values)
+    expected = (copies, count) if item.given else (copies * count,)
+    if log_prob.shape != expected:
+        raise ValueError(
+            f"{item}: log_prob of a sample has shape {list(log_prob.shape)}, expected {list(expected)}; declare "
+            "event dimensions with .to_event(n)."
+        )
+    return values.reshape(copies * count, *values.shape[len(expected) :]), log_prob.reshape(copies * count)
+
+
+def _repeated(rows: Rows, times: int) -> Rows:
+    if times == 1:
+        return rows
+
+    def tile(x: Array) -> Array:
+        return jnp.tile(x, (times,) + (1,) * (x.ndim - 1))
+
+    weights = None if rows.weights is None else tile(rows.weights)
+    return rows._replace(values={name: tile(value) for name, value in rows.values.items()}, weights=weights)
+
+
+def _is_finite(conditional: Any) -> bool:
+    """Return whether a conditional is over one variable of finite support, which can be summed."""
+    return bool(getattr(conditional, "has_enumerate_support", False)) and tuple(conditional.event_shape) == ()
+
+
+def _differentiable(conditional: Any, values: Array) -> bool:
+    """Return whether samples are differentiable in the parameters (the protocol's default: if real)."""
+    known = getattr(conditional, "has_rsample", None)
+    return jnp.issubdtype(values.dtype, jnp.floating) if known is None else bool(known)
+
+
+def describe(how: How, samples: int) -> str:
+    """Say in words how a latent's expectation is taken."""
+    draws = "1 draw" if samples == 1 else f"{samples} draws"
+    return {
+        "evidence": "mean over the batch",
+        "summed": "summed over all states",
+        "drawn": f"{draws}, reparameterized",
+        "score function": f"{draws}, score function",
+        "mapped": "deterministic map",
+    }[how]

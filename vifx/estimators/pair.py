@@ -1,0 +1,121 @@
+"""Pairs of joints: the checks and the bookkeeping that every explicit estimator shares."""
+
+from __future__ import annotations
+
+__all__ = ["Pair", "pair", "pair_init"]
+
+from typing import NamedTuple
+
+from vifx.conditional import fold, nearest
+from vifx.factor import Factor
+from vifx.joint import Joint, check_owners
+from vifx.objective import Constant
+from vifx.types import Batch, Key, Params, State
+
+
+class Pair(NamedTuple):
+    """Two joints over the same variables.
+
+    Attributes:
+      inference: the joint that expectations are under.
+      generative: the joint that explains the evidence.
+      owners: the networks of both, inference first.
+      term_names: one per generative factor with a density: ``"nll/x"`` for evidence, ``"kl/z"`` for latents.
+      constants: the entropies that dropping the evidence's own density leaves out.
+    """
+
+    inference: Joint
+    generative: Joint
+    owners: tuple[str, ...]
+    term_names: tuple[str, ...]
+    constants: tuple[Constant, ...]
+
+    def term_of(self, item: Factor) -> str:
+        """Return the name of a generative factor's term."""
+        variable = item.variables[0]
+        return f"nll/{variable}" if variable in self.inference.observed else f"kl/{variable}"
+
+
+def pair(caller: str, inference: Joint, generative: Joint, *, latents: bool = True) -> Pair:
+    """Check that two joints can be compared by densities.
+
+    Args:
+      caller: the estimator's name, for messages.
+      inference: starts from evidence.
+      generative: over the same variables; its evidence is part of the inference joint's.
+      latents: whether latents must have densities too.
+
+    Raises:
+      TypeError: something that is not a joint.
+      ValueError: no evidence, different variables, or a density that does not exist; the message
+        names the factor.
+    """
+    for argument, joint in (("inference", inference), ("generative", generative)):
+        if not isinstance(joint, Joint):
+            raise TypeError(f"{caller}: {argument} must be a Joint, got {type(joint).__name__}.")
+    if not inference.observed:
+        raise ValueError(f"{caller}: inference = {inference} has no evidence; start it with evidence('x').")
+    for joint, other, role in ((inference, generative, "generative"), (generative, inference, "inference")):
+        for variable in joint.variables:
+            if variable not in other.variables:
+                raise ValueError(
+                    f"{caller}: the {role} joint {other} has no factor for {variable!r}, which {joint} has"
+                    f"{nearest(variable, other.variables)}; the two joints must be over the same variables."
+                )
+    check_owners((*inference.factors, *generative.factors))
+    for item in generative.factors:
+        _check_factor(caller, item, inference, latents)
+    result = Pair(
+        inference, generative, tuple(dict.fromkeys((*inference.owners, *generative.owners))), (), _constants(inference, generative)
+    )  # fmt: skip
+    names = tuple(result.term_of(item) for item in generative.factors if item.kind != "evidence")
+    if not names:
+        raise ValueError(
+            f"{caller}: the generative joint {generative} is evidence alone; there is nothing to fit."
+        )
+    return result._replace(term_names=names)
+
+
+def _check_factor(caller: str, item: Factor, inference: Joint, latents: bool) -> None:
+    if item.kind == "evidence":
+        home = inference.factor_of(item.variables[0])
+        if home.kind != "evidence" or not set(item.variables) <= set(home.variables):
+            raise ValueError(
+                f"{caller}: the generative joint takes {item} from the data, but in the inference joint {home} it is "
+                "not one evidence factor; evidence of the generative joint must be part of one evidence of the other."
+            )
+        return
+    partner = inference.factor_of(item.variables[0])
+    if not latents and partner.kind != "evidence":
+        return
+    for one in (item, partner):
+        if one.kind == "implicit":
+            raise ValueError(
+                f"{caller}: {one} is implicit: it has no density, so its divergence cannot be computed from "
+                f"densities. Compare it by a critic on samples, adversarial(..., on={item.variables[0]!r}), or make it "
+                "a factor whose network returns a distribution."
+            )
+
+
+def _constants(inference: Joint, generative: Joint) -> tuple[Constant, ...]:
+    cancelled = {v for item in generative.factors if item.kind == "evidence" for v in item.variables}
+    constants = []
+    for item in inference.factors:
+        if item.kind == "evidence":
+            modelled = tuple(v for v in item.variables if v not in cancelled)
+            if modelled:
+                constants.append(Constant(-1.0, modelled, tuple(v for v in item.variables if v in cancelled)))
+    return tuple(constants)
+
+
+def pair_init(key: Key, both: Pair, batch: Batch) -> tuple[Params, State]:
+    """Initialize every network of both joints by running each once on a batch.
+
+    The generative joint runs on the values that the inference joint has drawn, so that
+    data-dependent initializations see what training will show them.
+    """
+    params, state = both.inference.init(key, batch)
+    noise = fold(key, "inference")
+    values = both.inference.sample(noise, params, state, batch).values
+    more_params, more_state = both.generative.init(key, values, fixed=values)
+    return {**more_params, **params}, {**more_state, **state}

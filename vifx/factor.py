@@ -1,0 +1,362 @@
+"""Factors: the conditional distributions that a joint is a product of, and their notation."""
+
+from __future__ import annotations
+
+__all__ = [
+    "Factor",
+    "PointMass",
+    "Transformed",
+    "evidence",
+    "factor",
+    "has_density",
+    "implicit",
+    "transformed",
+]
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from vifx.nets import as_net, is_network
+from vifx.types import Array, Bijection, Distribution, Key, PyTree
+
+Kind = Literal["evidence", "density", "implicit", "transformed"]
+
+
+class PointMass(NamedTuple):
+    """The distribution δ(value): it can be sampled and has no density.
+
+    Attributes:
+      value: the point of each example, ``[examples, *event]``.
+    """
+
+    value: Array
+
+    def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Return the point itself, repeated: ``[*sample_shape, examples, *event]``."""
+        del key
+        return jnp.broadcast_to(self.value, (*sample_shape, *self.value.shape))
+
+
+class Transformed(NamedTuple):
+    """A base distribution pushed through a bijection, equation (3).
+
+    ``log q(x | y) = log q(f(x)) + log|det ∂f/∂x|`` with ``f = bijection.forward(·, y)``.
+
+    Attributes:
+      base: the distribution of ``z``, without a batch axis.
+      bijection: the map from data to base.
+      params: its parameters.
+      state: its state.
+      given: what it is conditioned on, ``[examples, ...]``, or None.
+    """
+
+    base: Distribution
+    bijection: Bijection
+    params: PyTree
+    state: PyTree
+    given: Any
+
+    @property
+    def has_rsample(self) -> bool:
+        """Whether samples are differentiable in the parameters: they are if the base's are."""
+        return bool(getattr(self.base, "has_rsample", True))
+
+    def sample_with_log_prob(self, key: Key, sample_shape: tuple[int, ...] = ()) -> tuple[Array, Array]:
+        """Draw ``x = f⁻¹(z)`` and its log-density in nats from one pass through the bijection.
+
+        Returns:
+          Samples ``[*sample_shape, *batch, *event]`` and log-densities ``[*sample_shape, *batch]``,
+          where ``batch`` is ``(examples,)`` with parents and ``()`` without.
+        """
+        given_leaves = jax.tree.leaves(self.given)
+        batch = (given_leaves[0].shape[0],) if given_leaves else ()
+        rows, copies = math.prod((*sample_shape, *batch)), math.prod(sample_shape)
+        given = jax.tree.map(lambda x: _tiled(x, copies), self.given)
+        z = self.base.sample(key, (rows,))
+        x, log_det = self.bijection.inverse(self.params, self.state, z, given)
+        shape = (*sample_shape, *batch)
+        return x.reshape(*shape, *x.shape[1:]), (self.base.log_prob(z) - log_det).reshape(shape)
+
+    def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draw ``x = f⁻¹(z)``, shape ``[*sample_shape, *batch, *event]``."""
+        return self.sample_with_log_prob(key, sample_shape)[0]
+
+    def log_prob(self, value: Array) -> Array:
+        """Return the log-density in nats of ``[..., *batch, *event]``, shape ``[..., *batch]``."""
+        one = jax.eval_shape(lambda: self.sample(jax.random.key(0)))
+        event = one.ndim - (1 if jax.tree.leaves(self.given) else 0)
+        shape = value.shape[: value.ndim - event]
+        flat = value.reshape(-1, *value.shape[value.ndim - event :])
+        given = jax.tree.map(lambda x: _tiled(x, flat.shape[0] // x.shape[0]), self.given)
+        z, log_det = self.bijection.forward(self.params, self.state, flat, given)
+        return (self.base.log_prob(z) + log_det).reshape(shape)
+
+
+def _tiled(x: Array, copies: int) -> Array:
+    return x if copies == 1 else jnp.tile(x, (copies,) + (1,) * (x.ndim - 1))
+
+
+def has_density(conditional: object) -> bool:
+    """Return whether a conditional has a `log_prob`; point masses have none."""
+    return hasattr(conditional, "log_prob")
+
+
+@dataclass(frozen=True, eq=False)
+class Factor:
+    """One conditional distribution ``variables | given`` of a joint.
+
+    Make factors with `evidence`, `factor`, `implicit` and `transformed`.
+
+    Attributes:
+      variables: what it is a distribution of; one name, or several for evidence.
+      given: its parents.
+      kind: ``"evidence"``, ``"density"``, ``"implicit"`` or ``"transformed"``.
+      owner: the network whose parameters it uses, or None.
+      label: what `str` writes in front of the parentheses.
+      source: the object it was made from; one owner may appear in several factors with one source.
+      entries: for evidence, the batch entry of each variable.
+      init: ``(key, value, *parents) -> (params, state)``, None without parameters.
+      conditional: ``(key, params, state, *parents, train=...) -> (conditional, new state)``.
+    """
+
+    variables: tuple[str, ...]
+    given: tuple[str, ...]
+    kind: Kind
+    owner: str | None
+    label: str
+    source: Any
+    init: Callable[..., tuple[PyTree, PyTree]] | None
+    conditional: Callable[..., tuple[Any, PyTree]]
+    entries: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The factor's notation, such as ``"x | z, y"``."""
+        left = ", ".join(self.variables)
+        return f"{left} | {', '.join(self.given)}" if self.given else left
+
+    def __str__(self) -> str:
+        return f"{self.label}({self.name})"
+
+
+def _parsed(notation: str) -> tuple[str, tuple[str, ...]]:
+    """Parse ``"x | z, y"`` into ``("x", ("z", "y"))``."""
+    if not isinstance(notation, str):
+        raise TypeError(f"notation must be a string such as 'x | z', got {type(notation).__name__}.")
+    left, bar, right = notation.partition("|")
+    variable, given = left.strip(), tuple(name.strip() for name in right.split(",")) if bar else ()
+    for name in (variable, *given):
+        if not name.isidentifier():
+            raise ValueError(
+                f"notation {notation!r}: {name!r} is not a variable name; write one variable and its parents, "
+                "such as 'x', 'x | z' or 'x | z, y'."
+            )
+    if len(set(given)) < len(given):
+        raise ValueError(f"notation {notation!r}: a parent appears twice.")
+    if variable in given:
+        raise ValueError(f"notation {notation!r}: {variable!r} is its own parent, which is a cycle.")
+    return variable, given
+
+
+def evidence(*names: str, **entries: str) -> Factor:
+    """The data distribution p̃ of the named variables: a batch supplies it, no density is needed.
+
+    Args:
+      *names: variables, each read from the batch entry of the same name.
+      **entries: variables read from another entry: ``evidence(x="unlabelled_x")``.
+
+    Example:
+      >>> import vifx
+      >>> print(vifx.evidence("x", "y"))
+      p̃(x, y)
+    """
+    mapping = {**{name: name for name in names}, **entries}
+    if not mapping:
+        raise ValueError(
+            "evidence: names is empty; name at least one observed variable, such as evidence('x')."
+        )
+    if len(names) + len(entries) > len(mapping):
+        raise ValueError(f"evidence: a variable appears twice in {(*names, *entries)}.")
+    for name in mapping:
+        if _parsed(name)[1]:
+            raise ValueError(
+                f"evidence: {name!r} has parents; evidence is a distribution of plain variables."
+            )
+
+    def conditional(
+        key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool
+    ) -> tuple[None, PyTree]:
+        del key, params, parents, train
+        return None, state
+
+    return Factor(tuple(mapping), (), "evidence", None, "p̃", None, None, conditional, mapping)
+
+
+def factor(notation: str, what: Any, *, name: str | None = None) -> Factor:
+    """A conditional distribution with a density, such as ``factor("x | z", decoder, name="decoder")``.
+
+    Args:
+      notation: the variable and its parents: ``"z"``, ``"z | x"``, ``"x | z, y"``.
+      what: a `Net`, a Flax Linen or NNX module whose output is a distribution with one member per
+        example (event dimensions declared with ``.to_event``); a plain function of the parents
+        that returns such a distribution; or, without parents, a fixed distribution.
+      name: the owner of the parameters; required if there are any. Factors (of either joint) that
+        give the same name and the same `what` share parameters.
+
+    Raises:
+      ValueError: malformed notation, or a missing or needless `name`.
+      TypeError: `what` is none of the above.
+    """
+    variable, given = _parsed(notation)
+    if is_network(what):
+        return _parametric(variable, given, "density", what, _required(notation, name))
+    if isinstance(what, Distribution):
+        if given:
+            raise ValueError(
+                f"factor {notation!r}: a fixed distribution has no parents; write {variable!r}, or pass a function "
+                "of the parents that returns a distribution."
+            )
+        _refuse_name(notation, name)
+
+        def fixed(
+            key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool
+        ) -> tuple[Any, PyTree]:
+            del key, params, parents, train
+            return what, state
+
+        return Factor((variable,), (), "density", None, _family(what), what, None, fixed)
+    _require_function(notation, what)
+    _refuse_name(notation, name)
+
+    def known(key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool) -> tuple[Any, PyTree]:
+        del key, params, train
+        return what(*parents), state
+
+    label = getattr(what, "__name__", "known")
+    return Factor(
+        (variable,), given, "density", None, "known" if label == "<lambda>" else label, what, None, known
+    )
+
+
+def implicit(notation: str, what: Any, *, name: str | None = None) -> Factor:
+    """A deterministic map read as δ: it can be sampled and has no density.
+
+    Args:
+      notation: the variable and its parents.
+      what: a `Net`, Linen or NNX module whose output is the value, ``[examples, *event]``; or a
+        plain function of the parents.
+      name: the owner of the parameters; required if there are any.
+
+    Raises:
+      ValueError: malformed notation, no parents, or a missing or needless `name`.
+    """
+    variable, given = _parsed(notation)
+    if not given:
+        raise ValueError(
+            f"implicit {notation!r}: a map needs parents; write {variable + ' | z'!r} and a prior of z."
+        )
+    if is_network(what):
+        return _parametric(variable, given, "implicit", what, _required(notation, name))
+    _require_function(notation, what)
+    _refuse_name(notation, name)
+
+    def known(key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool) -> tuple[Any, PyTree]:
+        del key, params, train
+        return PointMass(what(*parents)), state
+
+    return Factor((variable,), given, "implicit", None, "δ", what, None, known)
+
+
+def transformed(notation: str, base: Distribution, bijection: Bijection, *, name: str) -> Factor:
+    """A base distribution pushed through a bijection, equation (3): a flow as a factor.
+
+    Args:
+      notation: the variable and its parents; with parents the bijection is conditional.
+      base: a distribution without parents, one event per example.
+      bijection: `Bijection(init, forward, inverse)`, `forward` from data to base.
+      name: the owner of the bijection's parameters.
+
+    Raises:
+      ValueError: malformed notation or empty name.
+      TypeError: `base` is not a distribution or `bijection` is not a `Bijection`.
+    """
+    variable, given = _parsed(notation)
+    if not isinstance(base, Distribution):
+        raise TypeError(f"transformed {notation!r}: base must be a distribution, got {type(base).__name__}.")
+    if not isinstance(bijection, Bijection):
+        raise TypeError(
+            f"transformed {notation!r}: bijection must be a Bijection, got {type(bijection).__name__}."
+        )
+
+    def join(parents: tuple[Array, ...]) -> Any:
+        return None if not parents else parents[0] if len(parents) == 1 else parents
+
+    def init(key: Key, value: Array | None, *parents: Array) -> tuple[PyTree, PyTree]:
+        if value is None:
+            raise ValueError(
+                f"factor {notation!r}: a bijection is initialized on values of {variable!r}; put {variable!r} in "
+                "the batch."
+            )
+        return bijection.init(key, value, join(parents))
+
+    def conditional(
+        key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool
+    ) -> tuple[Any, PyTree]:
+        del key, train
+        return Transformed(base, bijection, params, state, join(parents)), state
+
+    return Factor(
+        (variable,), given, "transformed", _required(notation, name), name, bijection, init, conditional
+    )
+
+
+def _parametric(variable: str, given: tuple[str, ...], kind: Kind, what: Any, name: str) -> Factor:
+    net = as_net(what)
+
+    def init(key: Key, value: Array | None, *parents: Array) -> tuple[PyTree, PyTree]:
+        del value
+        return net.init(key, *parents)
+
+    def conditional(
+        key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool
+    ) -> tuple[Any, PyTree]:
+        output, state = net.apply(params, state, *parents, key=key, train=train)
+        return PointMass(output) if kind == "implicit" else output, state
+
+    label = f"δ {name}" if kind == "implicit" else name
+    return Factor((variable,), given, kind, name, label, what, init, conditional)
+
+
+def _require_function(notation: str, what: Any) -> None:
+    if not callable(what) or isinstance(what, type):
+        kind = f"the class {what.__name__}" if isinstance(what, type) else type(what).__name__
+        raise TypeError(
+            f"factor {notation!r}: expected a Net, a Flax Linen or NNX module, a function of the parents or a "
+            f"distribution, got {kind}."
+        )
+
+
+def _required(notation: str, name: str | None) -> str:
+    if not name:
+        raise ValueError(
+            f"factor {notation!r}: name is missing; parameters need an owner, such as name='encoder'."
+        )
+    if not isinstance(name, str) or "@" in name or "/" in name:
+        raise ValueError(f"factor {notation!r}: name must be a string without '@' and '/', got {name!r}.")
+    return name
+
+
+def _refuse_name(notation: str, name: str | None) -> None:
+    if name is not None:
+        raise ValueError(f"factor {notation!r}: name={name!r} has no parameters to own; leave it out.")
+
+
+def _family(distribution: Any) -> str:
+    while hasattr(distribution, "base_dist"):
+        distribution = distribution.base_dist
+    return type(distribution).__name__
