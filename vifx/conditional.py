@@ -48,9 +48,7 @@ def condition(
     own_state: PyTree = {}
     if item.owner is not None:
         if item.owner not in params:
-            raise ValueError(
-                f"params lacks {item.owner!r}, the owner of {item}{nearest(item.owner, tuple(params))}."
-            )
+            raise ValueError(f"params lacks {item.owner!r}, the owner of {item}{nearest(item.owner, tuple(params))}.")
         own_params, own_state = params[item.owner], state.get(item.owner, {})
     parents = tuple(values[name] for name in item.given)
     conditional, own_state = item.conditional(key, own_params, own_state, *parents, train=train)

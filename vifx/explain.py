@@ -10,9 +10,7 @@ from vifx.objective import Objective, Part
 from vifx.types import Batch
 
 
-def explain(
-    objective: Objective, batch: Batch | None = None, *, style: Literal["text", "latex"] = "text"
-) -> str:
+def explain(objective: Objective, batch: Batch | None = None, *, style: Literal["text", "latex"] = "text") -> str:
     """Return how an objective follows from its two joints.
 
     It names both joints, the lines of the derivation, every term with its weight and its estimator (closed
@@ -64,9 +62,8 @@ def _text(part: Part, batch: Batch | None) -> str:
 
 def _latex(part: Part, batch: Batch | None) -> str:
     rows = [rf"& {latex} \\" for _, latex in part.derivation]
-    rows += [
-        rf"& {term.latex} && \text{{{term.name.replace('_', chr(92) + '_')}: {term.estimator}, weight {term.weight}}} \\"
-        for term in part.terms(batch)
-    ]
+    for term in part.terms(batch):
+        words = f"{term.name}: {term.estimator}, weight {term.weight}".replace("_", r"\_")
+        rows.append(rf"& {term.latex} && \text{{{words}}} \\")
     weight = "" if part.weight == 1 else f"{part.weight:g} "
     return "\n".join([r"\begin{align*}", rf"& {weight}{part.latex} \\", *rows, r"\end{align*}"])

@@ -177,20 +177,14 @@ def evidence(*names: str, **entries: str) -> Factor:
     """
     mapping = {**{name: name for name in names}, **entries}
     if not mapping:
-        raise ValueError(
-            "evidence: names is empty; name at least one observed variable, such as evidence('x')."
-        )
+        raise ValueError("evidence: names is empty; name at least one observed variable, such as evidence('x').")
     if len(names) + len(entries) > len(mapping):
         raise ValueError(f"evidence: a variable appears twice in {(*names, *entries)}.")
     for name in mapping:
         if _parsed(name)[1]:
-            raise ValueError(
-                f"evidence: {name!r} has parents; evidence is a distribution of plain variables."
-            )
+            raise ValueError(f"evidence: {name!r} has parents; evidence is a distribution of plain variables.")
 
-    def conditional(
-        key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool
-    ) -> tuple[None, PyTree]:
+    def conditional(key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool) -> tuple[None, PyTree]:
         del key, params, parents, train
         return None, state
 
@@ -223,9 +217,7 @@ def factor(notation: str, what: Any, *, name: str | None = None) -> Factor:
             )
         _refuse_name(notation, name)
 
-        def fixed(
-            key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool
-        ) -> tuple[Any, PyTree]:
+        def fixed(key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool) -> tuple[Any, PyTree]:
             del key, params, parents, train
             return what, state
 
@@ -238,9 +230,7 @@ def factor(notation: str, what: Any, *, name: str | None = None) -> Factor:
         return what(*parents), state
 
     label = getattr(what, "__name__", "known")
-    return Factor(
-        (variable,), given, "density", None, "known" if label == "<lambda>" else label, what, None, known
-    )
+    return Factor((variable,), given, "density", None, "known" if label == "<lambda>" else label, what, None, known)
 
 
 def implicit(notation: str, what: Any, *, name: str | None = None) -> Factor:
@@ -257,9 +247,7 @@ def implicit(notation: str, what: Any, *, name: str | None = None) -> Factor:
     """
     variable, given = _parsed(notation)
     if not given:
-        raise ValueError(
-            f"implicit {notation!r}: a map needs parents; write {variable + ' | z'!r} and a prior of z."
-        )
+        raise ValueError(f"implicit {notation!r}: a map needs parents; write {variable + ' | z'!r} and a prior of z.")
     if is_network(what):
         return _parametric(variable, given, "implicit", what, _required(notation, name))
     _require_function(notation, what)
@@ -289,9 +277,7 @@ def transformed(notation: str, base: Distribution, bijection: Bijection, *, name
     if not isinstance(base, Distribution):
         raise TypeError(f"transformed {notation!r}: base must be a distribution, got {type(base).__name__}.")
     if not isinstance(bijection, Bijection):
-        raise TypeError(
-            f"transformed {notation!r}: bijection must be a Bijection, got {type(bijection).__name__}."
-        )
+        raise TypeError(f"transformed {notation!r}: bijection must be a Bijection, got {type(bijection).__name__}.")
 
     def join(parents: tuple[Array, ...]) -> Any:
         return None if not parents else parents[0] if len(parents) == 1 else parents
@@ -304,15 +290,11 @@ def transformed(notation: str, base: Distribution, bijection: Bijection, *, name
             )
         return bijection.init(key, value, join(parents))
 
-    def conditional(
-        key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool
-    ) -> tuple[Any, PyTree]:
+    def conditional(key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool) -> tuple[Any, PyTree]:
         del key, train
         return Transformed(base, bijection, params, state, join(parents)), state
 
-    return Factor(
-        (variable,), given, "transformed", _required(notation, name), name, bijection, init, conditional
-    )
+    return Factor((variable,), given, "transformed", _required(notation, name), name, bijection, init, conditional)
 
 
 def _parametric(variable: str, given: tuple[str, ...], kind: Kind, what: Any, name: str) -> Factor:
@@ -322,9 +304,7 @@ def _parametric(variable: str, given: tuple[str, ...], kind: Kind, what: Any, na
         del value
         return net.init(key, *parents)
 
-    def conditional(
-        key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool
-    ) -> tuple[Any, PyTree]:
+    def conditional(key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool) -> tuple[Any, PyTree]:
         output, state = net.apply(params, state, *parents, key=key, train=train)
         return PointMass(output) if kind == "implicit" else output, state
 
@@ -343,9 +323,7 @@ def _require_function(notation: str, what: Any) -> None:
 
 def _required(notation: str, name: str | None) -> str:
     if not name:
-        raise ValueError(
-            f"factor {notation!r}: name is missing; parameters need an owner, such as name='encoder'."
-        )
+        raise ValueError(f"factor {notation!r}: name is missing; parameters need an owner, such as name='encoder'.")
     if not isinstance(name, str) or "@" in name or "/" in name:
         raise ValueError(f"factor {notation!r}: name must be a string without '@' and '/', got {name!r}.")
     return name

@@ -178,9 +178,7 @@ class Joint:
         """
         missing = [name for name in self.variables if name not in values]
         if missing:
-            raise ValueError(
-                f"log_prob: values lacks {missing[0]!r}; {self!r} needs {', '.join(self.variables)}."
-            )
+            raise ValueError(f"log_prob: values lacks {missing[0]!r}; {self!r} needs {', '.join(self.variables)}.")
         count = count_examples(dict(values), None, self)
         result = {}
         for item in self.factors:
@@ -216,17 +214,15 @@ class Joint:
 
 def count_examples(values: Mapping[str, Array], examples: int | None, joint: Joint) -> int:
     """Return the common leading axis of `values`, or `examples`; ValueError if they disagree."""
-    counts = {name: value.shape[0] if getattr(value, "ndim", 0) else None for name, value in values.items()}
+    counts = {name: value.shape[0] if value.ndim else -1 for name, value in values.items()}
     for name, count in counts.items():
-        if count is None:
+        if count < 0:
             raise ValueError(f"variable {name!r} is a scalar; its leading axis must be the examples.")
     sizes = set(counts.values())
     if examples is not None:
         sizes.add(examples)
     if not sizes:
-        raise ValueError(
-            f"examples is missing: nothing tells how many to draw from {joint!r}; pass examples=."
-        )
+        raise ValueError(f"examples is missing: nothing tells how many to draw from {joint!r}; pass examples=.")
     if len(sizes) > 1:
         raise ValueError(f"the number of examples disagrees: {counts}, examples={examples}.")
     return sizes.pop()
@@ -251,9 +247,7 @@ def _check_order(factors: tuple[Factor, ...]) -> None:
     for item in factors:
         for variable in item.variables:
             if variable in home:
-                raise ValueError(
-                    f"variable {variable!r} is defined twice, by {home[variable]} and by {item}."
-                )
+                raise ValueError(f"variable {variable!r} is defined twice, by {home[variable]} and by {item}.")
             home[variable] = item
     earlier: set[str] = set()
     for item in factors:
@@ -274,7 +268,7 @@ def _check_order(factors: tuple[Factor, ...]) -> None:
 
 def _path(start: str, goal: str, home: Mapping[str, Factor]) -> tuple[str, ...]:
     """Return a chain of parents from `start` up to `goal`, empty if there is none."""
-    stack = [(start,)]
+    stack: list[tuple[str, ...]] = [(start,)]
     seen = set()
     while stack:
         path = stack.pop()
@@ -289,5 +283,6 @@ def _path(start: str, goal: str, home: Mapping[str, Factor]) -> tuple[str, ...]:
 
 def _tempered(conditional: Any, temperature: float) -> Any:
     if isinstance(conditional, Transformed):
-        return conditional._replace(base=tempered(conditional.base, temperature))
+        base: Any = conditional.base
+        return conditional._replace(base=tempered(base, temperature))
     return tempered(conditional, temperature)

@@ -37,7 +37,7 @@ def from_linen(module: linen.Module) -> Net:
         raise TypeError(f"from_linen: module must be a flax.linen.Module, got {type(module).__name__}.")
     has_mode = "train" in inspect.signature(type(module).__call__).parameters
 
-    def mode(train: bool) -> dict[str, bool]:
+    def mode(train: bool) -> dict[str, Any]:
         return {"train": train} if has_mode else {}
 
     def init(key: Key, *inputs: Any) -> tuple[PyTree, PyTree]:
@@ -78,9 +78,7 @@ def from_nnx(module: nnx.Module | Callable[..., nnx.Module]) -> Net:
         construct = lambda key: module(rngs=nnx.Rngs(key))  # noqa: E731
         abstract = nnx.eval_shape(lambda: module(rngs=nnx.Rngs(0)))
     else:
-        raise TypeError(
-            f"from_nnx: module must be an nnx.Module or a constructor of one, got {type(module).__name__}."
-        )
+        raise TypeError(f"from_nnx: module must be an nnx.Module or a constructor of one, got {type(module).__name__}.")
     _, param_shapes, stream_shapes, rest_shapes = nnx.split(abstract, nnx.Param, nnx.RngState, ...)
     graphs = {}
     for train in (False, True):

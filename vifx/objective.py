@@ -130,9 +130,7 @@ class Objective:
         if not isinstance(other, Objective):
             return NotImplemented
         factors = [
-            f
-            for part in (*self.parts, *other.parts)
-            for f in (*part.inference.factors, *part.generative.factors)
+            f for part in (*self.parts, *other.parts) for f in (*part.inference.factors, *part.generative.factors)
         ]
         check_owners(tuple(factors))
 
@@ -151,8 +149,7 @@ class Objective:
         if not isinstance(weight, Real) or not math.isfinite(weight):
             raise ValueError(f"an objective is scaled by a finite number, got {weight!r}.")
         players = {
-            name: Player(player.owns, _scaled(player.loss, float(weight)))
-            for name, player in self.players.items()
+            name: Player(player.owns, _scaled(player.loss, float(weight))) for name, player in self.players.items()
         }
         parts = tuple(part._replace(weight=float(weight) * part.weight) for part in self.parts)
         return Objective(self.init, players, parts)
@@ -163,9 +160,7 @@ class Objective:
 
 
 def _scaled(loss: Loss, weight: float) -> Loss:
-    def scaled(
-        key: Key, params: Params, state: State, batch: Batch, *, train: bool = True
-    ) -> tuple[Array, Aux]:
+    def scaled(key: Key, params: Params, state: State, batch: Batch, *, train: bool = True) -> tuple[Array, Aux]:
         value, aux = loss(key, params, state, batch, train=train)
         return weight * value, aux
 
@@ -173,9 +168,7 @@ def _scaled(loss: Loss, weight: float) -> Loss:
 
 
 def _both(name: str, first: Player, second: Player) -> Player:
-    def loss(
-        key: Key, params: Params, state: State, batch: Batch, *, train: bool = True
-    ) -> tuple[Array, Aux]:
+    def loss(key: Key, params: Params, state: State, batch: Batch, *, train: bool = True) -> tuple[Array, Aux]:
         # The second loss sees the state that the first has written: batch statistics count both.
         value, aux = first.loss(key, params, state, batch, train=train)
         more, more_aux = second.loss(key, params, aux.state, batch, train=train)

@@ -48,14 +48,13 @@ def closed_form(inference: Any, generative: Any) -> Callable[[], Array] | None:
         return lambda: _normal(inference, generative)
     if _same_finite_family(inference, generative):
         return lambda: _summed(inference, generative)
-    if kl_divergence.dispatch(type(inference), type(generative)) is None:
+    registry: Any = kl_divergence  # a multiple-dispatch table, which its type does not tell
+    if registry.dispatch(type(inference), type(generative)) is None:
         return None
     return lambda: kl_divergence(inference, generative)
 
 
-def _broadcast(
-    expanded: ExpandedDistribution, inner: Callable[[], Array] | None
-) -> Callable[[], Array] | None:
+def _broadcast(expanded: ExpandedDistribution, inner: Callable[[], Array] | None) -> Callable[[], Array] | None:
     if inner is None:
         return None
 
@@ -67,9 +66,8 @@ def _broadcast(
 
 
 def _normal(inference: Normal, generative: Normal) -> Array:
-    loc, scale, prior_loc, prior_scale = jnp.broadcast_arrays(
-        inference.loc, inference.scale, generative.loc, generative.scale
-    )
+    parameters = (inference.loc, inference.scale, generative.loc, generative.scale)
+    loc, scale, prior_loc, prior_scale = jnp.broadcast_arrays(*map(jnp.asarray, parameters))
     ratio = scale / prior_scale
     return 0.5 * (ratio**2 + ((loc - prior_loc) / prior_scale) ** 2 - 1) - jnp.log(ratio)
 

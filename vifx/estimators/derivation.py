@@ -46,27 +46,24 @@ def derive(both: Pair) -> Lines:
         )
     ]
     for constant in both.constants:
-        what = str(constant)
-        body = what[2:]
-        lines.append(
-            (
-                f"the evidence's own term, {what}, has no parameters: it is dropped",
-                rf"-{_tex_entropy(body)} \text{{ has no parameters: it is dropped}}",
-            )
-        )
+        text = f"the evidence's own term, {constant}, has no parameters: it is dropped"
+        lines.append((text, rf"{_tex_entropy(str(constant))} \text{{ has no parameters: it is dropped}}"))
     terms = term_formulas(both)
     total = " + ".join(text for _, text, _ in terms)
     tex_total = " + ".join(latex for _, _, latex in terms)
     lines.append((f"L = {total}", rf"\mathcal{{L}} = {tex_total}"))
-    observed = ", ".join(v for c in both.constants for v in c.variables)
+    if not both.constants:
+        return tuple(lines)
     given = ", ".join(v for c in both.constants for v in c.given)
-    inside = observed + (f" | {given}" if given else "")
-    if both.constants:
-        sums = " ".join(map(str, both.constants))
-        lines.append((f"KL = L {sums} ≥ 0,  and  ELBO = −L ≤ E[log generative({inside})]",
-                      rf"\mathrm{{KL}} = \mathcal{{L}} - {_tex_entropy(str(both.constants[0])[2:])} \ge 0, \quad "
-                      rf"\mathrm{{ELBO}} = -\mathcal{{L}} \le \mathbb{{E}}[\log q({inside.replace('|', chr(92) + 'mid')})]"))  # fmt: skip
-    return tuple(lines)
+    inside = ", ".join(v for c in both.constants for v in c.variables) + (f" | {given}" if given else "")
+    dropped = " ".join(map(str, both.constants))
+    tex_inside = inside.replace("|", r"\mid")
+    text = f"KL = L {dropped} ≥ 0,  and  ELBO = −L ≤ E[log generative({inside})]"
+    latex = (
+        rf"\mathrm{{KL}} = \mathcal{{L}} {_tex_entropy(dropped)} \ge 0, \quad "
+        rf"\mathrm{{ELBO}} = -\mathcal{{L}} \le \mathbb{{E}}[\log q({tex_inside})]"
+    )
+    return (*lines, (text, latex))
 
 
 def derive_importance_weighted(both: Pair, samples: int) -> Lines:
@@ -85,10 +82,11 @@ def derive_importance_weighted(both: Pair, samples: int) -> Lines:
         ),
         (
             f"L = −E log (1/{samples}) Σ_k w_k ≥ −E log likelihood, by Jensen's inequality",
-            rf"\mathcal{{L}}_{{{samples}}} = -\mathbb{{E}}\log\tfrac{{1}}{{{samples}}}\sum_k w_k \ge -\mathbb{{E}}\log q(x)",
+            rf"\mathcal{{L}}_{{{samples}}} = -\mathbb{{E}}\log\tfrac{{1}}{{{samples}}}\sum_k w_k "
+            r"\ge -\mathbb{E}\log q(x)",
         ),
     )
 
 
 def _tex_entropy(text: str) -> str:
-    return text.replace("p̃", r"\tilde p").replace("|", r"\mid")
+    return text.replace("p̃", r"\tilde p").replace("|", r"\mid").replace("−", "-")

@@ -28,6 +28,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from vifx.conditional import condition, fold
 from vifx.distributions import Categorical
@@ -77,7 +78,7 @@ def tabular(*given: int, states: int) -> Net:
 
 
 def table(
-    joint: Joint, params: Params, state: State, batch: Batch, supports: Mapping[str, Array] | None = None
+    joint: Joint, params: Params, state: State, batch: Batch, supports: Mapping[str, np.ndarray] | None = None
 ) -> Table:
     """Enumerate a joint on the product of its variables' supports.
 
@@ -95,9 +96,9 @@ def table(
     Raises:
       ValueError: a variable is not finite, or the batch is abstract or not of integers.
     """
-    supports = supports_of(joint, params, state, batch) if supports is None else supports
-    grid = np.meshgrid(*map(np.asarray, supports.values()), indexing="ij")
-    values = {v: jnp.asarray(axis.reshape(-1)) for v, axis in zip(supports, grid, strict=True)}
+    space = supports_of(joint, params, state, batch) if supports is None else supports
+    grid = np.meshgrid(*space.values(), indexing="ij")
+    values = {v: jnp.asarray(axis.reshape(-1)) for v, axis in zip(space, grid, strict=True)}
     log_prob = joint.log_prob(params, state, values)
     for item in joint.factors:
         if item.kind == "evidence":
@@ -153,9 +154,7 @@ def joint_kl(inference: Joint, generative: Joint, params: Params, state: State, 
     return _expectation(p.total, p.total - q.total)
 
 
-def joint_terms(
-    inference: Joint, generative: Joint, params: Params, state: State, batch: Batch
-) -> dict[str, Array]:
+def joint_terms(inference: Joint, generative: Joint, params: Params, state: State, batch: Batch) -> dict[str, Array]:
     """Enumerate the terms of equation (2): ``"nll/x"`` and ``"kl/z"`` for every modelled variable."""
     p, q = _tables(inference, generative, params, state, batch)
     terms = {}
@@ -227,9 +226,7 @@ def constant_value(constants: Sequence[Constant], inference: Joint, batch: Batch
     return total
 
 
-def _tables(
-    inference: Joint, generative: Joint, params: Params, state: State, batch: Batch
-) -> tuple[Table, Table]:
+def _tables(inference: Joint, generative: Joint, params: Params, state: State, batch: Batch) -> tuple[Table, Table]:
     supports = supports_of(inference, params, state, batch)
     values = {v: batch[e] for item in inference.factors for v, e in item.entries.items()}
     return table(inference, params, state, batch, supports), table(
@@ -253,10 +250,8 @@ def _concrete(batch: Batch, entry: str) -> np.ndarray:
     if entry not in batch:
         raise ValueError(f"batch lacks {entry!r}; it has {', '.join(map(repr, batch)) or 'nothing'}.")
     value = batch[entry]
-    if isinstance(value, jax.core.Tracer):
-        raise ValueError(
-            f"batch[{entry!r}] is traced; enumeration needs its concrete values, so close over the batch."
-        )
+    if isinstance(value, Tracer):
+        raise ValueError(f"batch[{entry!r}] is traced; enumeration needs its concrete values, so close over the batch.")
     array = np.asarray(value)
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
         raise ValueError(

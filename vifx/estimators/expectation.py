@@ -47,7 +47,7 @@ class Rows(NamedTuple):
     examples: int
 
     @property
-    def count(self) -> int:
+    def total(self) -> int:
         """The number of rows."""
         return next(iter(self.values.values())).shape[0]
 
@@ -109,9 +109,7 @@ def walk(
     """
     values = joint.observe(batch, {})
     if not values:
-        raise ValueError(
-            f"{joint!r} has no evidence; the first joint of an objective starts from evidence('x')."
-        )
+        raise ValueError(f"{joint!r} has no evidence; the first joint of an objective starts from evidence('x').")
     observed = {len(v) for v in values.values()}
     if len(observed) > 1:
         raise ValueError(
@@ -124,7 +122,7 @@ def walk(
             visits.append(Visit(item, None, "evidence", rows, rows, None))
             continue
         conditional, state = condition(
-            item, fold(key, item.name, "network"), params, state, rows.values, rows.count, train=train
+            item, fold(key, item.name, "network"), params, state, rows.values, rows.total, train=train
         )
         noise = fold(key, item.name, "draw")
         # Only the first draw makes copies: later ones are one per row, on distinct rows already.
@@ -137,11 +135,11 @@ def walk(
 def _visited(item: Factor, conditional: Any, key: Key, rows: Rows, copies: int, sum_finite: bool) -> Visit:
     variable = item.variables[0]
     if not has_density(conditional):
-        after = rows._replace(values={**rows.values, variable: draw(item, conditional, key, rows.count)})
+        after = rows._replace(values={**rows.values, variable: draw(item, conditional, key, rows.total)})
         return Visit(item, conditional, "mapped", rows, after, None)
     if sum_finite and _is_finite(conditional):
         return _summed(item, conditional, rows)
-    values, log_prob = _drawn(item, conditional, key, rows.count, copies)
+    values, log_prob = _drawn(item, conditional, key, rows.total, copies)
     spread = _repeated(rows, copies)._replace(copies=rows.copies * copies)
     if _differentiable(conditional, values):
         after = spread._replace(values={**spread.values, variable: values})
@@ -156,11 +154,9 @@ def _summed(item: Factor, conditional: Any, rows: Rows) -> Visit:
     support = conditional.enumerate_support(expand=False)
     states = support.shape[0]
     spread = _repeated(rows, states)
-    values = jnp.repeat(support.reshape(states), rows.count)
+    values = jnp.repeat(support.reshape(states), rows.total)
     # Evaluated state by state, so that the conditional need not be repeated.
-    log_prob = jax.vmap(conditional.log_prob)(
-        jnp.broadcast_to(support.reshape(states, 1), (states, rows.count))
-    )
+    log_prob = jax.vmap(conditional.log_prob)(jnp.broadcast_to(support.reshape(states, 1), (states, rows.total)))
     log_prob = log_prob.reshape(-1)
     probability = jnp.exp(log_prob)
     weights = probability if spread.weights is None else spread.weights * probability

@@ -21,7 +21,7 @@ from vifx.estimators.pair import Pair, pair, pair_init
 from vifx.factor import Factor
 from vifx.joint import Joint
 from vifx.objective import Objective, Part, Player, Schedule, Term
-from vifx.types import Array, Aux, Batch, Key, Metrics, Params, State
+from vifx.types import Array, Aux, Batch, Key, Params, State
 
 Weights = Mapping[str, float | Schedule]
 
@@ -127,8 +127,8 @@ def _explicit(
     scheduled = any(callable(weight) for weight in weights.values())
     complete = names == both.term_names
 
-    def weighted(terms: Mapping[str, Array], state: State) -> tuple[Array, Metrics]:
-        total, metrics = jnp.zeros((), jnp.result_type(float)), {}
+    def weighted(terms: Mapping[str, Array], state: State) -> tuple[Array, dict[str, Array]]:
+        total, metrics = jnp.zeros((), jnp.result_type(float)), dict[str, Array]()
         for term, value in terms.items():
             weight = weights.get(term, 1.0)
             if callable(weight):
@@ -139,17 +139,13 @@ def _explicit(
             total = total + weight * value
         return total, metrics
 
-    def loss(
-        key: Key, params: Params, state: State, batch: Batch, *, train: bool = True
-    ) -> tuple[Array, Aux]:
-        estimates, new_state = _estimates(
-            key, both, names, params, state, batch, samples=samples, train=train
-        )
+    def loss(key: Key, params: Params, state: State, batch: Batch, *, train: bool = True) -> tuple[Array, Aux]:
+        estimates, new_state = _estimates(key, both, names, params, state, batch, samples=samples, train=train)
         terms = {term: estimate.value for term, estimate in estimates.items()}
         total, metrics = weighted(terms, state)
         metrics |= {t + ("_sampled" if e.sampled else ""): e.value for t, e in estimates.items()}
         if complete:
-            metrics["elbo"] = -sum(terms.values())
+            metrics["elbo"] = -jnp.sum(jnp.stack(list(terms.values())))
         return total, Aux({prefix + metric: value for metric, value in metrics.items()}, new_state)
 
     def claim(params: Params, state: State, batch: Batch) -> Array:
@@ -208,19 +204,17 @@ def _estimates(
         early = visit.how != "evidence" and all(name in visit.before.values for name in item.given)
         rows = visit.before if early else _first_rows(item, visits)
         noise = fold(key, "generative", item.name)
-        conditional, state = condition(item, noise, params, state, rows.values, rows.count, train=train)
+        conditional, state = condition(item, noise, params, state, rows.values, rows.total, train=train)
         exactly = closed_form(visit.conditional, conditional) if early else None
         if exactly is not None:
-            value = mean(rows, jnp.broadcast_to(exactly(), (rows.count,)))
+            value = mean(rows, jnp.broadcast_to(exactly(), (rows.total,)))
             estimates[term] = _Estimate(value, _how("closed form", visits, rows, samples), False)
             continue
-        count, rows = rows.count, visit.after if early else rows
+        count, rows = rows.total, visit.after if early else rows
         value = -mean(rows, density(item, conditional, rows.values[variable], count))
         if visit.log_prob is not None:
             value = value + mean(visit.after, visit.log_prob)
-        estimates[term] = _Estimate(
-            value, _how("", visits, rows, samples), visit.how in ("drawn", "score function")
-        )
+        estimates[term] = _Estimate(value, _how("", visits, rows, samples), visit.how in ("drawn", "score function"))
     return estimates, state
 
 
@@ -262,9 +256,7 @@ def _terms(
 
 def _updates(state: State) -> Array:
     if "model@updates" not in state:
-        raise ValueError(
-            "state lacks 'model@updates', which scheduled weights read; make it with objective.init."
-        )
+        raise ValueError("state lacks 'model@updates', which scheduled weights read; make it with objective.init.")
     return state["model@updates"]
 
 

@@ -82,17 +82,13 @@ def importance_weighted(
         )
     prefix = f"{name}/" if name else ""
 
-    def loss(
-        key: Key, params: Params, state: State, batch: Batch, *, train: bool = True
-    ) -> tuple[Array, Aux]:
+    def loss(key: Key, params: Params, state: State, batch: Batch, *, train: bool = True) -> tuple[Array, Aux]:
         bound, metrics, state = _bound(key, both, params, state, batch, samples, gradient, train)
         metrics = {"iwae": jax.lax.stop_gradient(bound), **metrics}
         return -bound, Aux({prefix + metric: value for metric, value in metrics.items()}, state)
 
     def claim(params: Params, state: State, batch: Batch) -> Array:
-        bound = exact.importance_weighted_terms(
-            both.inference, both.generative, params, state, batch, samples
-        )
+        bound = exact.importance_weighted_terms(both.inference, both.generative, params, state, batch, samples)
         return bound + exact.constant_value(both.constants, both.inference, batch)
 
     def init(key: Key, batch: Batch) -> tuple[Params, State]:
@@ -127,9 +123,7 @@ def _bound(
     finite = bool(how) and set(how.values()) == {"summed"}
     noise = fold(key, "inference")
     before = state
-    visits, state = walk(
-        noise, both.inference, params, state, batch, samples=samples, train=train, sum_finite=finite
-    )
+    visits, state = walk(noise, both.inference, params, state, batch, samples=samples, train=train, sum_finite=finite)
     latents = [visit for visit in visits if visit.how != "evidence"]
     if gradient != "reparameterized":
         for visit in latents:
@@ -145,16 +139,14 @@ def _bound(
         for item in both.generative.factors:
             if item.kind != "evidence":
                 network = fold(key, "generative", item.name)
-                conditional, new_state = condition(
-                    item, network, params, new_state, values, count, train=train
-                )
+                conditional, new_state = condition(item, network, params, new_state, values, count, train=train)
                 total = total + density(item, conditional, values[item.variables[0]], count)
         return total, new_state
 
     values = visits[-1].after.values
     rows = visits[-1].after
     log_q, new_state = generative_log_prob(params, values)
-    log_p = sum((visit.log_prob for visit in latents if visit.log_prob is not None), jnp.zeros(rows.count))
+    log_p = sum((visit.log_prob for visit in latents if visit.log_prob is not None), jnp.zeros(rows.total))
     log_weight = log_q - log_p
     if finite:
         shape = (-1, rows.examples)
@@ -176,9 +168,7 @@ def _bound(
         else:
             log_q_path, _ = generative_log_prob(fixed, values)
             log_q_model, _ = generative_log_prob(params, jax.lax.stop_gradient(values))
-            surrogate = share**2 * (log_q_path.reshape(shape) - log_p_path) + share * log_q_model.reshape(
-                shape
-            )
+            surrogate = share**2 * (log_q_path.reshape(shape) - log_p_path) + share * log_q_model.reshape(shape)
         bound = _with_gradient_of(bound, jnp.sum(surrogate, axis=0))
     if rows.weights is not None:
         # One factor per draw: their product carries the score of the whole tuple.
@@ -192,8 +182,8 @@ def _path_log_prob(key: Key, latents: list[Visit], fixed: Params, state: State, 
     for visit in latents:
         item, rows = visit.factor, visit.before
         network = fold(key, item.name, "network")
-        conditional, _ = condition(item, network, fixed, state, rows.values, rows.count, train=train)
-        total = total + density(item, conditional, visit.after.values[item.variables[0]], rows.count)
+        conditional, _ = condition(item, network, fixed, state, rows.values, rows.total, train=train)
+        total = total + density(item, conditional, visit.after.values[item.variables[0]], rows.total)
     return total
 
 
@@ -222,18 +212,14 @@ def _over_multisets(log_weight: Array, log_p: Array, samples: int) -> tuple[Arra
     index = np.array(list(itertools.combinations_with_replacement(range(states), samples)))
     counts = np.stack([np.sum(index == s, axis=1) for s in range(states)], axis=1)
     dtype = log_weight.dtype
-    log_ways = gammaln(jnp.asarray(samples + 1, dtype)) - jnp.sum(
-        gammaln(jnp.asarray(counts + 1, dtype)), axis=1
-    )
+    log_ways = gammaln(jnp.asarray(samples + 1, dtype)) - jnp.sum(gammaln(jnp.asarray(counts + 1, dtype)), axis=1)
     probability = jnp.exp(log_ways[:, None] + jnp.sum(log_p[index], axis=1))
     value = logsumexp(log_weight[index], axis=1) - jnp.log(samples)
     bound = jnp.sum(jnp.where(probability > 0, probability * value, 0), axis=0)
     return jnp.mean(bound), jnp.mean(jnp.sum(jnp.exp(log_p) * log_weight, axis=0))
 
 
-def _hows(
-    both: Pair, params: Params, state: State, batch: Batch, samples: int, train: bool
-) -> dict[str, str]:
+def _hows(both: Pair, params: Params, state: State, batch: Batch, samples: int, train: bool) -> dict[str, str]:
     """Return how each latent would be treated, without computing anything."""
     how: dict[str, str] = {}
 

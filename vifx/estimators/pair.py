@@ -65,14 +65,11 @@ def pair(caller: str, inference: Joint, generative: Joint, *, latents: bool = Tr
     check_owners((*inference.factors, *generative.factors))
     for item in generative.factors:
         _check_factor(caller, item, inference, latents)
-    result = Pair(
-        inference, generative, tuple(dict.fromkeys((*inference.owners, *generative.owners))), (), _constants(inference, generative)
-    )  # fmt: skip
+    owners = tuple(dict.fromkeys((*inference.owners, *generative.owners)))
+    result = Pair(inference, generative, owners, (), _constants(inference, generative))
     names = tuple(result.term_of(item) for item in generative.factors if item.kind != "evidence")
     if not names:
-        raise ValueError(
-            f"{caller}: the generative joint {generative} is evidence alone; there is nothing to fit."
-        )
+        raise ValueError(f"{caller}: the generative joint {generative} is evidence alone; there is nothing to fit.")
     return result._replace(term_names=names)
 
 
