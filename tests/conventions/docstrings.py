@@ -16,9 +16,7 @@ from conventions.sources import (
     public_functions,
 )
 
-NATS = re.compile(
-    r"(^|_)(log_prob|elbo|nll|kl|entropy|log_likelihood|importance_weighted|reconstruction)($|_)"
-)
+NATS = re.compile(r"(^|_)(log_prob|elbo|nll|kl|entropy|log_likelihood|importance_weighted|reconstruction)($|_)")
 CONTRACT = {"key", "train"}  # `vifx.types` says what these mean, once
 
 
@@ -100,11 +98,7 @@ def _raised(function: Function) -> set[str]:
         node = pending.pop()
         if isinstance(node, Function | ast.Lambda):
             continue
-        if (
-            isinstance(node, ast.Raise)
-            and isinstance(node.exc, ast.Call)
-            and isinstance(node.exc.func, ast.Name)
-        ):
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name):
             kinds.add(node.exc.func.id)
         pending += list(ast.iter_child_nodes(node))
     return kinds & {"ValueError", "TypeError", "KeyError", "FileNotFoundError", "FileExistsError"}
@@ -175,9 +169,7 @@ RULES = [
         "vifx",
         ('def f(x):\n    """Do."""\n    raise ValueError("x must be more than that")',),
         (
-            "def f(x):\n    "
-            + DOC.format("Raises:\n      ValueError: x is wrong.")
-            + "\n    raise ValueError('a')",
+            "def f(x):\n    " + DOC.format("Raises:\n      ValueError: x is wrong.") + "\n    raise ValueError('a')",
             'def f(x):\n    """Do."""\n    def g():\n        raise ValueError("a")\n    return g',
         ),
     ),

@@ -59,9 +59,7 @@ def import_direction(source: Source) -> list[str]:
     if own in SEES_ALL:
         return []
     if own not in KNOWS:
-        return [
-            source.at(1, f"{own} has no place in the direction of imports (tests/conventions/imports.py)")
-        ]
+        return [source.at(1, f"{own} has no place in the direction of imports (tests/conventions/imports.py)")]
     found = []
     for module, node in _imported(source):
         if module.startswith("."):

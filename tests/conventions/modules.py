@@ -32,16 +32,12 @@ def function_length(source: Source) -> list[str]:
     for function in functions(source.tree):
         lines = (function.end_lineno or 0) - function.lineno + 1 - _docstring_lines(function)
         if lines >= FUNCTION_LINES:
-            found.append(
-                source.at(function, f"{function.name} has {lines} lines; at most {FUNCTION_LINES - 1}")
-            )
+            found.append(source.at(function, f"{function.name} has {lines} lines; at most {FUNCTION_LINES - 1}"))
     return found
 
 
 def _is_docstring(node: ast.stmt) -> bool:
-    return (
-        isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and type(node.value.value) is str
-    )
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and type(node.value.value) is str
 
 
 def _is_future(node: ast.stmt) -> bool:
@@ -107,8 +103,7 @@ def no_stub(source: Source) -> list[str]:
 
 def _is_hidden(handler: ast.ExceptHandler) -> bool:
     idle = all(
-        isinstance(n, ast.Pass | ast.Continue)
-        or (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))
+        isinstance(n, ast.Pass | ast.Continue) or (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))
         for n in handler.body
     )
     broad = handler.type is None or dotted(handler.type) in ("Exception", "BaseException")
@@ -126,9 +121,7 @@ def no_hidden_error(source: Source) -> list[str]:
 
 
 def _text(node: ast.AST) -> str:
-    return "".join(
-        n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)
-    )
+    return "".join(n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str))
 
 
 def errors_explain(source: Source) -> list[str]:
@@ -164,9 +157,7 @@ def _at_import(tree: ast.Module) -> Iterator[ast.AST]:
 
 
 ARRAYS = re.compile(r"^(jnp|jax\.numpy|jax\.random|jax\.devices|jax\.local_devices|jax\.device_put)(\.|$)")
-SETTINGS = re.compile(
-    r"^jax\.config\.|(^|\.)addHandler$|^logging\.basicConfig$|^warnings\.(filter|simplefilter)"
-)
+SETTINGS = re.compile(r"^jax\.config\.|(^|\.)addHandler$|^logging\.basicConfig$|^warnings\.(filter|simplefilter)")
 
 
 def no_work_at_import(source: Source) -> list[str]:
@@ -182,9 +173,7 @@ def no_work_at_import(source: Source) -> list[str]:
 
 def _containers(tree: ast.Module) -> set[str]:
     kinds = ast.Dict | ast.List | ast.Set | ast.DictComp | ast.ListComp | ast.SetComp
-    assigned = (
-        n for n in tree.body if isinstance(n, ast.Assign | ast.AnnAssign) and isinstance(n.value, kinds)
-    )
+    assigned = (n for n in tree.body if isinstance(n, ast.Assign | ast.AnnAssign) and isinstance(n.value, kinds))
     targets = (t for n in assigned for t in (n.targets if isinstance(n, ast.Assign) else [n.target]))
     return {dotted(t) for t in targets}
 
@@ -200,11 +189,7 @@ def no_module_state(source: Source) -> list[str]:
         shared = _containers(source.tree) - local
         for node in nodes:
             owner = None
-            if (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Attribute)
-                and node.func.attr in MUTATORS
-            ):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in MUTATORS:
                 owner = node.func.value
             elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del):
                 owner = node.value

@@ -76,9 +76,7 @@ def functions(tree: ast.AST) -> Iterator[Function]:
 def exported(tree: ast.Module) -> list[str]:
     """The names in `__all__`, or nothing when there is none."""
     for node in tree.body:
-        if isinstance(node, ast.Assign) and any(
-            isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets
-        ):
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
             return list(ast.literal_eval(node.value))
     return []
 
@@ -94,9 +92,7 @@ def public_functions(source: Source) -> Iterator[tuple[str, Function]]:
             yield node.name, node
         if isinstance(node, ast.ClassDef) and is_public(node.name):
             for member in node.body:
-                if isinstance(member, Function) and (
-                    is_public(member.name) or member.name in ("__init__", "__call__")
-                ):
+                if isinstance(member, Function) and (is_public(member.name) or member.name in ("__init__", "__call__")):
                     yield f"{node.name}.{member.name}", member
 
 

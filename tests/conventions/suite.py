@@ -7,9 +7,7 @@ import re
 
 from conventions.sources import Rule, Source, calls, dotted, functions
 
-LOOSE_RANDOM = re.compile(
-    r"^(np|numpy)\.random\.(?!default_rng$|Generator$|SeedSequence$|PCG64$|Philox$)\w+$"
-)
+LOOSE_RANDOM = re.compile(r"^(np|numpy)\.random\.(?!default_rng$|Generator$|SeedSequence$|PCG64$|Philox$)\w+$")
 ASSERTING = re.compile(
     r"(^|\.)_?(assert|check|expect|verify|require|agree)(s|d|ed)?(_\w+)?$|^pytest\.(raises|warns|fail)$"
 )
@@ -76,9 +74,7 @@ def every_test_asserts(source: Source) -> list[str]:
 def no_skipped_test(source: Source) -> list[str]:
     skipping = re.compile(r"(^|\.)(skip|skipif|skipIf|xfail|importorskip)$")
     names = (n for n in ast.walk(source.tree) if isinstance(n, ast.Attribute | ast.Name))
-    return [
-        source.at(n, f"{dotted(n)}: a test runs or is not there") for n in names if skipping.search(dotted(n))
-    ]
+    return [source.at(n, f"{dotted(n)}: a test runs or is not there") for n in names if skipping.search(dotted(n))]
 
 
 def seeds_fixed(source: Source) -> list[str]:
@@ -163,7 +159,5 @@ RULES = [
         ("jax.config.update('jax_debug_key_reuse', False)",),
         ("with jax.numpy_dtype_promotion('standard'): f()",),
     ),
-    Rule(
-        3, bare_assert_is_free, "tests", ("assert (f(1) == 2, 'message')",), ("assert f(1) == 2, 'message'",)
-    ),
+    Rule(3, bare_assert_is_free, "tests", ("assert (f(1) == 2, 'message')",), ("assert f(1) == 2, 'message'",)),
 ]

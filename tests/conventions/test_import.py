@@ -43,9 +43,7 @@ CLEAN = {
 
 def probe(before: str = "", after: str = "") -> dict:
     code = PROBE.format(before=before, after=after, heavy=HEAVY)
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -56,9 +54,7 @@ def test_importing_vifx_does_no_work_and_loads_no_heavy_library():
 
 def test_importing_every_module_does_no_work():
     everything = probe(before=THIRD_PARTY, after=EVERY_MODULE)
-    assert {k: v for k, v in everything.items() if k != "heavy"} == {
-        k: v for k, v in CLEAN.items() if k != "heavy"
-    }
+    assert {k: v for k, v in everything.items() if k != "heavy"} == {k: v for k, v in CLEAN.items() if k != "heavy"}
 
 
 CRIMES = """

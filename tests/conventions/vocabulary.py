@@ -17,9 +17,7 @@ def forbidden() -> dict[str, str]:
     table = page.partition("## One word per thing")[2].partition("\n## ")[0]
     rows = [line.strip("| ").split("|") for line in table.splitlines() if line.startswith("| `")]
     return {
-        synonym: re.findall(r"`([^`]+)`", row[0])[0]
-        for row in rows
-        for synonym in re.findall(r"`([^`]+)`", row[2])
+        synonym: re.findall(r"`([^`]+)`", row[0])[0] for row in rows for synonym in re.findall(r"`([^`]+)`", row[2])
     }
 
 

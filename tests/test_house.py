@@ -1,0 +1,90 @@
+"""The repository around the package: commands, versions, licence, and what must not be in a file."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import vifx
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FOREIGN = re.compile(r"/(?:work|root|home|tmp)/\w|file:///|\.\./shared")
+SKIPPED = {".git", ".venv", "build", "dist", "__pycache__", "_build", "runs", "vifx.egg-info"}
+
+
+def texts() -> dict[str, str]:
+    found = {}
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = [f for f in folders if (f not in SKIPPED and not f.startswith(".")) or f in (".ci", ".github")]
+        for path in (Path(folder) / n for n in names):
+            if path.suffix in (".py", ".md", ".toml", ".yml", ".yaml", "") and path != Path(__file__):
+                found[path.relative_to(ROOT).as_posix()] = path.read_text(encoding="utf-8")
+    return found
+
+
+def foreign(text: str) -> list[str]:
+    return [m.group() for m in FOREIGN.finditer(text)]
+
+
+def test_versions_agree():
+    assert vifx.__version__ == PROJECT["version"]
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (\d+\.\d+\.\d+)", changelog, re.MULTILINE)[0] == PROJECT["version"]
+
+
+def test_the_licence_is_the_declared_one():
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert PROJECT["license"] == "Apache-2.0"
+    assert "Apache License\n                           Version 2.0, January 2004" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+
+
+def test_dependencies_are_bounded_and_jaxlib_is_left_to_jax():
+    names = [re.split(r"[<>=\[ ]", d)[0] for d in PROJECT["dependencies"]]
+    assert "jaxlib" not in names
+    unstable = [d for d in PROJECT["dependencies"] if re.search(r">=0\.", d) and "<" not in d]
+    assert unstable == ["array_record>=0.8"]
+
+
+def test_ci_runs_the_test_command_of_the_readme(tmp_path):
+    """From another directory, without standard input, with a `bash` that only says what it would run."""
+    stub = tmp_path / "bash"
+    stub.write_text('#!/bin/sh\nfor last; do :; done\necho "in $PWD: $last"\n')
+    stub.chmod(0o755)
+    done = subprocess.run(
+        ["/bin/bash", str(ROOT / ".ci/run")],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "CI": "true"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    commands = re.findall(r"^(.*/bin/pytest)$", README, re.MULTILINE)
+    assert len(commands) == 1
+    assert done.stdout.splitlines() == [f"+ {commands[0]}", f"in {ROOT}: {commands[0]}"]
+    assert os.access(ROOT / ".ci/run", os.X_OK)
+
+
+def test_the_readme_has_two_commands_and_its_files_exist():
+    blocks = re.findall(r"^```bash\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    assert [b.strip().count("\n") for b in blocks[:2]] == [0, 0]
+    assert "vifx train experiments/vae_digits.py" in blocks[0]
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", README)
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_no_file_knows_a_machine():
+    assert {path: found for path, text in texts().items() if (found := foreign(text))} == {}
+
+
+@pytest.mark.parametrize("text", ["see /home/" + "me/x", "../" + "shared/design.md", "file://" + "/opt"])
+def test_a_machine_path_is_seen(text):
+    assert foreign(text) != []

@@ -1,0 +1,74 @@
+"""Rule 12: what README, docs and docstrings show runs, and says what it prints."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import vifx
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def python_blocks(text: str) -> str:
+    """The Python blocks of a page as one program, on the lines that they have in the page."""
+    lines = [""] * (text.count("\n") + 1)
+    for match in BLOCK.finditer(text):
+        first = text.count("\n", 0, match.start(1))
+        body = match.group(1).splitlines()
+        lines[first : first + len(body)] = body
+    return "\n".join(lines)
+
+
+def modules() -> list[str]:
+    found = pkgutil.walk_packages(vifx.__path__, "vifx.")
+    return ["vifx", *(m.name for m in found if not m.name.endswith("__main__"))]
+
+
+def with_doctests() -> list[str]:
+    folder = Path(vifx.__file__).parents[1]
+    paths = {name: folder / name.replace(".", "/") for name in modules()}
+    texts = {
+        name: (p / "__init__.py" if p.is_dir() else p.with_suffix(".py")).read_text(encoding="utf-8")
+        for name, p in paths.items()
+    }
+    return [name for name, text in texts.items() if ">>> " in text]
+
+
+def failures(module: object) -> int:
+    return doctest.testmod(module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE).failed  # pyright: ignore
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if BLOCK.search(p.read_text(encoding="utf-8"))], ids=lambda p: p.name
+)
+def test_the_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = python_blocks(page.read_text(encoding="utf-8"))
+    exec(compile(code, str(page), "exec"), {"__name__": page.stem})
+    assert sorted(p.suffix for p in tmp_path.rglob("*.py")) == []
+
+
+@pytest.mark.parametrize("name", with_doctests())
+def test_the_docstrings_run(name):
+    assert failures(importlib.import_module(name)) == 0
+
+
+def test_a_wrong_page_and_a_wrong_docstring_fail():
+    page = "text\n```python\nx = 1\n```\nmore\n```python\nassert x == 2\n```\n"
+    with pytest.raises(AssertionError):
+        exec(compile(python_blocks(page), "page", "exec"), {})
+    wrong = type(doctest)("wrong", ">>> 1 + 1\n3\n")
+    assert failures(wrong) == 1
+
+
+def test_the_main_pages_have_programs():
+    programs = {p.stem for p in PAGES if BLOCK.search(p.read_text(encoding="utf-8"))}
+    assert {"README", "quickstart", "vae", "adding-a-method"} <= programs
