@@ -1,0 +1,53 @@
+"""Training: steps are values, combinators are functions of steps, and one loop runs them."""
+
+from __future__ import annotations
+
+__all__ = [
+    "CheckpointError",
+    "Checkpoints",
+    "Diverged",
+    "Event",
+    "Fitted",
+    "Interrupted",
+    "LossTransform",
+    "Progress",
+    "Step",
+    "TrainState",
+    "accumulated",
+    "anchored",
+    "averaged",
+    "averaged_params",
+    "blame",
+    "compile",
+    "constrained",
+    "data_mesh",
+    "descend",
+    "fit",
+    "guarded",
+    "in_turn",
+    "optimize",
+    "read_metrics",
+    "repeat",
+    "replicate",
+    "scanned",
+    "shard_batch",
+    "start",
+]
+
+from vifx.training.accumulate import accumulated
+from vifx.training.average import averaged, averaged_params
+from vifx.training.checkpoint import Checkpoints
+from vifx.training.compile import compile
+from vifx.training.constrain import constrained
+from vifx.training.descend import descend, optimize
+from vifx.training.guard import blame, guarded
+from vifx.training.interrupt import Interrupted
+from vifx.training.loop import Event, Fitted, fit
+from vifx.training.manifest import CheckpointError
+from vifx.training.metrics import read_metrics
+from vifx.training.report import Diverged
+from vifx.training.scan import scanned
+from vifx.training.sharding import data_mesh, replicate, shard_batch
+from vifx.training.state import TrainState, start
+from vifx.training.step import LossTransform, Progress, Step
+from vifx.training.turns import anchored, in_turn, repeat

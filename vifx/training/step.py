@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["LossTransform", "Progress", "Step"]
+__all__ = ["LossTransform", "Progress", "Step", "one_update"]
 
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
@@ -46,3 +46,16 @@ class Step(NamedTuple):
     rebuild: Callable[[LossTransform], Step]
     batches: int = 1
     length: int = 1
+
+
+def one_update(step: Step, combinator: str) -> None:
+    """Check that a combinator is given a step that makes one update.
+
+    Raises:
+      ValueError: if it is a scan, which has a key for each update and goes outermost.
+    """
+    if step.length != 1:
+        raise ValueError(
+            f"{combinator} needs a step of one update, got a scan of {step.length}; "
+            f"write scanned({combinator}(...), {step.length})"
+        )

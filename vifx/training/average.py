@@ -1,0 +1,85 @@
+"""The exponential moving average of the parameters."""
+
+from __future__ import annotations
+
+__all__ = ["Averaged", "averaged", "averaged_params"]
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from vifx.training.names import network_names
+from vifx.training.step import Progress, Step, one_update
+from vifx.types import Array, Batch, Key, Metrics, Params, PyTree, State
+
+
+class Averaged(NamedTuple):
+    """The slot of `averaged`.
+
+    Attributes:
+      slot: the slot of the step inside.
+      params: the average of every network's parameters.
+      updates: how many updates it averages, int32.
+    """
+
+    slot: PyTree
+    params: Params
+    updates: Array
+
+
+def averaged(step: Step, decay: float) -> Step:
+    """Average the parameters over the updates, for evaluation; training itself does not change.
+
+    After t updates with parameters θ₁ … θ_t and decay d, the average is
+
+        θ̄_t = (1 − d) Σ_i d^(t−i) θ_i / (1 − d^t),
+
+    the exponential moving average *without* the bias towards where it started: θ̄₁ = θ₁, a
+    constant sequence averages to itself, and θ₀ has no weight. It is kept as the recursion
+    ``θ̄_t = θ̄_{t−1} + (1 − d)/(1 − d^t) · (θ_t − θ̄_{t−1})``. Leaves that are not floating-point
+    are copied. Read it with `averaged_params`.
+
+    Raises:
+      ValueError: if `decay` is not in (0, 1), or the step is scanned.
+    """
+    one_update(step, "averaged")
+    if not 0 < decay < 1:
+        raise ValueError(f"averaged needs 0 < decay < 1, got {decay}")
+
+    def init(key: Key, params: Params, state: State) -> Averaged:
+        average = {name: params[name] for name in network_names(params)}
+        return Averaged(step.init(key, params, state), jax.tree.map(jnp.copy, average), jnp.zeros((), jnp.int32))
+
+    def update(key: Key, progress: Progress, batch: Batch) -> tuple[Progress, Metrics]:
+        slot, average, updates = progress.slot
+        progress, metrics = step.update(key, progress._replace(slot=slot), batch)
+        updates = updates + jnp.ones_like(updates)
+
+        def move(old: Array, new: Array) -> Array:
+            if not jnp.issubdtype(new.dtype, jnp.inexact):
+                return new
+            real = jnp.finfo(new.dtype).dtype
+            rate = (1 - decay) / -jnp.expm1(updates.astype(real) * math.log(decay))
+            return old + rate.astype(new.dtype) * (new - old)
+
+        average = jax.tree.map(move, average, {name: progress.params[name] for name in average})
+        return progress._replace(slot=Averaged(progress.slot, average, updates)), metrics
+
+    return Step(init, update, lambda transform: averaged(step.rebuild(transform), decay), step.batches)
+
+
+def averaged_params(slot: PyTree) -> Params:
+    """Return the averaged parameters that a slot holds, wherever in it they are.
+
+    Before the first update they are the initial parameters.
+
+    Raises:
+      ValueError: if the slot has no average, or more than one.
+    """
+    leaves = jax.tree.leaves(slot, is_leaf=lambda node: isinstance(node, Averaged))
+    found = [node.params for node in leaves if isinstance(node, Averaged)]
+    if len(found) != 1:
+        raise ValueError(f"expected one averaged(...) in the step, found {len(found)}; wrap the whole step once")
+    return found[0]

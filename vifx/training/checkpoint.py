@@ -1,0 +1,228 @@
+"""Checkpoints that are whole and checked, or are an error."""
+
+from __future__ import annotations
+
+__all__ = ["CheckpointError", "Checkpoints"]
+
+import fcntl
+import math
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import orbax.checkpoint as ocp
+from jax.sharding import Mesh
+
+from vifx.training.manifest import (
+    CheckpointError,
+    check_manifest,
+    check_structure,
+    describe,
+    first_line,
+    named_leaves,
+    rebuild,
+)
+from vifx.training.metrics import decode
+from vifx.types import PyTree
+
+
+class Checkpoints:
+    """The checkpoints of one run: a directory with one subdirectory for each step, written by orbax.
+
+    A checkpoint appears whole, by a rename, or not at all: a run killed while it saves has the
+    one before. Each leaf's SHA-256 is stored with its path, shape and dtype and verified when it
+    is read, so a damaged file is an error and never a value; nothing falls back to another
+    checkpoint unasked. Arrays are stored whole, whatever mesh they were on.
+
+    Use it as a context manager. A writer holds a lock that ends with its process; a reader
+    (``write=False``) needs and changes nothing.
+
+        with Checkpoints(directory, best="elbo") as checkpoints:
+            checkpoints.save(100, train_state, {"elbo": 91.2})
+            train_state = checkpoints.restore(train_state)
+
+    Attributes:
+      directory: where they are.
+      config_hash: what identifies the run's configuration; a checkpoint with another is refused.
+      keep: how many of the last checkpoints are kept, besides the best.
+      best: the metric whose smallest value marks the best checkpoint, or with a minus sign in
+        front, largest; a value that is not finite is never the best.
+
+    Raises:
+      CheckpointError: from entering, if the directory cannot be used or another process writes it.
+      ValueError: if `keep` is not positive.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        config_hash: str = "",
+        keep: int = 2,
+        best: str | None = None,
+        write: bool = True,
+    ) -> None:
+        if keep < 1:
+            raise ValueError(f"keep must be at least 1, got {keep}")
+        self.directory = Path(directory).absolute()
+        self.config_hash, self.keep, self.best, self.write = config_hash, keep, best, write
+
+    def __enter__(self) -> Checkpoints:
+        with ExitStack() as stack:
+            if self.write:
+                self._lock(stack)
+            elif not self.directory.is_dir():
+                raise CheckpointError(f"{self.directory}: there is no such directory; name that of a run")
+            options = ocp.CheckpointManagerOptions(
+                read_only=not self.write,
+                create=False,
+                cleanup_tmp_directories=self.write,
+                enable_async_checkpointing=False,
+            )
+            self._manager = stack.enter_context(ocp.CheckpointManager(self.directory, options=options))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def _lock(self, stack: ExitStack) -> None:
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((self.directory / ".lock").open("ab"))
+        except OSError as error:
+            raise CheckpointError(
+                f"{self.directory}: cannot be written ({error.strerror}); choose another directory"
+            ) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CheckpointError(
+                f"{self.directory}: another process is training in this directory; wait for it, stop it, "
+                "or choose another directory"
+            ) from error
+
+    def steps(self) -> list[int]:
+        """Return the steps that have a checkpoint, in order, damaged ones included."""
+        return sorted(int(path.name) for path in self.directory.iterdir() if path.name.isdecimal())
+
+    def save(self, step: int, tree: PyTree, metrics: Mapping[str, int | float] | None = None) -> None:
+        """Write a checkpoint; when it returns, the checkpoint is whole and on the disk.
+
+        Then checkpoints are deleted that are neither among the last `keep` nor the best.
+
+        Raises:
+          CheckpointError: if it cannot be written; those of before are untouched.
+          ValueError: if there is one for this step, or `best` is not in the metrics of a run that
+            has any.
+        """
+        if step in self.steps():
+            raise ValueError(f"{self.directory / str(step)}: there is a checkpoint of step {step} already")
+        leaves = named_leaves(tree)
+        manifest = describe(leaves, step=step, config_hash=self.config_hash, metrics=metrics or {})
+        arrays = {str(i): leaf.data for i, leaf in enumerate(leaves.values()) if leaf.data.size}
+        items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), manifest=ocp.args.JsonSave(manifest))
+        try:
+            self._manager.save(step, args=items, force=True)
+        except Exception as error:
+            raise CheckpointError(
+                f"{self.directory / str(step)}: cannot be written ({first_line(error)}); free some space or choose "
+                f"another directory. Checkpoints that are whole: {self.steps() or 'none'}"
+            ) from error
+        self._prune()
+
+    def _prune(self) -> None:
+        steps = self.steps()
+        kept = {*steps[-self.keep :], self.best_step()}
+        for step in steps:
+            if step not in kept and self._readable(step):
+                self._manager.delete(step)
+
+    def best_step(self) -> int | None:
+        """Return the step with the best metric among those with a finite one, the latest of equals."""
+        if self.best is None:
+            return None
+        name, sign = self.best.removeprefix("-"), -1 if self.best.startswith("-") else 1
+        scores = [(sign * self.metrics(s).get(name, math.nan), -s) for s in self.steps() if self._readable(s)]
+        finite = [score for score in scores if math.isfinite(score[0])]
+        return -min(finite)[1] if finite else None
+
+    def metrics(self, step: int) -> dict[str, int | float]:
+        """Return the metrics that a checkpoint was saved with.
+
+        Raises:
+          CheckpointError: if there is no such checkpoint or its manifest is damaged.
+        """
+        return decode(self._manifest(step)["metrics"])
+
+    def restore(self, template: PyTree, *, step: int | None = None, mesh: Mesh | None = None) -> PyTree:
+        """Return a checkpoint as a tree like `template`: the latest one, or that of `step`.
+
+        Args:
+          template: arrays or `jax.ShapeDtypeStruct`s: what the checkpoint must hold, to the letter.
+          step: which; a damaged latest one is an error until an earlier one is named here.
+          mesh: put the arrays on all devices of it, however many wrote them; on the default
+            device without one.
+
+        Raises:
+          CheckpointError: if there is none, it is damaged, from a newer format or another config,
+            or a leaf differs from the template in existence, shape or dtype.
+        """
+        step = self._latest() if step is None else step
+        manifest = self._manifest(step)
+        where = self.directory / str(step)
+        if manifest["config_hash"] != self.config_hash:
+            raise CheckpointError(
+                f"{where}: written with another config (hash {manifest['config_hash']!r}, expected "
+                f"{self.config_hash!r}); go on with the config it was started with, or use a new directory"
+            )
+        check_structure(where, manifest, template)
+        state = self._read(step, "state", ocp.args.StandardRestore())
+        return rebuild(where, manifest, state, template, mesh, self._remedy(step))
+
+    def set_aside(self, after: int) -> list[Path]:
+        """Rename the checkpoints later than a step, so that a run may go on from there; return the new names."""
+        aside = []
+        for step in [step for step in self.steps() if step > after]:
+            names = (
+                self.directory / f"{step}.set-aside{suffix}" for suffix in ("", *(f"-{n}" for n in range(2, 1000)))
+            )
+            aside.append((self.directory / str(step)).rename(next(name for name in names if not name.exists())))
+        self._manager.reload()
+        return aside
+
+    def _latest(self) -> int:
+        if steps := self.steps():
+            return steps[-1]
+        left = [path.name for path in self.directory.glob("*.orbax-checkpoint-tmp*")]
+        only = f" (only {left[0]!r}, which a killed run left half written)" if left else ""
+        raise CheckpointError(f"{self.directory}: holds no checkpoint{only}; start the run anew")
+
+    def _manifest(self, step: int) -> dict[str, Any]:
+        if step not in self.steps():
+            raise CheckpointError(
+                f"{self.directory}: has no checkpoint of step {step}; there are: {self.steps() or 'none'}"
+            )
+        manifest = self._read(step, "manifest", ocp.args.JsonRestore())
+        return check_manifest(self.directory / str(step), manifest, step, self._remedy(step))
+
+    def _read(self, step: int, item: str, arguments: Any) -> Any:
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**{item: arguments}))[item]
+        except Exception as error:
+            raise CheckpointError(
+                f"{self.directory / str(step) / item}: damaged or incomplete ({first_line(error)}); "
+                f"{self._remedy(step)}"
+            ) from error
+
+    def _readable(self, step: int) -> bool:
+        """Say whether the manifest is whole; what is damaged is left for its owner to see, never deleted."""
+        try:
+            return self._manifest(step)["step"] == step
+        except CheckpointError:
+            return False
+
+    def _remedy(self, step: int) -> str:
+        others = [other for other in self.steps() if other != step]
+        return f"resume from another step by naming it: {others}" if others else "start the run anew"

@@ -1,0 +1,195 @@
+"""Many updates on a data source, with the minibatches gathered where they are used."""
+
+from __future__ import annotations
+
+__all__ = ["Advance", "ResidentSource", "Source", "StreamingSource", "advance", "first_batch"]
+
+import weakref
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from vifx.training.sharding import check_divides, data_sharding, replicate, replicated, shard_batch
+from vifx.training.state import TrainState, update_keys
+from vifx.training.step import Progress, Step
+from vifx.types import Array, Batch, Key, Metrics, PyTree
+
+_TRANSFORM = 0x7472616E  # tells the noise of the data from the noise of the step, which folds in small integers
+
+
+@runtime_checkable
+class ResidentSource(Protocol):
+    """Examples that lie on the device: `vifx.data.Resident` is one."""
+
+    arrays: Batch
+
+    def window(self, first: int, batches: int) -> PyTree:
+        """Return the order of minibatches `first` to ``first + batches − 1``."""
+        ...
+
+    def take(self, key: Key, arrays: Batch, window: Any, i: Array | int) -> Batch:
+        """Return minibatch ``first + i`` of a window, transformed with `key`; pure."""
+        ...
+
+
+@runtime_checkable
+class StreamingSource(Protocol):
+    """Examples that the host reads: `vifx.data.Streaming` is one."""
+
+    transform: Callable[[Key, Batch], Batch] | None
+
+    def batches(self, first: int) -> Iterator[Mapping[str, np.ndarray]]:
+        """Yield minibatches `first`, ``first + 1``, … for ever, not yet transformed."""
+        ...
+
+
+Source: TypeAlias = ResidentSource | StreamingSource
+Advance: TypeAlias = Callable[[TrainState, int, int], tuple[TrainState, Metrics]]
+"""``(train_state, first, length) -> (train_state, metrics)``: updates `first` to ``first + length − 1``.
+
+The train state is donated; the metrics have shape ``[length]``.
+"""
+
+
+def first_batch(key: Key, source: Source) -> Batch:
+    """Return minibatch 0 as the losses will see it, to initialize networks with."""
+    noise = jax.random.fold_in(key, _TRANSFORM)
+    if isinstance(source, ResidentSource):
+        return jax.jit(source.take)(noise, source.arrays, source.window(0, 1), 0)
+    with _closing(source.batches(0)) as batches:
+        batch = jax.tree.map(jnp.asarray, dict(next(batches)))
+    return batch if source.transform is None else jax.jit(source.transform)(noise, batch)
+
+
+@contextmanager
+def advance(step: Step, source: Source, mesh: Mesh | None, first: int) -> Iterator[Advance]:
+    """Open a source for the updates from `first` on.
+
+    A resident source is gathered inside one compiled scan over the updates of a chunk; a
+    streaming source is read a step at a time. Update t takes minibatches ``t·b`` to ``(t+1)·b − 1``
+    for a step that consumes b of them, transformed with a key folded from the update's.
+    """
+    if mesh is not None:
+        data_sharding(mesh)  # says at once if the mesh has no such axis
+    if isinstance(source, ResidentSource):
+        arrays = source.arrays if mesh is None else replicate(source.arrays, mesh)
+        yield partial(_resident, step, _Weak(source), mesh, arrays)
+        return
+    with _closing(source.batches(first * step.batches)) as batches:
+        yield partial(_streaming, step, _Weak(source), mesh, batches)
+
+
+@contextmanager
+def _closing(batches: Iterator[Mapping[str, np.ndarray]]) -> Iterator[Iterator[Mapping[str, np.ndarray]]]:
+    try:
+        yield batches
+    finally:
+        if isinstance(batches, Generator):
+            batches.close()
+
+
+class _Weak:
+    """A source as a static argument: the same one finds its program again, which does not keep it alive."""
+
+    def __init__(self, source: Source) -> None:
+        self._source, self._id = weakref.ref(source), id(source)
+
+    def __hash__(self) -> int:
+        return self._id
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Weak) and self._source() is other._source() is not None
+
+    def __call__(self) -> Any:
+        return self._source()
+
+
+def _resident(
+    step: Step, source: _Weak, mesh: Mesh | None, arrays: Batch, train_state: TrainState, first: int, length: int
+) -> tuple[TrainState, Metrics]:
+    window = source().window(first * step.batches, length * step.batches)
+    if mesh is not None:
+        train_state, window = replicate(train_state, mesh), replicate(window, mesh)
+    return _scan(step, source, mesh, length, train_state, arrays, window)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=4)
+def _scan(
+    step: Step, source: _Weak, mesh: Mesh | None, length: int, train_state: TrainState, arrays: Batch, window: PyTree
+) -> tuple[TrainState, Metrics]:
+    def one(progress: Progress, i: Array) -> tuple[Progress, Metrics]:
+        key = update_keys(train_state.key, train_state.step + i, 1)
+
+        def take(noise: Key, j: Array) -> Batch:
+            return source().take(noise, arrays, window, i * step.batches + j)
+
+        batch = _minibatches(take, step, key, jnp.arange(step.batches, dtype=jnp.int32))
+        return step.update(key, progress, _divided(batch, step, mesh))
+
+    progress, metrics = jax.lax.scan(one, train_state.progress, jnp.arange(length, dtype=jnp.int32))
+    return _finish(train_state, progress, metrics, length, mesh)
+
+
+def _minibatches(function: Callable[[Key, Any], Batch], step: Step, key: Key, turns: PyTree) -> Batch:
+    """Apply ``function(noise, turn)`` to each minibatch of an update; turns have a leading axis."""
+    noise = jax.random.fold_in(key, _TRANSFORM)
+    if step.batches == 1:
+        return function(noise, jax.tree.map(lambda turn: turn[0], turns))
+    return jax.vmap(function)(update_keys(noise, jnp.zeros((), jnp.int32), step.batches), turns)
+
+
+def _divided(batch: Batch, step: Step, mesh: Mesh | None) -> Batch:
+    if mesh is None:
+        return batch
+    check_divides(batch, mesh, batches=step.batches)
+    return jax.lax.with_sharding_constraint(batch, data_sharding(mesh, batches=step.batches))
+
+
+def _finish(
+    train_state: TrainState, progress: Progress, metrics: Metrics, length: int, mesh: Mesh | None
+) -> tuple[TrainState, Metrics]:
+    result = TrainState(*progress, train_state.key, train_state.step + length), metrics
+    return result if mesh is None else jax.lax.with_sharding_constraint(result, replicated(mesh))
+
+
+def _streaming(
+    step: Step,
+    source: _Weak,
+    mesh: Mesh | None,
+    batches: Iterator[Mapping[str, np.ndarray]],
+    train_state: TrainState,
+    first: int,
+    length: int,
+) -> tuple[TrainState, Metrics]:
+    del first  # the iterator stands there
+    if mesh is not None:
+        train_state = replicate(train_state, mesh)
+    history = []
+    for _ in range(length):
+        share = [next(batches) for _ in range(step.batches)]
+        batch = {name: np.stack([minibatch[name] for minibatch in share]) for name in share[0]}
+        placed = batch if mesh is None else shard_batch(batch, mesh, batches=2)
+        train_state, metrics = _single(step, source, mesh, train_state, placed)
+        history.append(metrics)
+    return train_state, jax.tree.map(lambda *values: np.stack(values), *history)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
+def _single(
+    step: Step, source: _Weak, mesh: Mesh | None, train_state: TrainState, batch: Batch
+) -> tuple[TrainState, Metrics]:
+    transform = source().transform
+
+    def prepare(noise: Key, minibatch: Batch) -> Batch:
+        return minibatch if transform is None else transform(noise, minibatch)
+
+    key = update_keys(train_state.key, train_state.step, 1)
+    prepared = _divided(_minibatches(prepare, step, key, batch), step, mesh)
+    progress, metrics = step.update(key, train_state.progress, prepared)
+    return _finish(train_state, progress, metrics, 1, mesh)

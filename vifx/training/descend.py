@@ -1,0 +1,104 @@
+"""Gradient steps: one player's turn, and the usual composition of all turns."""
+
+from __future__ import annotations
+
+__all__ = ["descend", "optimize"]
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from vifx.objective import Objective
+from vifx.training.names import known, network_names
+from vifx.training.step import Progress, Step
+from vifx.training.turns import in_turn, repeat
+from vifx.types import Array, Aux, Batch, Key, Loss, Metrics, Params, PyTree, State
+
+
+def descend(objective: Objective, player: str, optimizer: optax.GradientTransformation) -> Step:
+    """Make one gradient step of one player.
+
+    With θ the parameters of the networks that the player owns, and everything else held fixed,
+    ``θ ← θ + optimizer(∇_θ loss(θ))``. The loss's new state is kept, and the player's update
+    counter ``state["<player>@updates"]``, where there is one, grows by one.
+
+    Metrics: the loss's own, ``loss/<player>`` (nats, mean over examples) and
+    ``grad_norm/<player>`` (Euclidean norm over all of θ, before the optimizer).
+
+    Raises:
+      ValueError: if the objective has no such player, or, from `init`, if a network that the
+        player owns has no parameters entry.
+    """
+    owns, loss = objective.players[known(player, objective.players, "player")]
+    return _descent(player, owns, loss, optimizer)
+
+
+def _descent(player: str, owns: tuple[str, ...], loss: Loss, optimizer: optax.GradientTransformation) -> Step:
+    def init(key: Key, params: Params, state: State) -> PyTree:
+        del key, state
+        mine = {known(name, network_names(params), f"network of player {player!r}") for name in owns}
+        return optimizer.init({name: params[name] for name in sorted(mine)})
+
+    def update(key: Key, progress: Progress, batch: Batch) -> tuple[Progress, Metrics]:
+        params, state, slot = progress
+        mine = {name: params[name] for name in sorted(owns)}
+
+        def value(mine: Params) -> tuple[Array, Aux]:
+            return loss(key, {**params, **mine}, state, batch)
+
+        (total, aux), gradient = jax.value_and_grad(value, has_aux=True)(mine)
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes; strict users may descend too
+            updates, slot = optimizer.update(gradient, slot, mine)
+            moved: PyTree = optax.apply_updates(mine, updates)
+            norm = optax.global_norm(gradient)
+        metrics = {**aux.metrics, f"loss/{player}": total, f"grad_norm/{player}": norm}
+        return Progress({**params, **moved}, _advance(player, state, aux.state), slot), metrics
+
+    return Step(init, update, lambda transform: _descent(player, owns, transform(loss), optimizer))
+
+
+def _advance(player: str, old: State, new: State) -> State:
+    state = {**old, **{name: new[name] for name in network_names(new)}}
+    counter = f"{player}@updates"
+    if counter in old:
+        state[counter] = old[counter] + jnp.ones_like(old[counter])
+    return state
+
+
+def optimize(
+    objective: Objective,
+    optimizers: optax.GradientTransformation | Mapping[str, optax.GradientTransformation],
+    turns: Mapping[str, int] | None = None,
+) -> Step:
+    """Compose the usual training step: every player descends, in the objective's order.
+
+    ``optimize(objective, optax.adam(1e-3), turns={"critic": 5})`` is
+    ``in_turn(repeat(descend(objective, "critic", …), 5), descend(objective, "model", …))``; with
+    one player that moves once it is `descend`, nothing more.
+
+    Args:
+      objective: what to minimize.
+      optimizers: one optimizer for every player, or one for each by name.
+      turns: how many updates, each on a minibatch of its own, a player makes in its turn; 1 for
+        a player that is not named.
+
+    Raises:
+      ValueError: if a name in `optimizers` or `turns` is no player, or a player has no optimizer.
+    """
+    players, turns = objective.players, turns or {}
+    if isinstance(optimizers, optax.GradientTransformation):
+        optimizers = dict.fromkeys(players, optimizers)
+    for name in (*optimizers, *turns):
+        known(name, players, "player")
+    if missing := [player for player in players if player not in optimizers]:
+        raise ValueError(
+            f"every player needs an optimizer: none is given for {missing}; add optimizers[{missing[0]!r}]"
+        )
+    steps = [descend(objective, player, optimizers[player]) for player in players]
+    steps = [
+        step if turns.get(player, 1) == 1 else repeat(step, turns[player])
+        for player, step in zip(players, steps, strict=True)
+    ]
+    return steps[0] if len(steps) == 1 else in_turn(*steps)

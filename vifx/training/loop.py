@@ -1,0 +1,200 @@
+"""The loop: data, metrics, checkpoints and signals around a compiled step."""
+
+from __future__ import annotations
+
+__all__ = ["Evaluate", "Event", "Fitted", "fit"]
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from vifx.objective import Objective
+from vifx.training.chunk import Source, advance, first_batch
+from vifx.training.interrupt import Interrupted, deferred_signals
+from vifx.training.manifest import CheckpointError
+from vifx.training.metrics import Row
+from vifx.training.names import known
+from vifx.training.record import Record
+from vifx.training.report import chunk_row, require_finite
+from vifx.training.schedule import Schedule
+from vifx.training.sharding import replicate
+from vifx.training.state import TrainState, run_key, start
+from vifx.training.step import Step, one_update
+from vifx.types import Key
+
+Evaluate: TypeAlias = Callable[[TrainState], Mapping[str, float]]
+Kind: TypeAlias = Literal["start", "log", "checkpoint", "end"]
+
+
+class Event(NamedTuple):
+    """What `fit` tells an observer, such as a progress bar.
+
+    Attributes:
+      kind: "start" (also of a resumed run), "log" (a chunk is done), "checkpoint" (one is saved), "end".
+      step: how many updates have been made.
+      steps: how many there will be.
+      metrics: of a "log", its row, else empty.
+      seconds: since the start of this call.
+    """
+
+    kind: Kind
+    step: int
+    steps: int
+    metrics: Row
+    seconds: float
+
+
+class Fitted(NamedTuple):
+    """What training gives.
+
+    Attributes:
+      train_state: the last one.
+      history: the rows of the log: each a chunk's mean metrics and, where due, its evaluation.
+    """
+
+    train_state: TrainState
+    history: list[Row]
+
+
+def fit(
+    key: Key,
+    step: Step,
+    objective: Objective,
+    source: Source,
+    *,
+    steps: int,
+    directory: str | Path | None = None,
+    log_every: int = 100,
+    checkpoint_every: int = 1000,
+    evaluate: Evaluate | None = None,
+    evaluate_every: int | None = None,
+    best: str | None = None,
+    mesh: Mesh | None = None,
+    observe: Callable[[Event], None] | None = None,
+    config_hash: str = "",
+    resume_from: int | None = None,
+    patience: int = 10,
+) -> Fitted:
+    """Train for `steps` updates in all, or go on with the run that `directory` holds.
+
+    The whole run is a function of (key, step, objective, source) and the number of updates: one
+    that was stopped and resumed ends with the same parameters, to the bit, and the same log. A
+    resident source is trained on in compiled chunks that end at the multiples of `log_every`;
+    everything else happens between chunks.
+
+    SIGINT and SIGTERM let the chunk end and save; a second one raises KeyboardInterrupt at once.
+    Nothing is ever saved from a state that is not finite.
+
+    Args:
+      key: the seed of the run, as for `start`.
+      step: makes one update: `fit` does the scanning.
+      objective: gives the networks.
+      source: `vifx.data.Resident` or `vifx.data.Streaming`.
+      steps: how many updates there are when training ends.
+      directory: where ``metrics.jsonl`` and ``checkpoints/`` go; None saves nothing.
+      log_every: a row of the log is the mean over this many updates (of the applied ones, if the
+        step is guarded; of integers, the largest).
+      checkpoint_every: save at the first row at or past each multiple, and at the end.
+      evaluate: ``(train_state) -> {name: value}``, added to the row; it must not keep the state.
+      evaluate_every: evaluate likewise; as often as checkpoints are due by default.
+      best: the name of a metric whose smallest value marks the checkpoint to keep besides the last
+        ones; with a minus sign in front, whose largest.
+      mesh: divide the examples of each minibatch over its axis ``data``.
+      observe: called with an `Event` at every row and checkpoint.
+      config_hash: what identifies the configuration; resuming with another one is refused.
+      resume_from: the step of the checkpoint to go on from, rather than the latest; later ones
+        are renamed to ``<step>.set-aside``.
+      patience: how many updates in a row a guarded step may skip.
+
+    Raises:
+      ValueError: if a number is not positive, or `best` is no metric.
+      CheckpointError: if the run cannot be resumed or saved.
+      Diverged: if a metric or a parameter is not finite, or a guarded step skipped too often.
+      Interrupted: after SIGINT or SIGTERM, when the run is saved.
+    """
+    one_update(step, "fit")
+    schedule = Schedule.checked(steps, log_every, checkpoint_every, evaluate_every)
+    if resume_from is not None and directory is None:
+        raise ValueError("resume_from needs the directory that holds the checkpoint; give directory=")
+    began = time.monotonic()
+
+    def tell(kind: Kind, at: int, row: Row) -> None:
+        if observe is not None:
+            observe(Event(kind, at, steps, row, time.monotonic() - began))
+
+    with ExitStack() as stack:
+        signalled = stack.enter_context(deferred_signals())
+        record = stack.enter_context(Record(directory, best=best, config_hash=config_hash))
+        train_state = _begin(key, step, objective, source, record, resume_from, mesh)
+        at = int(train_state.step)
+        run_chunk = stack.enter_context(advance(step, source, mesh, at))
+        tell("start", at, {})
+        checked = best is None
+        while at < steps:
+            begin, at = at, schedule.chunk_end(at)
+            train_state, stacked = run_chunk(train_state, begin, at - begin)
+            metrics = {name: np.asarray(value) for name, value in stacked.items()}
+            require_finite(train_state, metrics, begin, patience, record.where)
+            row = chunk_row(metrics, at)
+            if not checked:
+                checked = _require_metric(best, row, evaluate, train_state)
+            saving = schedule.due(checkpoint_every, begin, at)
+            measuring = schedule.due(schedule.evaluate_every, begin, at) or (saving and best is not None)
+            if evaluate is not None and measuring:
+                row = _evaluated(row, evaluate(train_state))
+            record.log(row)
+            tell("log", at, row)
+            number = signalled()
+            if saving or number is not None:
+                record.save(train_state, row)
+                tell("checkpoint", at, row)
+            if number is not None and at < steps:
+                raise Interrupted(at, record.directory, number)
+        tell("end", at, {})
+    return Fitted(train_state, record.history)
+
+
+def _begin(
+    key: Key,
+    step: Step,
+    objective: Objective,
+    source: Source,
+    record: Record,
+    resume_from: int | None,
+    mesh: Mesh | None,
+) -> TrainState:
+    batch = first_batch(key, source)
+    template = jax.eval_shape(lambda key, batch: start(key, step, objective, batch), key, batch)
+    train_state = record.begin(template, resume_from, mesh)
+    if train_state is None:
+        fresh = start(key, step, objective, batch)
+        return fresh if mesh is None else replicate(fresh, mesh)
+    if (jax.random.key_data(train_state.key) != jax.random.key_data(run_key(key))).any():
+        raise CheckpointError(
+            f"{record.directory}: was started with another key; go on with the seed it was started with, "
+            "or use a new directory"
+        )
+    return train_state
+
+
+def _require_metric(best: str | None, row: Row, evaluate: Evaluate | None, train_state: TrainState) -> bool:
+    """Check, before anything is logged, that the metric to choose by exists."""
+    name = (best or "").removeprefix("-")
+    names = [other for other in row if other != "step"]
+    if name not in names and evaluate is not None:
+        names += evaluate(train_state)
+    return known(name, names, "metric best=") == name
+
+
+def _evaluated(row: Row, measured: Mapping[str, float]) -> Row:
+    if clash := [name for name in measured if name in row]:
+        raise ValueError(
+            f"evaluate returns {clash[0]!r}, which training reports already; rename it, to 'validation/{clash[0]}' say"
+        )
+    return {**row, **{name: float(value) for name, value in measured.items()}}

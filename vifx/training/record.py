@@ -1,0 +1,94 @@
+"""What a training run leaves on disk: its checkpoints and its log of metrics, kept in step."""
+
+from __future__ import annotations
+
+__all__ = ["Record"]
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import jax
+from jax.sharding import Mesh
+
+from vifx.training.checkpoint import Checkpoints
+from vifx.training.metrics import MetricsLog, Row
+from vifx.training.state import TrainState
+
+
+class Record:
+    """The directory of a run, as a context manager: ``metrics.jsonl`` and ``checkpoints/``.
+
+    Without a directory the rows are kept in memory and nothing is saved. With several hosts, the
+    first one writes.
+
+    `best` and `config_hash` are those of `Checkpoints`.
+
+    Attributes:
+      directory: where; None for nowhere.
+      history: every row so far, also those of before the run was resumed.
+      saved: the step of the last checkpoint, if there is one.
+    """
+
+    def __init__(self, directory: str | Path | None, *, best: str | None, config_hash: str) -> None:
+        self.directory = None if directory is None else Path(directory)
+        self.history: list[Row] = []
+        self.saved: int | None = None
+        self._best, self._hash = best, config_hash
+
+    def __enter__(self) -> Record:
+        with ExitStack() as stack:
+            self._log: MetricsLog | None = None
+            self._checkpoints: Checkpoints | None = None
+            if self.directory is not None:
+                checkpoints = Checkpoints(self.directory / "checkpoints", config_hash=self._hash, best=self._best)
+                self._checkpoints = stack.enter_context(checkpoints)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def begin(self, template: TrainState, resume_from: int | None, mesh: Mesh | None) -> TrainState | None:
+        """Return the train state to go on from, or None to start anew, and cut the log to it.
+
+        Raises:
+          CheckpointError: if the checkpoint cannot be used.
+        """
+        if self._checkpoints is None or self.directory is None:
+            return None
+        train_state = None
+        if resume_from is not None or self._checkpoints.steps():
+            train_state = self._checkpoints.restore(template, step=resume_from, mesh=mesh)
+            self.saved = int(train_state.step)
+            self._checkpoints.set_aside(after=self.saved)
+        if jax.process_index() == 0:
+            log = MetricsLog(self.directory / "metrics.jsonl", step=self.saved or 0)
+            self._log = self._stack.enter_context(log)
+            self.history = list(self._log.rows)
+        return train_state
+
+    def log(self, row: Row) -> None:
+        """Add a row."""
+        self.history.append(row)
+        if self._log is not None:
+            self._log.append(row)
+
+    def save(self, train_state: TrainState, row: Row) -> None:
+        """Save a checkpoint, after every row up to it is on the disk.
+
+        Raises:
+          CheckpointError: if the disk does not take it.
+        """
+        if self._checkpoints is None:
+            return
+        if self._log is not None:
+            self._log.sync()
+        metrics = {name: value for name, value in row.items() if name != "step"}
+        self._checkpoints.save(int(row["step"]), train_state, metrics)
+        self.saved = int(row["step"])
+
+    def where(self) -> str:
+        """Say what can be gone on from."""
+        if self.saved is None:
+            return "no checkpoint was saved"
+        return f"the last checkpoint is of update {self.saved}, in {self.directory}"

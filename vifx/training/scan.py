@@ -1,0 +1,45 @@
+"""Many updates in one compiled call."""
+
+from __future__ import annotations
+
+__all__ = ["scanned"]
+
+import jax
+
+from vifx.training.step import Progress, Step, one_update
+from vifx.types import Array, Batch, Metrics
+
+
+def scanned(step: Step, length: int) -> Step:
+    """Make `length` updates in one compiled loop, each with its own key and minibatches.
+
+    `update` takes an array of `length` keys and ``length · step.batches`` minibatches, and its
+    metrics have shape ``[length]``: one value for each update, nothing averaged. A scan of
+    length 1 is the step itself.
+
+    Raises:
+      ValueError: if `length` is not positive, or the step is a scan already.
+    """
+    one_update(step, "scanned")
+    if length < 1:
+        raise ValueError(f"scanned needs length >= 1, got {length}")
+    if length == 1:
+        return step
+
+    def update(keys: Array, progress: Progress, batch: Batch) -> tuple[Progress, Metrics]:
+        def one(progress: Progress, turn: tuple[Array, Batch]) -> tuple[Progress, Metrics]:
+            key, share = turn
+            return step.update(key, progress, share)
+
+        shares = batch
+        if step.batches > 1:
+            shares = {name: v.reshape(length, step.batches, *v.shape[1:]) for name, v in batch.items()}
+        return jax.lax.scan(one, progress, (keys, shares))
+
+    return Step(
+        step.init,
+        update,
+        lambda transform: scanned(step.rebuild(transform), length),
+        length * step.batches,
+        length,
+    )

@@ -1,0 +1,77 @@
+"""The state of a training run: with the config, all that the next update depends on."""
+
+from __future__ import annotations
+
+__all__ = ["TrainState", "run_key", "start", "update_keys"]
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from vifx.objective import Objective
+from vifx.training.step import Progress, Step
+from vifx.types import Array, Batch, Key, Params, PyTree, State
+
+
+class TrainState(NamedTuple):
+    """Everything that a training run carries from one update to the next.
+
+    Attributes:
+      params: the parameters of every network.
+      state: the state of every network, and the players' counters.
+      slot: the step's own memory.
+      key: the run's key, never changed: update number `step` has ``fold_in(key, step)``.
+      step: how many updates have been made, int32.
+    """
+
+    params: Params
+    state: State
+    slot: PyTree
+    key: Key
+    step: Array
+
+    @property
+    def progress(self) -> Progress:
+        """What an update changes."""
+        return Progress(self.params, self.state, self.slot)
+
+
+def start(key: Key, step: Step, objective: Objective, batch: Batch) -> TrainState:
+    """Initialize networks and the step's memory, in one compiled call.
+
+    Args:
+      key: the seed of the whole run: initialization and every later draw.
+      step: the training step.
+      objective: gives the networks.
+      batch: one minibatch ``[examples, ...]``, as the losses will see it.
+    """
+
+    def build(key: Key, batch: Batch) -> TrainState:
+        init_key, slot_key, run_key = _split(key)
+        params, state = objective.init(init_key, batch)
+        params, state = dict(params), dict(state)
+        slot = step.init(slot_key, params, state)
+        return TrainState(params, state, slot, run_key, jnp.zeros((), jnp.int32))
+
+    return jax.jit(build)(key, batch)
+
+
+def run_key(key: Key) -> Key:
+    """Return the key that `start` gives a run."""
+    return _split(key)[2]
+
+
+def _split(key: Key) -> Key:
+    return jax.random.split(key, 3)
+
+
+def update_keys(key: Key, first: Array, length: int) -> Key:
+    """Return the key of update `first`, or the array of keys of `length` updates from there.
+
+    They are ``fold_in(key, t)``, so that a scan draws what single updates draw.
+    """
+    if length == 1:
+        return jax.random.fold_in(key, first)
+    steps = first + jnp.arange(length, dtype=first.dtype)
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, steps)
