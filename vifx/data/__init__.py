@@ -1,0 +1,55 @@
+"""Evidence: datasets by name, sources of minibatches, and transforms of the data distribution."""
+
+from __future__ import annotations
+
+__all__ = [
+    "Config",
+    "Dataset",
+    "Info",
+    "Resident",
+    "Source",
+    "Split",
+    "Streaming",
+    "Transform",
+    "Window",
+    "available",
+    "batches",
+    "binarize",
+    "compose",
+    "data_directory",
+    "dequantize",
+    "epoch_order",
+    "fixed_binarization",
+    "flatten",
+    "from_arrays",
+    "hold_out",
+    "load",
+    "mixup",
+    "normalize",
+    "one_hot",
+    "open_splits",
+    "prepare",
+    "read_idx",
+    "sample_pairing",
+]
+
+from vifx.data.catalogue import available, load, open_splits, prepare
+from vifx.data.config import Config, data_directory
+from vifx.data.dataset import Dataset, Info, Split, from_arrays, hold_out
+from vifx.data.idx import read_idx
+from vifx.data.order import epoch_order
+from vifx.data.resident import Resident, Window
+from vifx.data.rows import Source, batches
+from vifx.data.streaming import Streaming
+from vifx.data.transforms import (
+    Transform,
+    binarize,
+    compose,
+    dequantize,
+    fixed_binarization,
+    flatten,
+    mixup,
+    normalize,
+    one_hot,
+    sample_pairing,
+)

@@ -1,0 +1,54 @@
+"""What the data settings accept, and what they say otherwise."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vifx.data import Config, data_directory
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        ({"batch_size": 0}, ValueError, "batch_size must be at least 1"),
+        ({"batch_size": 2.0}, TypeError, "batch_size must be an integer"),
+        ({"batch_size": True}, TypeError, "batch_size must be an integer"),
+        ({"split_seed": -1}, ValueError, "split_seed must be at least 0"),
+        ({"validation": 1.0}, ValueError, "below 1, got 1.0"),
+        ({"validation": -0.1}, ValueError, "at least 0"),
+        ({"validation": float("nan")}, ValueError, "below 1, got nan"),
+        ({"validation": -1}, ValueError, "must not be negative, got -1"),
+        ({"validation": "half"}, TypeError, "validation must be a fraction"),
+        ({"name": "../elsewhere"}, ValueError, "got '../elsewhere'"),
+        ({"name": "a/../b"}, ValueError, "name must be a dataset"),
+        ({"name": ""}, ValueError, "name must be a dataset"),
+        ({"name": 3}, TypeError, "name must be a string"),
+        ({"directory": ""}, ValueError, "directory must not be empty"),
+        ({"source": 3}, TypeError, "source must be a path"),
+    ],
+)
+def test_bad_field(fields, error, message):
+    with pytest.raises(error, match=message):
+        Config(**fields)
+
+
+def test_data_directory_precedence(monkeypatch, tmp_path):
+    monkeypatch.setenv("VIFX_DATA", "/of/environment")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert data_directory("/of/argument") == Path("/of/argument")
+    assert data_directory() == Path("/of/environment")
+    monkeypatch.setenv("VIFX_DATA", "")
+    assert data_directory() == tmp_path / "vifx" / "data"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert data_directory() == Path.home() / ".cache" / "vifx" / "data"
+
+
+def test_import_is_light():
+    slow = "tensorflow_datasets", "tensorflow", "sklearn", "grain", "array_record"
+    program = f"import sys, vifx.data; print([name for name in {slow!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

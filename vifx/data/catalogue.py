@@ -1,0 +1,166 @@
+"""Datasets by name: prepared once into a data directory, then read without network or TensorFlow."""
+
+from __future__ import annotations
+
+__all__ = ["available", "load", "open_splits", "prepare"]
+
+import difflib
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vifx.data.config import Config, data_directory
+from vifx.data.dataset import Dataset, Split, hold_out
+from vifx.data.recipes import RECIPES
+from vifx.data.rows import read
+
+if TYPE_CHECKING:
+    from vifx.data.prepared import Prepared, PreparedSplit
+
+VERSION = re.compile(r"\d+\.\d+\.\d+")
+
+
+def available(directory: str | None = None) -> dict[str, str]:
+    """Return the names that `load` knows without network, and what each needs, for `vifx list`.
+
+    >>> available("/nowhere")["digits"]
+    'prepared on first use'
+    """
+    folder = data_directory(directory)
+    names = {
+        "digits": "prepared on first use",
+        "fashion_mnist": "prepared from a folder of IDX files (source)",
+    }
+    return names | dict.fromkeys(_prepared_names(folder), f"prepared in {folder}")
+
+
+def prepare(config: Config) -> Path:
+    """Prepare a dataset unless it is prepared, and return its folder.
+
+    The data directory is made if there is none. A dataset that TFDS knows is downloaded only when
+    `config.allow_download` says so.
+
+    Raises:
+      ValueError: if the name is unknown (the nearest known name is suggested, without network), if what
+        the dataset needs is not given, or if the directory cannot be written.
+    """
+    directory = data_directory(config.directory)
+    folder = _prepared_folder(directory, config.name)
+    if folder is not None:
+        return folder
+    by_download = config.allow_download and config.source is None and config.name != "digits"
+    if config.name in RECIPES and not by_download:
+        recipe = RECIPES[config.name](config.source)
+        from vifx.data import builders
+
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            return builders.write(recipe, directory)
+        except OSError as error:
+            raise ValueError(
+                f"{directory}: cannot prepare {config.name} there ({error}); "
+                "choose another folder with `directory` or $VIFX_DATA"
+            ) from error
+    return _download(config, directory)
+
+
+def open_splits(config: Config) -> Prepared:
+    """Open a dataset for random access without reading it, for `Streaming`; prepare it if that is possible.
+
+    Returns:
+      `splits`, by TFDS's names, whose examples are `{"x": image, "y": label}`, and `info`.
+
+    Raises:
+      ValueError: as `prepare`; and if a directory was named and does not exist, or the data is damaged.
+    """
+    directory = data_directory(config.directory)
+    if (config.directory or os.environ.get("VIFX_DATA")) and not directory.is_dir():
+        raise ValueError(
+            f"{directory}: expected the data directory, found none; make it, "
+            f"run `vifx data prepare {config.name}`, or leave `directory` and $VIFX_DATA out for the default"
+        )
+    folder = prepare(config)
+    from vifx.data import prepared
+
+    return prepared.open_prepared(folder, config.name)
+
+
+def load(config: Config) -> Dataset:
+    """Load a dataset into memory; prepare it if that is possible without network.
+
+    A dataset with a validation split of its own keeps it; otherwise `config.validation` of the training
+    split is held out (see `hold_out`). Images are uint8 `[examples, height, width, channels]`, labels int32
+    `[examples]`.
+
+    Raises:
+      ValueError: as `open_splits`; and if there is no split `train` or `test`.
+    """
+    splits, info = open_splits(config)
+    missing = {"train", "test"} - splits.keys()
+    if missing:
+        raise ValueError(f"{config.name}: expected splits train and test, found {sorted(splits)}")
+    train, test = _read_all(splits["train"]), _read_all(splits["test"])
+    if "validation" in splits:
+        return Dataset(train, _read_all(splits["validation"]), test, info)
+    train, validation = hold_out(train, config.validation, config.split_seed)
+    return Dataset(train, validation, test, info)
+
+
+def _read_all(split: PreparedSplit, rows: int = 1024) -> Split:
+    total = len(split)
+    if total == 0:
+        raise ValueError("the prepared split has no examples; prepare the dataset again")
+    arrays: Split = {}
+    for start in range(0, total, rows):
+        part = read(split, range(start, min(start + rows, total)))
+        for name, array in part.items():
+            dtype = np.int32 if name == "y" else array.dtype
+            out = arrays.setdefault(name, np.empty((total, *array.shape[1:]), dtype))
+            out[start : start + len(array)] = array
+    return arrays
+
+
+def _prepared_folder(directory: Path, name: str) -> Path | None:
+    """Return the newest prepared version, or None; raise if all there is, is incomplete."""
+    parent = directory / name
+    versions = [path for path in parent.iterdir() if VERSION.fullmatch(path.name)] if parent.is_dir() else []
+    complete = [path for path in versions if (path / "dataset_info.json").is_file()]
+    if versions and not complete:
+        raise ValueError(
+            f"{versions[0]}: expected a prepared dataset, found no dataset_info.json; delete it and prepare it again"
+        )
+    return max(complete, key=lambda path: tuple(map(int, path.name.split("."))), default=None)
+
+
+def _prepared_names(directory: Path) -> list[str]:
+    found = {
+        path.parent.parent for pattern in ("*/*/", "*/*/*/") for path in directory.glob(pattern + "dataset_info.json")
+    }
+    return sorted(folder.relative_to(directory).as_posix() for folder in found if not folder.name.startswith("."))
+
+
+def _download(config: Config, directory: Path) -> Path:
+    """Prepare a dataset by TFDS's own builder, or say why not; no network unless allowed."""
+    known = [*RECIPES, *_prepared_names(directory)]
+    builder_name = config.name.split("/")[0]
+    nearest = difflib.get_close_matches(config.name, known, n=1)
+    import tensorflow_datasets as tfds
+
+    catalogue = tfds.list_builders(with_community_datasets=False)
+    if builder_name not in catalogue:
+        nearest = nearest or difflib.get_close_matches(builder_name, catalogue, n=1)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known without network: {', '.join(sorted(set(known)))}"
+        raise ValueError(f"name must be a known dataset, got {config.name!r}; {hint}")
+    if not config.allow_download:
+        raise ValueError(
+            f"{config.name} is not prepared: expected {directory / config.name}/<version>/dataset_info.json, "
+            f"found none; run `vifx data prepare {config.name} --allow-download`, "
+            "or set `directory` to where it is"
+        )
+    directory.mkdir(parents=True, exist_ok=True)
+    builder = tfds.builder(config.name, data_dir=os.fspath(directory), file_format="array_record")
+    builder.download_and_prepare()
+    return Path(builder.data_dir)

@@ -1,0 +1,82 @@
+"""Which data, and where it lies."""
+
+from __future__ import annotations
+
+__all__ = ["Config", "data_directory"]
+
+import math
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)?")
+
+
+@dataclass(frozen=True)
+class Config:
+    """The data of an experiment; every field can be given on the command line.
+
+    Raises:
+      TypeError: if a field has the wrong type.
+      ValueError: if a field is out of its range.
+    """
+
+    name: str = "digits"
+    """`digits`, `fashion_mnist`, or any dataset prepared by TFDS, such as `mnist` or `celeb_a`."""
+    batch_size: int = 128
+    """Examples in a minibatch, over all devices."""
+    validation: int | float = 0.1
+    """How much of the training split is held out: a fraction below 1, or a number of examples."""
+    split_seed: int = 0
+    """Chooses which training examples are held out."""
+    directory: str | None = None
+    """Where prepared data lies; else `$VIFX_DATA`, else the user's cache."""
+    source: str | None = None
+    """A folder of raw files (IDX for `fashion_mnist`), read only when data has to be prepared."""
+    allow_download: bool = False
+    """Whether a dataset that is not prepared may be fetched from the network."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise TypeError(f"name must be a string, got {self.name!r}")
+        if not NAME.fullmatch(self.name):
+            raise ValueError(f"name must be a dataset such as 'digits' or 'builder/config', got {self.name!r}")
+        for field, least in (("batch_size", 1), ("split_seed", 0)):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{field} must be an integer, got {value!r}")
+            if not least <= value < 2**32:
+                raise ValueError(f"{field} must be at least {least} and below 2**32, got {value}")
+        check_validation(self.validation)
+        for field in ("directory", "source"):
+            value = getattr(self, field)
+            if value is not None and not isinstance(value, str):
+                raise TypeError(f"{field} must be a path as a string or None, got {value!r}")
+            if value == "":
+                raise ValueError(f"{field} must not be empty; leave it out for the default")
+
+
+def check_validation(validation: object) -> None:
+    """Raise unless `validation` is a fraction in [0, 1) or a count of examples."""
+    if isinstance(validation, bool) or not isinstance(validation, (int, float)):
+        raise TypeError(f"validation must be a fraction or a number of examples, got {validation!r}")
+    if isinstance(validation, float) and not (math.isfinite(validation) and 0 <= validation < 1):
+        raise ValueError(
+            f"validation as a fraction must be at least 0 and below 1, got {validation}; "
+            "give an integer for a number of examples"
+        )
+    if isinstance(validation, int) and validation < 0:
+        raise ValueError(f"validation as a number of examples must not be negative, got {validation}")
+
+
+def data_directory(directory: str | None = None) -> Path:
+    """Return the folder of prepared data: the argument, else `$VIFX_DATA`, else the user's cache.
+
+    The cache is `$XDG_CACHE_HOME/vifx/data`, by default `~/.cache/vifx/data`.
+    """
+    named = directory or os.environ.get("VIFX_DATA")
+    if named:
+        return Path(named).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "vifx" / "data"

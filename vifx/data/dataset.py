@@ -1,0 +1,191 @@
+"""A dataset in memory: three splits of arrays and what is known about them."""
+
+from __future__ import annotations
+
+__all__ = ["Dataset", "Info", "Split", "checked_arrays", "from_arrays", "hold_out"]
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import jax
+import numpy as np
+
+from vifx.data.config import check_validation
+from vifx.types import Array
+
+Split: TypeAlias = dict[str, np.ndarray]
+"""Arrays by variable, each `[examples, ...]`: images `"x"`, and labels `"y"` where there are any."""
+
+
+@dataclass(frozen=True)
+class Info:
+    """What is known about a dataset before looking at its examples.
+
+    Attributes:
+      name: the dataset's name.
+      shape: the shape of one `"x"`; `(height, width, channels)` for images.
+      classes: the number of classes of `"y"`, or None when there are no labels.
+      low: the smallest value that `"x"` may take.
+      high: the largest value that `"x"` may take.
+      label_names: the classes by name, empty when they have none.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    classes: int | None
+    low: float
+    high: float
+    label_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The splits of a dataset, as arrays.
+
+    Attributes:
+      train: what is trained on.
+      validation: examples held out of the training split; no rows when nothing was held out.
+      test: what is reported on, never used to choose anything.
+      info: name, shape, classes and value range.
+    """
+
+    train: Split
+    validation: Split
+    test: Split
+    info: Info
+
+
+def from_arrays(
+    *,
+    train: Mapping[str, np.ndarray | Array],
+    test: Mapping[str, np.ndarray | Array],
+    validation: Mapping[str, np.ndarray | Array] | int | float = 0.1,
+    split_seed: int = 0,
+    name: str = "arrays",
+) -> Dataset:
+    """Make a dataset of your own arrays.
+
+    Args:
+      train: arrays by variable, each `[examples, ...]`; at least `"x"`. Integer labels are called `"y"`.
+      test: the same variables, with other examples.
+      validation: a split of its own, or how much of `train` to hold out (see `hold_out`).
+      split_seed: chooses which examples are held out.
+      name: what `info` calls it.
+
+    Raises:
+      TypeError: if something is not an array of numbers.
+      ValueError: if a split is empty, arrays of a split disagree in length, splits disagree in variables,
+        shapes or types, a number is not finite, labels are negative, or two splits hold the same examples.
+
+    >>> x = np.arange(20, dtype=np.uint8).reshape(20, 1)
+    >>> dataset = from_arrays(train={"x": x[:16]}, test={"x": x[16:]}, validation=4)
+    >>> len(dataset.train["x"]), len(dataset.validation["x"]), dataset.info.shape
+    (12, 4, (1,))
+    """
+    splits = {"train": checked_arrays(train, "train"), "test": checked_arrays(test, "test")}
+    if isinstance(validation, Mapping):
+        splits["validation"] = checked_arrays(validation, "validation")
+        _check_agreement(splits)
+    else:
+        _check_agreement(splits)
+        splits["train"], splits["validation"] = hold_out(splits["train"], validation, split_seed)
+    x = splits["train"]["x"]
+    low, high = (0.0, 255.0) if x.dtype == np.uint8 else (float(x.min()), float(x.max()))
+    return Dataset(**splits, info=Info(name, x.shape[1:], _classes(splits), low, high))
+
+
+def hold_out(split: Split, validation: int | float, split_seed: int) -> tuple[Split, Split]:
+    """Divide a split into what is kept for training and what is held out for validation.
+
+    A fraction v of N examples holds out ⌊v·N + ½⌋ of them. Which ones is a fixed function of the seed
+    and N; both parts keep the original order.
+
+    Raises:
+      ValueError: if `validation` is out of range or leaves nothing to train on.
+    """
+    check_validation(validation)
+    size = len(next(iter(split.values())))
+    count = int(validation * size + 0.5) if isinstance(validation, float) else validation
+    if count >= size:
+        raise ValueError(f"validation must leave examples to train on, got {validation} of {size}; lower it")
+    # RandomState because NumPy promises that its stream never changes; Generator's may.
+    held = np.zeros(size, bool)
+    held[np.random.RandomState(split_seed).permutation(size)[:count]] = True
+    return {name: a[~held] for name, a in split.items()}, {name: a[held] for name, a in split.items()}
+
+
+def checked_arrays(arrays: Mapping[str, np.ndarray | Array], argument: str) -> Split:
+    """Return `arrays` as NumPy arrays of JAX's types (64-bit numbers become 32-bit ones unless x64 is on).
+
+    Raises:
+      TypeError: if something is not an array of numbers.
+      ValueError: if there is no array or no example, lengths disagree, or a number is not finite.
+    """
+    if not isinstance(arrays, Mapping):
+        raise TypeError(f"{argument} must be a mapping from variables to arrays, got {type(arrays).__name__}")
+    if not arrays:
+        raise ValueError(f"{argument} must have at least one array, such as {{'x': images}}")
+    checked = {name: _checked_array(array, f"{argument}[{name!r}]") for name, array in arrays.items()}
+    lengths = {name: len(array) for name, array in checked.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"the arrays of {argument} must have one row per example, got lengths {lengths}")
+    if 0 in lengths.values():
+        raise ValueError(f"{argument} must have at least one example, got none")
+    return checked
+
+
+def _checked_array(array: np.ndarray | Array, argument: str) -> np.ndarray:
+    array = np.asarray(array)
+    dtype = array.dtype
+    if dtype.kind not in "biuf" and dtype != jax.numpy.bfloat16:
+        raise TypeError(f"{argument} must be an array of real numbers, got dtype {dtype}")
+    if array.ndim == 0:
+        raise ValueError(f"{argument} must have an axis of examples, got a scalar")
+    if dtype.kind not in "biu":
+        finite = np.isfinite(array)
+        if not finite.all():
+            first = tuple(int(i) for i in np.argwhere(~finite)[0])
+            raise ValueError(
+                f"{argument} must be finite, got {array[first]} at index {first} and {int((~finite).sum())} "
+                "such values in all; remove or replace those examples"
+            )
+    target = jax.dtypes.canonicalize_dtype(dtype)
+    if target != dtype and dtype.kind in "iu" and array.size:
+        limits = np.iinfo(target)
+        if array.min() < limits.min or array.max() > limits.max:
+            raise ValueError(f"{argument} must fit into {target}, got values up to {array.max()}; or enable x64")
+    return array.astype(target, copy=False)
+
+
+def _check_agreement(splits: Mapping[str, Split]) -> None:
+    train = splits["train"]
+    if "x" not in train:
+        raise ValueError(f"train must have the observed variable 'x', got {sorted(train)}")
+    for name, split in splits.items():
+        if split.keys() != train.keys():
+            raise ValueError(f"{name} must have the variables of train, {sorted(train)}, got {sorted(split)}")
+        for variable, array in split.items():
+            kind, expected = (
+                (array.dtype, array.shape[1:]),
+                (train[variable].dtype, train[variable].shape[1:]),
+            )
+            if kind != expected:
+                raise ValueError(
+                    f"{name}[{variable!r}] must be like train's, {expected[0]} {expected[1]} an example, "
+                    f"got {kind[0]} {kind[1]}"
+                )
+    names = list(splits)
+    for i, one in enumerate(names):
+        for other in names[i + 1 :]:
+            if np.array_equal(splits[one]["x"], splits[other]["x"]):
+                raise ValueError(f"{one} and {other} must be different examples, got the same array for both")
+
+
+def _classes(splits: Mapping[str, Split]) -> int | None:
+    labels = [split["y"] for split in splits.values() if "y" in split and split["y"].size]
+    if not labels or labels[0].dtype.kind not in "iu" or labels[0].ndim != 1:
+        return None
+    if min(int(y.min()) for y in labels) < 0:
+        raise ValueError("labels 'y' must be 0 .. classes - 1, got a negative one")
+    return max(int(y.max()) for y in labels) + 1

@@ -1,0 +1,53 @@
+"""The order in which training sees its examples: a pure function of (seed, epoch)."""
+
+from __future__ import annotations
+
+__all__ = ["check_batching", "epoch_order"]
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vifx.types import Array
+
+STREAM = 0x0DA7A
+"""Folded in, so that a run may use one seed for its order and its noise."""
+
+
+def epoch_order(seed: int, epoch: int, *, size: int) -> Array:
+    """Return the permutation of epoch `epoch`: int32 `[size]`, computed on the device.
+
+    It depends on nothing but its arguments: neither on the epochs before it, nor on the number of
+    devices, nor on the configured precision and random bit generator.
+
+    Raises:
+      ValueError: if there are no examples, or too many, or the seed is not a 32-bit number.
+    """
+    check_batching(size, 1, seed)
+    return _permutation(np.uint32(seed), np.uint32(epoch % 2**32), size=size)
+
+
+def check_batching(size: int, batch_size: int, seed: int) -> None:
+    """Raise unless minibatches of `batch_size` can be drawn from `size` examples.
+
+    Raises:
+      ValueError: if the batch is empty or larger than the data, or the seed is not a 32-bit number.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if size == 0:
+        raise ValueError("the data has no examples; give a split that is not empty")
+    if batch_size > size:
+        raise ValueError(f"batch_size must not exceed the {size} examples of the data, got {batch_size}; lower it")
+    if size >= 2**31:
+        raise ValueError(f"the data must have fewer than 2**31 examples, got {size}")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be at least 0 and below 2**32, got {seed}")
+
+
+@partial(jax.jit, static_argnames="size")
+def _permutation(seed: Array, epoch: Array, *, size: int) -> Array:
+    stream = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), STREAM)
+    return jax.random.permutation(jax.random.fold_in(stream, epoch), jnp.arange(size, dtype=jnp.int32))

@@ -1,0 +1,107 @@
+"""The datasets that vifx can prepare itself, as arrays with their provenance."""
+
+from __future__ import annotations
+
+__all__ = ["RECIPES", "Recipe", "digits", "fashion_mnist"]
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vifx.data.dataset import Split
+from vifx.data.idx import read_labelled_images
+
+
+class Recipe(NamedTuple):
+    """A dataset ready to be written.
+
+    Attributes:
+      name: the dataset's name.
+      version: changes whenever the examples or their order do.
+      description: what it is and how it was made.
+      homepage: where it comes from.
+      citation: what to cite.
+      label_names: the classes by name.
+      splits: images `"x"` uint8 `[examples, height, width, channels]` and labels `"y"` `[examples]`.
+    """
+
+    name: str
+    version: str
+    description: str
+    homepage: str
+    citation: str
+    label_names: tuple[str, ...]
+    splits: Mapping[str, Split]
+
+
+def digits(source: str | None = None) -> Recipe:
+    """Return scikit-learn's 1797 handwritten digits: 8×8 pixels, 1437 for training and 360 for testing.
+
+    Values v = 0 .. 16 become ⌊(255·v + 8) / 16⌋ = 0 .. 255, the nearest integer to 255·v/16, which is
+    one-to-one. Ordered by class and within a class as published, every fifth example from the first on
+    is a test example, so that each class gives a fifth of its examples, up to one; both splits are then
+    in published order.
+
+    Raises:
+      ValueError: if a source is given, since the data comes with scikit-learn.
+    """
+    if source is not None:
+        raise ValueError(f"digits come with scikit-learn and take no source, got {source!r}; leave it out")
+    from sklearn.datasets import load_digits  # seconds to import, and needed once
+
+    published: Any = load_digits()
+    levels, y = published["images"].astype(np.int64), published["target"].astype(np.int32)
+    x = ((255 * levels + 8) // 16).astype(np.uint8)[..., None]
+    test = np.zeros(len(y), bool)
+    test[np.argsort(y, kind="stable")[::5]] = True
+    return Recipe(
+        name="digits",
+        version="1.0.0",
+        description=(
+            "Handwritten digits, 8x8 pixels; values 0..16 scaled to 0..255 and rounded; ordered by class, "
+            "every fifth example is a test example."
+        ),
+        homepage="https://archive.ics.uci.edu/dataset/80",
+        citation="E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten Digits. UCI, 1998.",
+        label_names=tuple("0123456789"),
+        splits={"train": {"x": x[~test], "y": y[~test]}, "test": {"x": x[test], "y": y[test]}},
+    )
+
+
+def fashion_mnist(source: str | None = None) -> Recipe:
+    """Return Fashion-MNIST from a folder with its four IDX files, each with or without `.gz`.
+
+    Images are 28×28 pixels; published are 60,000 for training and 10,000 for testing.
+
+    Raises:
+      ValueError: if there is no source, or a file in it is missing or malformed.
+    """
+    if source is None:
+        raise ValueError(
+            "fashion_mnist is prepared from its four IDX files and needs their folder, got no source; "
+            "install them, for instance Debian's package dataset-fashion-mnist, and run "
+            "`vifx data prepare fashion_mnist --source FOLDER`"
+        )
+    splits = {}
+    for split, prefix in (("train", "train"), ("test", "t10k")):
+        x, y = read_labelled_images(source, prefix, classes=10)
+        if x.shape[1:] != (28, 28, 1):
+            raise ValueError(f"{source}: expected {split} images of 28×28 pixels, found {x.shape[1]}×{x.shape[2]}")
+        splits[split] = {"x": x, "y": y}
+    return Recipe(
+        name="fashion_mnist",
+        version="1.0.0",
+        description="Fashion-MNIST: 28x28 grey images of clothes, in published order, from local IDX files.",
+        homepage="https://github.com/zalandoresearch/fashion-mnist",
+        citation="H. Xiao, K. Rasul, R. Vollgraf: Fashion-MNIST. arXiv:1708.07747, 2017.",
+        label_names=(
+            *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+            *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+        ),
+        splits=splits,
+    )
+
+
+RECIPES: Mapping[str, Callable[[str | None], Recipe]] = {"digits": digits, "fashion_mnist": fashion_mnist}
+"""By name: what makes a recipe from a source folder (or None)."""

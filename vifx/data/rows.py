@@ -1,0 +1,83 @@
+"""Reading chosen examples from anything with random access."""
+
+from __future__ import annotations
+
+__all__ = ["Source", "batches", "length", "read"]
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+
+class Examples(Protocol):
+    """A random-access sequence of examples; each is a mapping from variables to arrays.
+
+    A `__getitems__(indices)` that returns several examples at once is used where there is one.
+    """
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        ...
+
+    def __getitem__(self, index: int, /) -> Mapping[str, Any]:
+        """Return one example."""
+        ...
+
+
+Source: TypeAlias = Mapping[str, np.ndarray] | Examples
+"""Arrays by variable (memory-mapped ones too), or a random-access sequence of examples."""
+
+
+def length(source: Source) -> int:
+    """Return the number of examples of a source.
+
+    Raises:
+      ValueError: if the arrays of a mapping disagree in length, or there are none.
+    """
+    if not isinstance(source, Mapping):
+        return len(source)
+    lengths = {name: len(array) for name, array in source.items()}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"the arrays of a source must have one row per example, got lengths {lengths}")
+    return next(iter(lengths.values()))
+
+
+def read(source: Source, indices: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
+    """Return the examples at `indices`, stacked: arrays `[len(indices), ...]`.
+
+    Raises:
+      ValueError: if examples differ in their variables or shapes.
+    """
+    if isinstance(source, Mapping):
+        return {name: np.asarray(array[np.asarray(indices)]) for name, array in source.items()}
+    rows = [int(i) for i in indices]
+    many = getattr(source, "__getitems__", None)
+    examples = many(rows) if many is not None else [source[i] for i in rows]
+    stacked = {}
+    for name in examples[0]:
+        if any(name not in example for example in examples):
+            raise ValueError(f"all examples must have the variables {sorted(examples[0])}; one lacks {name!r}")
+        arrays = [np.asarray(example[name]) for example in examples]
+        shapes = sorted({array.shape for array in arrays})
+        if len(shapes) > 1:
+            raise ValueError(f"{name!r} must have one shape in all examples, got {shapes}; resize them first")
+        stacked[name] = np.stack(arrays)
+    return stacked
+
+
+def batches(source: Source, size: int) -> Iterator[dict[str, np.ndarray]]:
+    """Yield all examples in order, `size` at a time; the last batch has the remainder.
+
+    Raises:
+      ValueError: if `size` is not positive or there are no examples.
+
+    >>> [len(batch["x"]) for batch in batches({"x": np.zeros((10, 2))}, 4)]
+    [4, 4, 2]
+    """
+    if size < 1:
+        raise ValueError(f"size must be at least 1, got {size}")
+    total = length(source)
+    if total == 0:
+        raise ValueError("the split has no examples; evaluate on another one, or hold some out")
+    return (read(source, np.arange(start, min(start + size, total))) for start in range(0, total, size))

@@ -1,0 +1,110 @@
+"""Training data that does not fit the device: minibatches are read and prefetched on the host."""
+
+from __future__ import annotations
+
+__all__ = ["Streaming"]
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from vifx.data.order import check_batching, epoch_order
+from vifx.data.rows import Source, length, read
+from vifx.data.transforms import Transform
+
+
+class Streaming:
+    """A source of minibatches read from random-access storage, in the order of `Resident`.
+
+    Minibatch t has the same examples as that of `Resident` with the same seed, so training resumes at any
+    t without iterator state. Threads read ahead; the transform is *not* applied, since it belongs inside
+    the compiled step: `source.transform(key, batch)`.
+
+    On several hosts each reads its own rows of every minibatch: host h of H reads rows
+    [h·B/H, (h + 1)·B/H).
+
+    Attributes:
+      size: the number of examples N.
+      batch_size: the number of examples B in a minibatch, over all hosts.
+      seed: what, with the epoch, decides the order.
+      transform: to be applied to each minibatch inside jit, or None.
+
+    Raises:
+      ValueError: if a batch is larger than the data, or a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        batch_size: int,
+        seed: int,
+        transform: Transform | None = None,
+        *,
+        threads: int = 4,
+        prefetch: int = 8,
+        host: int = 0,
+        hosts: int = 1,
+    ) -> None:
+        self.size = length(source)
+        check_batching(self.size, batch_size, seed)
+        if threads < 1 or prefetch < 1:
+            raise ValueError(f"threads and prefetch must be at least 1, got {threads} and {prefetch}")
+        if not 0 <= host < hosts:
+            raise ValueError(f"host must be one of 0 .. hosts - 1, got host={host}, hosts={hosts}")
+        if batch_size % hosts:
+            raise ValueError(f"batch_size must be a multiple of the {hosts} hosts, got {batch_size}")
+        self.batch_size = batch_size
+        self.seed = seed
+        self.transform = transform
+        self._source = source
+        self._threads = threads
+        self._prefetch = prefetch
+        self._rows = slice(host * batch_size // hosts, (host + 1) * batch_size // hosts)
+        self._orders: dict[int, np.ndarray] = {}
+
+    def batches(self, first: int = 0) -> Iterator[dict[str, np.ndarray]]:
+        """Yield minibatches `first`, `first + 1`, … for ever: arrays `[B / hosts, ...]`.
+
+        Closing the iterator, or dropping it, ends its threads. An exception while reading is raised
+        here, with a note that says which minibatch it was.
+
+        Raises:
+          ValueError: if `first` is negative.
+        """
+        if first < 0:
+            raise ValueError(f"first must not be negative, got {first}")
+        return self._prefetched(first)
+
+    def _prefetched(self, first: int) -> Iterator[dict[str, np.ndarray]]:
+        pending: deque[Future[dict[str, np.ndarray]]] = deque()
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="vifx-data") as pool:
+            try:
+                minibatch = first
+                while True:
+                    while len(pending) < self._prefetch:
+                        rows = self._indices(minibatch + len(pending))
+                        pending.append(pool.submit(read, self._source, rows))
+                    try:
+                        batch = pending.popleft().result()
+                    except Exception as error:
+                        error.add_note(f"while reading minibatch {minibatch}")
+                        raise
+                    yield batch
+                    minibatch += 1
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _indices(self, minibatch: int) -> np.ndarray:
+        epoch, start = divmod(minibatch * self.batch_size, self.size)
+        stream = self._order(epoch)
+        if start + self.batch_size > self.size:
+            stream = np.concatenate([stream, self._order(epoch + 1)])
+        return stream[start : start + self.batch_size][self._rows]
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if epoch not in self._orders:
+            self._orders = {e: order for e, order in self._orders.items() if e == epoch - 1}
+            self._orders[epoch] = np.asarray(epoch_order(self.seed, epoch, size=self.size))
+        return self._orders[epoch]

@@ -1,0 +1,247 @@
+"""Evidence transforms: pure functions `(key, batch) -> batch` that replace p̃ by another distribution."""
+
+from __future__ import annotations
+
+__all__ = [
+    "Transform",
+    "binarize",
+    "compose",
+    "dequantize",
+    "fixed_binarization",
+    "flatten",
+    "mixup",
+    "normalize",
+    "one_hot",
+    "sample_pairing",
+]
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vifx.types import Array, Batch, Key
+
+Transform: TypeAlias = Callable[[Key, Batch], Batch]
+"""Replaces some variables of a minibatch; deterministic ones ignore the key."""
+
+
+def compose(*transforms: Transform) -> Transform:
+    """Apply `transforms` from first to last, each with a key of its own.
+
+    The k-th key is `fold_in(key, k)`, so that a further transform at the end leaves the others' noise as
+    it is.
+    """
+
+    def transform(key: Key, batch: Batch) -> Batch:
+        for position, each in enumerate(transforms):
+            batch = each(jax.random.fold_in(key, position), batch)
+        return batch
+
+    return transform
+
+
+def binarize(*, variable: str = "x") -> Transform:
+    """Draw x ~ Bernoulli(pixel / 255) anew for every minibatch: float32 zeros and ones.
+
+    Raises:
+      TypeError: if the variable is not uint8.
+    """
+
+    def transform(key: Key, batch: Batch) -> Batch:
+        pixels = _pixels(batch, variable, "binarize")
+        return {**batch, variable: _bernoulli(key, pixels)}
+
+    return transform
+
+
+def fixed_binarization(split: Mapping[str, np.ndarray], seed: int, *, variable: str = "x") -> dict[str, np.ndarray]:
+    """Binarize a whole evaluation split once: x ~ Bernoulli(pixel / 255), float32 zeros and ones.
+
+    Example i has the key `fold_in(key(seed), i)`, so that its bits depend on nothing but the seed, its
+    position and its pixels.
+
+    Raises:
+      TypeError: if the variable is not uint8.
+
+    >>> black_and_white = {"x": np.array([[0, 255], [255, 0]], np.uint8)}
+    >>> fixed_binarization(black_and_white, 1)["x"].tolist()
+    [[0.0, 1.0], [1.0, 0.0]]
+    """
+    pixels = np.asarray(_pixels(split, variable, "fixed_binarization"))
+    key = jax.random.key(seed, impl="threefry2x32")
+    rows, out = 1024, np.empty(pixels.shape, np.float32)
+    for start in range(0, len(pixels), rows):
+        positions = np.arange(start, start + rows, dtype=np.uint32)
+        chunk = np.zeros((rows, *pixels.shape[1:]), np.uint8)  # one shape, so one compilation
+        here = min(rows, len(pixels) - start)
+        chunk[:here] = pixels[start : start + here]
+        out[start : start + here] = _bernoulli_by_position(key, positions, chunk)[:here]
+    return {**split, variable: out}
+
+
+def dequantize(*, variable: str = "x") -> Transform:
+    """Uniform dequantization (pixel + u) / 256 of 8-bit images: float32 in the open interval (0, 1).
+
+    u is uniform on the 2¹⁵ midpoints (2b + 1) / 2¹⁶, which makes the sum exact in float32. With a full
+    float32 uniform, pixel 255 is rounded up to 1 now and then, and pixel 0 can be 0: infinite logits.
+    The density of the images is bounded by `log P(pixels) ≥ E_u log p(x) − D log 256` (nats).
+
+    Raises:
+      TypeError: if the variable is not uint8.
+    """
+
+    def transform(key: Key, batch: Batch) -> Batch:
+        pixels = _pixels(batch, variable, "dequantize").astype(jnp.int32)
+        half = (jax.random.bits(key, pixels.shape, jnp.uint16) >> 1).astype(jnp.int32)
+        return {
+            **batch,
+            variable: (65536 * pixels + 2 * half + 1).astype(jnp.float32) * jnp.float32(2.0**-24),
+        }
+
+    return transform
+
+
+def normalize(*, low: float = -1.0, high: float = 1.0, variable: str = "x") -> Transform:
+    """Map 8-bit pixels onto [low, high]: low + (high − low)·pixel / 255, float32.
+
+    Every level is correctly rounded: 0 becomes `low` and 255 becomes `high`. `normalize(low=0.0)` is the
+    scale to [0, 1].
+
+    Raises:
+      TypeError: if the variable is not uint8.
+      ValueError: if not `low < high`, both finite.
+    """
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(f"normalize needs finite low < high, got low={low}, high={high}")
+
+    # A table, since the compiler may contract the formula and put 255 beside `high`.
+    levels = np.linspace(low, high, 256).astype(np.float32)
+
+    def transform(key: Key, batch: Batch) -> Batch:
+        del key
+        pixels = _pixels(batch, variable, "normalize")
+        return {**batch, variable: jnp.asarray(levels).at[pixels].get(mode="promise_in_bounds")}
+
+    return transform
+
+
+def flatten(*, variable: str = "x") -> Transform:
+    """Reshape a variable from `[examples, ...]` to `[examples, dimensions]`."""
+
+    def transform(key: Key, batch: Batch) -> Batch:
+        del key
+        value = batch[variable]
+        return {**batch, variable: value.reshape(value.shape[0], -1)}
+
+    return transform
+
+
+def one_hot(classes: int, *, variable: str = "y") -> Transform:
+    """Replace integer labels `[examples]` by float32 indicators `[examples, classes]`.
+
+    Raises:
+      TypeError: if the labels are not integers.
+      ValueError: if there is no class.
+    """
+    if classes < 1:
+        raise ValueError(f"classes must be at least 1, got {classes}")
+
+    def transform(key: Key, batch: Batch) -> Batch:
+        del key
+        labels = batch[variable]
+        if not jnp.issubdtype(labels.dtype, jnp.integer):
+            raise TypeError(f"one_hot needs integer labels {variable!r}, got {labels.dtype}; they are encoded already")
+        return {**batch, variable: jax.nn.one_hot(labels, classes, dtype=jnp.float32)}
+
+    return transform
+
+
+def mixup(
+    *, alpha: float = 1.0, per: Literal["example", "batch"] = "example", variables: Sequence[str] = ("x", "y")
+) -> Transform:
+    """Replace p̃(x, y) by mixtures of pairs: (εx_a + (1−ε)x_b, εy_a + (1−ε)y_b).
+
+    ε ~ Beta(α, α), uniform for α = 1, one for each example or for the batch; b is a uniform permutation of
+    the minibatch. Labels must be one-hot, and become soft evidence `[examples, classes]` with rows that
+    sum to 1. Reference: Zhang et al., mixup, 2018.
+
+    Raises:
+      TypeError: if a variable is not floating point.
+      ValueError: if α is not positive and finite, or `per` is unknown.
+    """
+    if not (math.isfinite(alpha) and alpha > 0):
+        raise ValueError(f"alpha must be positive and finite, got {alpha}")
+    if per not in ("example", "batch"):
+        raise ValueError(f"per must be 'example' or 'batch', got {per!r}")
+
+    def transform(key: Key, batch: Batch) -> Batch:
+        key_ratio, key_pair = jax.random.split(key)
+        other = _pairing(key_pair, batch, variables, "mixup")
+        size = other.shape[0]
+        shape = (size,) if per == "example" else (1,)
+        if alpha == 1:  # uniform, without the rejection sampler of the general case
+            drawn = jax.random.uniform(key_ratio, shape, jnp.float32)
+        else:
+            drawn = jax.random.beta(key_ratio, alpha, alpha, shape, jnp.float32)
+        ratio = jnp.broadcast_to(drawn, (size,))
+
+        def mixed(value: Array) -> Array:
+            weight = ratio.astype(value.dtype).reshape(-1, *(1,) * (value.ndim - 1))
+            return weight * value + (1 - weight) * value[other]
+
+        return {**batch, **{name: mixed(batch[name]) for name in variables}}
+
+    return transform
+
+
+def sample_pairing(*, variable: str = "x") -> Transform:
+    """Replace p̃(x, y) by ((x_a + x_b) / 2, y_a), b a uniform permutation of the minibatch.
+
+    Reference: Inoue, Data augmentation by pairing samples, 2018.
+
+    Raises:
+      TypeError: if the variable is not floating point.
+    """
+
+    def transform(key: Key, batch: Batch) -> Batch:
+        other = _pairing(key, batch, (variable,), "sample_pairing")
+        value = batch[variable]
+        return {**batch, variable: (value + value[other]) / 2}
+
+    return transform
+
+
+def _pairing(key: Key, batch: Batch, variables: Sequence[str], transform: str) -> Array:
+    for name in variables:
+        if not jnp.issubdtype(batch[name].dtype, jnp.floating):
+            raise TypeError(
+                f"{transform} needs floating-point {name!r}, got {batch[name].dtype}; "
+                "apply normalize or dequantize to images and one_hot to labels before it"
+            )
+    return jax.random.permutation(key, jnp.arange(batch[variables[0]].shape[0], dtype=jnp.int32))
+
+
+def _pixels(batch: Mapping[str, np.ndarray | Array], variable: str, transform: str) -> Array:
+    pixels = batch[variable]
+    if pixels.dtype != jnp.uint8:
+        raise TypeError(
+            f"{transform} needs {variable!r} as uint8 pixels 0 .. 255, got {pixels.dtype}; "
+            "give the images as they are stored, neither scaled nor transformed"
+        )
+    return jnp.asarray(pixels)
+
+
+def _bernoulli(key: Key, pixels: Array) -> Array:
+    # u < pixel / 255 with u = bits / 2²³, in integers: no rounding, and the same on every device.
+    bits = jax.random.bits(key, pixels.shape, jnp.uint32) >> 9
+    return (bits * 255 < pixels.astype(jnp.uint32) << 23).astype(jnp.float32)
+
+
+@jax.jit
+def _bernoulli_by_position(key: Key, positions: Array, pixels: Array) -> Array:
+    keys = jax.vmap(lambda position: jax.random.fold_in(key, position))(positions)
+    return jax.vmap(_bernoulli)(keys, pixels)
