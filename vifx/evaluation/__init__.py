@@ -1,0 +1,78 @@
+"""Evaluation: likelihood bounds, sample quality, latent diagnostics, figures and the report.
+
+Importing this imports neither matplotlib nor scikit-learn: the functions that need them import them
+when called.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "Codes",
+    "Estimate",
+    "Memorization",
+    "Metric",
+    "Prdc",
+    "active_units",
+    "aggregated_posterior",
+    "average_metrics",
+    "bits_per_dim",
+    "bound_curve",
+    "described",
+    "elbo",
+    "encode",
+    "expected_coverage",
+    "frechet_distance",
+    "image_grid",
+    "importance_weighted_bound",
+    "kl_per_latent",
+    "latent_manifold",
+    "latent_scatter",
+    "latent_traversal",
+    "linear_probe_accuracy",
+    "loss_curves",
+    "manifold_codes",
+    "memorization",
+    "moment_errors",
+    "nearest_distances",
+    "nearest_neighbour_accuracy",
+    "normal_quantiles",
+    "png",
+    "prdc",
+    "principal_components",
+    "print_metrics",
+    "reconstructions",
+    "report_html",
+    "save_figure",
+    "traversal_codes",
+    "write_report",
+]
+
+from vifx.evaluation.curves import bound_curve, latent_scatter, loss_curves
+from vifx.evaluation.estimate import Estimate
+from vifx.evaluation.figures import image_grid, latent_manifold, latent_traversal, reconstructions
+from vifx.evaluation.latents import (
+    Codes,
+    active_units,
+    aggregated_posterior,
+    encode,
+    kl_per_latent,
+    manifold_codes,
+    normal_quantiles,
+    principal_components,
+    traversal_codes,
+)
+from vifx.evaluation.likelihood import average_metrics, bits_per_dim, elbo, importance_weighted_bound
+from vifx.evaluation.probes import linear_probe_accuracy, nearest_neighbour_accuracy
+from vifx.evaluation.report import report_html, write_report
+from vifx.evaluation.samples import (
+    Memorization,
+    Prdc,
+    expected_coverage,
+    frechet_distance,
+    memorization,
+    moment_errors,
+    nearest_distances,
+    prdc,
+)
+from vifx.evaluation.style import png, save_figure
+from vifx.evaluation.table import Metric, described, print_metrics

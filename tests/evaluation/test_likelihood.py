@@ -1,0 +1,249 @@
+"""Bounds against a linear-Gaussian model, whose log-likelihood and posterior are known in closed form."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+
+import vifx.distributions as distributions
+from vifx import evaluation
+from vifx.estimators import kl
+from vifx.factor import evidence, factor
+from vifx.joint import Joint
+from vifx.nets import Net
+
+LATENT, OBSERVED, NOISE = 2, 4, 0.6
+generator = np.random.default_rng(0)
+LOADINGS = generator.normal(size=(OBSERVED, LATENT))
+SHIFT = generator.normal(size=OBSERVED)
+COVARIANCE = LOADINGS @ LOADINGS.T + NOISE**2 * np.eye(OBSERVED)
+X = generator.multivariate_normal(SHIFT, COVARIANCE, size=37).astype(np.float32)
+LOG_LIKELIHOOD = multivariate_normal(SHIFT, COVARIANCE).logpdf(X)
+POSTERIOR = np.linalg.inv(np.eye(LATENT) + LOADINGS.T @ LOADINGS / NOISE**2)
+POSTERIOR_MAP = POSTERIOR @ LOADINGS.T / NOISE**2
+
+
+def normal(mean, deviation):
+    return distributions.Normal(mean, jnp.broadcast_to(deviation, mean.shape)).to_event(1)
+
+
+class FullNormal:
+    """A Gaussian with full covariance: the exact posterior of factor analysis."""
+
+    def __init__(self, mean, root):
+        self.mean, self.root = mean, root
+
+    def sample(self, key, sample_shape=()):
+        noise = jax.random.normal(key, sample_shape + self.mean.shape, self.mean.dtype)
+        return self.mean + noise @ self.root.T
+
+    def log_prob(self, value):
+        white = (value - self.mean) @ jnp.linalg.inv(self.root).T
+        constant = 0.5 * self.root.shape[0] * math.log(2 * math.pi) + jnp.linalg.slogdet(self.root)[1]
+        return -0.5 * jnp.sum(white**2, axis=-1) - constant
+
+
+def model(encoder):
+    """Factor analysis with a given encoder; its parameters travel in `params` to exercise the plumbing."""
+    decoder = Net(
+        lambda key, z: ({"loadings": jnp.asarray(LOADINGS, jnp.float32)}, {}),
+        lambda params, state, z, key=None, train=False: (
+            normal(z @ params["loadings"].T + jnp.asarray(SHIFT, jnp.float32)[None], jnp.float32(NOISE)),
+            state,
+        ),
+    )
+    inference = Joint(evidence("x"), factor("z | x", encoder))
+    generative = Joint(factor("z", distributions.standard_normal(LATENT)), factor("x | z", decoder, name="decoder"))
+    params = {"decoder": {"loadings": jnp.asarray(LOADINGS, jnp.float32)}}
+    return inference, generative, params, {"decoder": {}}
+
+
+def rough(x):
+    centred = x - jnp.asarray(SHIFT, jnp.float32)[None]
+    return normal(0.7 * centred @ jnp.asarray(POSTERIOR_MAP.T, jnp.float32), jnp.float32(0.5))
+
+
+def exact(x):
+    centred = x - jnp.asarray(SHIFT, jnp.float32)[None]
+    root = jnp.asarray(np.linalg.cholesky(POSTERIOR), jnp.float32)
+    return FullNormal(centred @ jnp.asarray(POSTERIOR_MAP.T, jnp.float32), root)
+
+
+def test_exact_posterior_gives_the_log_likelihood_without_variance():
+    bounds = evaluation.importance_weighted_bound(
+        jax.random.key(0), *model(exact), {"x": X}, samples=(1, 7), chunk=3, batch_size=10
+    )
+    for estimate in bounds.values():
+        np.testing.assert_allclose(estimate.values, LOG_LIKELIHOOD, atol=1e-4)
+    other = evaluation.importance_weighted_bound(jax.random.key(1), *model(exact), {"x": X}, samples=(1,))
+    np.testing.assert_allclose(other[1].values, bounds[1].values, atol=1e-4)
+
+
+def test_curve_rises_to_the_log_likelihood():
+    samples = (1, 2, 20, 2000)
+    bounds = evaluation.importance_weighted_bound(
+        jax.random.key(0), *model(rough), {"x": X}, samples=samples, chunk=100, batch_size=16
+    )
+    for low, high in itertools.pairwise(samples):
+        # Nested blocks of the same draws: Jensen's inequality holds for each example, not only on average.
+        assert (bounds[low].values <= bounds[high].values + 1e-5).all()
+    assert bounds[1].mean < LOG_LIKELIHOOD.mean() - 0.3
+    np.testing.assert_allclose(bounds[2000].mean, LOG_LIKELIHOOD.mean(), atol=0.02)
+    # L_1 is the ELBO; 2000 draws an example make its noise small.
+    elbo = closed_form_elbo()
+    np.testing.assert_allclose(bounds[1].mean, elbo.mean(), atol=0.02)
+
+
+def closed_form_elbo():
+    """The ELBO of the rough encoder per example: all expectations are of quadratics in z."""
+    mean, deviation = 0.7 * (X - SHIFT) @ POSTERIOR_MAP.T, 0.5
+    residual = X - SHIFT - mean @ LOADINGS.T
+    spread = deviation**2 * np.sum(LOADINGS**2)
+    nll = 0.5 * (np.sum(residual**2, axis=1) + spread) / NOISE**2
+    nll += 0.5 * OBSERVED * np.log(2 * np.pi * NOISE**2)
+    divergence = 0.5 * np.sum(mean**2 + deviation**2 - 2 * np.log(deviation) - 1, axis=1)
+    return -nll - divergence
+
+
+def test_elbo_equals_its_closed_form_on_average():
+    estimates = evaluation.elbo(jax.random.key(0), *model(rough), {"x": X}, samples=3000, batch_size=8)
+    expected = closed_form_elbo()
+    np.testing.assert_allclose(estimates["elbo"].values, expected, atol=0.25)
+    np.testing.assert_allclose(estimates["elbo"].mean, expected.mean(), atol=0.02)
+    standard_error = expected.std(ddof=1) / math.sqrt(len(X))
+    np.testing.assert_allclose(estimates["elbo"].standard_error, standard_error, rtol=0.05)
+    mean = 0.7 * (X - SHIFT) @ POSTERIOR_MAP.T
+    np.testing.assert_allclose(
+        estimates["kl/z"].values, 0.5 * np.sum(mean**2 + 0.25 - np.log(0.25) - 1, axis=1), rtol=1e-4
+    )
+    np.testing.assert_allclose(estimates["loss"].mean, -estimates["elbo"].mean, rtol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 37, 1000])
+def test_values_do_not_depend_on_the_batch_size(batch_size):
+    reference = evaluation.elbo(jax.random.key(3), *model(rough), {"x": X}, batch_size=12)
+    estimates = evaluation.elbo(jax.random.key(3), *model(rough), {"x": X}, batch_size=batch_size)
+    assert len(estimates["elbo"].values) == len(X)
+    for name, estimate in estimates.items():
+        np.testing.assert_allclose(estimate.values, reference[name].values, atol=1e-4)
+
+
+def test_bound_does_not_depend_on_chunks():
+    arguments = (*model(rough), {"x": X})
+    one = evaluation.importance_weighted_bound(jax.random.key(3), *arguments, samples=(3, 11), chunk=1, batch_size=37)
+    other = evaluation.importance_weighted_bound(jax.random.key(3), *arguments, samples=(11, 3), chunk=4, batch_size=8)
+    for count in (3, 11):
+        np.testing.assert_allclose(one[count].values, other[count].values, atol=1e-4)
+
+
+def test_draws_of_different_examples_and_of_one_example_differ():
+    same = np.repeat(X[:1], 6, axis=0)
+    bounds = evaluation.importance_weighted_bound(jax.random.key(0), *model(rough), {"x": same}, samples=(1, 2))
+    assert len(np.unique(bounds[1].values)) == 6
+    assert (bounds[2].values > bounds[1].values).all()
+
+
+def test_conditional_model_uses_its_evidence():
+    """With y as evidence on both sides the bound is on log q(x|y), not on log q(x, y)."""
+    shift = jnp.asarray([-3.0, 3.0])
+    prior = distributions.standard_normal(OBSERVED)
+    inference = Joint(evidence("x", "y"), factor("z | x, y", lambda x, y: normal(jnp.zeros_like(x), jnp.float32(1))))
+    generative = Joint(
+        evidence("y"),
+        factor("z", prior),
+        factor("x | z, y", lambda z, y: normal(jnp.zeros_like(z) + shift[y][:, None], jnp.float32(1))),
+    )
+    y = np.arange(len(X)) % 2
+    bounds = evaluation.importance_weighted_bound(
+        jax.random.key(0), inference, generative, {}, {}, {"x": X, "y": y.astype(np.int32)}, samples=(1,)
+    )
+    centred = X - np.array([-3.0, 3.0])[y][:, None]
+    expected = -0.5 * np.sum(centred**2, axis=1) - 0.5 * OBSERVED * np.log(2 * np.pi)
+    np.testing.assert_allclose(bounds[1].values, expected, rtol=1e-4)
+
+
+def test_model_without_latents_is_evaluated_exactly():
+    inference = Joint(evidence("x"))
+    generative = Joint(factor("x", distributions.standard_normal(OBSERVED)))
+    bounds = evaluation.importance_weighted_bound(
+        jax.random.key(0), inference, generative, {}, {}, {"x": X}, samples=(1, 4), chunk=4
+    )
+    expected = multivariate_normal(np.zeros(OBSERVED), np.eye(OBSERVED)).logpdf(X)
+    np.testing.assert_allclose(bounds[1].values, expected, rtol=1e-5)
+    np.testing.assert_allclose(bounds[4].values, expected, rtol=1e-5)
+
+
+def test_average_metrics_equals_the_loss_on_the_whole_split():
+    """kl's loss with its closed form and an exact decoder mean: per-example values average to the batch's."""
+    inference, generative, params, state = model(rough)
+    loss = kl(inference, generative, weights={"kl/z": 2.0}).players["model"].loss
+    estimates = evaluation.average_metrics(jax.random.key(0), loss, params, state, {"x": X}, batch_size=10)
+    _, aux = loss(jax.random.key(5), params, state, {"x": jnp.asarray(X)}, train=False)
+    np.testing.assert_allclose(estimates["kl/z"].mean, aux.metrics["kl/z"], rtol=1e-5)
+    weighted = estimates["nll/x"].mean + 2 * estimates["kl/z"].mean
+    np.testing.assert_allclose(estimates["loss"].mean, weighted, rtol=1e-5)
+
+
+def test_repeated_evaluation_compiles_once():
+    traces = []
+
+    def counted(x):
+        traces.append(1)
+        return rough(x)
+
+    arguments = (*model(counted), {"x": X})
+    evaluation.elbo(jax.random.key(0), *arguments, batch_size=10)
+    first = len(traces)
+    evaluation.elbo(jax.random.key(1), *arguments, batch_size=10)
+    assert len(traces) == first
+
+
+def test_uniform_model_has_eight_bits():
+    assert evaluation.bits_per_dim(28 * 28 * math.log(256), (28, 28)) == pytest.approx(8.0, abs=1e-12)
+    assert evaluation.bits_per_dim(0.0, (28, 28), offset=math.log(256)) == pytest.approx(8.0, abs=1e-12)
+    # A density half as wide as [0, 1) saves one bit.
+    density = evaluation.bits_per_dim(-3 * math.log(2), (3,), offset=math.log(256))
+    assert density == pytest.approx(7.0, abs=1e-12)
+    values = evaluation.bits_per_dim(np.array([6.0, 12.0]) * math.log(2), (2, 3))
+    np.testing.assert_allclose(values, [1.0, 2.0], rtol=1e-12)
+
+
+def test_estimate_is_the_textbook_mean_and_error():
+    estimate = evaluation.Estimate(np.array([1.0, 2.0, 6.0]))
+    assert estimate.mean == pytest.approx(3.0)
+    assert estimate.standard_error == pytest.approx(math.sqrt(7.0 / 3.0))
+    assert math.isnan(evaluation.Estimate(np.array([1.0])).standard_error)
+    # Single precision must not spoil a long mean.
+    assert evaluation.Estimate(np.full(100_000, 0.1, np.float32)).mean == pytest.approx(np.float32(0.1), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"samples": (0, 5)}, "samples must be positive"),
+        ({"samples": ()}, "samples must be positive"),
+        ({"chunk": 0}, "chunk must be at least 1"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+    ],
+)
+def test_bad_arguments(change, message):
+    with pytest.raises(ValueError, match=message):
+        evaluation.importance_weighted_bound(jax.random.key(0), *model(rough), {"x": X}, **change)
+
+
+def test_bad_splits_and_joints():
+    inference, generative, params, state = model(rough)
+    with pytest.raises(ValueError, match=r"common, positive number.*'y': 3"):
+        evaluation.elbo(jax.random.key(0), inference, generative, params, state, {"x": X, "y": np.zeros(3)})
+    with pytest.raises(ValueError, match="same variables"):
+        evaluation.importance_weighted_bound(
+            jax.random.key(0), Joint(evidence("x")), generative, params, state, {"x": X}
+        )
+    with pytest.raises(ValueError, match="event_shape"):
+        evaluation.bits_per_dim(1.0, (3, 0))

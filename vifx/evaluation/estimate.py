@@ -1,0 +1,44 @@
+"""A mean over examples with its standard error."""
+
+from __future__ import annotations
+
+__all__ = ["Estimate"]
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """Per-example values and their mean, in the unit of the values.
+
+    The standard error ``s / sqrt(n)`` (`s` with ``n - 1``) is over examples: how far the mean would
+    move with other examples of the same distribution. It is not a number (NaN) for one example.
+
+    Attributes:
+      values: one value per example, shape ``[examples]``.
+
+    >>> import numpy as np
+    >>> str(Estimate(np.array([1.0, 2.0, 3.0])))
+    '2.000 ± 0.577'
+    """
+
+    values: NDArray[np.floating] = field(repr=False)
+
+    @property
+    def mean(self) -> float:
+        """The mean over examples, accumulated in double precision."""
+        return float(np.mean(self.values, dtype=np.float64))
+
+    @property
+    def standard_error(self) -> float:
+        """The standard error of the mean over examples."""
+        if len(self.values) < 2:
+            return math.nan
+        return float(np.std(self.values, ddof=1, dtype=np.float64) / math.sqrt(len(self.values)))
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} ± {self.standard_error:.3f}"

@@ -1,0 +1,163 @@
+"""A run's report: one self-contained HTML file that opens anywhere, offline, on a phone or on paper."""
+
+from __future__ import annotations
+
+__all__ = ["report_html", "write_report"]
+
+import base64
+import html
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vifx.evaluation.table import Metric
+
+_CSS = """
+:root {
+  color-scheme: light dark;
+  --text: #1a1a1a; --muted: #5f6368; --line: #dfe1e5; --paper: #fff; --code: #f5f6f7;
+  --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
+}
+@media (prefers-color-scheme: dark) {
+  :root { --text: #e8eaed; --muted: #9aa0a6; --line: #3c4043; --paper: #17181a; --code: #222427; }
+}
+* { box-sizing: border-box; }
+body {
+  margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 60rem;
+  background: var(--paper); color: var(--text);
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
+}
+h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .25rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.15rem; margin: 2.5rem 0 .75rem; padding-bottom: .3rem; }
+h2 { border-bottom: 1px solid var(--line); }
+.lead { color: var(--muted); margin: 0; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .92rem; }
+th, td {
+  text-align: left; padding: .32rem 1.4rem .32rem 0; vertical-align: top;
+  border-bottom: 1px solid var(--line);
+}
+th { font-weight: 600; white-space: nowrap; }
+thead th { color: var(--muted); font-weight: 500; font-size: .82rem; }
+.number, .error { white-space: nowrap; font-variant-numeric: tabular-nums; }
+th.number, td.number { text-align: right; padding-right: .4rem; }
+.error { color: var(--muted); }
+.value { overflow-wrap: anywhere; font-family: var(--mono); font-size: .86rem; }
+pre {
+  background: var(--code); border-radius: 6px; padding: .9rem 1rem; overflow-x: auto;
+  font: .84rem/1.5 var(--mono);
+}
+figure { margin: 0 0 1.75rem; }
+figure img { display: block; max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
+figcaption { color: var(--muted); font-size: .9rem; margin-top: .4rem; }
+@media print {
+  :root { --text: #000; --muted: #444; --line: #ccc; --paper: #fff; --code: #f5f6f7; }
+  body { padding: 0; max-width: none; font-size: 10.5pt; }
+  figure, tr { break-inside: avoid; }
+  h2 { break-after: avoid; }
+  pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+}
+""".strip()
+
+
+def report_html(
+    *,
+    title: str,
+    summary: str = "",
+    metrics: Iterable[Metric] = (),
+    figures: Mapping[str, bytes] | None = None,
+    config: Mapping[str, Any] | None = None,
+    versions: Mapping[str, str] | None = None,
+    explanation: str = "",
+    commands: Sequence[str] = (),
+) -> str:
+    """Return a report as one HTML page that fetches nothing.
+
+    Sections without content are left out. Every text is escaped.
+
+    Args:
+      title: the heading.
+      summary: one line under it.
+      metrics: rows with unit and direction.
+      figures: PNG bytes by caption, in the order to show, such as `vifx.evaluation.png` makes.
+      config: the resolved configuration; nested mappings become dotted names.
+      versions: packages, device, revision.
+      explanation: the objective's derivation, `vifx.explain`, shown as it is.
+      commands: shell lines that reproduce the run.
+
+    Raises:
+      ValueError: if a figure is not a PNG.
+    """
+    sections = [
+        ("Metrics", _metrics_table(metrics)),
+        ("Figures", "".join(_figure(caption, data) for caption, data in (figures or {}).items())),
+        ("Objective", f"<pre>{html.escape(explanation.strip())}</pre>" if explanation.strip() else ""),
+        ("Configuration", _pairs_table(_flattened(config or {}))),
+        ("Versions", _pairs_table({name: str(value) for name, value in (versions or {}).items()})),
+        ("How to reproduce", f"<pre>{html.escape(chr(10).join(commands))}</pre>" if commands else ""),
+    ]
+    body = "\n".join(f"<section>\n<h2>{name}</h2>\n{content}\n</section>" for name, content in sections if content)
+    lead = f'<p class="lead">{html.escape(summary)}</p>' if summary else ""
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        # The page may load nothing but what it carries.
+        '<meta http-equiv="Content-Security-Policy" '
+        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
+        f"<title>{html.escape(title)}</title>\n<style>\n{_CSS}\n</style>\n</head>\n<body>\n"
+        f"<header>\n<h1>{html.escape(title)}</h1>\n{lead}\n</header>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def write_report(path: str | os.PathLike[str], **content: Any) -> Path:
+    """Write `report_html` of `content` to `path` by an atomic rename, and return the path."""
+    path = Path(path)
+    page = report_html(**content)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(page, encoding="utf-8")
+    partial.replace(path)
+    return path
+
+
+def _figure(caption: str, data: bytes) -> str:
+    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
+        raise ValueError(
+            f"figure {caption!r} must be PNG bytes, got {data[:8]!r}...; render it with vifx.evaluation.png."
+        )
+    encoded, text = base64.b64encode(data).decode("ascii"), html.escape(caption)
+    image = f'<img src="data:image/png;base64,{encoded}" alt="{text}">'
+    return f"<figure>\n{image}\n<figcaption>{text}</figcaption>\n</figure>\n"
+
+
+def _metrics_table(metrics: Iterable[Metric]) -> str:
+    rows = "".join(
+        f'<tr><th scope="row">{html.escape(m.name)}</th><td class="number">{html.escape(m.number)}</td>'
+        f'<td class="error">{html.escape(m.error)}</td><td>{html.escape(m.unit)}</td>'
+        f"<td>{html.escape(m.arrow)}</td><td>{html.escape(m.meaning)}</td></tr>\n"
+        for m in metrics
+    )
+    if not rows:
+        return ""
+    head = '<th>metric</th><th class="number">value</th><th>± s.e.</th>'
+    head = f"<thead><tr>{head}<th>unit</th><th>better</th><th>meaning</th></tr></thead>"
+    return f'<div class="scroll"><table>\n{head}\n<tbody>\n{rows}</tbody>\n</table></div>'
+
+
+def _pairs_table(pairs: Mapping[str, str]) -> str:
+    rows = "".join(
+        f'<tr><th scope="row">{html.escape(name)}</th><td class="value">{html.escape(value)}</td></tr>\n'
+        for name, value in pairs.items()
+    )
+    return f'<div class="scroll"><table>\n<tbody>\n{rows}</tbody>\n</table></div>' if rows else ""
+
+
+def _flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Name nested values by dots: ``{"data": {"name": "digits"}}`` to ``{"data.name": "digits"}``."""
+    pairs: dict[str, str] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping) and value:
+            pairs |= _flattened(value, f"{prefix}{name}.")
+        else:
+            pairs[f"{prefix}{name}"] = str(value)
+    return pairs

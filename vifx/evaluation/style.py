@@ -1,0 +1,78 @@
+"""The look of every figure: one palette, one set of sizes, and the way to a PNG.
+
+Figures are built on `matplotlib.figure.Figure` directly, so no pyplot state and no global style exists.
+matplotlib is imported where a figure is made: importing vifx does not pay for it.
+"""
+
+from __future__ import annotations
+
+__all__ = ["STYLE", "Style", "chart", "png", "save_figure"]
+
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+class Style(NamedTuple):
+    """Plain values: colours, and sizes in points."""
+
+    dpi: int = 150
+    text: str = "#1a1a1a"
+    muted: str = "#5f6368"
+    line: str = "#b8bcc2"
+    grid: str = "#e9ebee"
+    bad: str = "#cc3311"
+    title_size: float = 11.0
+    label_size: float = 9.0
+    tick_size: float = 8.0
+    # Paul Tol's bright scheme for lines: distinct under every common colour blindness.
+    lines: tuple[str, ...] = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#ccbb44", "#66ccee")
+    # Paul Tol's muted scheme and black for up to ten classes.
+    classes: tuple[str, ...] = (
+        *("#332288", "#88ccee", "#44aa99", "#117733", "#999933"),
+        *("#ddcc77", "#cc6677", "#882255", "#aa4499", "#1a1a1a"),
+    )
+
+
+STYLE = Style()
+
+
+def chart(title: str, x_label: str, y_label: str, *, width: float = 6.4, height: float = 4.0) -> tuple[Figure, Axes]:
+    """Return an empty figure with one clean pair of axes; sizes in inches."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=STYLE.dpi, layout="constrained", facecolor="white")
+    axes = figure.add_subplot()
+    if title:
+        axes.set_title(title, loc="left", fontsize=STYLE.title_size, color=STYLE.text, pad=26)
+    text: dict[str, Any] = {"fontsize": STYLE.label_size, "color": STYLE.muted}
+    axes.set_xlabel(x_label, **text)
+    axes.set_ylabel(y_label, **text)
+    axes.tick_params(which="both", labelsize=STYLE.tick_size, color=STYLE.line, labelcolor=STYLE.muted)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(STYLE.line)
+    axes.grid(visible=True, axis="y", color=STYLE.grid, linewidth=0.8)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def png(figure: Figure) -> bytes:
+    """Render a figure as PNG; the same figure gives the same bytes (no date, no version inside)."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=STYLE.dpi, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write a figure as PNG by an atomic rename, and return its path."""
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(png(figure))
+    partial.replace(path)
+    return path

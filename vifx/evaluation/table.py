@@ -1,0 +1,134 @@
+"""Metrics as a table: value, standard error, unit, and which way is better."""
+
+from __future__ import annotations
+
+__all__ = ["Metric", "described", "print_metrics"]
+
+import fnmatch
+import math
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+
+from vifx.evaluation.estimate import Estimate
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Metric(NamedTuple):
+    """One row of a table of metrics.
+
+    Attributes:
+      name: slash-separated, such as ``"nll/x"``.
+      value: the figure.
+      standard_error: over examples, or None if there is none.
+      unit: such as ``"nats"``.
+      better: ``"higher"``, ``"lower"`` or empty.
+      meaning: a few words, such as which bound it is.
+    """
+
+    name: str
+    value: float
+    standard_error: float | None = None
+    unit: str = ""
+    better: str = ""
+    meaning: str = ""
+
+    @property
+    def arrow(self) -> str:
+        """``"↑ higher"``, ``"↓ lower"`` or empty."""
+        return {"higher": "↑ higher", "lower": "↓ lower"}.get(self.better, "")
+
+    @property
+    def number(self) -> str:
+        """The value, rounded to two digits of its standard error, or to five significant digits."""
+        return _rounded(self.value, self.standard_error)[0]
+
+    @property
+    def error(self) -> str:
+        """The standard error with a plus-minus sign, or empty."""
+        return _rounded(self.value, self.standard_error)[1]
+
+
+# Name pattern -> (unit, better, meaning); the first that matches holds.
+_KNOWN = MappingProxyType(
+    {
+        "elbo": ("nats", "higher", "lower bound on log-likelihood"),
+        "iwae/*": ("nats", "higher", "lower bound on log-likelihood, K samples"),
+        "loss": ("nats", "lower", "the objective as trained"),
+        "*nll/*": ("nats", "lower", "−log density under the generative joint"),
+        "*kl/*_sampled": ("nats", "", "divergence term, by sampling"),
+        "*kl/*": ("nats", "", "divergence term"),
+        "*bits_per_dim*": ("bits/dim", "lower", "upper bound on code length"),
+        "active_units": ("latents", "higher", "Var E[z|x] > 0.01"),
+        "*accuracy*": ("", "higher", ""),
+        "frechet*": ("", "lower", "Fréchet distance of features"),
+        "precision": ("", "higher", "samples near data"),
+        "recall": ("", "higher", "data near samples"),
+        "density": ("", "higher", "1 for a perfect generator"),
+        "coverage": ("", "higher", "data balls with a sample"),
+        "memorization": ("", "", "0.5: as near to training data as test data"),
+    }
+)
+
+
+def described(metrics: Mapping[str, Estimate | float]) -> list[Metric]:
+    """Return metrics as rows with what is known of them by name: unit, direction, meaning.
+
+    >>> described({"elbo": -100.0})[0].meaning
+    'lower bound on log-likelihood'
+    """
+    rows = []
+    for name, value in metrics.items():
+        known = (entry for pattern, entry in _KNOWN.items() if fnmatch.fnmatchcase(name, pattern))
+        unit, better, meaning = next(known, ("", "", ""))
+        if isinstance(value, Estimate):
+            rows.append(Metric(name, value.mean, value.standard_error, unit, better, meaning))
+        else:
+            rows.append(Metric(name, float(value), None, unit, better, meaning))
+    return rows
+
+
+def print_metrics(metrics: Iterable[Metric], *, title: str = "", console: Console | None = None) -> None:
+    """Print rows as a table: ruled on a terminal, aligned plain lines without colour in a pipe.
+
+    Args:
+      metrics: rows, such as `described` makes.
+      title: printed above.
+      console: where to print; standard output by default.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    output = Console() if console is None else console
+    plain = not output.is_terminal
+    table = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        header_style="" if plain else "bold",
+        box=None if plain else box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    # In a pipe a narrow default width would cut names that a script wants whole.
+    columns = ("metric", "value", "", "unit", "better", "meaning")
+    for column in columns:
+        table.add_column(column, justify="right" if column == "value" else "left", no_wrap=plain, highlight=False)
+    for row in metrics:
+        table.add_row(row.name, row.number, row.error, row.unit, row.arrow, row.meaning)
+    if plain:
+        output = Console(file=output.file, width=200, no_color=True, highlight=False)
+    output.print(table, markup=False)
+
+
+def _rounded(value: float, standard_error: float | None) -> tuple[str, str]:
+    if not math.isfinite(value):
+        return str(value), ""
+    if standard_error is None or not math.isfinite(standard_error):
+        return f"{value:,.5g}".replace("-", "−"), ""
+    if standard_error == 0:
+        return f"{value:,.5g}".replace("-", "−"), "± 0"
+    digits = min(8, max(0, 1 - math.floor(math.log10(standard_error))))
+    return f"{value:,.{digits}f}".replace("-", "−"), f"± {standard_error:.{digits}f}"
