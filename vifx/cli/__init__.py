@@ -1,0 +1,7 @@
+"""The `vifx` command."""
+
+from __future__ import annotations
+
+__all__ = ["main"]
+
+from vifx.cli.main import main as main

@@ -1,0 +1,131 @@
+"""What the command shows: boxes for mistakes, a progress bar on a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+__all__ = ["boxed", "duration", "output", "watch"]
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.text import Text
+
+from vifx.training import Event
+
+_SHOWN = 3
+"""How many metrics a line of progress has room for."""
+
+
+class _Output(Console):
+    def on_broken_pipe(self) -> None:
+        """Let `main` end the command; rich would exit with 1."""
+        raise BrokenPipeError
+
+
+def output() -> Console:
+    """Return a console for results: standard output, without colour in a pipe."""
+    return _Output(file=sys.stdout, highlight=False, soft_wrap=True)
+
+
+def boxed(message: str, *, title: str = "error", style: str = "red") -> None:
+    """Show a message in a box on standard error.
+
+    Args:
+      message: one paragraph.
+      title: on the box.
+      style: the colour of the box.
+    """
+    console = Console(file=sys.stderr, highlight=False)
+    console.print(Panel(Text(message), title=title, title_align="left", border_style=style, expand=False))
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as "0:07", "12:05" or "1:02:05".
+
+    >>> duration(3725.4)
+    '1:02:05'
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class Pace:
+    """Updates per second over the last logs: the first one is left out, since it compiles."""
+
+    def __init__(self) -> None:
+        self._marks: list[tuple[int, float]] = []
+
+    def add(self, event: Event) -> None:
+        """Note where an event stands."""
+        self._marks = [*self._marks[-9:], (event.step, event.seconds)]
+
+    @property
+    def per_second(self) -> float | None:
+        """The rate, or None as long as it is unknown."""
+        if len(self._marks) < 2:
+            return None
+        (first, began), (last, ended) = self._marks[0], self._marks[-1]
+        return (last - first) / (ended - began) if ended > began else None
+
+    def describe(self, event: Event) -> str:
+        """Return "1,234 steps/s  ETA 0:07"."""
+        rate = self.per_second
+        if rate is None:
+            return ""
+        return (
+            f"{rate:,.0f} steps/s  ETA {duration((event.steps - event.step) / rate)}"
+            if rate >= 10
+            else (f"{rate:.2g} steps/s  ETA {duration((event.steps - event.step) / rate)}")
+        )
+
+
+def _main_metrics(metrics: Mapping[str, int | float]) -> str:
+    """Return the metrics that say most: the bound and its terms, those of the validation split first."""
+    hidden = ("step", "guard/", "grad_norm/", "loss/")
+    names = [name for name in metrics if not name.startswith(hidden)] or [n for n in metrics if n != "step"]
+    order = sorted(names, key=lambda name: "/" in name)
+    return "  ".join(f"{name} {_short(metrics[name])}" for name in order[:_SHOWN])
+
+
+def _short(value: float) -> str:
+    return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+@contextlib.contextmanager
+def watch(console: Console) -> Iterator[Callable[[Event], None]]:
+    """Show training as it goes: a bar on a terminal, a line a log in a pipe; yields `fit`'s observer."""
+    pace = Pace()
+    if not console.is_terminal:
+        yield lambda event: _plain(console, pace, event)
+        return
+    columns = (
+        SpinnerColumn(),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[metrics]}"),
+        TextColumn("[dim]{task.fields[pace]}"),
+    )
+    with Progress(*columns, console=console, transient=False) as bar:
+        task = bar.add_task("", total=None, metrics="compiling …", pace="")
+
+        def show(event: Event) -> None:
+            if event.kind == "log":
+                pace.add(event)
+                bar.update(task, metrics=_main_metrics(event.metrics), pace=pace.describe(event))
+            bar.update(task, total=event.steps, completed=event.step)
+
+        yield show
+
+
+def _plain(console: Console, pace: Pace, event: Event) -> None:
+    if event.kind != "log":
+        return
+    pace.add(event)
+    width = len(f"{event.steps:,}")
+    line = f"step {event.step:>{width},}/{event.steps:,}  {_main_metrics(event.metrics)}  {pace.describe(event)}"
+    console.print(line.rstrip(), markup=False)
+    console.file.flush()

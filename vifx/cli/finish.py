@@ -1,0 +1,115 @@
+"""The end of a run: metrics on the test split, figures, the report."""
+
+from __future__ import annotations
+
+__all__ = ["finish"]
+
+import json
+import shlex
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import jax
+from rich.console import Console
+
+from vifx import evaluation, training
+from vifx.evaluation import Estimate
+from vifx.experiment import Experiment
+from vifx.experiment.run import Run
+from vifx.explain import explain
+from vifx.training import TrainState
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_EVALUATION = 0x6576616C  # tells the noise of the evaluation from that of the updates
+
+
+def finish(run: Run, built: Experiment, train_state: TrainState, console: Console) -> None:
+    """Measure the test split, draw every figure, write the report, and say where they are.
+
+    Args:
+      run: where to write.
+      built: what to measure and draw.
+      train_state: the model.
+      console: where the table goes.
+    """
+    step = int(train_state.step)
+    key = jax.random.fold_in(train_state.key, _EVALUATION)
+    with console.status("measuring the test split …"):
+        found = dict(built.evaluate(key, train_state.params, train_state.state)) if built.evaluate else {}
+    _write_results(run, found, step)
+    with console.status("drawing …"):
+        figures = _figures(built, train_state, found) | _curves(run, built)
+        images = {name: evaluation.png(figure) for name, figure in figures.items()}
+        run.figures.mkdir(exist_ok=True)
+        for name, image in images.items():
+            (run.figures / f"{name}.png").write_bytes(image)
+        _write_report(run, built, found, images, step)
+    console.print()
+    if found:
+        title = f"Test split after {step:,} updates"
+        evaluation.print_metrics(evaluation.described(found), title=title, console=console)
+    console.print(f"figures  {run.figures}", markup=False)
+    console.print(f"report   {run.report}", markup=False)
+
+
+def _write_results(run: Run, found: Mapping[str, Estimate | float], step: int) -> None:
+    rows = {
+        metric.name: {"value": metric.value, "standard_error": metric.standard_error, "unit": metric.unit}
+        for metric in evaluation.described(found)
+    }
+    text = json.dumps({"step": step, "metrics": rows}, indent=2) + "\n"
+    (run.directory / "results.json").write_text(text, encoding="utf-8")
+
+
+def _figures(built: Experiment, train_state: TrainState, found: Mapping[str, Estimate | float]) -> dict[str, Figure]:
+    figures = {}
+    for index, (name, draw) in enumerate(built.drawings.items()):
+        key = jax.random.fold_in(jax.random.fold_in(train_state.key, _EVALUATION), index)
+        figures[name] = draw(key, train_state.params, train_state.state)
+    weighted = {
+        int(name.removeprefix("iwae/")): value
+        for name, value in found.items()
+        if name.startswith("iwae/") and isinstance(value, Estimate)
+    }
+    if len(weighted) > 1:
+        figures["bound"] = evaluation.bound_curve(weighted)
+    return figures
+
+
+def _curves(run: Run, built: Experiment) -> dict[str, Figure]:
+    """Draw each player's loss, and the validation loss where it was measured."""
+    history = training.read_metrics(run.directory / "metrics.jsonl")
+    names = {f"loss/{player}": f"train, {player}" for player in built.objective.players}
+    names = dict.fromkeys(names, "train") if len(names) == 1 else names
+    names |= {"validation/loss": "validation"}
+    curves = {}
+    for metric, label in names.items():
+        rows = [(row["step"], row[metric]) for row in history if metric in row]
+        if rows:
+            curves[label] = tuple(zip(*rows, strict=True))
+    best = "validation" if "validation" in curves else None
+    return {"loss": evaluation.loss_curves(curves, mark_best=best)} if curves else {}
+
+
+def _write_report(
+    run: Run, built: Experiment, found: Mapping[str, Estimate | float], images: Mapping[str, bytes], step: int
+) -> None:
+    record = json.loads(run.record.read_text(encoding="utf-8"))
+    device = record["device"]
+    versions = record["versions"] | {
+        "git revision": record["git_revision"] or "unknown",
+        "device": f"{device['count']} × {device['kind']} ({device['platform']})",
+    }
+    evaluation.write_report(
+        run.report,
+        title=run.file.path.stem,
+        summary=f"{run.file.doc.partition(chr(10))[0]} {step:,} updates.",
+        metrics=evaluation.described(found),
+        figures={name.replace("_", " "): image for name, image in images.items()},
+        config=record["config"],
+        versions=versions,
+        explanation=explain(built.objective),
+        commands=[shlex.join(record["command"])],
+    )

@@ -1,0 +1,99 @@
+"""Dispatch of the `vifx` command, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+__all__ = ["main"]
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from typing import NamedTuple
+
+from vifx.cli import catalogue, runs
+from vifx.cli.console import boxed, output
+from vifx.cli.parse import UsageError, nearest
+from vifx.training import CheckpointError, Diverged, Interrupted
+
+
+class _Command(NamedTuple):
+    run: Callable[[Sequence[str]], None]
+    usage: str
+    about: str
+
+
+def _commands() -> Mapping[str, _Command]:
+    return {
+        "train": _Command(runs.train, "FILE [--options]", "train an experiment; FILE --help shows its options"),
+        "resume": _Command(runs.resume, "RUN [--steps N]", "continue a run that was stopped, bit for bit"),
+        "evaluate": _Command(runs.evaluate, "RUN", "measure a run again, redraw its figures and report"),
+        "sample": _Command(runs.sample, "RUN [--n 64] [--temperature 0.8]", "draw images from a trained model"),
+        "explain": _Command(
+            catalogue.explain_command, "FILE [--options] [--latex]", "derive the objective of an experiment"
+        ),
+        "list": _Command(catalogue.list_command, "", "list experiments, data sets and every named part"),
+        "data": _Command(catalogue.prepare_command, "prepare NAME [--source DIR]", "prepare a data set"),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the `vifx` command and return its exit code.
+
+    0: done. 1: the run could not go on: it diverged, or a checkpoint could not be written or read. 2: a
+    mistake in the call; nothing was written. 130, 143: stopped by Ctrl-C or SIGTERM, after saving. 141: whoever
+    read the output went away.
+
+    Args:
+      arguments: what follows the command's name; those of the process by default.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        _dispatch(arguments)
+        sys.stdout.flush()
+    except UsageError as error:
+        boxed(str(error))
+        return 2
+    except (Diverged, CheckpointError) as error:
+        boxed(str(error), title="stopped")
+        return 1
+    except Interrupted as error:
+        command = shlex.join(["vifx", "resume", str(error.directory)])
+        boxed(f"saved after update {error.step:,}; continue with: {command}", title="interrupted", style="yellow")
+        return 128 + error.signal
+    except KeyboardInterrupt:
+        boxed("stopped at once; what was saved before is whole", title="interrupted", style="yellow")
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # What Python still holds for the reader that went away must go somewhere, or it complains at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    return 0
+
+
+def _dispatch(arguments: Sequence[str]) -> None:
+    commands = _commands()
+    name, rest = (arguments[0], list(arguments[1:])) if arguments else ("--help", [])
+    if name in ("-h", "--help"):
+        _help(commands)
+    elif name == "--version":
+        output().print(f"vifx {metadata.version('vifx')}")
+    elif name not in commands:
+        raise UsageError(f"unknown command {name!r}{nearest(name, commands)} (see vifx --help)")
+    elif rest[:1] in (["-h"], ["--help"]) and "FILE" in commands[name].usage:
+        output().print(f"usage: vifx {name} {commands[name].usage}\n\n{commands[name].about}", markup=False)
+    else:
+        try:
+            commands[name].run(rest)
+        except SystemExit as stop:  # tyro's way out after --help
+            if stop.code:
+                raise
+
+
+def _help(commands: Mapping[str, _Command]) -> None:
+    console = output()
+    console.print("usage: vifx COMMAND …\n\nDeclare two joint distributions; get pure loss functions.\n", markup=False)
+    width = max(len(f"{name} {command.usage}") for name, command in commands.items())
+    for name, command in commands.items():
+        console.print(f"  {f'{name} {command.usage}':<{width}}  {command.about}", markup=False)

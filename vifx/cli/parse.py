@@ -1,0 +1,109 @@
+"""From an argument vector to a dataclass, with every mistake as one `UsageError`."""
+
+from __future__ import annotations
+
+__all__ = ["FLAT", "UsageError", "nearest", "option_names", "parse"]
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import re
+import typing
+from collections.abc import Iterable, Iterator, Sequence
+from types import MappingProxyType
+from typing import TypeVar
+
+import tyro
+
+FLAT = MappingProxyType({"flat": True})
+"""Metadata of a dataclass field whose own fields are options without a prefix."""
+
+
+class UsageError(Exception):
+    """A mistake in how the command was called; `main` shows it in a box and exits with code 2."""
+
+
+C = TypeVar("C")
+
+
+def parse(cls: type[C], arguments: Sequence[str], *, prog: str, description: str) -> C:
+    """Parse `--options` into the dataclass `cls`.
+
+    Raises:
+      UsageError: for an unknown option (with the nearest one), or a value that its field refuses.
+      SystemExit: with code 0 after `--help`.
+    """
+    messages = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(messages):
+            parsed, unknown = tyro.cli(
+                cls,
+                args=list(arguments),
+                prog=prog,
+                description=description,
+                return_unknown_args=True,
+                config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
+            )
+    except SystemExit as stop:
+        if stop.code:
+            raise UsageError(f"{_reworded(_unboxed(messages.getvalue()))} (see {prog} --help)") from None
+        raise
+    if unknown:
+        option = unknown[0].partition("=")[0]
+        if not option.startswith("-"):
+            raise UsageError(f"unexpected argument {option!r} (see {prog} --help)")
+        raise UsageError(f"unknown option {option!r}{nearest(option, option_names(cls))} (see {prog} --help)")
+    return parsed
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """Return "; did you mean 'this'?" for the choice nearest to `word`, or nothing."""
+    near = difflib.get_close_matches(word, list(choices), 1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def option_names(cls: type, prefix: str = "--") -> Iterator[str]:
+    """Yield the option of every field of a dataclass, with nested ones as `--data.batch-size`."""
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        name = field.name.replace("_", "-")
+        if dataclasses.is_dataclass(hints[field.name]):
+            yield from option_names(hints[field.name], prefix if field.metadata == FLAT else f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _unboxed(box: str) -> str:
+    """Return the first paragraph of the message that tyro drew in a box."""
+    lines = []
+    for line in box.splitlines()[1:]:
+        text = line.strip("│ ")
+        if not text or text[0] in "─╰":
+            break
+        lines.append(text)
+    return " ".join(lines)
+
+
+_CHOICE = re.compile(r"invalid choice '(.*)' for argument '(.*)'\. Expected one of \((.*?),?\)\.")
+_REWORDED = (
+    (re.compile(r"invalid literal for int\(\) with base 10: "), "expected an integer; got "),
+    (re.compile(r"could not convert string to float: "), "expected a number; got "),
+    (re.compile(r"no type matching (.*) could be instantiated from \[(.*)\]\."), r"expected \1; got \2"),
+    (re.compile(r"Could not find valid parse for arguments: \[(.*)\]"), r"cannot read \1"),
+    (re.compile(r"^Error parsing (?!-)[^:]*: "), ""),
+    (re.compile(r"^Error parsing "), ""),
+    (re.compile(r"^Missing value for argument '(.*)'\. .*"), r"\1 needs a value"),
+)
+
+
+def _reworded(message: str) -> str:
+    """Return tyro's message in the words of this command, with the nearest of several choices."""
+    choice = _CHOICE.fullmatch(message)
+    if choice:
+        value, option, quoted = choice.groups()
+        choices = [c.strip("' ") for c in quoted.split(",")]
+        return f"{option} must be one of {', '.join(choices)}; got {value!r}{nearest(value, choices)}"
+    for pattern, words in _REWORDED:
+        message = pattern.sub(words, message)
+    return message

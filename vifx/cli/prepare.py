@@ -1,0 +1,146 @@
+"""From arguments to an experiment that is ready to run, with nothing written on the way."""
+
+from __future__ import annotations
+
+__all__ = ["TrainOptions", "build", "mesh_of", "mistakes", "parse_experiment", "run_key", "saved_state"]
+
+import contextlib
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, make_dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import tyro
+from jax.sharding import Mesh
+
+from vifx import experiment, training
+from vifx.cli.parse import FLAT, UsageError, parse
+from vifx.experiment import Config, Experiment, ExperimentFile
+from vifx.experiment.config import identity
+from vifx.experiment.file import describe, location
+from vifx.experiment.run import Run
+from vifx.training.chunk import first_batch
+from vifx.training.sharding import check_divides
+from vifx.types import Key
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """The options of `vifx train` besides the experiment's own."""
+
+    run: Path | None = None
+    """Directory of the run; default runs/<experiment>-<date>-<time>."""
+    allow_download: bool = False
+    """Fetch the data set from the network if it is not prepared (as --data.allow-download)."""
+    debug_checks: bool = False
+    """Stop at the first NaN that an operation produces, and show full tracebacks; slow."""
+
+
+@contextlib.contextmanager
+def mistakes(file: ExperimentFile | None = None, *, debug: bool = False) -> Iterator[None]:
+    """Turn every error inside into a `UsageError` of one line, or with `debug` let it through.
+
+    Args:
+      file: an error that passes through this file is located in it.
+      debug: keep errors with their traceback.
+
+    Raises:
+      UsageError: instead of the error.
+    """
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception as error:
+        if debug:
+            raise
+        where = location(error, file.path) if file is not None else ""
+        ours = "" if not where or where == str(getattr(file, "path", "")) else f"{where}: "
+        raise UsageError(f"{ours}{describe(error)}") from error
+
+
+def parse_experiment(arguments: Sequence[str], command: str, options: type[T]) -> tuple[ExperimentFile, Config, T]:
+    """Read "FILE [--options]", where FILE decides which options there are besides the command's own.
+
+    Args:
+      arguments: what follows the command.
+      command: such as "train".
+      options: a dataclass of the command's own options.
+
+    Raises:
+      UsageError: if there is no file, it cannot be loaded, or an option is wrong.
+    """
+    if not arguments or arguments[0].startswith("-"):
+        raise UsageError(f"vifx {command} needs an experiment file first: vifx {command} FILE [--options]")
+    with mistakes(debug="--debug-checks" in arguments):
+        file = experiment.load(arguments[0])
+    both = make_dataclass("Arguments", [_flat("config", file.config), _flat("options", options)], frozen=True)
+    prog = shlex.join(["vifx", command, arguments[0]])
+    parsed: Any = parse(both, arguments[1:], prog=prog, description=file.doc.partition("\n")[0])
+    return file, parsed.config, parsed.options
+
+
+def _flat(name: str, cls: type) -> tuple[str, Any, Any]:
+    """Return a field whose options come without a prefix."""
+    return name, Annotated[cls, tyro.conf.arg(name="")], field(default_factory=cls, metadata=FLAT)
+
+
+def build(file: ExperimentFile, config: Config) -> Experiment:
+    """Build an experiment and run its data, networks and step once on shapes: nothing is trained or written.
+
+    Raises:
+      TypeError: if `build` returns something else.
+      ValueError: from whatever is wrong with the data, the joints or the step.
+    """
+    built = file.build(config)
+    if not isinstance(built, Experiment):
+        raise TypeError(f"{file.path}: build must return an Experiment; got {type(built).__name__}")
+    mesh = mesh_of(config)
+    batch = first_batch(run_key(config), built.source)
+    if mesh is not None:
+        check_divides(batch, mesh)
+    state = jax.eval_shape(
+        partial(training.start, step=built.step, objective=built.objective), run_key(config), batch=batch
+    )
+    if built.step.batches > 1:
+        batch = jax.eval_shape(lambda: jax.tree.map(lambda leaf: jnp.stack([leaf] * built.step.batches), batch))
+    jax.eval_shape(built.step.update, run_key(config), state.progress, batch)
+    return built
+
+
+def run_key(config: Config) -> Key:
+    """Return the key of the whole run."""
+    return jax.random.key(config.seed)
+
+
+def mesh_of(config: Config) -> Mesh | None:
+    """Return the mesh that a config asks for, or None for one device.
+
+    Raises:
+      ValueError: if there are fewer devices.
+    """
+    if config.devices > jax.device_count():
+        raise ValueError(f"devices must be at most {jax.device_count()}, which this machine has; got {config.devices}")
+    return training.data_mesh(jax.devices()[: config.devices]) if config.devices > 1 else None
+
+
+def saved_state(run: Run, built: Experiment, *, best: bool = True) -> training.TrainState:
+    """Read a run's best checkpoint, if it keeps one and `best`, else its last.
+
+    Raises:
+      CheckpointError: if there is none or it is damaged.
+    """
+    key = run_key(run.config)
+    template = jax.eval_shape(
+        lambda batch: training.start(key, built.step, built.objective, batch), first_batch(key, built.source)
+    )
+    with training.Checkpoints(
+        run.checkpoints, config_hash=identity(run.config), best=built.best, write=False
+    ) as checkpoints:
+        return checkpoints.restore(template, step=checkpoints.best_step() if best else None)

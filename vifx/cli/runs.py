@@ -1,0 +1,203 @@
+"""`vifx train`, `resume`, `evaluate` and `sample`: everything that has a run directory."""
+
+from __future__ import annotations
+
+__all__ = ["evaluate", "resume", "sample", "train"]
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import tyro
+from rich.console import Console
+
+from vifx import evaluation, training
+from vifx.cli.console import output, watch
+from vifx.cli.finish import finish
+from vifx.cli.parse import UsageError, parse
+from vifx.cli.prepare import TrainOptions, build, mesh_of, mistakes, parse_experiment, run_key, saved_state
+from vifx.experiment import Experiment, PositiveFloat, PositiveInt
+from vifx.experiment.config import identity
+from vifx.experiment.rules import validate
+from vifx.experiment.run import Run, create, default_directory, extend, open_run, record, require_unused
+from vifx.training import TrainState
+
+_MONITOR = 0x6D6F6E  # tells the noise of the monitor from that of the updates
+RunPath = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+
+
+@dataclass(frozen=True)
+class ResumeOptions:
+    """The options of `vifx resume`."""
+
+    directory: RunPath
+    """The run to continue."""
+    steps: PositiveInt | None = None
+    """Go on to this many updates in all; only more than before."""
+    from_step: PositiveInt | None = None
+    """Go on from the checkpoint of this update instead of the last."""
+    debug_checks: bool = False
+    """Stop at the first NaN that an operation produces, and show full tracebacks; slow."""
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """The options of `vifx evaluate`."""
+
+    directory: RunPath
+    """The run to measure."""
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """The options of `vifx sample`."""
+
+    directory: RunPath
+    """The run to draw from."""
+    n: PositiveInt = 64
+    """How many images."""
+    temperature: PositiveFloat = 1.0
+    """Scales the standard deviation of the prior."""
+    seed: int = 0
+    """Another seed gives other images."""
+    out: Path | None = None
+    """PNG file to write; default RUN/figures/samples-<n>-<temperature>-<seed>.png."""
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+def train(arguments: Sequence[str]) -> None:
+    """Train an experiment in a new run directory.
+
+    Raises:
+      UsageError: if anything that was given is wrong; nothing has been written then.
+      training.Interrupted: after a signal, when the run is saved.
+      training.Diverged: if a number is not finite.
+    """
+    file, config, options = parse_experiment(arguments, "train", TrainOptions)
+    if options.allow_download:
+        config = replace(config, data=replace(config.data, allow_download=True))
+    directory = options.run or default_directory(file)
+    with mistakes(file, debug=options.debug_checks):
+        require_unused(directory)
+        built = build(file, config)
+        run = create(directory, file, config)
+    _train(run, built, output(), debug=options.debug_checks)
+
+
+def resume(arguments: Sequence[str]) -> None:
+    """Continue a run, bit for bit as if it had never been stopped.
+
+    Raises:
+      UsageError: if it is not a run, or no longer the one that was started.
+      training.Interrupted: after a signal, when the run is saved.
+      training.Diverged: if a number is not finite.
+    """
+    options = parse(ResumeOptions, arguments, prog="vifx resume", description="Continue a run, bit for bit.")
+    with mistakes(debug=options.debug_checks):
+        run = open_run(options.directory)
+        if run.changed:
+            raise UsageError(
+                f"{run.file.path} has changed since the run was started, so it would not continue the same run; "
+                "restore it, or start a new run with vifx train"
+            )
+    with mistakes(run.file, debug=options.debug_checks):
+        longer = run if options.steps is None else extend(run, options.steps)
+        built = build(run.file, longer.config)
+        if options.steps is not None:
+            record(longer)
+    _train(longer, built, output(), from_step=options.from_step, debug=options.debug_checks)
+
+
+def evaluate(arguments: Sequence[str]) -> None:
+    """Measure a run again, and draw its figures and its report anew.
+
+    Raises:
+      UsageError: if it is not a run that has a checkpoint.
+    """
+    options = parse(EvaluateOptions, arguments, prog="vifx evaluate", description="Measure a run again.")
+    console = output()
+    run, built, train_state = _reopen(options.directory, console)
+    finish(run, built, train_state, console)
+
+
+def sample(arguments: Sequence[str]) -> None:
+    """Draw images from a trained model into one PNG.
+
+    Raises:
+      UsageError: if it is not a run that has a checkpoint, or the experiment draws no images.
+    """
+    options = parse(SampleOptions, arguments, prog="vifx sample", description="Draw images from a trained model.")
+    console = output()
+    run, built, train_state = _reopen(options.directory, console)
+    with mistakes(run.file):
+        if built.sample is None:
+            raise UsageError(f"{run.file.path}: this experiment has no `sample`, so there is nothing to draw")
+        key = jax.random.key(options.seed)
+        images = built.sample(key, train_state.params, train_state.state, options.n, options.temperature)
+        name = f"samples-{options.n}-{options.temperature:g}-{options.seed}.png"
+        path = options.out or run.figures / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        evaluation.save_figure(evaluation.image_grid(images, limits=(0.0, 1.0)), path)
+    console.print(f"{options.n} samples at temperature {options.temperature:g}: {path}", markup=False)
+
+
+def _train(run: Run, built: Experiment, console: Console, *, from_step: int | None = None, debug: bool) -> None:
+    config = run.config
+    console.print(f"{run.file.path.stem}: {built.inference} against {built.generative}", markup=False, style="bold")
+    console.print(f"run directory {run.directory}", markup=False)
+    with jax.debug_nans(debug), watch(console) as observe:
+        fitted = training.fit(
+            run_key(config),
+            built.step,
+            built.objective,
+            built.source,
+            steps=config.steps,
+            directory=run.directory,
+            log_every=config.log_every,
+            checkpoint_every=config.checkpoint_every,
+            evaluate=_monitor(built),
+            evaluate_every=config.evaluate_every,
+            best=built.best,
+            mesh=mesh_of(config),
+            observe=observe,
+            config_hash=identity(config),
+            resume_from=from_step,
+        )
+    train_state = fitted.train_state if built.best is None else saved_state(run, built)
+    finish(run, built, train_state, console)
+
+
+def _monitor(built: Experiment) -> training.Evaluate | None:
+    measure = built.monitor
+    if measure is None:
+        return None
+
+    def evaluate(train_state: TrainState) -> Mapping[str, float]:
+        # One key for all of them: the same noise makes them comparable.
+        key = jax.random.fold_in(train_state.key, _MONITOR)
+        found = measure(key, train_state.params, train_state.state)
+        return {f"validation/{name}": float(getattr(value, "mean", value)) for name, value in found.items()}
+
+    return evaluate
+
+
+def _reopen(directory: Path, console: Console) -> tuple[Run, Experiment, TrainState]:
+    with mistakes():
+        run = open_run(directory)
+    with mistakes(run.file):
+        built = build(run.file, run.config)
+        train_state = saved_state(run, built)
+    if run.changed:
+        console.print(f"note: {run.file.path} has changed since this run was trained", markup=False)
+    console.print(f"checkpoint of update {int(train_state.step):,}", markup=False)
+    return run, built, train_state

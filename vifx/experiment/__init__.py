@@ -1,0 +1,19 @@
+"""Experiments: a config whose annotations are its rules, a file that builds from it, and its run on disk."""
+
+from __future__ import annotations
+
+__all__ = [
+    "Config",
+    "Experiment",
+    "ExperimentFile",
+    "NonNegativeFloat",
+    "NonNegativeInt",
+    "PositiveFloat",
+    "PositiveInt",
+    "Rule",
+    "load",
+]
+
+from vifx.experiment.config import Config
+from vifx.experiment.file import Experiment, ExperimentFile, load
+from vifx.experiment.rules import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Rule

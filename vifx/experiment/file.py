@@ -1,0 +1,138 @@
+"""An experiment file: a frozen `Config` and one function `build(config) -> Experiment`."""
+
+from __future__ import annotations
+
+__all__ = ["Drawing", "Experiment", "ExperimentFile", "Measure", "describe", "load", "location"]
+
+import dataclasses
+import difflib
+import hashlib
+import sys
+import traceback
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from numpy.typing import NDArray
+
+from vifx import data
+from vifx.evaluation import Estimate
+from vifx.experiment.config import Config
+from vifx.joint import Joint
+from vifx.objective import Objective
+from vifx.training import Step
+from vifx.types import Key, Params, State
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+Measure: TypeAlias = Callable[[Key, Params, State], Mapping[str, Estimate | float]]
+"""A function of (key, params, state) that returns metrics by name."""
+Drawing: TypeAlias = Callable[[Key, Params, State], "Figure"]
+"""A function of (key, params, state) that returns a figure."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What `build(config)` returns: everything that a run needs, and nothing that has run.
+
+    Attributes:
+      objective: what is minimized, by whom.
+      step: the training step.
+      source: where minibatches come from.
+      splits: the train, validation and test arrays.
+      inference: the inference joint.
+      generative: the generative joint; `vifx sample` draws from it.
+      monitor: `(key, params, state) -> {name: value}` on the validation split, during training.
+      evaluate: `(key, params, state) -> {name: value}` on the test split, at the end.
+      drawings: figures by file name, each `(key, params, state) -> Figure`.
+      sample: `(key, params, state, n, temperature) -> images` in [0, 1], `[n, height, width, channels]`.
+      best: the monitored metric whose smallest value marks the checkpoint to keep ("-name": largest).
+    """
+
+    objective: Objective
+    step: Step
+    source: Any
+    splits: data.Dataset
+    inference: Joint
+    generative: Joint
+    monitor: Measure | None = None
+    evaluate: Measure | None = None
+    drawings: Mapping[str, Drawing] = field(default_factory=dict)
+    sample: Callable[[Key, Params, State, int, float], NDArray[Any]] | None = None
+    best: str | None = None
+
+
+class ExperimentFile(NamedTuple):
+    """An experiment file, loaded.
+
+    Attributes:
+      path: where it is.
+      doc: its docstring.
+      config: its `Config` class.
+      build: its `build`.
+      digest: SHA-256 of its content.
+    """
+
+    path: Path
+    doc: str
+    config: type[Config]
+    build: Callable[[Any], Experiment]
+    digest: str
+
+
+def load(path: str | Path) -> ExperimentFile:
+    """Import an experiment file by its path.
+
+    Raises:
+      FileNotFoundError: if there is no such file; the message names the nearest one.
+      ValueError: if the file cannot be imported (with file and line), or lacks `Config` or `build`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"experiment file {str(path)!r} does not exist{_nearest_file(path)}")
+    source = path.read_bytes()
+    name = f"vifx_experiment_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    module = types.ModuleType(name)
+    module.__file__ = str(path)
+    sys.modules[name] = module  # dataclasses look their module up by name
+    try:
+        exec(compile(source, str(path), "exec"), module.__dict__)
+    except Exception as error:
+        raise ValueError(f"{location(error, path)}: cannot import this experiment: {describe(error)}") from error
+    config, build = getattr(module, "Config", None), getattr(module, "build", None)
+    if not (isinstance(config, type) and issubclass(config, Config) and dataclasses.is_dataclass(config)):
+        raise ValueError(
+            f"{path}: an experiment needs a frozen dataclass `class Config(experiment.Config)`; "
+            f"found {'no Config' if config is None else repr(config)}"
+        )
+    if not callable(build):
+        raise ValueError(f"{path}: an experiment needs a function `build(config) -> Experiment`; found none")
+    return ExperimentFile(path, (module.__doc__ or "").strip(), config, build, hashlib.sha256(source).hexdigest())
+
+
+def describe(error: BaseException) -> str:
+    """Return an error's message, with its type where the message alone does not say what is wrong."""
+    text = str(error).strip()
+    if isinstance(error, SyntaxError):
+        text = f"invalid syntax: {error.msg}"
+    elif isinstance(error, KeyError | AttributeError | NameError | ImportError) or not text:
+        text = f"{type(error).__name__}: {text}".removesuffix(": ")
+    return text
+
+
+def location(error: BaseException, path: Path) -> str:
+    """Return "file:line" of the innermost frame of `error` that lies in the file `path`."""
+    if isinstance(error, SyntaxError) and error.lineno is not None:
+        return f"{error.filename}:{error.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return f"{path}:{lines[-1]}" if lines else str(path)
+
+
+def _nearest_file(path: Path) -> str:
+    folder = path.parent if path.parent.is_dir() else Path()
+    near = difflib.get_close_matches(path.name, [p.name for p in folder.glob("*.py")], 1)
+    return f"; did you mean {str(folder / near[0])!r}?" if near else ""

@@ -1,0 +1,139 @@
+"""The rules in a config's annotations, and a config as JSON."""
+
+from __future__ import annotations
+
+__all__ = [
+    "NonNegativeFloat",
+    "NonNegativeInt",
+    "PositiveFloat",
+    "PositiveInt",
+    "Rule",
+    "from_json",
+    "to_json",
+    "validate",
+]
+
+import dataclasses
+import difflib
+import json
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+
+
+class Rule(NamedTuple):
+    """What a value of a config must satisfy, written in its annotation.
+
+    Attributes:
+      text: what is required, as in "must be positive".
+      holds: whether a value satisfies it.
+    """
+
+    text: str
+    holds: Callable[[Any], bool]
+
+
+PositiveInt = Annotated[int, Rule("a positive integer", lambda value: value > 0)]
+NonNegativeInt = Annotated[int, Rule("an integer that is not negative", lambda value: value >= 0)]
+PositiveFloat = Annotated[float, Rule("a positive finite number", lambda value: value > 0)]
+NonNegativeFloat = Annotated[float, Rule("a finite number that is not negative", lambda value: value >= 0)]
+
+
+def validate(config: Any) -> None:
+    """Check every field of a dataclass against its annotation.
+
+    Raises:
+      TypeError: if a value has another type than its annotation.
+      ValueError: if a value breaks the rule in its annotation, or is not finite; the message names the field.
+    """
+    for name, hint in _hints(type(config)).items():
+        _check(name, getattr(config, name), hint)
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """Return every field of `config` as JSON values: paths become strings, tuples lists."""
+    return json.loads(json.dumps(dataclasses.asdict(config), default=str, allow_nan=False))
+
+
+C = TypeVar("C")
+
+
+def from_json(cls: type[C], tree: Mapping[str, Any]) -> C:
+    """Build a config from `to_json`'s values; the inverse of it, field by field.
+
+    Raises:
+      ValueError: if a field is unknown (the nearest one is named) or breaks its rule.
+      TypeError: if a value has another type than its field.
+    """
+    hints = _hints(cls)
+    for name in tree:
+        if name not in hints:
+            near = difflib.get_close_matches(name, hints, 1)
+            raise ValueError(f"{cls.__name__} has no field {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    return cls(**{name: _restore(hints[name], value) for name, value in tree.items()})
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return typing.get_args(hint) if union else (hint,)
+
+
+def _restore(hint: Any, value: Any) -> Any:
+    for option in _options(hint):
+        kind = typing.get_args(option)[0] if typing.get_origin(option) is Annotated else option
+        if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+            return from_json(kind, value)  # pyright: ignore[reportArgumentType]
+        if typing.get_origin(kind) is tuple and isinstance(value, list):
+            return tuple(_restore(typing.get_args(kind)[0], item) for item in value)
+        if kind is Path and isinstance(value, str):
+            return Path(value)
+    return value
+
+
+def _check(name: str, value: Any, hint: Any) -> None:
+    errors: list[Exception] = []
+    for option in _options(hint):
+        error = _violation(name, value, option)
+        if error is None:
+            return
+        errors.append(error)
+    # The rule that the value breaks says more than "not None".
+    raise next((e for e in errors if isinstance(e, ValueError)), errors[0])
+
+
+def _violation(name: str, value: Any, hint: Any) -> Exception | None:
+    rules: tuple[Any, ...] = ()
+    if typing.get_origin(hint) is Annotated:
+        hint, *rules = typing.get_args(hint)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        if value in arguments:
+            return None
+        near = difflib.get_close_matches(str(value), [str(a) for a in arguments], 1)
+        return ValueError(
+            f"{name} must be one of {', '.join(map(str, arguments))}; got {value!r}"
+            + (f"; did you mean {near[0]!r}?" if near else "")
+        )
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return TypeError(f"{name} must be a tuple; got {value!r}")
+        for index, item in enumerate(value):
+            _check(f"{name}[{index}]", item, arguments[0])
+    elif isinstance(hint, type):
+        accepted = (int, float) if hint is float else hint
+        if not isinstance(value, accepted) or (isinstance(value, bool) and hint is not bool):
+            return TypeError(f"{name} must be of type {hint.__name__}; got {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        return ValueError(f"{name} must be finite; got {value}")
+    for rule in rules:
+        if isinstance(rule, Rule) and not rule.holds(value):
+            return ValueError(f"{name} must be {rule.text}; got {value!r}")
+    return None

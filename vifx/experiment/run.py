@@ -1,0 +1,209 @@
+"""A run on disk: `config.json`, `metrics.jsonl`, `checkpoints/`, `figures/`, `report.html`."""
+
+from __future__ import annotations
+
+__all__ = ["Run", "create", "default_directory", "environment", "extend", "open_run", "record", "require_unused"]
+
+import json
+import platform
+import shlex
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from vifx.experiment import file as files
+from vifx.experiment.config import Config, identity
+from vifx.experiment.file import ExperimentFile
+from vifx.experiment.rules import from_json, to_json
+
+_RECORDED = ("vifx", "jax", "jaxlib", "flax", "optax", "numpyro", "orbax-checkpoint", "numpy")
+
+
+class Run(NamedTuple):
+    """One run on disk.
+
+    Attributes:
+      directory: where everything of the run lies.
+      file: the experiment file that it runs.
+      config: its resolved config.
+      changed: whether the experiment file has changed since the run was created.
+    """
+
+    directory: Path
+    file: ExperimentFile
+    config: Config
+    changed: bool = False
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.directory / "checkpoints"
+
+    @property
+    def figures(self) -> Path:
+        """The folder of figures."""
+        return self.directory / "figures"
+
+    @property
+    def report(self) -> Path:
+        """The report, one self-contained HTML page."""
+        return self.directory / "report.html"
+
+    @property
+    def record(self) -> Path:
+        """The resolved config with what it ran on, as JSON."""
+        return self.directory / "config.json"
+
+
+def default_directory(file: ExperimentFile) -> Path:
+    """Return `runs/<experiment>-<date>-<time>`, with a number behind it if that is taken."""
+    base = Path("runs") / f"{file.path.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    candidates = (base, *(base.with_name(f"{base.name}-{n}") for n in range(2, 1000)))
+    return next(directory for directory in candidates if not directory.exists())
+
+
+def environment(file: ExperimentFile) -> dict[str, Any]:
+    """Return what a run depends on besides its config: versions, git revision, device."""
+    device = jax.devices()[0]
+    return {
+        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in _RECORDED},
+        "git_revision": _git_revision(file.path.resolve().parent),
+        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
+    }
+
+
+def require_unused(directory: Path) -> None:
+    """Refuse a directory that holds anything.
+
+    Raises:
+      FileExistsError: if it does; the message has the command that resumes the run in it.
+    """
+    if directory.is_dir() and not any(directory.iterdir()):
+        return
+    if (directory / "config.json").is_file():
+        raise FileExistsError(
+            f"{str(directory)!r} already holds a run; continue it with: vifx resume {shlex.quote(str(directory))}"
+        )
+    if directory.exists():
+        raise FileExistsError(f"{str(directory)!r} is not empty; give a new directory with --run")
+
+
+def create(directory: Path, file: ExperimentFile, config: Config) -> Run:
+    """Make a run directory and write its `config.json`.
+
+    Raises:
+      FileExistsError: if the directory is in use; the message has the command that resumes it.
+      OSError: if it cannot be written.
+    """
+    require_unused(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    run = Run(directory, file, config)
+    record(run)
+    return run
+
+
+def open_run(directory: str | Path) -> Run:
+    """Read a run directory back: its experiment file and its config.
+
+    Raises:
+      FileNotFoundError: if it is not a run directory, or its experiment file is gone.
+      ValueError: if `config.json` is damaged or was edited since the run was created.
+    """
+    directory = Path(directory)
+    record_path = directory / "config.json"
+    if not record_path.is_file():
+        raise FileNotFoundError(f"{str(directory)!r} is not a run directory: it has no config.json")
+    try:
+        found = json.loads(record_path.read_text(encoding="utf-8"))
+        path, digest = found["experiment"]["file"], found["experiment"]["sha256"]
+        tree, recorded_hash = found["config"], found["config_hash"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{record_path}: not the config of a run: {files.describe(error)}") from error
+    file = files.load(path)
+    config = from_json(file.config, tree)
+    if identity(config) != recorded_hash:
+        raise ValueError(
+            f"{record_path}: this config is not the one that the run was started with "
+            f"(hash {identity(config)}, expected {recorded_hash}); "
+            "restore it, or start a new run with `vifx train`"
+        )
+    return Run(directory, file, config, changed=file.digest != digest)
+
+
+def extend(run: Run, steps: int) -> Run:
+    """Return the run with more `steps` to make; `record` writes it down.
+
+    Raises:
+      ValueError: if it already goes further.
+    """
+    if steps < run.config.steps:
+        raise ValueError(f"--steps can only extend a run: it goes to {run.config.steps}; got {steps}")
+    return run._replace(config=replace(run.config, steps=steps))
+
+
+def record(run: Run) -> None:
+    """Write a run's `config.json`: its config, and what it runs on."""
+    content = {
+        "command": _command(run),
+        "experiment": {"file": str(run.file.path.resolve()), "sha256": run.file.digest},
+        "config": to_json(run.config),
+        "config_hash": identity(run.config),
+        **environment(run.file),
+    }
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    partial = run.record.with_suffix(".json.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(run.record)
+
+
+def _command(run: Run) -> list[str]:
+    """Return the command line that reproduces a run: the options that differ from the defaults."""
+    default, mine = _flat(to_json(run.file.config())), _flat(to_json(run.config))
+    options = [word for name, value in mine.items() if value != default[name] for word in _option(name, value)]
+    return ["vifx", "train", str(run.file.path), *options]
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        name = prefix + name.replace("_", "-")
+        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def _option(name: str, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        head, dot, tail = name.rpartition(".")
+        return [f"--{name}" if value else f"--{head}{dot}no-{tail}"]
+    return [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+
+
+def _git_revision(folder: Path) -> str | None:
+    """Return the commit of the repository that `folder` lies in, with "+changes" if it is modified."""
+    try:
+        commit = subprocess.run(
+            [
+                "git",
+                "--no-optional-locks",
+                "-C",
+                str(folder),
+                "describe",
+                "--always",
+                "--abbrev=40",
+                "--dirty=+changes",
+                "--exclude=*",
+            ],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):  # no git, or not a repository
+        return None
+    return commit.stdout.strip()
