@@ -52,11 +52,15 @@ def _descent(player: str, owns: tuple[str, ...], loss: Loss, optimizer: optax.Gr
         with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes; strict users may descend too
             updates, slot = optimizer.update(gradient, slot, mine)
             moved: PyTree = optax.apply_updates(mine, updates)
-            norm = optax.global_norm(gradient)
-        metrics = {**aux.metrics, f"loss/{player}": total, f"grad_norm/{player}": norm}
+        metrics = {**aux.metrics, f"loss/{player}": total, f"grad_norm/{player}": _norm(gradient)}
         return Progress({**params, **moved}, _advance(player, state, aux.state), slot), metrics
 
     return Step(init, update, lambda transform: _descent(player, owns, transform(loss), optimizer))
+
+
+def _norm(tree: PyTree) -> Array:
+    squares = [jnp.sum(jnp.square(jnp.abs(leaf))) for leaf in jax.tree.leaves(tree)]
+    return jnp.sqrt(jnp.sum(jnp.stack(squares)))
 
 
 def _advance(player: str, old: State, new: State) -> State:

@@ -22,7 +22,7 @@ from vifx.training.metrics import Row
 from vifx.training.names import known
 from vifx.training.record import Record
 from vifx.training.report import chunk_row, require_finite
-from vifx.training.schedule import Schedule
+from vifx.training.timetable import Timetable
 from vifx.training.sharding import replicate
 from vifx.training.state import TrainState, run_key, start
 from vifx.training.step import Step, one_update
@@ -119,7 +119,7 @@ def fit(
       Interrupted: after SIGINT or SIGTERM, when the run is saved.
     """
     one_update(step, "fit")
-    schedule = Schedule.checked(steps, log_every, checkpoint_every, evaluate_every)
+    schedule = Timetable.checked(steps, log_every, checkpoint_every, evaluate_every)
     if resume_from is not None and directory is None:
         raise ValueError("resume_from needs the directory that holds the checkpoint; give directory=")
     began = time.monotonic()

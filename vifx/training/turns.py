@@ -77,7 +77,7 @@ def repeat(step: Step, times: int, *, fresh: bool = True) -> Step:
         def once(progress: Progress, turn: tuple[Array, Batch | None]) -> tuple[Progress, Metrics]:
             i, share = turn
             if share is None:
-                return step.update(key, progress, batch)
+                return step.update(jax.random.clone(key), progress, batch)  # the same noise, on purpose
             return step.update(jax.random.fold_in(key, i), progress, share)
 
         progress, metrics = jax.lax.scan(once, progress, (jnp.arange(times), shares))

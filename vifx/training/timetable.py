@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["Schedule"]
+__all__ = ["Timetable"]
 
 from typing import NamedTuple
 
 
-class Schedule(NamedTuple):
+class Timetable(NamedTuple):
     """When things are due, in updates; everything happens at the end of a chunk.
 
     Ends of chunks are at absolute multiples, so a resumed run meets the same ones.
@@ -25,7 +25,7 @@ class Schedule(NamedTuple):
     evaluate_every: int
 
     @classmethod
-    def checked(cls, steps: int, log_every: int, checkpoint_every: int, evaluate_every: int | None) -> Schedule:
+    def checked(cls, steps: int, log_every: int, checkpoint_every: int, evaluate_every: int | None) -> Timetable:
         """Return the schedule; evaluations are as often as checkpoints if not said.
 
         Raises:
