@@ -40,9 +40,11 @@ th, td {
 }
 th { font-weight: 600; white-space: nowrap; }
 thead th { color: var(--muted); font-weight: 500; font-size: .82rem; }
+.better { white-space: nowrap; }
 .number, .error { white-space: nowrap; font-variant-numeric: tabular-nums; }
 th.number, td.number { text-align: right; padding-right: .4rem; }
 .error { color: var(--muted); }
+.note { color: var(--muted); font-size: .82rem; margin: .5rem 0 0; }
 .value { overflow-wrap: anywhere; font-family: var(--mono); font-size: .86rem; }
 pre {
   background: var(--code); border-radius: 6px; padding: .9rem 1rem; overflow-x: auto;
@@ -51,10 +53,25 @@ pre {
 figure { margin: 0 0 1.75rem; }
 figure img { display: block; max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
 figcaption { color: var(--muted); font-size: .9rem; margin-top: .4rem; }
+@media (max-width: 40rem) {
+  /* One metric takes two lines: name and figures above, meaning and direction below. */
+  .metrics, .metrics tbody { display: block; width: 100%; }
+  .metrics thead { display: none; }
+  .metrics tr {
+    display: grid; grid-template-columns: minmax(0, 1fr) auto auto auto;
+    padding: .3rem 0; border-bottom: 1px solid var(--line);
+  }
+  .metrics th, .metrics td { border: 0; padding: 0 0 0 .5rem; }
+  .metrics th { padding: 0; white-space: normal; overflow-wrap: anywhere; }
+  .metrics .meaning, .metrics .better { grid-row: 2; color: var(--muted); font-size: .85rem; }
+  .metrics .meaning { grid-column: 1 / 3; padding: 0; }
+  .metrics .better { grid-column: 3 / 5; text-align: right; }
+}
 @media print {
   :root { --text: #000; --muted: #444; --line: #ccc; --paper: #fff; --code: #f5f6f7; }
   body { padding: 0; max-width: none; font-size: 10.5pt; }
   figure, tr { break-inside: avoid; }
+  figure img { max-height: 11cm; }
   h2 { break-after: avoid; }
   pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 }
@@ -134,14 +151,16 @@ def _metrics_table(metrics: Iterable[Metric]) -> str:
     rows = "".join(
         f'<tr><th scope="row">{html.escape(m.name)}</th><td class="number">{html.escape(m.number)}</td>'
         f'<td class="error">{html.escape(m.error)}</td><td>{html.escape(m.unit)}</td>'
-        f"<td>{html.escape(m.arrow)}</td><td>{html.escape(m.meaning)}</td></tr>\n"
+        f'<td class="better">{html.escape(m.arrow)}</td><td class="meaning">{html.escape(m.meaning)}</td></tr>\n'
         for m in metrics
     )
     if not rows:
         return ""
-    head = '<th>metric</th><th class="number">value</th><th>± s.e.</th>'
-    head = f"<thead><tr>{head}<th>unit</th><th>better</th><th>meaning</th></tr></thead>"
-    return f'<div class="scroll"><table>\n{head}\n<tbody>\n{rows}</tbody>\n</table></div>'
+    head = '<tr><th>metric</th><th class="number">value</th><th>± s.e.</th><th>unit</th><th>better</th>'
+    head += '<th class="meaning">meaning</th></tr>'
+    note = '<p class="note">±: one standard error over examples</p>'
+    table = f'<table class="metrics">\n<thead>{head}</thead>\n<tbody>\n{rows}</tbody>\n</table>'
+    return f'<div class="scroll">{table}</div>\n{note}'
 
 
 def _pairs_table(pairs: Mapping[str, str]) -> str:

@@ -55,7 +55,7 @@ class Metric(NamedTuple):
 _KNOWN = MappingProxyType(
     {
         "elbo": ("nats", "higher", "lower bound on log-likelihood"),
-        "iwae/*": ("nats", "higher", "lower bound on log-likelihood, K samples"),
+        "iwae/*": ("nats", "higher", "lower bound, K samples"),
         "loss": ("nats", "lower", "the objective as trained"),
         "*nll/*": ("nats", "lower", "−log density under the generative joint"),
         "*kl/*_sampled": ("nats", "", "divergence term, by sampling"),
@@ -68,7 +68,7 @@ _KNOWN = MappingProxyType(
         "recall": ("", "higher", "data near samples"),
         "density": ("", "higher", "1 for a perfect generator"),
         "coverage": ("", "higher", "data balls with a sample"),
-        "memorization": ("", "", "0.5: as near to training data as test data"),
+        "memorization": ("", "", "0.5: as near to training as test data"),
     }
 )
 
