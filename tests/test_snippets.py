@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import doctest
 import importlib
-import pkgutil
 import re
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -27,19 +28,12 @@ def python_blocks(text: str) -> str:
     return "\n".join(lines)
 
 
-def modules() -> list[str]:
-    found = pkgutil.walk_packages(vifx.__path__, "vifx.")
-    return ["vifx", *(m.name for m in found if not m.name.endswith("__main__"))]
-
-
 def with_doctests() -> list[str]:
-    folder = Path(vifx.__file__).parents[1]
-    paths = {name: folder / name.replace(".", "/") for name in modules()}
-    texts = {
-        name: (p / "__init__.py" if p.is_dir() else p.with_suffix(".py")).read_text(encoding="utf-8")
-        for name, p in paths.items()
-    }
-    return [name for name, text in texts.items() if ">>> " in text]
+    """The modules of the installed package whose docstrings have examples."""
+    package = Path(vifx.__file__).parent
+    paths = [p for p in sorted(package.rglob("*.py")) if ">>> " in p.read_text(encoding="utf-8")]
+    names = [".".join(p.relative_to(package.parent).with_suffix("").parts) for p in paths]
+    return [name.removesuffix(".__init__") for name in names]
 
 
 def failures(module: object) -> int:
@@ -52,7 +46,9 @@ def failures(module: object) -> int:
 def test_the_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code = python_blocks(page.read_text(encoding="utf-8"))
-    exec(compile(code, str(page), "exec"), {"__name__": page.stem})
+    module = types.ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", module)  # dataclasses look their module up
+    exec(compile(code, str(page), "exec"), vars(module))
     assert sorted(p.suffix for p in tmp_path.rglob("*.py")) == []
 
 
@@ -65,7 +61,7 @@ def test_a_wrong_page_and_a_wrong_docstring_fail():
     page = "text\n```python\nx = 1\n```\nmore\n```python\nassert x == 2\n```\n"
     with pytest.raises(AssertionError):
         exec(compile(python_blocks(page), "page", "exec"), {})
-    wrong = type(doctest)("wrong", ">>> 1 + 1\n3\n")
+    wrong = types.ModuleType("wrong", ">>> 1 + 1\n3\n")
     assert failures(wrong) == 1
 
 
