@@ -42,11 +42,11 @@ class Table(NamedTuple):
     """A joint on a finite space, one row per assignment of all variables.
 
     Attributes:
-      values: every variable, ``[assignments]``.
+      values: every variable, ``[assignments]``, concrete.
       log_prob: the log-probability of every factor, ``[assignments]``, in nats.
     """
 
-    values: Mapping[str, Array]
+    values: Mapping[str, np.ndarray]
     log_prob: Mapping[str, Array]
 
     @property
@@ -98,15 +98,14 @@ def table(
     """
     space = supports_of(joint, params, state, batch) if supports is None else supports
     grid = np.meshgrid(*space.values(), indexing="ij")
-    values = {v: jnp.asarray(axis.reshape(-1)) for v, axis in zip(space, grid, strict=True)}
-    log_prob = joint.log_prob(params, state, values)
+    values = {v: axis.reshape(-1) for v, axis in zip(space, grid, strict=True)}
+    log_prob = joint.log_prob(params, state, {v: jnp.asarray(axis) for v, axis in values.items()})
     for item in joint.factors:
         if item.kind == "evidence":
             data = np.stack([_concrete(batch, item.entries[v]) for v in item.variables], axis=1)
-            points = np.stack([np.asarray(values[v]) for v in item.variables], axis=1)
+            points = np.stack([values[v] for v in item.variables], axis=1)
             share = np.mean(np.all(points[:, None] == data[None], axis=-1), axis=1)
-            with np.errstate(divide="ignore"):
-                log_prob = {item.name: jnp.asarray(np.log(share), jnp.result_type(float)), **log_prob}
+            log_prob = {item.name: jnp.log(jnp.asarray(share, jnp.result_type(float))), **log_prob}
     return Table(values, log_prob)
 
 
@@ -132,7 +131,8 @@ def supports_of(joint: Joint, params: Params, state: State, batch: Batch) -> dic
                 f"{item} is not over a finite variable ({type(conditional).__name__}), so it cannot be enumerated; "
                 "state the same objective on finite factors, such as vifx.estimators.exact.tabular."
             )
-        supports[variable] = np.asarray(conditional.enumerate_support(expand=False)).reshape(-1)
+        with jax.ensure_compile_time_eval():  # a support is static, also inside a transformation
+            supports[variable] = np.asarray(conditional.enumerate_support(expand=False)).reshape(-1)
         first[variable] = jnp.asarray(supports[variable][:1])
     return supports
 
@@ -189,19 +189,19 @@ def importance_weighted_terms(
     evidence = sum(p.log_prob[f.name] for f in inference.factors if f.kind == "evidence")
     cancelled = sum(q.log_prob[f.name] for f in generative.factors if f.kind == "evidence")
     latent = p.total - evidence
-    codes = np.stack([np.asarray(p.values[v]) for v in observed], axis=1)
-    points, index = np.unique(codes, axis=0, return_inverse=True)
-    index = index.reshape(-1)
-    total = jnp.zeros(())
-    for point in range(len(points)):
-        rows = np.flatnonzero(index == point)
-        probability = jnp.exp(evidence)[rows[0]]
-        log_weight = (q.total - cancelled - latent)[rows]
-        for draw in itertools.product(range(len(rows)), repeat=samples):
-            chosen = np.asarray(draw)
-            weight = jnp.exp(jnp.sum(latent[rows][chosen]))
-            bound = jax.scipy.special.logsumexp(log_weight[chosen]) - jnp.log(samples)
-            total = total - probability * weight * bound
+    codes = np.stack([p.values[v] for v in observed], axis=1)
+    _, point_of = np.unique(codes, axis=0, return_inverse=True)
+    data = np.stack([_concrete(batch, inference.factor_of(v).entries[v]) for v in observed], axis=1)
+    total = jnp.zeros((), latent.dtype)
+    for point in range(point_of.max() + 1):
+        rows = np.flatnonzero(point_of.reshape(-1) == point)
+        if not np.any(np.all(data == codes[rows[0]], axis=1)):
+            continue  # not in the support of the evidence
+        draws = rows[np.array(list(itertools.product(range(len(rows)), repeat=samples)))]
+        probability = jnp.exp(evidence[rows[0]] + jnp.sum(latent[draws], axis=1))
+        log_weight = (q.total - cancelled - latent)[draws]
+        bound = jax.scipy.special.logsumexp(log_weight, axis=1) - jnp.log(samples)
+        total = total - jnp.sum(probability * bound)
     return total
 
 

@@ -146,7 +146,11 @@ def _bound(
     values = visits[-1].after.values
     rows = visits[-1].after
     log_q, new_state = generative_log_prob(params, values)
-    log_p = sum((visit.log_prob for visit in latents if visit.log_prob is not None), jnp.zeros(rows.total))
+    # Rows are copied copy by copy, so an earlier latent's log-densities repeat as a block.
+    log_p = jnp.zeros(rows.total)
+    for visit in latents:
+        if visit.log_prob is not None:
+            log_p = log_p + jnp.tile(visit.log_prob, rows.total // visit.after.total)
     log_weight = log_q - log_p
     if finite:
         shape = (-1, rows.examples)

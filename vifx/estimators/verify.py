@@ -82,8 +82,8 @@ def verify(objective: Objective, params: Params, state: State, batch: Batch) -> 
                     total = total + part.weight * part.exact[name]({**params, **owned}, state, batch)
             return total
 
-        value, gradient = jax.value_and_grad(loss)(owned)
-        target, target_gradient = jax.value_and_grad(claim)(owned)
+        value, gradient = jax.jit(jax.value_and_grad(loss))(owned)
+        target, target_gradient = jax.jit(jax.value_and_grad(claim))(owned)
         result[name] = Verification(
             float(value), float(target), float(abs(value - target)), _largest(gradient, target_gradient)
         )
