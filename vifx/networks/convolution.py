@@ -1,0 +1,238 @@
+"""One convolution for every platform: XLA's own on accelerators, matrix products on CPUs.
+
+XLA's CPU back end computes the weight gradient of a convolution some forty times slower inside `lax.scan`
+than outside, and that of a transposed convolution slowly everywhere. Here a CPU gets the same map as slices,
+one matrix product and pads, whose derivatives of every order and mode are again slices, products and pads.
+
+The form is chosen when the program is traced, by the default device. That is a matter of speed alone, since
+both forms compute the same map anywhere; a choice at run time (`lax.platform_dependent`) would make
+differentiation keep the residuals of both.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Conv", "ConvTranspose", "convolve", "convolve_transpose"]
+
+import math
+import operator
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import Any, Literal, TypeAlias
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
+from jax import lax
+
+from vifx.types import Array
+
+Padding: TypeAlias = Literal["SAME", "VALID"] | Sequence[tuple[int, int]]
+Form: TypeAlias = Literal["matmul", "xla"]
+Pair: TypeAlias = tuple[int, int]
+
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def convolve(
+    x: Array,
+    kernel: Array,
+    *,
+    stride: int | Pair = 1,
+    padding: Padding = "SAME",
+    dilation: int | Pair = 1,
+    form: Form | None = None,
+) -> Array:
+    """Convolve images with a kernel, as `jax.lax.conv_general_dilated` does.
+
+    ``y[n, i, j, o] = Σ_{u,v,c} x[n, s i + d u − l, s j + d v − l, c] k[u, v, c, o]`` with s the stride, d the
+    dilation, l the low padding, and x zero outside.
+
+    Args:
+      x: images ``[examples, height, width, channels]``.
+      kernel: weights ``[height, width, channels, features]``.
+      stride: step between outputs, in pixels.
+      padding: ``"SAME"`` (height / stride, rounded up), ``"VALID"`` (none) or ``((low, high), (low, high))``.
+      dilation: step between the taps of the kernel, in pixels.
+      form: ``"matmul"`` or ``"xla"``; None chooses by the default device.
+
+    Raises:
+      ValueError: if shapes, strides, dilations or padding do not fit.
+    """
+    stride, dilation = _pair(stride, "stride"), _pair(dilation, "dilation")
+    _check(x, kernel, padding)
+    extent = tuple((size - 1) * step + 1 for size, step in zip(kernel.shape[:2], dilation, strict=True))
+    pads = lax.padtype_to_pads(x.shape[1:3], extent, stride, padding) if isinstance(padding, str) else padding
+    if _form(form) == "xla":
+        return lax.conv_general_dilated(x, kernel, stride, list(pads), rhs_dilation=dilation, dimension_numbers=_LAYOUT)
+    x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (*pads[0], 0), (*pads[1], 0), (0, 0, 0)))
+    sizes = [(size - width) // step + 1 for size, width, step in zip(x.shape[1:3], extent, stride, strict=True)]
+    if min(sizes) < 1:
+        raise ValueError(f"x of padded shape {x.shape} is smaller than the kernel's extent {extent}; pad more")
+    starts = [(u * dilation[0], v * dilation[1]) for u in range(kernel.shape[0]) for v in range(kernel.shape[1])]
+    ends = [(i + (sizes[0] - 1) * stride[0] + 1, j + (sizes[1] - 1) * stride[1] + 1) for i, j in starts]
+    windows = list(zip(starts, ends, strict=True))
+    features = kernel.shape[-1]
+    if stride == (1, 1) and 8 * features <= x.shape[-1]:
+        # Few features: multiply first, since the products are then smaller than the patches would be.
+        products = jnp.einsum("nabc,tco->nabto", x, kernel.reshape(-1, *kernel.shape[2:]))
+        return reduce(operator.add, [products[:, i:k, j:m, t] for t, ((i, j), (k, m)) in enumerate(windows)])
+    patches = [x[:, i : k : stride[0], j : m : stride[1]] for (i, j), (k, m) in windows]
+    return jnp.concatenate(patches, axis=-1) @ kernel.reshape(-1, features)
+
+
+def convolve_transpose(
+    x: Array,
+    kernel: Array,
+    *,
+    stride: int | Pair = 1,
+    padding: Padding = "SAME",
+    form: Form | None = None,
+) -> Array:
+    """Convolve images upwards, as `jax.lax.conv_transpose` does.
+
+    ``y[n, i, j, o] = Σ x[n, a, b, c] k[u, v, c, o]`` over c and all ``s a + l − u = i``, ``s b + l − v = j``:
+    a convolution of the images spread with s − 1 zeros between pixels and l zeros before them.
+
+    Args:
+      x: images ``[examples, height, width, channels]``.
+      kernel: weights ``[height, width, channels, features]``.
+      stride: upsampling factor s.
+      padding: ``"SAME"`` (height · stride), ``"VALID"`` (every output that x touches), or the zeros
+        ``((low, high), (low, high))`` around the spread image.
+      form: ``"matmul"`` or ``"xla"``; None chooses by the default device.
+
+    Raises:
+      ValueError: if shapes, strides or padding do not fit.
+    """
+    stride = _pair(stride, "stride")
+    _check(x, kernel, padding)
+    if _form(form) == "xla":
+        pads = padding if isinstance(padding, str) else list(padding)
+        return lax.conv_transpose(x, kernel, stride, pads, dimension_numbers=_LAYOUT)
+    if isinstance(padding, str):
+        low, high = zip(*map(_transposed_pads, kernel.shape[:2], stride, (padding, padding)), strict=True)
+    else:
+        low, high = zip(*padding, strict=True)
+    sizes = [
+        (size - 1) * step + 1 + before + after - width + 1
+        for size, step, before, after, width in zip(x.shape[1:3], stride, low, high, kernel.shape[:2], strict=True)
+    ]
+    # Outputs i = s j + r collect the taps u = m s + (l − r) mod s at a = j + m − ⌊(l − r)/s⌋: for each residue
+    # r, an ordinary convolution with every s-th tap. The s² grids of outputs then interleave.
+    grid = tuple(-(-size // step) for size, step in zip(sizes, stride, strict=True))
+
+    def residue(r: int, t: int) -> Array:
+        (down, first), (right, left) = divmod(low[0] - r, stride[0]), divmod(low[1] - t, stride[1])
+        part = kernel[first :: stride[0], left :: stride[1]]
+        if 0 in part.shape:
+            return jnp.zeros((x.shape[0], *grid, kernel.shape[-1]), x.dtype)
+        rows = (down, grid[0] - x.shape[1] - down + part.shape[0] - 1)
+        columns = (right, grid[1] - x.shape[2] - right + part.shape[1] - 1)
+        return convolve(x, part, padding=(rows, columns), form="matmul")
+
+    grids = [jnp.stack([residue(r, t) for t in range(stride[1])], axis=3) for r in range(stride[0])]
+    y = jnp.stack(grids, axis=2).reshape(x.shape[0], grid[0] * stride[0], grid[1] * stride[1], kernel.shape[-1])
+    return y[:, : sizes[0], : sizes[1]]
+
+
+def _transposed_pads(width: int, stride: int, padding: str) -> Pair:
+    """The zeros around the spread image, by the conventions of `lax.conv_transpose`."""
+    if padding == "SAME":
+        total = width + stride - 2
+        low = width - 1 if stride > width - 1 else math.ceil(total / 2)
+    else:
+        total = width + stride - 2 + max(width - stride, 0)
+        low = width - 1
+    return low, total - low
+
+
+def _form(form: Form | None) -> Form:
+    if form is not None:
+        return form
+    device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    platform = jax.default_backend() if device is None else getattr(device, "platform", device)
+    return "matmul" if platform == "cpu" else "xla"
+
+
+def _pair(value: int | Pair, name: str) -> Pair:
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or min(pair) < 1:
+        raise ValueError(f"{name} must be a positive integer or two of them, but is {value}")
+    return pair
+
+
+def _check(x: Array, kernel: Array, padding: Padding) -> None:
+    if x.ndim != 4 or kernel.ndim != 4 or x.shape[-1] != kernel.shape[2]:
+        raise ValueError(
+            "x must be [examples, height, width, channels] and kernel [height, width, channels, features], "
+            f"but the shapes are {x.shape} and {kernel.shape}"
+        )
+    if isinstance(padding, str) and padding not in ("SAME", "VALID"):
+        raise ValueError(f"padding must be 'SAME', 'VALID' or ((low, high), (low, high)), but is {padding!r}")
+
+
+class Conv(nn.Module):
+    """`convolve` with a learned kernel and bias: ``[examples, h, w, c] → [examples, h/s, w/s, features]``.
+
+    Attributes:
+      features: output channels.
+      kernel_size: height and width of the kernel.
+      stride: step between outputs.
+      padding: as in `convolve`.
+      dilation: step between the taps of the kernel.
+      use_bias: add a learned vector, initially zero.
+      kernel_init: initializer of the kernel; LeCun's normal by default, He's for deep ReLU networks.
+    """
+
+    features: int
+    kernel_size: int | Pair = 3
+    stride: int | Pair = 1
+    padding: Padding = "SAME"
+    dilation: int | Pair = 1
+    use_bias: bool = True
+    kernel_init: Callable[..., Any] = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Convolve images, in the common dtype of the images and the parameters."""
+        shape = (*_pair(self.kernel_size, "kernel_size"), x.shape[-1], self.features)
+        x, kernel, bias = _parameters(self, x, shape)
+        y = convolve(x, kernel, stride=self.stride, padding=self.padding, dilation=self.dilation)
+        return y if bias is None else y + jnp.broadcast_to(bias, y.shape)
+
+
+class ConvTranspose(nn.Module):
+    """`convolve_transpose` with a learned kernel and bias: ``[examples, h, w, c] → [examples, s h, s w, features]``.
+
+    Attributes:
+      features: output channels.
+      kernel_size: height and width of the kernel; a multiple of the stride avoids checkerboards.
+      stride: upsampling factor.
+      padding: as in `convolve_transpose`.
+      use_bias: add a learned vector, initially zero.
+      kernel_init: initializer of the kernel.
+    """
+
+    features: int
+    kernel_size: int | Pair = 4
+    stride: int | Pair = 2
+    padding: Padding = "SAME"
+    use_bias: bool = True
+    kernel_init: Callable[..., Any] = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Convolve images upwards, in the common dtype of the images and the parameters."""
+        shape = (*_pair(self.kernel_size, "kernel_size"), x.shape[-1], self.features)
+        x, kernel, bias = _parameters(self, x, shape)
+        y = convolve_transpose(x, kernel, stride=self.stride, padding=self.padding)
+        return y if bias is None else y + jnp.broadcast_to(bias, y.shape)
+
+
+def _parameters(module: Conv | ConvTranspose, x: Array, shape: tuple[int, ...]) -> tuple[Array, Array, Array | None]:
+    """Declare the kernel and the bias, and bring them and the images to one dtype."""
+    kernel = module.param("kernel", module.kernel_init, shape)
+    bias = module.param("bias", nn.initializers.zeros_init(), shape[-1:]) if module.use_bias else None
+    x, kernel, bias = promote_dtype(x, kernel, bias)
+    return x, kernel, bias

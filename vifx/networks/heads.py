@@ -1,0 +1,202 @@
+"""Heads: the last affine layer, from features to a distribution over an event.
+
+Features are ``[examples, ...]``. Where they form a map of the event's own size (a decoder's feature map under an
+image, or a vector under a vector), parameters are read off place by place, by a 1×1 convolution; otherwise from
+all features flattened. Distributions have the examples as batch and declare the event.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BernoulliHead",
+    "CategoricalHead",
+    "DiagonalNormal",
+    "DiscretizedLogisticHead",
+    "MixtureOfLogisticsHead",
+    "NormalFixedScale",
+    "NormalGlobalScale",
+]
+
+import math
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as numpyro
+
+from vifx.distributions import (
+    Bernoulli,
+    Categorical,
+    DiscretizedLogistic,
+    MixtureOfDiscretizedLogistics,
+    Normal,
+)
+from vifx.types import Array
+
+_UNIT = math.log(math.expm1(1.0))  # softplus(_UNIT) = 1
+
+
+def parameters(features: Array, event_shape: Sequence[int], count: int) -> Array:
+    """Map features by a dense layer to `count` numbers per element: ``[examples, *event_shape, count]``.
+
+    To be called inside a compact module.
+    """
+    event_shape = tuple(event_shape)
+    if event_shape and features.shape[1:-1] == event_shape[:-1]:
+        outputs = nn.Dense(event_shape[-1] * count)(features)
+    else:
+        outputs = nn.Dense(math.prod(event_shape) * count)(features.reshape(features.shape[0], -1))
+    return outputs.reshape(features.shape[0], *event_shape, count)
+
+
+def positive(raw: Array, minimum: float) -> Array:
+    """Map real numbers to scales: ``σ = m + (1 − m) softplus(r + log(e − 1))``, so that ``r = 0`` gives 1.
+
+    σ is above the minimum m, linear in r for large r, and its logarithm has bounded derivatives: nothing
+    overflows, and no density grows without bound.
+    """
+    return minimum + (1.0 - minimum) * jax.nn.softplus(raw + _UNIT)
+
+
+class DiagonalNormal(nn.Module):
+    """``N(μ(h), diag σ(h)²)``, both affine in the features, σ by ``m + (1 − m) softplus(· + log(e − 1))``.
+
+    Attributes:
+      event_shape: the shape of one value.
+      minimum: m, the bound below σ.
+    """
+
+    event_shape: Sequence[int]
+    minimum: float = 1e-3
+
+    @nn.compact
+    def __call__(self, features: Array) -> numpyro.Distribution:
+        """Return the normal of each example."""
+        loc, raw = jnp.moveaxis(parameters(features, self.event_shape, 2), -1, 0)
+        return Normal(loc, positive(raw, self.minimum)).to_event(len(self.event_shape))
+
+
+class NormalFixedScale(nn.Module):
+    """``N(μ(h), scale² I)`` with a given standard deviation: squared error over 2 scale², with its constant.
+
+    Attributes:
+      event_shape: the shape of one value.
+      scale: the standard deviation, positive.
+
+    Raises:
+      ValueError: if `scale` is not positive.
+    """
+
+    event_shape: Sequence[int]
+    scale: float
+
+    def __post_init__(self) -> None:
+        """Check the scale."""
+        if not self.scale > 0:
+            raise ValueError(f"scale must be positive, but is {self.scale}")
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, features: Array) -> numpyro.Distribution:
+        """Return the normal of each example."""
+        loc = parameters(features, self.event_shape, 1)[..., 0]
+        return Normal(loc, jnp.full_like(loc, self.scale)).to_event(len(self.event_shape))
+
+
+class NormalGlobalScale(nn.Module):
+    """``N(μ(h), σ² I)`` with one learned σ for all elements and examples, initially 1.
+
+    Attributes:
+      event_shape: the shape of one value.
+      minimum: the bound m below σ, which is ``m + (1 − m) softplus(r + log(e − 1))`` of the parameter r.
+    """
+
+    event_shape: Sequence[int]
+    minimum: float = 1e-3
+
+    @nn.compact
+    def __call__(self, features: Array) -> numpyro.Distribution:
+        """Return the normal of each example."""
+        loc = parameters(features, self.event_shape, 1)[..., 0]
+        raw = self.param("raw_scale", nn.initializers.zeros_init(), ())
+        scale = jnp.broadcast_to(positive(raw, self.minimum).astype(loc.dtype), loc.shape)
+        return Normal(loc, scale).to_event(len(self.event_shape))
+
+
+class BernoulliHead(nn.Module):
+    """Independent binary elements, their logits affine in the features.
+
+    Attributes:
+      event_shape: the shape of one value.
+    """
+
+    event_shape: Sequence[int]
+
+    @nn.compact
+    def __call__(self, features: Array) -> numpyro.Distribution:
+        """Return the Bernoulli of each example."""
+        logits = parameters(features, self.event_shape, 1)[..., 0]
+        return Bernoulli(logits).to_event(len(self.event_shape))
+
+
+class CategoricalHead(nn.Module):
+    """A finite label, or independent finite elements, their logits affine in the features.
+
+    Attributes:
+      classes: the number of values.
+      event_shape: the shape of one value; ``()`` for a single label.
+    """
+
+    classes: int
+    event_shape: Sequence[int] = ()
+
+    @nn.compact
+    def __call__(self, features: Array) -> numpyro.Distribution:
+        """Return the categorical of each example."""
+        logits = parameters(features, self.event_shape, self.classes)
+        return Categorical(logits).to_event(len(self.event_shape))
+
+
+class DiscretizedLogisticHead(nn.Module):
+    """Independent 8-bit pixels: `DiscretizedLogistic` with location and log-scale affine in the features.
+
+    The log-scale is bounded below smoothly, ``b + softplus(r − b)`` with b = −7: a thousandth of the half range,
+    a quarter of a bin.
+
+    Attributes:
+      event_shape: the shape of one image.
+    """
+
+    event_shape: Sequence[int]
+
+    @nn.compact
+    def __call__(self, features: Array) -> numpyro.Distribution:
+        """Return the pixels' distribution for each example."""
+        loc, raw = jnp.moveaxis(parameters(features, self.event_shape, 2), -1, 0)
+        return DiscretizedLogistic(loc, bounded_log_scale(raw)).to_event(len(self.event_shape))
+
+
+class MixtureOfLogisticsHead(nn.Module):
+    """Independent 8-bit pixels: `MixtureOfDiscretizedLogistics`, log-scales bounded as in `DiscretizedLogisticHead`.
+
+    Attributes:
+      event_shape: the shape of one image.
+      components: logistics per element.
+    """
+
+    event_shape: Sequence[int]
+    components: int = 5
+
+    @nn.compact
+    def __call__(self, features: Array) -> numpyro.Distribution:
+        """Return the pixels' distribution for each example."""
+        outputs = parameters(features, self.event_shape, 3 * self.components)
+        logits, loc, raw = jnp.split(outputs, 3, axis=-1)
+        mixture = MixtureOfDiscretizedLogistics(logits, loc, bounded_log_scale(raw))
+        return mixture.to_event(len(self.event_shape))
+
+
+def bounded_log_scale(raw: Array) -> Array:
+    """Map real numbers to log-scales above −7: ``−7 + softplus(r + 7)``."""
+    return -7.0 + jax.nn.softplus(raw + 7.0)

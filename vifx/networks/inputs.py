@@ -1,0 +1,64 @@
+"""Input layers: evidence as it is stored, turned into what a network multiplies."""
+
+from __future__ import annotations
+
+__all__ = ["OneHot", "Pixels"]
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vifx.types import Array
+
+
+class Pixels(nn.Module):
+    """8-bit pixels to floats in [−1, 1]: ``(x − 127.5)/127.5``, the scale of `DiscretizedLogistic`.
+
+    >>> import jax.numpy as jnp
+    >>> Pixels()(jnp.array([0, 255], jnp.uint8)).tolist()
+    [-1.0, 1.0]
+    """
+
+    def __call__(self, x: Array) -> Array:
+        """Scale integer pixels of any shape.
+
+        Raises:
+          TypeError: if `x` is not an integer array, since floats are scaled already.
+        """
+        if not jnp.issubdtype(x.dtype, jnp.integer):
+            raise TypeError(
+                f"Pixels expects integers 0..255, but got dtype {x.dtype}; leave the evidence unscaled, or "
+                "leave out the Pixels layer"
+            )
+        return (x.astype(float) - 127.5) / 127.5
+
+
+class OneHot(nn.Module):
+    """Integer labels to unit vectors: ``[examples, ...] → [examples, ..., classes]``.
+
+    Floating weights that already have the axis of classes (mixed labels) pass unchanged.
+
+    Attributes:
+      classes: the number of values.
+
+    >>> import jax.numpy as jnp
+    >>> OneHot(3)(jnp.array([2])).tolist()
+    [[0.0, 0.0, 1.0]]
+    """
+
+    classes: int
+
+    def __call__(self, y: Array) -> Array:
+        """Encode labels.
+
+        Raises:
+          ValueError: if `y` is floating and its last axis is not the classes.
+        """
+        if jnp.issubdtype(y.dtype, jnp.integer):
+            return jax.nn.one_hot(y, self.classes)
+        if y.ndim < 2 or y.shape[-1] != self.classes:
+            raise ValueError(
+                f"OneHot expects integers, or weights over {self.classes} classes, but got dtype {y.dtype} and shape "
+                f"{y.shape}"
+            )
+        return y

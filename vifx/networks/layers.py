@@ -1,0 +1,56 @@
+"""What every body shares: joining parents, and normalization by name."""
+
+from __future__ import annotations
+
+__all__ = ["Activation", "Norm", "join", "normalize"]
+
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+import flax.linen as nn
+import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
+
+from vifx.types import Array
+
+Activation: TypeAlias = Callable[[Array], Array]
+Norm: TypeAlias = Literal["batch", "layer"] | None
+
+
+def join(*parents: Array) -> Array:
+    """Flatten each parent and put them side by side: ``[examples, ...], ... → [examples, features]``.
+
+    Raises:
+      TypeError: if a parent is an integer or boolean array, which a matrix product would take for a quantity.
+      ValueError: if there is no parent, or a parent has no examples axis.
+    """
+    if not parents:
+        raise ValueError("a network needs at least one parent; give a fixed distribution for a factor without parents")
+    for position, parent in enumerate(parents):
+        if parent.ndim == 0:
+            raise ValueError(f"parent {position} must have an examples axis, but is a scalar")
+        if not jnp.issubdtype(parent.dtype, jnp.floating):
+            raise TypeError(
+                f"parent {position} has dtype {parent.dtype}, but a network multiplies floats; give "
+                "Conditional(..., inputs=...) an OneHot(classes) for labels or a Pixels() for 8-bit images there"
+            )
+    flat = promote_dtype(*(parent.reshape(parent.shape[0], -1) for parent in parents))
+    return jnp.concatenate(flat, axis=-1)
+
+
+def normalize(x: Array, norm: Norm, *, train: bool) -> Array:
+    """Normalize over the batch (``"batch"``, running statistics unless `train`), the channels (``"layer"``), or not.
+
+    To be called inside a compact module, which then owns the scale, the shift and the statistics.
+
+    Raises:
+      ValueError: if `norm` is none of these.
+    """
+    match norm:
+        case None:
+            return x
+        case "batch":
+            return nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
+        case "layer":
+            return nn.LayerNorm()(x)
+    raise ValueError(f"norm must be None, 'batch' or 'layer', but is {norm!r}")
