@@ -116,4 +116,6 @@ def equal(a, b) -> bool:
 
     same = jax.tree.structure(a) == jax.tree.structure(b)
     leaves = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True) if same else ()
-    return same and all(words(x).dtype == words(y).dtype and words(x).tobytes() == words(y).tobytes() for x, y in leaves)
+    return same and all(
+        words(x).dtype == words(y).dtype and words(x).tobytes() == words(y).tobytes() for x, y in leaves
+    )

@@ -133,7 +133,7 @@ def test_it_reaches_inside_other_combinators(x64):
 def test_it_refuses_a_remainder():
     batch = jax.tree.map(jnp.asarray, line_data(10))
     step = accumulated(descend(regression(), "model", optax.sgd(0.1)), 3)
-    with pytest.raises(ValueError, match="10 examples .* does not divide into 3"):
+    with pytest.raises(ValueError, match=r"10 examples .* does not divide into 3"):
         run(step, regression(), batch)
     with pytest.raises(ValueError, match="microbatches >= 1, got 0"):
         accumulated(step, 0)

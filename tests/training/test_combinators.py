@@ -127,8 +127,10 @@ def noisy():
 
 def test_repetitions_draw_their_own_noise_when_fresh_and_the_same_otherwise():
     inner = descend(noisy(), "min", optax.sgd(1.0))
+
     def draw(i):
         return float(jax.random.normal(jax.random.fold_in(jax.random.key(5), i)))
+
     fresh, same = repeat(inner, 2), repeat(inner, 2, fresh=False)
     assert (fresh.batches, same.batches) == (2, 1)
     two = {"x": jnp.asarray([[1.0, 1.0], [2.0, 4.0]])}
@@ -137,7 +139,9 @@ def test_repetitions_draw_their_own_noise_when_fresh_and_the_same_otherwise():
     assert metrics["count"].dtype == jnp.int32
     assert int(metrics["count"]) == 1
     moved, _ = same.update(jax.random.key(5), begin(same, noisy(), batch_of(0.0)), batch_of(1.0))
-    assert float(moved.params["a"]["v"]) == pytest.approx(-2 * (float(jax.random.normal(jax.random.key(5))) + 1), rel=1e-6)
+    assert float(moved.params["a"]["v"]) == pytest.approx(
+        -2 * (float(jax.random.normal(jax.random.key(5))) + 1), rel=1e-6
+    )
 
 
 def test_nested_repetitions_take_their_minibatches_in_order():
@@ -196,8 +200,8 @@ def test_turns_refuse_what_cannot_be():
     twice = anchored(anchored(inner, "a"), "a")
     with pytest.raises(ValueError, match="anchored twice"):
         twice.update(jax.random.key(0), begin(twice, proximal(), batch_of(0.0)), batch_of(0.0))
+    both = in_turn(guarded(descend(bilinear(), "max", optax.sgd(0.1))))
     with pytest.raises(ValueError, match=r"guarded\(in_turn"):
-        both = in_turn(guarded(descend(bilinear(), "max", optax.sgd(0.1))))
         both.update(jax.random.key(0), begin(both, bilinear(), batch_of(0.0)), batch_of(0.0))
     with pytest.raises(ValueError, match="times >= 1, got 0"):
         repeat(inner, 0)
@@ -313,9 +317,7 @@ def test_a_scan_hands_each_update_its_own_minibatches():
 def test_optimize_is_the_composition_that_it_says():
     objective = bilinear()
     composed = optimize(objective, {"min": optax.sgd(0.2), "max": optax.sgd(0.1)}, turns={"max": 3})
-    by_hand = in_turn(
-        repeat(descend(objective, "max", optax.sgd(0.1)), 3), descend(objective, "min", optax.sgd(0.2))
-    )
+    by_hand = in_turn(repeat(descend(objective, "max", optax.sgd(0.1)), 3), descend(objective, "min", optax.sgd(0.2)))
     batch = {"x": jnp.asarray([[1.0], [2.0], [3.0]])}
     progress = begin(composed, objective, batch_of(1.0))
     assert composed.batches == 3

@@ -48,9 +48,7 @@ def test_a_skipped_update_leaves_everything_bit_for_bit():
     step = guarded(descend(bilinear(), "max", optax.adam(0.1)))
     progress = start(jax.random.key(0), step, bilinear(), {"x": jnp.ones(2)}).progress
     after, _ = jax.jit(step.update)(jax.random.key(1), progress, {"x": jnp.full(2, jnp.nan)})
-    assert equal(
-        (after.params, after.state, after.slot.slot), (progress.params, progress.state, progress.slot.slot)
-    )
+    assert equal((after.params, after.state, after.slot.slot), (progress.params, progress.state, progress.slot.slot))
 
 
 def test_parameters_that_would_overflow_are_caught_although_every_metric_is_finite():

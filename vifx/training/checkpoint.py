@@ -5,7 +5,9 @@ from __future__ import annotations
 __all__ = ["CheckpointError", "Checkpoints"]
 
 import fcntl
+import json
 import math
+import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,6 +26,7 @@ from vifx.training.manifest import (
     rebuild,
 )
 from vifx.training.metrics import decode
+from vifx.training.seal import damage, seal
 from vifx.types import PyTree
 
 
@@ -31,9 +34,9 @@ class Checkpoints:
     """The checkpoints of one run: a directory with one subdirectory for each step, written by orbax.
 
     A checkpoint appears whole, by a rename, or not at all: a run killed while it saves has the
-    one before. Each leaf's SHA-256 is stored with its path, shape and dtype and verified when it
-    is read, so a damaged file is an error and never a value; nothing falls back to another
-    checkpoint unasked. Arrays are stored whole, whatever mesh they were on.
+    one before. The SHA-256 of every file, and of every leaf with its path, shape and dtype, is
+    stored and verified before it is used, so a damaged file is an error and never a value; nothing
+    falls back to another checkpoint unasked. Arrays are stored whole, whatever mesh they were on.
 
     Use it as a context manager. A writer holds a lock that ends with its process; a reader
     (``write=False``) needs and changes nothing.
@@ -72,15 +75,13 @@ class Checkpoints:
         with ExitStack() as stack:
             if self.write:
                 self._lock(stack)
+                for half in self._half_written():
+                    shutil.rmtree(half)
+                # One process at a time saves, so the rename is over when `save` returns.
+                options = ocp.CheckpointManagerOptions(create=False, enable_async_checkpointing=False)
+                self._manager = stack.enter_context(ocp.CheckpointManager(self.directory, options=options))
             elif not self.directory.is_dir():
                 raise CheckpointError(f"{self.directory}: there is no such directory; name that of a run")
-            options = ocp.CheckpointManagerOptions(
-                read_only=not self.write,
-                create=False,
-                cleanup_tmp_directories=self.write,
-                enable_async_checkpointing=False,
-            )
-            self._manager = stack.enter_context(ocp.CheckpointManager(self.directory, options=options))
             self._stack = stack.pop_all()
         return self
 
@@ -125,6 +126,7 @@ class Checkpoints:
         items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), manifest=ocp.args.JsonSave(manifest))
         try:
             self._manager.save(step, args=items, force=True)
+            seal(self.directory / str(step))
         except Exception as error:
             raise CheckpointError(
                 f"{self.directory / str(step)}: cannot be written ({first_line(error)}); free some space or choose "
@@ -170,16 +172,17 @@ class Checkpoints:
             or a leaf differs from the template in existence, shape or dtype.
         """
         step = self._latest() if step is None else step
-        manifest = self._manifest(step)
         where = self.directory / str(step)
+        if (where / "manifest").is_dir() and (found := damage(where)):
+            raise CheckpointError(f"{found}: damaged; {self._remedy(step)}")
+        manifest = self._manifest(step)
         if manifest["config_hash"] != self.config_hash:
             raise CheckpointError(
                 f"{where}: written with another config (hash {manifest['config_hash']!r}, expected "
                 f"{self.config_hash!r}); go on with the config it was started with, or use a new directory"
             )
         check_structure(where, manifest, template)
-        state = self._read(step, "state", ocp.args.StandardRestore())
-        return rebuild(where, manifest, state, template, mesh, self._remedy(step))
+        return rebuild(where, manifest, self._arrays(step), template, mesh, self._remedy(step))
 
     def set_aside(self, after: int) -> list[Path]:
         """Rename the checkpoints later than a step, so that a run may go on from there; return the new names."""
@@ -195,25 +198,35 @@ class Checkpoints:
     def _latest(self) -> int:
         if steps := self.steps():
             return steps[-1]
-        left = [path.name for path in self.directory.glob("*.orbax-checkpoint-tmp*")]
+        left = [path.name for path in self._half_written()]
         only = f" (only {left[0]!r}, which a killed run left half written)" if left else ""
         raise CheckpointError(f"{self.directory}: holds no checkpoint{only}; start the run anew")
 
+    def _half_written(self) -> list[Path]:
+        return list(self.directory.glob("*.orbax-checkpoint-tmp*"))
+
     def _manifest(self, step: int) -> dict[str, Any]:
+        where = self.directory / str(step)
         if step not in self.steps():
             raise CheckpointError(
                 f"{self.directory}: has no checkpoint of step {step}; there are: {self.steps() or 'none'}"
             )
-        manifest = self._read(step, "manifest", ocp.args.JsonRestore())
-        return check_manifest(self.directory / str(step), manifest, step, self._remedy(step))
-
-    def _read(self, step: int, item: str, arguments: Any) -> Any:
         try:
-            return self._manager.restore(step, args=ocp.args.Composite(**{item: arguments}))[item]
+            manifest = json.loads((where / "manifest" / "metadata").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f"{where}: damaged or incomplete ({first_line(error)}); {self._remedy(step)}"
+            ) from error
+        return check_manifest(where, manifest, step, self._remedy(step))
+
+    def _arrays(self, step: int) -> Mapping[str, Any]:
+        where = self.directory / str(step)
+        try:
+            with ocp.StandardCheckpointer() as reader:
+                return reader.restore(where / "state")
         except Exception as error:
             raise CheckpointError(
-                f"{self.directory / str(step) / item}: damaged or incomplete ({first_line(error)}); "
-                f"{self._remedy(step)}"
+                f"{where / 'state'}: damaged or incomplete ({first_line(error)}); {self._remedy(step)}"
             ) from error
 
     def _readable(self, step: int) -> bool:

@@ -22,10 +22,10 @@ from vifx.training.metrics import Row
 from vifx.training.names import known
 from vifx.training.record import Record
 from vifx.training.report import chunk_row, require_finite
-from vifx.training.timetable import Timetable
 from vifx.training.sharding import replicate
 from vifx.training.state import TrainState, run_key, start
 from vifx.training.step import Step, one_update
+from vifx.training.timetable import Timetable
 from vifx.types import Key
 
 Evaluate: TypeAlias = Callable[[TrainState], Mapping[str, float]]

@@ -1,0 +1,45 @@
+"""A directory's files and their checksums, in the format of ``sha256sum``."""
+
+from __future__ import annotations
+
+__all__ = ["damage", "seal"]
+
+import hashlib
+import os
+from pathlib import Path
+
+_NAME = "sha256"
+
+
+def seal(directory: Path) -> None:
+    """Write the checksum of every file in a directory to its file ``sha256``, at once or not at all."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != _NAME)
+    temporary = directory / f"{_NAME}.tmp"
+    with temporary.open("w", encoding="utf-8") as file:
+        file.writelines(f"{_checksum(path)}  {path.relative_to(directory).as_posix()}\n" for path in files)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(directory / _NAME)
+
+
+def damage(directory: Path) -> str:
+    """Say which file is not what it was when the directory was sealed; "" if none or never sealed.
+
+    Raises:
+      OSError: if a file cannot be read.
+    """
+    if not (directory / _NAME).is_file():
+        return ""
+    for line in (directory / _NAME).read_bytes().decode(errors="replace").splitlines():
+        checksum, _, name = line.partition("  ")
+        path = directory / name.replace("\0", "?")
+        if not name or not path.is_file():
+            return f"{path} is missing"
+        if _checksum(path) != checksum:
+            return f"{path} has another checksum than when it was written"
+    return ""
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
