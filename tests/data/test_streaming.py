@@ -74,7 +74,7 @@ def test_hosts_divide_every_minibatch():
 
 def test_reads_ahead_as_far_as_told():
     items = Items(100)
-    iterator = Streaming(items, 2, 0, threads=2, prefetch=5).batches()
+    iterator = Streaming(items, 2, 0, threads=2, prefetch=5).batches(0)
     next(iterator)
     deadline = time.monotonic() + 10
     while len(items.read) < 10 and time.monotonic() < deadline:
@@ -85,7 +85,7 @@ def test_reads_ahead_as_far_as_told():
 
 @pytest.mark.parametrize("how", ["close", "drop", "unstarted"])
 def test_closing_ends_the_threads(how):
-    iterator = Streaming(Items(50), 5, 0).batches()
+    iterator = Streaming(Items(50), 5, 0).batches(0)
     if how != "unstarted":
         next(iterator)
         assert workers()
@@ -96,11 +96,20 @@ def test_closing_ends_the_threads(how):
     assert not workers()
 
 
+def test_closing_gives_up_what_was_still_to_be_read():
+    items = Items(200)
+    iterator = Streaming(items, 20, 0, threads=1, prefetch=100).batches(0)
+    next(iterator)
+    iterator.close()
+    assert len(items.read) < 1000  # of 2020
+    assert not workers()
+
+
 @pytest.mark.parametrize("make", [Items, Batched])
 def test_an_exception_while_reading_surfaces(make):
     source = Streaming(make(12, broken=4), 3, 0)
     with pytest.raises(OSError, match="disk error at example 4") as caught:
-        list(itertools.islice(source.batches(), 4))
+        list(itertools.islice(source.batches(0), 4))
     minibatch = int(np.argmax(np.asarray(epoch_order(0, 0, size=12)) == 4)) // 3
     assert caught.value.__notes__ == [f"while reading minibatch {minibatch}"]
     assert not workers()

@@ -59,6 +59,15 @@ def test_binarize_is_bernoulli_of_each_level(bits):
     assert abs(wrong) / np.sqrt((LEVELS / 255 * (1 - LEVELS / 255)).mean() / bits[:, 1:-1].size) > Z
 
 
+@pytest.mark.parametrize("bits", [0, 2**32 - 1])
+def test_the_ends_are_certain_whatever_the_random_bits(monkeypatch, bits):
+    monkeypatch.setattr(jax.random, "bits", lambda key, shape, dtype: jnp.full(shape, bits, jnp.uint32).astype(dtype))
+    x = np.asarray(binarize()(jax.random.key(0), ramp(1))["x"])[0]
+    assert (x[0], x[255]) == (0.0, 1.0)
+    u = np.asarray(dequantize()(jax.random.key(0), ramp(1))["x"])[0]
+    assert 0 < u[0] < u[255] < 1
+
+
 def test_binarize_pixels_are_independent(bits):
     centred = (bits[:, 1:-1] - LEVELS[1:-1] / 255) / np.sqrt(LEVELS[1:-1] / 255 * (1 - LEVELS[1:-1] / 255))
     assert abs(z_score(centred[:, 1:] * centred[:, :-1], 0, 1)) < Z

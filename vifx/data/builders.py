@@ -22,7 +22,12 @@ from vifx.data.recipes import Recipe
 
 
 class ArraysBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """The TFDS builder of a recipe: images and labels that are already arrays."""
+    """The TFDS builder of a recipe: images and labels that are already arrays.
+
+    Args:
+      recipe: what is written.
+      data_dir: the folder that gets `name/version/`.
+    """
 
     def __init__(self, recipe: Recipe, *, data_dir: str | Path) -> None:
         # TFDS takes the name from the class; this class serves every recipe.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Config", "data_directory"]
+__all__ = ["Config", "check_validation", "data_directory"]
 
 import math
 import os
@@ -58,7 +58,12 @@ class Config:
 
 
 def check_validation(validation: object) -> None:
-    """Raise unless `validation` is a fraction in [0, 1) or a count of examples."""
+    """Check that `validation` is a fraction in [0, 1) or a count of examples.
+
+    Raises:
+      TypeError: if it is not a number.
+      ValueError: if it is out of range.
+    """
     if isinstance(validation, bool) or not isinstance(validation, (int, float)):
         raise TypeError(f"validation must be a fraction or a number of examples, got {validation!r}")
     if isinstance(validation, float) and not (math.isfinite(validation) and 0 <= validation < 1):

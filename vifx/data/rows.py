@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Source", "batches", "length", "read"]
+__all__ = ["Examples", "Source", "batches", "length", "read"]
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias

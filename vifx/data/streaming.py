@@ -31,6 +31,16 @@ class Streaming:
       seed: what, with the epoch, decides the order.
       transform: to be applied to each minibatch inside jit, or None.
 
+    Args:
+      source: arrays by variable (memory-mapped ones too), or a random-access sequence of examples.
+      batch_size: see above.
+      seed: see above.
+      transform: see above.
+      threads: how many minibatches are read at a time.
+      prefetch: how many minibatches are read or waiting to be used, at most.
+      host: which host this is.
+      hosts: how many hosts there are.
+
     Raises:
       ValueError: if a batch is larger than the data, or a setting is out of range.
     """
@@ -64,7 +74,7 @@ class Streaming:
         self._rows = slice(host * batch_size // hosts, (host + 1) * batch_size // hosts)
         self._orders: dict[int, np.ndarray] = {}
 
-    def batches(self, first: int = 0) -> Iterator[dict[str, np.ndarray]]:
+    def batches(self, first: int) -> Iterator[dict[str, np.ndarray]]:
         """Yield minibatches `first`, `first + 1`, … for ever: arrays `[B / hosts, ...]`.
 
         Closing the iterator, or dropping it, ends its threads. An exception while reading is raised

@@ -143,6 +143,10 @@ def flatten(*, variable: str = "x") -> Transform:
 def one_hot(classes: int, *, variable: str = "y") -> Transform:
     """Replace integer labels `[examples]` by float32 indicators `[examples, classes]`.
 
+    Args:
+      classes: the number of classes.
+      variable: which variable holds the labels.
+
     Raises:
       TypeError: if the labels are not integers.
       ValueError: if there is no class.
@@ -168,6 +172,11 @@ def mixup(
     ε ~ Beta(α, α), uniform for α = 1, one for each example or for the batch; b is a uniform permutation of
     the minibatch. Labels must be one-hot, and become soft evidence `[examples, classes]` with rows that
     sum to 1. Reference: Zhang et al., mixup, 2018.
+
+    Args:
+      alpha: α; the smaller, the closer to the examples themselves.
+      per: whether each example or the whole batch has one ε.
+      variables: what is mixed.
 
     Raises:
       TypeError: if a variable is not floating point.
