@@ -4,4 +4,4 @@ from __future__ import annotations
 
 __all__ = ["main"]
 
-from vifx.cli.main import main as main
+from vifx.cli.command import main

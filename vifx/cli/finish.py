@@ -89,7 +89,7 @@ def _curves(run: Run, built: Experiment) -> dict[str, Figure]:
         rows = [(row["step"], row[metric]) for row in history if metric in row]
         if rows:
             curves[label] = tuple(zip(*rows, strict=True))
-    best = "validation" if "validation" in curves else None
+    best = "validation" if built.best == "validation/loss" and "validation" in curves else None
     return {"loss": evaluation.loss_curves(curves, mark_best=best)} if curves else {}
 
 

@@ -71,6 +71,7 @@ def bounds(
             **{name: value for name, value in terms.items() if name != "loss"},
             **{f"iwae/{count}": value for count, value in weighted.items()},
             "active_units": float((evaluation.active_units(codes.mean) > 0.01).sum()),
+            "examples_for_iwae": float(len(few["x"])),
         }
 
     return measure
@@ -171,6 +172,39 @@ def draw_traversal(
         images = _mean_images(generative, white, key, params, state, evidence, {latent: flat}, None, 1.0)
         images = images.reshape(*grid.shape[:2], *images.shape[1:])
         return evaluation.latent_traversal(images, dimensions, values, limits=(0.0, 1.0))
+
+    return draw
+
+
+def draw_shared(
+    generative: Joint,
+    shared: str,
+    *,
+    rows: int = 8,
+    columns: int = 10,
+    title: str = "",
+    white: float = 1.0,
+    evidence: Callable[[int], Batch] | None = None,
+) -> Drawing:
+    """Draw a grid of samples whose rows share one latent; everything else is drawn anew for each image.
+
+    Args:
+      generative: prior and decoder.
+      shared: the latent that the images of a row have in common.
+      rows: how many values of it.
+      columns: how many images of each.
+      title: of the figure.
+      white: the value of a white pixel.
+      evidence: what a conditional model is given for `n` images, row by row.
+    """
+
+    def draw(key: Key, params: Params, state: State) -> Figure:
+        value_key, image_key = jax.random.split(key)
+        given = evidence or (lambda _: {})
+        values = generative.sample(value_key, params, state, given(rows), examples=rows).values[shared]
+        fixed = {shared: jax.numpy.repeat(values, columns, axis=0)}
+        images = _mean_images(generative, white, image_key, params, state, given(rows * columns), fixed, None, 1.0)
+        return evaluation.image_grid(images, columns=columns, title=title, limits=(0.0, 1.0))
 
     return draw
 

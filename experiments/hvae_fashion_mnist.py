@@ -1,0 +1,102 @@
+"""Hierarchical variational autoencoder on black and white Fashion-MNIST, with any number of latent levels.
+
+Source:   Sønderby et al. (2016), Ladder variational autoencoders, arXiv:1602.02282, compares the two directions.
+Command:  vifx train experiments/hvae_fashion_mnist.py
+          vifx train experiments/hvae_fashion_mnist.py --direction bottom_up --latents 32 16 8
+Hardware: HARDWARE.
+Metric:   −ELBO NELBO and IWAE-1000 NIWAE nats on the test split, binarized once with a fixed seed.
+
+The generative joint goes from the top level z_L down to x. The encoder goes the same way, z_L first and each level
+given the one above and x (top_down), or from x upwards, each level given the one below (bottom_up).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import optax
+
+import vifx
+from vifx import data, nets, networks, training
+from vifx.experiment import Config as BaseConfig
+from vifx.experiment import Experiment, PositiveFloat, PositiveInt, variational
+from vifx.factor import Factor
+
+
+@dataclass(frozen=True)
+class Config(BaseConfig):
+    """The options of this experiment."""
+
+    steps: PositiveInt = 10_742
+    """How many updates to make: 25 epochs by default."""
+    evaluate_every: PositiveInt | None = 1000
+    """Updates between two evaluations on the validation split; the best is kept."""
+    latents: tuple[PositiveInt, ...] = (32, 16)
+    """Dimensions of z1, z2, … from the pixels upwards."""
+    direction: Literal["top_down", "bottom_up"] = "top_down"
+    """The order in which the encoder draws the levels."""
+    warm_up: PositiveInt = 2000
+    """Updates over which the weight of every KL term grows from 0 to 1."""
+    learning_rate: PositiveFloat = 1e-3
+    """Step size of Adam."""
+    hidden: tuple[PositiveInt, ...] = (400, 400)
+    """Widths of the hidden layers of every network."""
+    bound_examples: PositiveInt = 2000
+    """Test images for the importance-weighted bounds, which take most of the evaluation's time."""
+    data: data.Config = field(default_factory=lambda: data.Config("fashion_mnist", batch_size=128, validation=5000))
+    """Which data set, and how it is read."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.latents) < 2:
+            raise ValueError(f"latents needs at least two levels, such as 32 16; got {self.latents}")
+
+
+def build(config: Config) -> Experiment:
+    """Build the two joints level by level, KL(inference ‖ generative), and what to measure and draw."""
+    splits = data.load(config.data)
+    validation, test = (data.fixed_binarization(split, 0) for split in (splits.validation, splits.test))
+    sizes = {f"z{level}": size for level, size in enumerate(config.latents, start=1)}
+    top = f"z{len(sizes)}"
+    neighbours = list(zip(["x", *sizes], sizes, strict=False))  # ("x", "z1"), ("z1", "z2"), …
+
+    def given(variable: str, parents: str, name: str) -> Factor:
+        pixels = networks.BernoulliHead(splits.info.shape)
+        head = pixels if variable == "x" else networks.DiagonalNormal((sizes[variable],))
+        network = networks.Conditional(networks.MLP(config.hidden), head)
+        return vifx.factor(f"{variable} | {parents}", nets.in_precision(network, config.precision), name=name)
+
+    if config.direction == "bottom_up":
+        encoders = [given(above, below, f"encoder_{above}") for below, above in neighbours]
+    else:
+        encoders = [given(top, "x", f"encoder_{top}")]
+        encoders += [given(below, f"{above}, x", f"encoder_{below}") for below, above in neighbours[:0:-1]]
+    inference = vifx.Joint(vifx.evidence("x"), *encoders)
+    generative = vifx.Joint(
+        vifx.factor(top, vifx.standard_normal(sizes[top])),
+        *(given(below, above, f"decoder_{below}") for below, above in reversed(neighbours)),
+    )
+    warm_up = optax.linear_schedule(0.0, 1.0, config.warm_up)
+    objective = vifx.kl(inference, generative, weights={f"kl/{latent}": warm_up for latent in sizes})
+    sample = variational.sampler(generative)
+    return Experiment(
+        objective=objective,
+        step=training.optimize(objective, optax.adam(config.learning_rate)),
+        source=data.Resident(splits.train, config.data.batch_size, config.seed, data.binarize()),
+        splits=splits,
+        inference=inference,
+        generative=generative,
+        monitor=variational.monitor(objective, validation),
+        evaluate=variational.bounds(inference, generative, test, examples=config.bound_examples, latent=top),
+        drawings={
+            "samples": variational.draw_samples(sample),
+            "reconstructions": variational.draw_reconstructions(
+                inference, generative, test, originals=splits.test["x"]
+            ),
+            "levels": variational.draw_shared(generative, top, title=f"Samples, one {top} a row"),
+            "codes": variational.draw_codes(inference, test, latent=top),
+        },
+        sample=sample,
+        best="-validation/elbo",  # the loss has other weights while it warms up
+    )
