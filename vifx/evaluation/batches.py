@@ -20,8 +20,8 @@ def example_keys(key: Key, indices: Array) -> Array:
 
 
 def in_batches(
-    function: Callable[[Key, Params, State, Mapping[str, Array], Array], PyTree],
     key: Key,
+    function: Callable[[Key, Params, State, Mapping[str, Array], Array], PyTree],
     params: Params,
     state: State,
     split: Mapping[str, ArrayLike],
@@ -34,8 +34,8 @@ def in_batches(
     batch has one shape, and the result has exactly one row per example.
 
     Args:
-      function: jitted; its leaves have a leading axis of the batch's examples.
       key: given to each call; noise should come from `example_keys`.
+      function: jitted; its leaves have a leading axis of the batch's examples.
       params: passed on.
       state: passed on.
       split: arrays with one common leading axis.

@@ -26,12 +26,17 @@ def loss_curves(
     y_label: str = "loss (nats per example)",
     mark_best: str | None = None,
 ) -> Figure:
-    """Draw curves ``{"train": (steps, values), "validation": (steps, values)}`` over updates.
+    """Draw training curves over updates.
 
     The vertical axis is logarithmic when all values are positive and span more than a factor of ten.
     Otherwise, where the first tenth of the updates would flatten all the rest, its high values lie
-    above the chart, and the chart says how high they reach. The curve named by `mark_best` gets a
-    mark and its value at its minimum. Non-finite values leave a gap.
+    above the chart, and the chart says how high they reach. Non-finite values leave a gap.
+
+    Args:
+      curves: ``{"train": (steps, values), "validation": (steps, values), ...}``.
+      title: above, on the left.
+      y_label: what the values are, with their unit.
+      mark_best: the curve whose minimum gets a mark with its value, if any.
 
     Raises:
       ValueError: if `curves` is empty, a curve's steps and values differ in length, or `mark_best`
@@ -79,6 +84,11 @@ def bound_curve(
     ``K``, so that the curve is far more certain than the band: the band is about where the whole
     curve lies.
 
+    Args:
+      bounds: as `importance_weighted_bound` returns them.
+      title: above, on the left.
+      y_label: what is drawn, with its unit.
+
     Raises:
       ValueError: if `bounds` is empty.
     """
@@ -120,11 +130,17 @@ def bound_curve(
 def latent_scatter(
     codes: ArrayLike, labels: ArrayLike | None = None, *, title: str = "Latent codes", point_size: float = 6.0
 ) -> Figure:
-    """Draw codes ``[n, latent]`` in the plane, coloured by integer labels ``[n]`` of at most ten classes.
+    """Draw codes in the plane, coloured by label.
 
     With more than two latents the axes are the first two principal components, and say so with the
     share of the variance. Each class also carries its label at its median, so that colour is not
     the only cue.
+
+    Args:
+      codes: ``[n, latent]``.
+      labels: ``[n]``, of at most ten classes; without them one colour is used.
+      title: above, on the left.
+      point_size: the area of a point, in square points.
 
     Raises:
       ValueError: if `codes` has fewer than two latents, labels do not match, or there are more than

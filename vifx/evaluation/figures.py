@@ -29,7 +29,13 @@ Limits = tuple[float, float]
 def image_grid(
     images: ArrayLike, *, columns: int | None = None, title: str = "", limits: Limits | None = None
 ) -> Figure:
-    """Draw images ``[n, height, width(, channels)]`` row by row; near-square unless `columns` is given.
+    """Draw images row by row.
+
+    Args:
+      images: ``[n, height, width(, channels)]``.
+      columns: images a row; near-square by default.
+      title: above, on the left.
+      limits: the values of black and white; (0, 255) for uint8 and (0, 1) for floats by default.
 
     Raises:
       ValueError: if `images` is no batch of images, or `columns` is not positive.
@@ -51,7 +57,14 @@ def reconstructions(
     title: str = "Reconstructions",
     limits: Limits | None = None,
 ) -> Figure:
-    """Draw each original above its reconstruction, both ``[n, height, width(, channels)]``.
+    """Draw each original above its reconstruction.
+
+    Args:
+      originals: ``[n, height, width(, channels)]``.
+      reconstructed: the same shape.
+      columns: pairs a row, at most.
+      title: above, on the left.
+      limits: the values of black and white; (0, 255) for uint8 and (0, 1) for floats by default.
 
     Raises:
       ValueError: if the two arrays have different shapes.
@@ -83,10 +96,16 @@ def latent_traversal(
     title: str = "Latent traversal",
     limits: Limits | None = None,
 ) -> Figure:
-    """Draw decoded traversals ``[rows, columns, height, width(, channels)]``.
+    """Draw decoded traversals: row `r` moves latent ``dimensions[r]`` alone, column `c` puts it to ``values[c]``.
 
-    Row `r` moves latent ``dimensions[r]`` alone and column `c` puts it to ``values[c]``, which are
-    usually normal quantiles: `vifx.evaluation.traversal_codes` makes the codes.
+    `traversal_codes` makes the codes to decode, at `normal_quantiles` or other values.
+
+    Args:
+      images: ``[rows, columns, height, width(, channels)]``.
+      dimensions: the latent that each row moves.
+      values: the value that each column puts it to.
+      title: above, on the left.
+      limits: the values of black and white; (0, 255) for uint8 and (0, 1) for floats by default.
 
     Raises:
       ValueError: if `images` does not have one row per dimension and one column per value.
@@ -112,10 +131,17 @@ def latent_manifold(
     title: str = "Latent manifold",
     limits: Limits | None = None,
 ) -> Figure:
-    """Draw decodings of a square grid of codes, ``[side, side, height, width(, channels)]``.
+    """Draw decodings of a square grid of codes in the plane; the second latent grows upwards.
 
-    ``images[r, c]`` decodes ``dimensions[0] = values[c]`` and ``dimensions[1] = values[r]``. The
-    second latent grows upwards in the figure: `vifx.evaluation.manifold_codes` makes the codes.
+    `manifold_codes` makes the codes to decode, at `normal_quantiles` or other values.
+
+    Args:
+      images: ``[side, side, height, width(, channels)]``; ``[r, c]`` decodes the first latent at
+        ``values[c]`` and the second at ``values[r]``.
+      values: of either latent.
+      dimensions: the two latents, for the labels.
+      title: above, on the left.
+      limits: the values of black and white; (0, 255) for uint8 and (0, 1) for floats by default.
 
     Raises:
       ValueError: if `images` is not square with one row and column per value.

@@ -54,8 +54,16 @@ def encode(
 ) -> Codes:
     """Return mean, variance and one sample of ``variable | parents`` for every example of a split.
 
-    Further latents that `variable` depends on are sampled once per example. Networks run in
-    evaluation mode.
+    Further latents that `variable` depends on are sampled once per example.
+
+    Args:
+      key: gives one key per example.
+      inference: evidence and encoder.
+      params: one entry per network.
+      state: one entry per network; networks run in evaluation mode.
+      split: arrays with one common leading axis.
+      variable: the latent.
+      batch_size: examples at a time.
 
     Raises:
       ValueError: if `inference` has no such latent, or the entries of `split` disagree in length.
@@ -64,7 +72,7 @@ def encode(
     if variable in inference.observed or variable not in inference.variables:
         latents = [name for name in inference.variables if name not in inference.observed]
         raise ValueError(f"variable must be a latent of {inference}, one of {latents}, got {variable!r}.")
-    return Codes(*in_batches(partial(_codes, inference, variable), key, params, state, split, batch_size=batch_size))
+    return Codes(*in_batches(key, partial(_codes, inference, variable), params, state, split, batch_size=batch_size))
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -139,6 +147,9 @@ def principal_components(codes: ArrayLike, *, count: int) -> tuple[NDArray[Any],
       The projections ``[n, count]`` and each component's share of the variance ``[count]``. Signs
       are such that each component's largest loading is positive, so that equal codes give equal
       figures.
+
+    Raises:
+      ValueError: if `count` is not from 1 to the number of latents.
     """
     codes = _matrix(codes, "codes")
     if not 1 <= count <= codes.shape[1]:
@@ -154,6 +165,9 @@ def principal_components(codes: ArrayLike, *, count: int) -> tuple[NDArray[Any],
 def normal_quantiles(count: int, *, tail: float = 0.02) -> NDArray[Any]:
     """Return `count` standard normal quantiles at equally spaced levels from `tail` to ``1 - tail``.
 
+    Raises:
+      ValueError: if `count` is below 2 or `tail` not between 0 and ½.
+
     >>> normal_quantiles(3).round(3).tolist()
     [-2.054, 0.0, 2.054]
     """
@@ -165,7 +179,16 @@ def normal_quantiles(count: int, *, tail: float = 0.02) -> NDArray[Any]:
 
 
 def traversal_codes(origin: ArrayLike, dimensions: Sequence[int], values: ArrayLike) -> NDArray[Any]:
-    """Return codes ``[rows, columns, latent]``: row `r` moves latent ``dimensions[r]`` of `origin` alone."""
+    """Return codes ``[rows, columns, latent]``: row `r` moves latent ``dimensions[r]`` of `origin` alone.
+
+    Args:
+      origin: the code to start from, ``[latent]``.
+      dimensions: the latent that each row moves.
+      values: the value that each column puts it to.
+
+    Raises:
+      ValueError: if `origin` has no such latent.
+    """
     origin, values = np.asarray(origin), np.asarray(values)
     bad = [d for d in dimensions if not 0 <= d < len(origin)]
     if bad:

@@ -37,10 +37,18 @@ def average_metrics(
     is exact over all examples, and the result depends neither on the batch size nor, beyond the
     noise keys, on the order.
 
+    Args:
+      key: gives one key per example.
+      loss: of any player of an objective.
+      params: one entry per network.
+      state: one entry per network; networks run in evaluation mode.
+      split: arrays with one common leading axis.
+      batch_size: examples at a time.
+
     Raises:
       ValueError: if the entries of `split` disagree in length.
     """
-    rows = in_batches(partial(_metric_rows, loss), key, params, state, split, batch_size=batch_size)
+    rows = in_batches(key, partial(_metric_rows, loss), params, state, split, batch_size=batch_size)
     return {name: Estimate(values) for name, values in rows.items()}
 
 
@@ -69,14 +77,23 @@ def elbo(
 ) -> dict[str, Estimate]:
     """Return the ELBO, equation (2), and its terms over a whole split, in nats per example.
 
-    The names and terms are `vifx.kl`'s: closed forms where they exist, `samples` draws of the
-    latents elsewhere.
+    The names and terms are `vifx.kl`'s.
+
+    Args:
+      key: gives one key per example.
+      inference: latents and evidence.
+      generative: prior and decoder.
+      params: one entry per network.
+      state: one entry per network; networks run in evaluation mode.
+      split: arrays with one common leading axis.
+      samples: draws of the latents for the terms without a closed form.
+      batch_size: examples at a time.
 
     Raises:
       ValueError: if a factor has no density, or the entries of `split` disagree in length.
     """
     rows = in_batches(
-        partial(_elbo_rows, inference, generative, samples), key, params, state, split, batch_size=batch_size
+        key, partial(_elbo_rows, inference, generative, samples), params, state, split, batch_size=batch_size
     )
     return {name: Estimate(values) for name, values in rows.items()}
 
@@ -107,7 +124,7 @@ def importance_weighted_bound(
     *,
     samples: Sequence[int] = (1, 50, 1000),
     chunk: int = 50,
-    batch_size: int = 100,
+    batch_size: int = 20,
 ) -> dict[int, Estimate]:
     """Return the bounds ``L_K`` on ``log q(x)`` for several numbers of samples from one set of draws.
 
@@ -151,7 +168,7 @@ def importance_weighted_bound(
             "evidence in both."
         )
     function = partial(_bound_rows, inference, generative, counts, min(chunk, counts[-1]))
-    columns = in_batches(function, key, params, state, split, batch_size=batch_size)
+    columns = in_batches(key, function, params, state, split, batch_size=batch_size)
     return {count: Estimate(column) for count, column in zip(counts, columns, strict=True)}
 
 
@@ -202,6 +219,9 @@ def bits_per_dim(nll: ArrayLike, event_shape: Sequence[int], *, offset: float = 
 
     Returns:
       Bits per dimension, in the shape of `nll`.
+
+    Raises:
+      ValueError: if an event has no element.
 
     >>> import math
     >>> float(bits_per_dim(0.0, (28, 28), offset=math.log(256)))  # the uniform density on [0, 1)

@@ -137,6 +137,11 @@ def prdc(real: ArrayLike, generated: ArrayLike, *, neighbours: int = 5) -> Prdc:
 def expected_coverage(real: int, generated: int, *, neighbours: int = 5) -> float:
     """Return the coverage that a perfect generator has on average: ``1 − Π_{i<k} (n−1−i)/(m+n−1−i)``.
 
+    Args:
+      real: the number n of real points.
+      generated: the number m of generated points.
+      neighbours: k.
+
     >>> round(expected_coverage(10_000, 10_000), 3)
     0.969
     """

@@ -40,10 +40,19 @@ class Style(NamedTuple):
 
 
 STYLE = Style()
+"""The one style of all figures."""
 
 
 def chart(title: str, x_label: str, y_label: str, *, width: float = 6.4, height: float = 4.0) -> tuple[Figure, Axes]:
-    """Return an empty figure with one clean pair of axes; sizes in inches."""
+    """Return an empty figure with one clean pair of axes.
+
+    Args:
+      title: above, on the left; a legend fits between it and the axes.
+      x_label: under the axes.
+      y_label: beside the axes, with its unit.
+      width: in inches.
+      height: in inches.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=STYLE.dpi, layout="constrained", facecolor="white")
