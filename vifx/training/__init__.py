@@ -6,6 +6,7 @@ __all__ = [
     "CheckpointError",
     "Checkpoints",
     "Diverged",
+    "Evaluate",
     "Event",
     "Fitted",
     "Interrupted",
@@ -42,7 +43,7 @@ from vifx.training.constrain import constrained
 from vifx.training.descend import descend, optimize
 from vifx.training.guard import blame, guarded
 from vifx.training.interrupt import Interrupted
-from vifx.training.loop import Event, Fitted, fit
+from vifx.training.loop import Evaluate, Event, Fitted, fit
 from vifx.training.manifest import CheckpointError
 from vifx.training.metrics import read_metrics
 from vifx.training.report import Diverged

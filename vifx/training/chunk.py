@@ -61,10 +61,15 @@ def first_batch(key: Key, source: Source) -> Batch:
     """Return minibatch 0 as the losses will see it, to initialize networks with."""
     noise = jax.random.fold_in(key, _TRANSFORM)
     if isinstance(source, ResidentSource):
-        return jax.jit(source.take)(noise, source.arrays, source.window(0, 1), 0)
+        return _first(_Weak(source), noise, source.arrays, source.window(0, 1))
     with _closing(source.batches(0)) as batches:
         batch = jax.tree.map(jnp.asarray, dict(next(batches)))
     return batch if source.transform is None else jax.jit(source.transform)(noise, batch)
+
+
+@partial(jax.jit, static_argnums=0)
+def _first(source: _Weak, noise: Key, arrays: Batch, window: PyTree) -> Batch:
+    return source().take(noise, arrays, window, jnp.zeros((), jnp.int32))
 
 
 @contextmanager

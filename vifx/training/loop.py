@@ -189,7 +189,7 @@ def _require_metric(best: str | None, row: Row, evaluate: Evaluate | None, train
     names = [other for other in row if other != "step"]
     if name not in names and evaluate is not None:
         names += evaluate(train_state)
-    return known(name, names, "metric best=") == name
+    return known(name, names, "metric for best") == name
 
 
 def _evaluated(row: Row, measured: Mapping[str, float]) -> Row:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["TrainState", "run_key", "start", "update_keys"]
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -46,15 +47,16 @@ def start(key: Key, step: Step, objective: Objective, batch: Batch) -> TrainStat
       objective: gives the networks.
       batch: one minibatch ``[examples, ...]``, as the losses will see it.
     """
+    return _start(step, objective, key, batch)
 
-    def build(key: Key, batch: Batch) -> TrainState:
-        init_key, slot_key, run_key = _split(key)
-        params, state = objective.init(init_key, batch)
-        params, state = dict(params), dict(state)
-        slot = step.init(slot_key, params, state)
-        return TrainState(params, state, slot, run_key, jnp.zeros((), jnp.int32))
 
-    return jax.jit(build)(key, batch)
+@partial(jax.jit, static_argnums=(0, 1))
+def _start(step: Step, objective: Objective, key: Key, batch: Batch) -> TrainState:
+    init_key, slot_key, run_key = _split(key)
+    params, state = objective.init(init_key, batch)
+    params, state = dict(params), dict(state)
+    slot = step.init(slot_key, params, state)
+    return TrainState(params, state, slot, run_key, jnp.zeros((), jnp.int32))
 
 
 def run_key(key: Key) -> Key:
