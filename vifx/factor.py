@@ -209,7 +209,7 @@ def factor(notation: str, what: Any, *, name: str | None = None) -> Factor:
     variable, given = _parsed(notation)
     if is_network(what):
         return _parametric(variable, given, "density", what, _required(notation, name))
-    if isinstance(what, Distribution):
+    if isinstance(what, Distribution) and not isinstance(what, type):
         if given:
             raise ValueError(
                 f"factor {notation!r}: a fixed distribution has no parents; write {variable!r}, or pass a function "
@@ -274,7 +274,7 @@ def transformed(notation: str, base: Distribution, bijection: Bijection, *, name
       TypeError: `base` is not a distribution or `bijection` is not a `Bijection`.
     """
     variable, given = _parsed(notation)
-    if not isinstance(base, Distribution):
+    if not isinstance(base, Distribution) or isinstance(base, type):
         raise TypeError(f"transformed {notation!r}: base must be a distribution, got {type(base).__name__}.")
     if not isinstance(bijection, Bijection):
         raise TypeError(f"transformed {notation!r}: bijection must be a Bijection, got {type(bijection).__name__}.")

@@ -36,7 +36,9 @@ def run(objective, params, state, batch):
 
 
 def worst(one, other):
-    return max(float(jnp.max(jnp.abs(a - b))) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
+    return max(
+        float(jnp.max(jnp.abs(a - b))) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    )
 
 
 def errors(objective, batch, count=SPACES):
@@ -213,7 +215,9 @@ def test_constants_are_the_entropies_of_the_evidence(x64):
     objective = vifx.kl(*spaces.conditional())
     assert objective.dropped == ("− H(p̃(x | y))",)
     part = objective.parts[0]
-    np.testing.assert_allclose(exact.constant_value(part.constants, part.inference, batch), marginal - joint, rtol=1e-13)
+    np.testing.assert_allclose(
+        exact.constant_value(part.constants, part.inference, batch), marginal - joint, rtol=1e-13
+    )
 
 
 def test_reconstruction_is_the_observed_term(x64):

@@ -1,0 +1,128 @@
+"""Objectives as a vector space, and their printed derivations."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import vifx
+from vifx import Joint, evidence, factor
+from vifx.distributions import Categorical
+from vifx.estimators.exact import tabular
+
+INFERENCE = Joint(evidence("x"), factor("z | x", tabular(3, states=2), name="encoder"))
+GENERATIVE = Joint(factor("z", tabular(states=2), name="prior"), factor("x | z", tabular(2, states=3), name="decoder"))
+BATCH = {"x": jnp.array([0, 1, 2, 1])}
+
+
+def value(objective, params, state):
+    return objective.players["model"].loss(jax.random.key(0), params, state, BATCH)
+
+
+def test_sum_and_multiples():
+    kl = vifx.kl(INFERENCE, GENERATIVE, name="one")
+    extra = vifx.reconstruction(INFERENCE, GENERATIVE, name="two")
+    both = 2.0 * kl + 0.5 * extra
+    params, state = both.init(jax.random.key(0), BATCH)
+    a, one = value(kl, params, state)
+    b, two = value(extra, params, state)
+    total, aux = value(both, params, state)
+    np.testing.assert_allclose(total, 2 * a + 0.5 * b, rtol=1e-6)
+    for name, metric in {**one.metrics, **two.metrics}.items():
+        np.testing.assert_array_equal(aux.metrics[name], metric)
+    assert both.dropped == ("− 2 H(p̃(x))",)
+    assert repr(both).startswith("Objective(2 KL(inference ‖ generative) + 0.5 E_p")
+
+
+def test_initial_parameters_do_not_depend_on_the_sum():
+    kl = vifx.kl(INFERENCE, GENERATIVE, name="one")
+    extra = vifx.reconstruction(INFERENCE, GENERATIVE, name="two")
+    one, _ = kl.init(jax.random.key(4), BATCH)
+    both, _ = (extra + kl).init(jax.random.key(4), BATCH)
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool(jnp.all(a == b)), one, {k: both[k] for k in one}))
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), "2", None])
+def test_only_finite_numbers_scale(weight):
+    with pytest.raises((ValueError, TypeError)):
+        weight * vifx.kl(INFERENCE, GENERATIVE)
+
+
+def test_metrics_of_a_sum_must_be_told_apart():
+    both = vifx.kl(INFERENCE, GENERATIVE) + vifx.reconstruction(INFERENCE, GENERATIVE)
+    params, state = both.init(jax.random.key(0), BATCH)
+    with pytest.raises(ValueError, match="both objectives of player 'model' report 'nll/x'"):
+        value(both, params, state)
+
+
+def test_a_sum_refuses_two_networks_under_one_name():
+    other = Joint(evidence("x"), factor("z | x", tabular(3, states=2), name="encoder"))
+    with pytest.raises(ValueError, match="owner 'encoder' has two networks"):
+        vifx.kl(INFERENCE, GENERATIVE, name="a") + vifx.kl(other, GENERATIVE, name="b")
+
+
+def test_only_objectives_add_up():
+    with pytest.raises(TypeError):
+        vifx.kl(INFERENCE, GENERATIVE) + 1
+
+
+def test_explain_says_everything_that_a_reader_needs():
+    text = vifx.explain(vifx.kl(INFERENCE, GENERATIVE, weights={"kl/z": 4.0}), BATCH)
+    for line in (
+        "  inference   p̃(x) · encoder(z | x)",
+        "  generative  prior(z) · decoder(x | z)",
+        "    1. KL = E[ log p̃(x) + log encoder(z | x) − log prior(z) − log decoder(x | z) ]   over (x, z)",
+        "    2. the evidence's own term, − H(p̃(x)), has no parameters: it is dropped",
+        "    3. L = E KL(encoder(z | x) ‖ prior(z)) + E[−log decoder(x | z)]",
+        "    4. KL = L − H(p̃(x)) ≥ 0,  and  ELBO = −L ≤ E[log generative(x)]",
+        "          by closed form; weight 4",
+        "          by z: summed over all states",
+        "  dropped     − H(p̃(x))",
+        "  model moves encoder, prior, decoder",
+    ):
+        assert line.strip() in [each.strip() for each in text.splitlines()], line
+    assert "nats" in text
+    undecided = vifx.explain(vifx.kl(INFERENCE, GENERATIVE))
+    assert "a batch decides" in undecided
+    latex = vifx.explain(vifx.kl(INFERENCE, GENERATIVE), BATCH, style="latex")
+    assert r"\mathcal{L} = \mathbb{E}\,\mathrm{KL}(\mathrm{encoder}(z \mid x) \,\|\, \mathrm{prior}(z))" in latex
+    assert latex.count("{") == latex.count("}")
+    with pytest.raises(ValueError, match="style"):
+        vifx.explain(vifx.kl(INFERENCE, GENERATIVE), style="html")
+
+
+def test_explain_names_estimators_of_the_bound():
+    bound = vifx.importance_weighted(INFERENCE, GENERATIVE, samples=3)
+    assert "all K-tuples of states, exactly; gradient: reparameterized" in vifx.explain(bound, BATCH)
+    assert "E[w]" in vifx.explain(bound)
+
+
+def test_too_many_multisets_are_refused():
+    wide = Joint(evidence("x"), factor("z | x", tabular(3, states=30), name="encoder"))
+    generative = Joint(factor("z", tabular(states=30), name="prior"), factor("x | z", tabular(30, states=3), name="d"))
+    objective = vifx.importance_weighted(wide, generative, samples=6)
+    params, state = objective.init(jax.random.key(0), BATCH)
+    with pytest.raises(ValueError, match="samples=6 over 30 latent states means 1623160 multisets"):
+        value(objective, params, state)
+
+
+def test_enumeration_says_what_is_not_finite():
+    normal = vifx.standard_normal(2)
+    inference = Joint(evidence("x"), factor("z | x", lambda x: normal.expand((len(x),))))
+    generative = Joint(factor("z", normal), factor("x | z", lambda z: Categorical(jnp.zeros((len(z), 3)))))
+    with pytest.raises(ValueError, match=r"known\(z \| x\) is not over a finite variable"):
+        vifx.verify(vifx.kl(inference, generative), {}, {}, BATCH)
+
+
+def test_enumeration_needs_concrete_integers():
+    objective = vifx.kl(INFERENCE, GENERATIVE)
+    params, state = objective.init(jax.random.key(0), BATCH)
+    claim = objective.parts[0].exact["model"]
+    with pytest.raises(ValueError, match="traced"):
+        jax.jit(lambda b: claim(params, state, b))(BATCH)
+    with pytest.raises(ValueError, match="one integer"):
+        claim(params, state, {"x": jnp.ones((4, 2))})
+    with pytest.raises(ValueError, match="batch lacks 'x'"):
+        claim(params, state, {})
