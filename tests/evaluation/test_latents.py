@@ -84,6 +84,8 @@ def test_principal_components_equal_scikit_learn():
     pca = PCA(n_components=3).fit(codes)
     np.testing.assert_allclose(np.abs(projected), np.abs(pca.transform(codes)), rtol=1e-7, atol=1e-9)
     np.testing.assert_allclose(shares, pca.explained_variance_ratio_, rtol=1e-9)
+    loadings = np.linalg.lstsq(codes - codes.mean(axis=0), projected, rcond=None)[0]
+    assert (loadings[np.abs(loadings).argmax(axis=0), np.arange(3)] > 0).all()
     flipped, _ = evaluation.principal_components(-codes, count=3)
     np.testing.assert_allclose(flipped, -projected, rtol=1e-7, atol=1e-9)
 

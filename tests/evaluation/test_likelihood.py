@@ -149,6 +149,28 @@ def test_draws_of_different_examples_and_of_one_example_differ():
     assert (bounds[2].values > bounds[1].values).all()
 
 
+def test_hierarchical_model_with_its_exact_posterior():
+    """z₂ ~ N(0, 1), z₁ ~ N(z₂, 1), x ~ N(z₁, 1), so x ~ N(0, 3): two latents, drawn in the other order."""
+    third, half = math.sqrt(2 / 3), math.sqrt(1 / 2)
+    inference = Joint(
+        evidence("x"),
+        factor("z1 | x", lambda x: normal(2 * x / 3, jnp.float32(third))),
+        factor("z2 | z1", lambda z1: normal(z1 / 2, jnp.float32(half))),
+    )
+    generative = Joint(
+        factor("z2", distributions.standard_normal(1)),
+        factor("z1 | z2", lambda z2: normal(z2, jnp.float32(1))),
+        factor("x | z1", lambda z1: normal(z1, jnp.float32(1))),
+    )
+    x = X[:, :1]
+    bounds = evaluation.importance_weighted_bound(
+        jax.random.key(0), inference, generative, {}, {}, {"x": x}, samples=(1, 3)
+    )
+    expected = -0.5 * x[:, 0] ** 2 / 3 - 0.5 * math.log(2 * math.pi * 3)
+    np.testing.assert_allclose(bounds[1].values, expected, atol=1e-5)
+    np.testing.assert_allclose(bounds[3].values, expected, atol=1e-5)
+
+
 def test_conditional_model_uses_its_evidence():
     """With y as evidence on both sides the bound is on log q(x|y), not on log q(x, y)."""
     shift = jnp.asarray([-3.0, 3.0])
