@@ -186,8 +186,8 @@ def importance_weighted_terms(
     """
     p, q = _tables(inference, generative, params, state, batch)
     observed = [v for v in inference.variables if v in inference.observed]
-    evidence = sum(p.log_prob[f.name] for f in inference.factors if f.kind == "evidence")
-    cancelled = sum(q.log_prob[f.name] for f in generative.factors if f.kind == "evidence")
+    evidence = sum((p.log_prob[f.name] for f in inference.factors if f.kind == "evidence"), jnp.zeros(()))
+    cancelled = sum((q.log_prob[f.name] for f in generative.factors if f.kind == "evidence"), jnp.zeros(()))
     latent = p.total - evidence
     codes = np.stack([p.values[v] for v in observed], axis=1)
     _, point_of = np.unique(codes, axis=0, return_inverse=True)

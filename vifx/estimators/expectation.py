@@ -16,7 +16,7 @@ removes the latent's noise from that term.
 
 from __future__ import annotations
 
-__all__ = ["Rows", "Visit", "describe", "mean", "walk"]
+__all__ = ["How", "Rows", "Visit", "describe", "mean", "walk"]
 
 from typing import Any, Literal, NamedTuple
 

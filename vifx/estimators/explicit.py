@@ -115,68 +115,57 @@ def reconstruction(
 
 
 def _explicit(
-    both: Pair,
-    names: tuple[str, ...],
-    weights: Weights,
-    samples: int,
-    free_bits: float,
-    name: str,
-    title: str,
+    both: Pair, names: tuple[str, ...], weights: Weights, samples: int, free_bits: float, name: str, title: str
 ) -> Objective:
     prefix = f"{name}/" if name else ""
-    scheduled = any(callable(weight) for weight in weights.values())
     complete = names == both.term_names
-
-    def weighted(terms: Mapping[str, Array], state: State) -> tuple[Array, dict[str, Array]]:
-        total, metrics = jnp.zeros((), jnp.result_type(float)), dict[str, Array]()
-        for term, value in terms.items():
-            weight = weights.get(term, 1.0)
-            if callable(weight):
-                weight = jnp.asarray(weight(_updates(state)), value.dtype)
-                metrics[f"weight/{term}"] = weight
-            if term.startswith("kl/") and free_bits > 0:
-                value = jnp.maximum(value, free_bits)
-            total = total + weight * value
-        return total, metrics
+    constants = both.constants if complete else ()
 
     def loss(key: Key, params: Params, state: State, batch: Batch, *, train: bool = True) -> tuple[Array, Aux]:
         estimates, new_state = _estimates(key, both, names, params, state, batch, samples=samples, train=train)
-        terms = {term: estimate.value for term, estimate in estimates.items()}
-        total, metrics = weighted(terms, state)
+        values = {term: estimate.value for term, estimate in estimates.items()}
+        total, metrics = _weighted(values, weights, free_bits, state)
         metrics |= {t + ("_sampled" if e.sampled else ""): e.value for t, e in estimates.items()}
         if complete:
-            metrics["elbo"] = -jnp.sum(jnp.stack(list(terms.values())))
+            metrics["elbo"] = -jnp.sum(jnp.stack(list(values.values())))
         return total, Aux({prefix + metric: value for metric, value in metrics.items()}, new_state)
 
     def claim(params: Params, state: State, batch: Batch) -> Array:
         if complete and not weights and free_bits == 0:
             return exact.joint_kl(both.inference, both.generative, params, state, batch)
-        terms = exact.joint_terms(both.inference, both.generative, params, state, batch)
-        total, _ = weighted({term: terms[term] for term in names}, state)
-        return total + (exact.constant_value(both.constants, both.inference, batch) if complete else 0)
+        enumerated = exact.joint_terms(both.inference, both.generative, params, state, batch)
+        total, _ = _weighted({term: enumerated[term] for term in names}, weights, free_bits, state)
+        return total + exact.constant_value(constants, both.inference, batch)
 
-    def describe_terms(batch: Batch | None) -> tuple[Term, ...]:
+    def terms(batch: Batch | None) -> tuple[Term, ...]:
         return _terms(both, names, weights, samples, free_bits, batch)
 
     def init(key: Key, batch: Batch) -> tuple[Params, State]:
         params, state = pair_init(key, both, batch)
+        scheduled = any(callable(weight) for weight in weights.values())
         return params, {**state, "model@updates": jnp.zeros((), jnp.int32)} if scheduled else state
 
     latex = r"\mathrm{KL}(p \,\|\, q)" if complete else r"\mathbb{E}_p[-\log q(x \mid z)]"
-    constants = both.constants if complete else ()
-    derivation = derive(both) if complete else ()
-    part = Part(
-        1.0,
-        title,
-        latex,
-        both.inference,
-        both.generative,
-        constants,
-        derivation,
-        describe_terms,
-        {"model": claim},
-    )
+    lines = derive(both) if complete else ()
+    joints = (both.inference, both.generative)
+    part = Part(1.0, title, latex, *joints, constants, lines, terms, {"model": claim})
     return Objective(init, {"model": Player(both.owners, loss)}, (part,))
+
+
+def _weighted(
+    terms: Mapping[str, Array], weights: Weights, free_bits: float, state: State
+) -> tuple[Array, dict[str, Array]]:
+    """Return the weighted sum of the terms, and the scheduled weights as metrics."""
+    total, metrics = jnp.zeros((), jnp.result_type(float)), dict[str, Array]()
+    for term, value in terms.items():
+        weight = weights.get(term, 1.0)
+        if callable(weight):
+            weight = jnp.asarray(weight(_updates(state)), value.dtype)
+            metrics[f"weight/{term}"] = weight
+        if term.startswith("kl/") and free_bits > 0:
+            value = jnp.maximum(value, free_bits)
+        total = total + weight * value
+    return total, metrics
 
 
 def _estimates(

@@ -1,0 +1,159 @@
+"""Importance-weighted bounds: the value over draws or all tuples of states, and its gradient estimators."""
+
+from __future__ import annotations
+
+__all__ = ["Gradient", "bound", "treatments"]
+
+import itertools
+import math
+from typing import Literal, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import gammaln, logsumexp
+
+from vifx.conditional import condition, density, fold
+from vifx.estimators.expectation import How, Visit, walk
+from vifx.estimators.pair import Pair
+from vifx.types import Array, Batch, Key, Params, State
+
+Gradient: TypeAlias = Literal["reparameterized", "sticking_the_landing", "doubly_reparameterized"]
+
+MOST_MULTISETS = 20_000
+"""The most multisets of latent states that an exact bound enumerates."""
+
+
+def bound(
+    key: Key,
+    both: Pair,
+    params: Params,
+    state: State,
+    batch: Batch,
+    *,
+    samples: int,
+    gradient: Gradient,
+    train: bool,
+) -> tuple[Array, dict[str, Array], State]:
+    """Return the K-sample bound on log q(x), in nats, the mean over the batch; its metrics; the new state."""
+    how = treatments(both, params, state, batch, samples=samples, train=train)
+    finite = bool(how) and set(how.values()) == {"summed"}
+    noise = fold(key, "inference")
+    visits, new_state = walk(
+        noise, both.inference, params, state, batch, samples=samples, train=train, sum_finite=finite
+    )
+    latents = [visit for visit in visits if visit.how != "evidence"]
+    if gradient != "reparameterized":
+        _require_draws(latents, gradient)
+    rows = visits[-1].after
+    log_q, new_state = _generative_log_prob(key, both, params, new_state, rows.values, train)
+    log_p = jnp.zeros(rows.total)
+    for visit in latents:
+        if visit.log_prob is not None:
+            # Rows are copied copy by copy, so an earlier latent's log-densities repeat as a block.
+            log_p = log_p + jnp.tile(visit.log_prob, rows.total // visit.after.total)
+    if finite:
+        shape = (-1, rows.examples)
+        value, elbo = _over_multisets((log_q - log_p).reshape(shape), log_p.reshape(shape), samples)
+        return value, {"elbo": elbo}, new_state
+
+    shape = (rows.copies, rows.examples)
+    log_weight = (log_q - log_p).reshape(shape)
+    value = logsumexp(log_weight, axis=0) - jnp.log(rows.copies)
+    share = jax.lax.stop_gradient(jax.nn.softmax(log_weight, axis=0))
+    metrics = {
+        "elbo": jnp.mean(jax.lax.stop_gradient(log_weight)),
+        "effective_samples": jnp.mean(1 / jnp.sum(share**2, axis=0)),
+    }
+    if gradient != "reparameterized":
+        # Without the score: the encoder's parameters act through the draws alone.
+        fixed = jax.lax.stop_gradient(params)
+        log_p = _path_log_prob(noise, latents, fixed, state, train)
+        if gradient == "sticking_the_landing":
+            surrogate = share * (log_q - log_p).reshape(shape)
+        else:
+            through_draws, _ = _generative_log_prob(key, both, fixed, state, rows.values, train)
+            drawn = jax.lax.stop_gradient(rows.values)
+            through_model, _ = _generative_log_prob(key, both, params, state, drawn, train)
+            surrogate = share**2 * (through_draws - log_p).reshape(shape) + share * through_model.reshape(shape)
+        surrogate = jnp.sum(surrogate, axis=0)
+        value = jax.lax.stop_gradient(value) + surrogate - jax.lax.stop_gradient(surrogate)
+    if rows.weights is not None:
+        # One score factor per draw: their product carries the score of the whole tuple.
+        value = value * jnp.prod(rows.weights.reshape(shape), axis=0)
+    return jnp.mean(value), metrics, new_state
+
+
+def treatments(both: Pair, params: Params, state: State, batch: Batch, *, samples: int, train: bool) -> dict[str, How]:
+    """Return how a walk would treat each latent, without computing anything."""
+    how: dict[str, How] = {}
+
+    def trace(key: Key, params: Params, state: State, batch: Batch) -> None:
+        visits, _ = walk(key, both.inference, params, state, batch, samples=samples, train=train)
+        how.update({visit.factor.variables[0]: visit.how for visit in visits if visit.how != "evidence"})
+
+    jax.eval_shape(trace, jax.eval_shape(lambda: jax.random.key(0)), params, state, dict(batch))
+    return how
+
+
+def _require_draws(latents: list[Visit], gradient: Gradient) -> None:
+    for visit in latents:
+        if visit.how != "drawn":
+            why = "of finite support" if visit.how == "summed" else "not reparameterizable"
+            raise ValueError(
+                f"importance_weighted: gradient={gradient!r} needs reparameterized draws, but {visit.factor} is {why}; "
+                "use gradient='reparameterized'."
+            )
+
+
+def _generative_log_prob(
+    key: Key, both: Pair, params: Params, state: State, values: dict[str, Array], train: bool
+) -> tuple[Array, State]:
+    """Return ``log q(x, z)`` without evidence, ``[rows]`` in nats, and the new state."""
+    count = next(iter(values.values())).shape[0]
+    total = jnp.zeros(count)
+    for item in both.generative.factors:
+        if item.kind != "evidence":
+            network = fold(key, "generative", item.name)
+            conditional, state = condition(item, network, params, state, values, count, train=train)
+            total = total + density(item, conditional, values[item.variables[0]], count)
+    return total, state
+
+
+def _path_log_prob(key: Key, latents: list[Visit], fixed: Params, state: State, train: bool) -> Array:
+    """Σ log p(z|·) with the parameters held fixed: its gradient flows through the draws alone."""
+    total = jnp.zeros(())
+    for visit in latents:
+        item, rows = visit.factor, visit.before
+        network = fold(key, item.name, "network")
+        conditional, _ = condition(item, network, fixed, state, rows.values, rows.total, train=train)
+        total = total + density(item, conditional, visit.after.values[item.variables[0]], rows.total)
+    return total
+
+
+def _over_multisets(log_weight: Array, log_p: Array, samples: int) -> tuple[Array, Array]:
+    """``E log (1/K) Σ_k w_k`` over K independent draws of a finite latent, exactly.
+
+    Args:
+      log_weight: ``[states, examples]``.
+      log_p: ``[states, examples]``.
+      samples: K.
+
+    Returns:
+      The bound and the ELBO, both the mean over the examples.
+    """
+    states = log_weight.shape[0]
+    count = math.comb(states + samples - 1, samples)
+    if count > MOST_MULTISETS:
+        raise ValueError(
+            f"importance_weighted: samples={samples} over {states} latent states means {count} multisets, more than "
+            f"{MOST_MULTISETS}; use fewer samples, or kl, which sums the latent out."
+        )
+    index = np.array(list(itertools.combinations_with_replacement(range(states), samples)))
+    counts = np.stack([np.sum(index == s, axis=1) for s in range(states)], axis=1)
+    dtype = log_weight.dtype
+    log_ways = gammaln(jnp.asarray(samples + 1, dtype)) - jnp.sum(gammaln(jnp.asarray(counts + 1, dtype)), axis=1)
+    probability = jnp.exp(log_ways[:, None] + jnp.sum(log_p[index], axis=1))
+    value = logsumexp(log_weight[index], axis=1) - jnp.log(samples)
+    bound = jnp.sum(jnp.where(probability > 0, probability * value, 0), axis=0)
+    return jnp.mean(bound), jnp.mean(jnp.sum(jnp.exp(log_p) * log_weight, axis=0))
