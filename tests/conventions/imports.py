@@ -86,7 +86,7 @@ RULES = [
         (
             "# path: vifx/joint.py\nfrom vifx.nets import as_net",
             "# path: vifx/training/step.py\nfrom vifx.training.state import start",
-            "# path: vifx/cli.py\nimport vifx",
+            "# path: vifx/cli/main.py\nimport vifx",
             "# path: vifx/__init__.py\nfrom vifx.methods import vae",
         ),
     )

@@ -9,6 +9,7 @@ from conventions.sources import (
     Rule,
     Source,
     calls,
+    dotted,
     functions,
     parameters,
     positional_defaults,
@@ -34,8 +35,9 @@ def keys_first(source: Source) -> list[str]:
             continue
         if id(function) in public and names[0] != "key":
             found.append(source.at(function, f"{function.name}: key must come first"))
-        by_name = dict(zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True))
-        if "key" in positional_defaults(function) or any(a.arg == "key" and d for a, d in by_name.items()):
+        pairs = zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
+        defaults = {**positional_defaults(function), **{a.arg: d for a, d in pairs if d}}
+        if "key" in defaults and dotted(defaults["key"]) != "key":  # key=key binds, it does not default
             found.append(source.at(function, f"{function.name}: key must have no default"))
     return found
 
