@@ -60,13 +60,15 @@ def test_scan_and_single_updates_draw_the_same_noise(x64):
     first = {name: value[0] for name, value in parts.items()}
     single, scan = (start(jax.random.key(0), step, objective, first) for _ in range(2))
     rows = []
-    for i in range(5):
+    for i in (*range(5), *range(5)):
         single, metrics = compile(step)(single, {name: value[i] for name, value in parts.items()})
         rows.append(float(metrics["loss/model"]))
-    scan, metrics = compile(scanned(step, 5))(scan, parts)
-    np.testing.assert_allclose(metrics["loss/model"], rows, rtol=1e-12)
+    five = compile(scanned(step, 5))
+    for part in (rows[:5], rows[5:]):
+        scan, metrics = five(scan, parts)
+        np.testing.assert_allclose(metrics["loss/model"], part, rtol=1e-11)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11), scan.params, single.params)
-    assert int(scan.step) == 5
+    assert int(scan.step) == 10
 
 
 @pytest.mark.parametrize("wrap", [lambda step: step, lambda step: accumulated(step, 5)])

@@ -112,6 +112,23 @@ def test_streaming_is_the_same_run(x64, batches):
     assert [row["step"] for row in other.history] == [10, 13]
 
 
+def test_streaming_resumes_where_it_was(tmp_path):
+    objective, step, _ = problem()
+    step, source = repeat(step, 2), ToyStreaming(line_data(), 8, seed=3, transform=jitter)
+    whole = run(13, (objective, step, source), log_every=4, directory=tmp_path / "whole")
+    run(8, (objective, step, source), log_every=4, directory=tmp_path / "parts")
+    resumed = run(13, (objective, step, source), log_every=4, directory=tmp_path / "parts")
+    assert equal(resumed.train_state, whole.train_state)
+    assert files(tmp_path / "parts") == files(tmp_path / "whole")
+
+
+def test_chunks_end_at_absolute_multiples_wherever_they_begin(tmp_path):
+    run(25, directory=tmp_path)
+    resumed = run(57, directory=tmp_path)
+    assert [row["step"] for row in resumed.history] == [10, 20, 25, 30, 40, 50, 57]
+    assert equal(resumed.train_state, run(57).train_state)
+
+
 @pytest.mark.parametrize("kind", [ToyResident, ToyStreaming])
 def test_a_mesh_gives_the_same_run(x64, kind, tmp_path):
     objective, step, _ = problem()
