@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["main"]
 
+import logging
 import os
 import shlex
 import signal
@@ -49,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
       arguments: what follows the command's name; those of the process by default.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    logging.getLogger("absl").setLevel(logging.ERROR)  # orbax warns of what is meant
     try:
         _dispatch(arguments)
         sys.stdout.flush()
@@ -80,8 +82,8 @@ def _dispatch(arguments: Sequence[str]) -> None:
     elif name == "--version":
         output().print(f"vifx {metadata.version('vifx')}")
     elif name not in commands:
-        raise UsageError(f"unknown command {name!r}{nearest(name, commands)} (see vifx --help)")
-    elif rest[:1] in (["-h"], ["--help"]) and "FILE" in commands[name].usage:
+        raise UsageError(f"unknown command {name!r}{nearest(name, (*commands, '--help', '--version'))} (see vifx --help)")
+    elif rest[:1] in (["-h"], ["--help"]) and name in ("train", "explain", "data"):  # their options come later
         output().print(f"usage: vifx {name} {commands[name].usage}\n\n{commands[name].about}", markup=False)
     else:
         try:

@@ -92,7 +92,8 @@ def _main_metrics(metrics: Mapping[str, int | float]) -> str:
 
 
 def _short(value: float) -> str:
-    return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    size = abs(value)
+    return f"{value:,.0f}" if size >= 1000 else f"{value:.{1 if size >= 100 else 2 if size >= 10 else 3}f}"
 
 
 @contextlib.contextmanager

@@ -45,6 +45,8 @@ def parse(cls: type[C], arguments: Sequence[str], *, prog: str, description: str
                 return_unknown_args=True,
                 config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
             )
+    except (ValueError, TypeError) as error:  # from a __post_init__ that tyro lets through
+        raise UsageError(f"{error} (see {prog} --help)") from error
     except SystemExit as stop:
         if stop.code:
             raise UsageError(f"{_reworded(_unboxed(messages.getvalue()))} (see {prog} --help)") from None
@@ -75,14 +77,12 @@ def option_names(cls: type, prefix: str = "--") -> Iterator[str]:
 
 
 def _unboxed(box: str) -> str:
-    """Return the first paragraph of the message that tyro drew in a box."""
-    lines = []
-    for line in box.splitlines()[1:]:
-        text = line.strip("│ ")
-        if not text or text[0] in "─╰":
-            break
-        lines.append(text)
-    return " ".join(lines)
+    """Return the first paragraph below the title of a message that tyro drew in a box."""
+    lines = [line.strip("│ ") for line in box.splitlines()[1:]]
+    rules = [not line.strip("─-╭╮╰╯") for line in lines]
+    first = rules.index(False) if False in rules else len(lines)
+    last = rules.index(True, first) if True in rules[first:] else len(lines)
+    return " ".join(lines[first:last])
 
 
 _CHOICE = re.compile(r"invalid choice '(.*)' for argument '(.*)'\. Expected one of \((.*?),?\)\.")

@@ -61,8 +61,7 @@ def mistakes(file: ExperimentFile | None = None, *, debug: bool = False) -> Iter
         if debug:
             raise
         where = location(error, file.path) if file is not None else ""
-        ours = "" if not where or where == str(getattr(file, "path", "")) else f"{where}: "
-        raise UsageError(f"{ours}{describe(error)}") from error
+        raise UsageError(f"{describe(error)}{f' (at {where})' if where else ''}") from error
 
 
 def parse_experiment(arguments: Sequence[str], command: str, options: type[T]) -> tuple[ExperimentFile, Config, T]:

@@ -125,11 +125,11 @@ def describe(error: BaseException) -> str:
 
 
 def location(error: BaseException, path: Path) -> str:
-    """Return "file:line" of the innermost frame of `error` that lies in the file `path`."""
+    """Return "file:line" of the innermost frame of `error` in the file `path`, or nothing if there is none."""
     if isinstance(error, SyntaxError) and error.lineno is not None:
         return f"{error.filename}:{error.lineno}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    return f"{path}:{lines[-1]}" if lines else str(path)
+    return f"{path}:{lines[-1]}" if lines else ""
 
 
 def _nearest_file(path: Path) -> str:

@@ -1,0 +1,134 @@
+"""A tiny experiment, and the command run in this process."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from vifx.cli import main
+
+TINY = '''"""A tiny autoencoder on random bits.
+
+More lines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import optax
+
+import vifx
+from vifx import data, networks, training
+from vifx.experiment import Config as BaseConfig
+from vifx.experiment import Experiment, PositiveFloat, PositiveInt, variational
+
+
+@dataclass(frozen=True)
+class Config(BaseConfig):
+    """The options."""
+
+    steps: PositiveInt = 8
+    log_every: PositiveInt = 2
+    checkpoint_every: PositiveInt = 4
+    learning_rate: PositiveFloat = 1e-2
+    latent: PositiveInt = 2
+    hidden: tuple[PositiveInt, ...] = (5,)
+    flavour: Literal["vanilla", "chocolate"] = "vanilla"
+    poison: bool = False
+    data: data.Config = field(default_factory=lambda: data.Config("digits", batch_size=16))
+
+
+def build(config: Config) -> Experiment:
+    """Build it."""
+    bits = np.random.default_rng(0).integers(0, 2, (60, 4, 4, 1)).astype(np.float32)
+    bits[3, 0, 0, 0] = np.nan if config.poison else 0.0
+    splits = data.from_arrays(train={"x": bits[:40]}, test={"x": bits[40:]}, validation=8)
+    encoder = networks.Conditional(networks.MLP(config.hidden), networks.DiagonalNormal((config.latent,)))
+    decoder = networks.Conditional(networks.MLP(config.hidden), networks.BernoulliHead((4, 4, 1)))
+    inference = vifx.Joint(vifx.evidence("x"), vifx.factor("z | x", encoder, name="encoder"))
+    generative = vifx.Joint(
+        vifx.factor("z", vifx.standard_normal(config.latent)), vifx.factor("x | z", decoder, name="decoder")
+    )
+    objective = vifx.kl(inference, generative)
+    sample = variational.sampler(generative)
+    return Experiment(
+        objective=objective,
+        step=training.optimize(objective, optax.adam(config.learning_rate)),
+        source=data.Resident(splits.train, config.data.batch_size, config.seed),
+        splits=splits,
+        inference=inference,
+        generative=generative,
+        monitor=variational.monitor(objective, splits.validation),
+        evaluate=variational.bounds(inference, generative, splits.test, samples=(1, 4)),
+        drawings={"samples": variational.draw_samples(sample, n=4)},
+        sample=sample,
+        best="validation/loss",
+    )
+'''
+
+
+class Result(NamedTuple):
+    """What a call of the command gave."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def box(self) -> str:
+        """The message in the one box on standard error, on one line."""
+        lines = self.err.splitlines()
+        assert lines, "nothing on standard error"
+        assert lines[0].startswith("╭─")
+        assert lines[-1].startswith("╰─")
+        assert sum("╭" in line for line in lines) == 1
+        return re.sub(r"\s+", " ", " ".join(line.strip("│ ") for line in lines[1:-1]))
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An experiment file in an empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("VIFX_DATA", str(tmp_path / "data"))
+    path = tmp_path / "tiny.py"
+    path.write_text(TINY, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def vifx_command():
+    """Run the command in this process: ``vifx_command("train", path, ...) -> Result``."""
+
+    def run(*arguments: object) -> Result:
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            code = main([str(a) for a in arguments])
+        return Result(code, out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture
+def files():
+    """Every path below a directory, to see that nothing was written."""
+
+    def listed(directory: Path) -> set[str]:
+        return {str(p.relative_to(directory)) for p in directory.rglob("*") if "__pycache__" not in p.parts}
+
+    return listed
+
+
+@pytest.fixture
+def executable() -> list[str]:
+    """The command as a process of its own."""
+    return [sys.executable, "-c", "import sys; from vifx.cli import main; sys.exit(main())"]

@@ -1,0 +1,186 @@
+"""Every mistake: exit code 2, one box that names it and the remedy, no traceback, nothing written."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+OPTIONS = {
+    "mistyped option": (["--latnet", "3"], ["unknown option '--latnet'", "did you mean '--latent'"]),
+    "mistyped option with =": (["--latnet=3"], ["unknown option '--latnet'", "did you mean '--latent'"]),
+    "option of the data": (["--batch-size", "8"], ["did you mean '--data.batch-size'"]),
+    "stray word": (["twelve"], ["unexpected argument 'twelve'"]),
+    "word for integer": (["--latent", "x"], ["--latent", "expected an integer", "'x'"]),
+    "real for integer": (["--latent", "1.5"], ["--latent", "expected an integer", "'1.5'"]),
+    "word for real": (["--learning-rate", "fast"], ["--learning-rate", "expected a number", "'fast'"]),
+    "no value": (["--latent"], ["--latent needs a value"]),
+    "rate nan": (["--learning-rate", "nan"], ["learning_rate must be finite", "nan"]),
+    "rate inf": (["--learning-rate", "inf"], ["learning_rate must be finite", "inf"]),
+    "rate negative": (["--learning-rate", "-0.1"], ["learning_rate must be a positive finite number", "-0.1"]),
+    "rate zero": (["--learning-rate", "0"], ["learning_rate must be a positive finite number", "0.0"]),
+    "zero latent": (["--latent", "0"], ["latent must be a positive integer", "0"]),
+    "zero in a tuple": (["--hidden", "3", "0"], ["hidden[1] must be a positive integer"]),
+    "negative steps": (["--steps", "-5"], ["steps must be a positive integer", "-5"]),
+    "negative seed": (["--seed", "-1"], ["seed must be", "-1"]),
+    "choice": (["--flavour", "chocolat"], ["vanilla, chocolate", "did you mean 'chocolate'"]),
+    "huge batch": (["--data.batch-size", "1000"], ["batch_size must not exceed the 32 examples", "1000"]),
+    "zero batch": (["--data.batch-size", "0"], ["batch_size must be at least 1"]),
+    "NaN pixels": (["--poison"], ["must be finite"]),
+    "too many devices": (["--devices", "1000"], ["devices must be at most 8", "1000"]),
+    "devices that do not divide": (["--devices", "3"], ["16 examples of 'x' do not divide over the 3 devices"]),
+}
+
+
+@pytest.mark.parametrize("case", OPTIONS)
+def test_bad_option(case, tiny, vifx_command, files, tmp_path):
+    options, expected = OPTIONS[case]
+    before = files(tmp_path)
+    result = vifx_command("train", tiny, *options)
+    assert result.code == 2
+    for text in expected:
+        assert text in result.box
+    assert "Traceback" not in result.err
+    assert result.out == ""
+    assert files(tmp_path) == before
+
+
+COMMANDS = {
+    "unknown command": (["trian"], "did you mean 'train'"),
+    "no file": (["train"], "needs an experiment file first"),
+    "option before file": (["train", "--latent", "3", "tiny.py"], "needs an experiment file first"),
+    "missing file": (["train", "tinny.py"], "did you mean 'tiny.py'"),
+    "explain missing file": (["explain", "nowhere/at_all.py"], "does not exist"),
+    "resume nothing": (["resume", "nowhere"], "is not a run directory"),
+    "evaluate nothing": (["evaluate", "."], "is not a run directory"),
+    "sample nothing": (["sample", "nowhere"], "is not a run directory"),
+    "resume without a run": (["resume"], "RUN"),
+    "sample zero": (["sample", "nowhere", "--n", "0"], "n must be a positive integer"),
+    "sample cold": (["sample", "nowhere", "--temperature", "nan"], "temperature must be finite"),
+    "sample word": (["sample", "nowhere", "--temprature", "1"], "did you mean '--temperature'"),
+    "data without verb": (["data"], "vifx data prepare NAME"),
+    "data verb": (["data", "prepair", "digits"], "did you mean 'prepare'"),
+    "data name": (["data", "prepare", "digts"], "did you mean 'digits'"),
+    "data offline": (["data", "prepare", "cifar10"], "--allow-download"),
+    "list with words": (["list", "networks"], "unexpected argument 'networks'"),
+    "unknown option of the command": (["--verison"], "did you mean"),
+}
+
+
+@pytest.mark.parametrize("case", COMMANDS)
+def test_bad_command(case, tiny, vifx_command, files, tmp_path):
+    arguments, expected = COMMANDS[case]
+    before = files(tmp_path)
+    result = vifx_command(*arguments)
+    assert result.code == 2
+    assert expected in result.box
+    assert "Traceback" not in result.err
+    assert files(tmp_path) == before
+
+
+FILES = {
+    "syntax": ("def build(config:\n", ["broken.py:1", "invalid syntax"]),
+    "import": ("import json\nimport no_such_module\n", ["broken.py:2", "No module named 'no_such_module'"]),
+    "name": ("\n\nx = undefined_name\n", ["broken.py:3", "undefined_name"]),
+    "no config": ("def build(config): ...\n", ["class Config(experiment.Config)", "no Config"]),
+    "no build": (
+        "from dataclasses import dataclass\nfrom vifx import experiment\n"
+        "@dataclass(frozen=True)\nclass Config(experiment.Config): ...\n",
+        ["needs a function `build(config) -> Experiment`"],
+    ),
+    "build fails": (
+        "from vifx.experiment import Config\ndef build(config):\n    raise ValueError('depth must be even, got 3')\n",
+        ["depth must be even, got 3", "broken.py:3"],
+    ),
+    "build returns nothing": (
+        "from vifx.experiment import Config\ndef build(config): ...\n",
+        ["build must return an Experiment", "NoneType"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_bad_experiment_file(case, tiny, vifx_command, files, tmp_path):
+    text, expected = FILES[case]
+    (tmp_path / "broken.py").write_text(text, encoding="utf-8")
+    before = files(tmp_path)
+    result = vifx_command("train", "broken.py")
+    assert result.code == 2
+    for words in expected:
+        assert words in result.box
+    assert files(tmp_path) == before
+
+
+def test_network_that_does_not_fit_is_found_before_anything_is_written(tiny, vifx_command, files, tmp_path):
+    tiny.write_text(tiny.read_text().replace("BernoulliHead((4, 4, 1))", "BernoulliHead((4, 5, 1))"))
+    before = files(tmp_path)
+    result = vifx_command("train", tiny)
+    assert result.code == 2
+    assert "Traceback" not in result.err
+    assert files(tmp_path) == before
+
+
+def test_debug_checks_keep_the_traceback_of_a_broken_experiment(tiny, vifx_command):
+    tiny.write_text(tiny.read_text().replace('"""Build it."""', 'raise ValueError("depth must be even")'))
+    with pytest.raises(ValueError, match="depth must be even"):
+        vifx_command("train", tiny, "--debug-checks")
+
+
+def test_run_directory_in_use(tiny, vifx_command, files, tmp_path):
+    (tmp_path / "a run").mkdir()
+    (tmp_path / "a run" / "config.json").write_text("{}")
+    before = files(tmp_path)
+    result = vifx_command("train", tiny, "--run", "a run")
+    assert result.code == 2
+    assert "vifx resume 'a run'" in result.box
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("where", ["tiny.py", "tiny.py/run"])
+def test_run_directory_that_cannot_be_made(where, tiny, vifx_command, files, tmp_path):
+    before = files(tmp_path)
+    result = vifx_command("train", tiny, "--run", where)
+    assert result.code == 2
+    assert "tiny.py" in result.box
+    assert files(tmp_path) == before
+
+
+def test_config_that_was_edited_or_damaged(tiny, vifx_command, tmp_path):
+    assert vifx_command("train", tiny, "--run", "run", "--steps", "2").code == 0
+    path = tmp_path / "run" / "config.json"
+    record = json.loads(path.read_text())
+    log = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+
+    record["config"]["learning_rate"] = 0.5
+    path.write_text(json.dumps(record))
+    result = vifx_command("resume", "run", "--steps", "4")
+    assert result.code == 2
+    assert "not the one that the run was started with" in result.box
+
+    record["config"]["learning_rat"] = record["config"].pop("learning_rate")
+    path.write_text(json.dumps(record))
+    result = vifx_command("evaluate", "run")
+    assert result.code == 2
+    assert "did you mean 'learning_rate'" in result.box
+
+    path.write_text(path.read_text()[:100])
+    result = vifx_command("sample", "run")
+    assert result.code == 2
+    assert "not the config of a run" in result.box
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == log
+
+
+def test_resume_refuses_another_experiment_other_options_and_fewer_steps(tiny, vifx_command):
+    assert vifx_command("train", tiny, "--run", "run", "--steps", "4").code == 0
+    for arguments, expected in (
+        (["--steps", "2"], "can only extend a run: it goes to 4; got 2"),
+        (["--latent", "3"], "unknown option '--latent'"),
+    ):
+        result = vifx_command("resume", "run", *arguments)
+        assert result.code == 2
+        assert expected in result.box
+    tiny.write_text(tiny.read_text().replace("More lines.", "Other lines."))
+    result = vifx_command("resume", "run", "--steps", "6")
+    assert result.code == 2
+    assert "has changed since the run was started" in result.box
+    assert "note:" in vifx_command("evaluate", "run").out

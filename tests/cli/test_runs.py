@@ -1,0 +1,215 @@
+"""A run from training to samples: what it writes, what it says, and that it resumes bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from vifx import distributions, networks
+from vifx.experiment.rules import to_json
+from vifx.experiment.run import open_run
+from vifx.training import CheckpointError, Checkpoints, read_metrics
+
+
+def leaves(run: Path) -> dict[str, bytes]:
+    """Every leaf of the last checkpoint by path, by its checksum; keys and optimizer state included."""
+    last = max((p for p in (run / "checkpoints").iterdir() if p.name.isdecimal()), key=lambda p: int(p.name))
+    manifest = json.loads((last / "manifest" / "metadata").read_text())
+    return {leaf["path"]: leaf["sha256"] for leaf in manifest["leaves"]} | {"step": last.name}
+
+
+def test_train_writes_everything_and_says_where(tiny, vifx_command, tmp_path):
+    run = tmp_path / "ein Lauf – ünï"
+    result = vifx_command("train", tiny, "--run", run, "--latent", "3")
+    assert result.code == 0
+    assert result.err == ""
+    names = {p.name for p in run.iterdir()}
+    assert names == {"config.json", "metrics.jsonl", "results.json", "checkpoints", "figures", "report.html"}
+    assert {p.name for p in (run / "figures").iterdir()} == {"samples.png", "loss.png", "bound.png"}
+    record = json.loads((run / "config.json").read_text())
+    assert record["config"]["latent"] == 3
+    assert record["config"]["learning_rate"] == 0.01
+    assert record["versions"]["jax"] == jax.__version__
+    assert record["device"]["platform"] == jax.devices()[0].platform
+    assert record["command"] == ["vifx", "train", str(tiny), "--latent", "3"]
+    assert [row["step"] for row in read_metrics(run / "metrics.jsonl")] == [2, 4, 6, 8]
+    lines = result.out.splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("step")] == ["2/8", "4/8", "6/8", "8/8"]
+    assert "steps/s" in lines[4]
+    assert "ETA 0:00" in lines[5]
+    assert f"figures  {run / 'figures'}" in lines
+    assert f"report   {run / 'report.html'}" in lines
+    page = (run / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 3
+    assert "A tiny autoencoder on random bits." in page
+
+
+def test_table_shows_the_recorded_results(tiny, vifx_command, tmp_path):
+    result = vifx_command("train", tiny, "--run", "run")
+    recorded = json.loads((tmp_path / "run" / "results.json").read_text())["metrics"]
+    assert set(recorded) >= {"elbo", "kl/z", "nll/x", "iwae/1", "iwae/4", "active_units"}
+    assert recorded["elbo"]["value"] == pytest.approx(-recorded["kl/z"]["value"] - recorded["nll/x"]["value"], rel=1e-5)
+    assert recorded["iwae/1"]["value"] < recorded["iwae/4"]["value"]
+    row = next(line for line in result.out.splitlines() if line.startswith("elbo"))
+    assert float(row.split()[1].replace("−", "-")) == pytest.approx(recorded["elbo"]["value"], abs=0.05)
+
+
+def test_resume_extends_to_the_same_run(tiny, vifx_command, tmp_path):
+    assert vifx_command("train", tiny, "--run", "whole", "--steps", "8").code == 0
+    assert vifx_command("train", tiny, "--run", "parts", "--steps", "4").code == 0
+    assert vifx_command("resume", "parts", "--steps", "8").code == 0
+    assert leaves(tmp_path / "parts") == leaves(tmp_path / "whole")
+    logs = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("parts", "whole")]
+    assert logs[0] == logs[1]
+    assert to_json(open_run("parts").config) == to_json(open_run("whole").config)
+    for name in ("figures/samples.png", "figures/loss.png", "results.json"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_another_seed_or_latent_is_another_run(tiny, vifx_command, tmp_path):
+    vifx_command("train", tiny, "--run", "a", "--steps", "2")
+    vifx_command("train", tiny, "--run", "b", "--steps", "2", "--seed", "1")
+    assert leaves(tmp_path / "a") != leaves(tmp_path / "b")
+
+
+def test_recorded_command_reproduces_the_run(tiny, vifx_command, tmp_path):
+    options = ["--hidden", "3", "4", "--flavour", "chocolate", "--steps", "2", "--data.batch-size", "8"]
+    vifx_command("train", tiny, "--run", "a", *options)
+    command = json.loads((tmp_path / "a" / "config.json").read_text())["command"]
+    assert vifx_command(*command[1:], "--run", "b").code == 0
+    assert leaves(tmp_path / "a") == leaves(tmp_path / "b")
+
+
+def test_sharding_over_devices_gives_the_same_metrics(tiny, vifx_command, tmp_path):
+    vifx_command("train", tiny, "--run", "one", "--steps", "4")
+    vifx_command("train", tiny, "--run", "eight", "--steps", "4", "--devices", "8")
+    one, eight = (read_metrics(tmp_path / name / "metrics.jsonl")[-1] for name in ("one", "eight"))
+    assert eight["elbo"] == pytest.approx(one["elbo"], rel=1e-5)
+
+
+def test_evaluate_repeats_what_training_found(tiny, vifx_command, tmp_path):
+    first = vifx_command("train", tiny, "--run", "run")
+    before = (tmp_path / "run" / "results.json").read_bytes()
+    again = vifx_command("evaluate", "run")
+    assert again.code == 0
+    assert (tmp_path / "run" / "results.json").read_bytes() == before
+    assert again.out.splitlines()[-6:] == first.out.splitlines()[-6:]
+
+
+def test_results_are_of_the_best_checkpoint(tiny, vifx_command, tmp_path):
+    vifx_command("train", tiny, "--run", "run", "--learning-rate", "0.5", "--checkpoint-every", "2", "--steps", "12")
+    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    best = min(rows, key=lambda row: row["validation/loss"])["step"]
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["step"] == best
+
+
+def test_sample_draws_n_images_with_temperature(tiny, vifx_command, tmp_path):
+    vifx_command("train", tiny, "--run", "run")
+    result = vifx_command("sample", "run", "--n", "9", "--temperature", "0.5", "--out", "nine.png")
+    assert result.code == 0
+    assert "9 samples at temperature 0.5: nine.png" in result.out
+    assert vifx_command("sample", "run", "--n", "9", "--temperature", "1.5", "--out", "hot.png").code == 0
+    assert vifx_command("sample", "run", "--n", "9", "--temperature", "0.5", "--out", "again.png").code == 0
+    nine, hot = (np.asarray(Image.open(tmp_path / name)) for name in ("nine.png", "hot.png"))
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "nine.png").read_bytes()
+    assert not np.array_equal(nine, hot)
+
+
+def test_divergence_stops_with_the_reason_and_resumable_state(tiny, vifx_command, tmp_path):
+    result = vifx_command("train", tiny, "--run", "run", "--learning-rate", "1e30")
+    assert result.code == 1
+    assert "diverged at update" in result.box
+    assert all(np.isfinite(row["elbo"]) for row in read_metrics(tmp_path / "run" / "metrics.jsonl"))
+
+
+def test_explain_derives_the_elbo(tiny, vifx_command, files, tmp_path):
+    before = files(tmp_path)
+    text = vifx_command("explain", tiny)
+    assert text.code == 0
+    assert "p̃(x) · encoder(z | x)" in text.out
+    assert "− H(p̃(x))" in text.out
+    assert "closed form" in text.out
+    assert r"\begin{align*}" in vifx_command("explain", tiny, "--latex").out
+    assert files(tmp_path) == before
+
+
+def test_list_shows_every_part(tiny, vifx_command, tmp_path):
+    (tmp_path / "experiments").mkdir()
+    tiny.rename(tmp_path / "experiments" / "tiny.py")
+    words = vifx_command("list").out.split()
+    assert {"experiments/tiny.py", "digits", "fashion_mnist", "kl", "importance_weighted", "in_turn"} <= set(words)
+    assert set(networks.__all__) | set(distributions.__all__) <= set(words)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["train", "--help"], ["sample", "--help"], ["data", "--help"]])
+def test_help(arguments, vifx_command):
+    result = vifx_command(*arguments)
+    assert result.code == 0
+    assert "usage: vifx" in result.out
+    assert result.err == ""
+
+
+def test_help_of_an_experiment_lists_its_options_with_their_text(tiny, vifx_command):
+    out = vifx_command("train", tiny, "--help").out
+    for words in ("--latent", "--learning-rate", "--data.batch-size", "--run", "Seed of everything random", "A tiny"):
+        assert words in out
+
+
+def _wait_for(path: Path, rows: int) -> None:
+    deadline = time.monotonic() + 120
+    while not path.exists() or path.read_bytes().count(b"\n") < rows:
+        if time.monotonic() > deadline:
+            raise TimeoutError(path)
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_saves_and_resume_ends_where_the_uninterrupted_run_does(
+    number, tiny, vifx_command, executable, tmp_path
+):
+    options = ["--steps", "400", "--checkpoint-every", "100"]
+    assert vifx_command("train", tiny, "--run", "whole", *options).code == 0
+    environment = os.environ | {"JAX_NUMPY_RANK_PROMOTION": "raise"}
+    process = subprocess.Popen(
+        [*executable, "train", str(tiny), "--run", "cut ✂", *options],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
+    )  # fmt: skip
+    _wait_for(tmp_path / "cut ✂" / "metrics.jsonl", 3)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 128 + number
+    assert "vifx resume 'cut ✂'" in " ".join(err.decode().split())
+    assert "Traceback" not in err.decode()
+    assert 6 <= int(leaves(tmp_path / "cut ✂")["step"]) < 400
+    assert out.decode().count("step") >= 3
+    assert vifx_command("resume", "cut ✂").code == 0
+    assert leaves(tmp_path / "cut ✂") == leaves(tmp_path / "whole")
+    logs = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("cut ✂", "whole")]
+    assert logs[0] == logs[1]
+
+
+def test_closed_pipe_is_quiet(tiny, executable, tmp_path):
+    with open(tmp_path / "errors", "wb") as errors:
+        command = [*executable, "train", str(tiny), "--run", "run"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=120) == 128 + signal.SIGPIPE
+    assert (tmp_path / "errors").read_text() == ""
+
+
+def test_checkpoint_of_another_config_is_refused(tiny, vifx_command):
+    vifx_command("train", tiny, "--run", "run", "--steps", "2")
+    run = open_run("run")
+    with Checkpoints(run.checkpoints, config_hash="another", write=False) as checkpoints:
+        with pytest.raises(CheckpointError, match="another config"):
+            checkpoints.restore({})
