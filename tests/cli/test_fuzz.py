@@ -8,7 +8,18 @@ WORDS = (
     *("train", "resume", "evaluate", "sample", "explain", "list", "data", "prepare", "--help", "-h", "--version"),
     *("tiny.py", "nowhere.py", "runs", "", " ", "-", "--", "---", "--=", "=", "-5", "nan", "inf", "1e999", "ü✂", "a b"),
     *("--latent", "--latent=2", "--latnet", "--hidden", "--hidden=", "--flavour", "--data.name", "--data", "--run"),
-    *("--steps", "--steps=0", "--n", "--temperature", "--latex", "--debug", "--no-poison", "--seed=-1", "\x00", "[red]"),
+    *(
+        "--steps",
+        "--steps=0",
+        "--n",
+        "--temperature",
+        "--latex",
+        "--debug",
+        "--no-poison",
+        "--seed=-1",
+        "\x00",
+        "[red]",
+    ),
     *("%s", "{}", "\\", "'", '"', "$HOME", "*", "--data.batch-size=10000000000000000000000", "--config", "--options"),
 )
 

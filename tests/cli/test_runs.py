@@ -210,6 +210,8 @@ def test_closed_pipe_is_quiet(tiny, executable, tmp_path):
 def test_checkpoint_of_another_config_is_refused(tiny, vifx_command):
     vifx_command("train", tiny, "--run", "run", "--steps", "2")
     run = open_run("run")
-    with Checkpoints(run.checkpoints, config_hash="another", write=False) as checkpoints:
-        with pytest.raises(CheckpointError, match="another config"):
-            checkpoints.restore({})
+    with (
+        Checkpoints(run.checkpoints, config_hash="another", write=False) as checkpoints,
+        pytest.raises(CheckpointError, match="another config"),
+    ):
+        checkpoints.restore({})

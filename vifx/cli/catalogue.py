@@ -23,7 +23,7 @@ from vifx.training.chunk import first_batch
 
 
 @dataclass(frozen=True)
-class ExplainOptions:
+class _ExplainOptions:
     """The options of `vifx explain` besides the experiment's own."""
 
     latex: bool = False
@@ -33,7 +33,7 @@ class ExplainOptions:
 
 
 @dataclass(frozen=True)
-class PrepareOptions:
+class _PrepareOptions:
     """The options of `vifx data prepare`."""
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
@@ -47,7 +47,7 @@ class PrepareOptions:
 
 
 @dataclass(frozen=True)
-class NoOptions:
+class _NoOptions:
     """A command without options."""
 
 
@@ -57,7 +57,7 @@ def explain_command(arguments: Sequence[str]) -> None:
     Raises:
       UsageError: if the experiment cannot be built.
     """
-    file, config, options = parse_experiment(arguments, "explain", ExplainOptions)
+    file, config, options = parse_experiment(arguments, "explain", _ExplainOptions)
     with mistakes(file, debug=options.debug_checks):
         built = build(file, config)
         batch = first_batch(run_key(config), built.source)
@@ -76,7 +76,7 @@ def prepare_command(arguments: Sequence[str]) -> None:
         near = nearest(found, ["prepare"]) if found else ""
         raise UsageError(f"vifx data needs what to do, 'prepare'; got {found!r}{near} (vifx data prepare NAME)")
     options = parse(
-        PrepareOptions, arguments[1:], prog="vifx data prepare", description="Prepare a data set for training."
+        _PrepareOptions, arguments[1:], prog="vifx data prepare", description="Prepare a data set for training."
     )
     with mistakes():
         config = data.Config(
@@ -95,7 +95,7 @@ def list_command(arguments: Sequence[str]) -> None:
     Raises:
       UsageError: if there are arguments.
     """
-    parse(NoOptions, arguments, prog="vifx list", description="List experiments, data sets and parts.")
+    parse(_NoOptions, arguments, prog="vifx list", description="List experiments, data sets and parts.")
     sections = {
         "experiments": dict(_experiments(Path("experiments"))),
         "data sets": data.available(),

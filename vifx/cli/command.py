@@ -82,7 +82,9 @@ def _dispatch(arguments: Sequence[str]) -> None:
     elif name == "--version":
         output().print(f"vifx {metadata.version('vifx')}")
     elif name not in commands:
-        raise UsageError(f"unknown command {name!r}{nearest(name, (*commands, '--help', '--version'))} (see vifx --help)")
+        raise UsageError(
+            f"unknown command {name!r}{nearest(name, (*commands, '--help', '--version'))} (see vifx --help)"
+        )
     elif rest[:1] in (["-h"], ["--help"]) and name in ("train", "explain", "data"):  # their options come later
         output().print(f"usage: vifx {name} {commands[name].usage}\n\n{commands[name].about}", markup=False)
     else:

@@ -53,7 +53,7 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-class Pace:
+class _Pace:
     """Updates per second over the last logs: the first one is left out, since it compiles."""
 
     def __init__(self) -> None:
@@ -84,10 +84,10 @@ class Pace:
 
 
 def _main_metrics(metrics: Mapping[str, int | float]) -> str:
-    """Return the metrics that say most: the bound and its terms, those of the validation split first."""
+    """Return the metrics that say most: the bound first, then its terms."""
     hidden = ("step", "guard/", "grad_norm/", "loss/")
     names = [name for name in metrics if not name.startswith(hidden)] or [n for n in metrics if n != "step"]
-    order = sorted(names, key=lambda name: "/" in name)
+    order = sorted(names, key=lambda name: (name not in ("elbo", "iwae"), "/" not in name, name))
     return "  ".join(f"{name} {_short(metrics[name])}" for name in order[:_SHOWN])
 
 
@@ -99,7 +99,7 @@ def _short(value: float) -> str:
 @contextlib.contextmanager
 def watch(console: Console) -> Iterator[Callable[[Event], None]]:
     """Show training as it goes: a bar on a terminal, a line a log in a pipe; yields `fit`'s observer."""
-    pace = Pace()
+    pace = _Pace()
     if not console.is_terminal:
         yield lambda event: _plain(console, pace, event)
         return
@@ -122,7 +122,7 @@ def watch(console: Console) -> Iterator[Callable[[Event], None]]:
         yield show
 
 
-def _plain(console: Console, pace: Pace, event: Event) -> None:
+def _plain(console: Console, pace: _Pace, event: Event) -> None:
     if event.kind != "log":
         return
     pace.add(event)

@@ -30,6 +30,12 @@ C = TypeVar("C")
 def parse(cls: type[C], arguments: Sequence[str], *, prog: str, description: str) -> C:
     """Parse `--options` into the dataclass `cls`.
 
+    Args:
+      cls: its fields, nested ones too, are the options.
+      arguments: what follows the command.
+      prog: the command, as messages call it.
+      description: the first line of `--help`.
+
     Raises:
       UsageError: for an unknown option (with the nearest one), or a value that its field refuses.
       SystemExit: with code 0 after `--help`.
@@ -65,13 +71,13 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def option_names(cls: type, prefix: str = "--") -> Iterator[str]:
-    """Yield the option of every field of a dataclass, with nested ones as `--data.batch-size`."""
+def option_names(cls: type, *, prefix: str = "--") -> Iterator[str]:
+    """Yield the option of every field of a dataclass behind `prefix`, with nested ones as `--data.batch-size`."""
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         name = field.name.replace("_", "-")
         if dataclasses.is_dataclass(hints[field.name]):
-            yield from option_names(hints[field.name], prefix if field.metadata == FLAT else f"{prefix}{name}.")
+            yield from option_names(hints[field.name], prefix=prefix if field.metadata == FLAT else f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"
 

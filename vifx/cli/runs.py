@@ -18,6 +18,7 @@ from vifx.cli.console import output, watch
 from vifx.cli.finish import finish
 from vifx.cli.parse import UsageError, parse
 from vifx.cli.prepare import TrainOptions, build, mesh_of, mistakes, parse_experiment, run_key, saved_state
+from vifx.evaluation import Estimate
 from vifx.experiment import Experiment, PositiveFloat, PositiveInt
 from vifx.experiment.config import identity
 from vifx.experiment.rules import validate
@@ -29,7 +30,7 @@ RunPath = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
 
 
 @dataclass(frozen=True)
-class ResumeOptions:
+class _ResumeOptions:
     """The options of `vifx resume`."""
 
     directory: RunPath
@@ -46,7 +47,7 @@ class ResumeOptions:
 
 
 @dataclass(frozen=True)
-class EvaluateOptions:
+class _EvaluateOptions:
     """The options of `vifx evaluate`."""
 
     directory: RunPath
@@ -57,7 +58,7 @@ class EvaluateOptions:
 
 
 @dataclass(frozen=True)
-class SampleOptions:
+class _SampleOptions:
     """The options of `vifx sample`."""
 
     directory: RunPath
@@ -102,7 +103,7 @@ def resume(arguments: Sequence[str]) -> None:
       training.Interrupted: after a signal, when the run is saved.
       training.Diverged: if a number is not finite.
     """
-    options = parse(ResumeOptions, arguments, prog="vifx resume", description="Continue a run, bit for bit.")
+    options = parse(_ResumeOptions, arguments, prog="vifx resume", description="Continue a run, bit for bit.")
     with mistakes(debug=options.debug_checks):
         run = open_run(options.directory)
         if run.changed:
@@ -124,7 +125,7 @@ def evaluate(arguments: Sequence[str]) -> None:
     Raises:
       UsageError: if it is not a run that has a checkpoint.
     """
-    options = parse(EvaluateOptions, arguments, prog="vifx evaluate", description="Measure a run again.")
+    options = parse(_EvaluateOptions, arguments, prog="vifx evaluate", description="Measure a run again.")
     console = output()
     run, built, train_state = _reopen(options.directory, console)
     finish(run, built, train_state, console)
@@ -136,7 +137,7 @@ def sample(arguments: Sequence[str]) -> None:
     Raises:
       UsageError: if it is not a run that has a checkpoint, or the experiment draws no images.
     """
-    options = parse(SampleOptions, arguments, prog="vifx sample", description="Draw images from a trained model.")
+    options = parse(_SampleOptions, arguments, prog="vifx sample", description="Draw images from a trained model.")
     console = output()
     run, built, train_state = _reopen(options.directory, console)
     with mistakes(run.file):
@@ -186,7 +187,10 @@ def _monitor(built: Experiment) -> training.Evaluate | None:
         # One key for all of them: the same noise makes them comparable.
         key = jax.random.fold_in(train_state.key, _MONITOR)
         found = measure(key, train_state.params, train_state.state)
-        return {f"validation/{name}": float(getattr(value, "mean", value)) for name, value in found.items()}
+        return {
+            f"validation/{name}": value.mean if isinstance(value, Estimate) else float(value)
+            for name, value in found.items()
+        }
 
     return evaluate
 

@@ -103,7 +103,8 @@ def load(path: str | Path) -> ExperimentFile:
         exec(compile(source, str(path), "exec"), module.__dict__)
     except Exception as error:
         raise ValueError(f"{location(error, path)}: cannot import this experiment: {describe(error)}") from error
-    config, build = getattr(module, "Config", None), getattr(module, "build", None)
+    config: Any = getattr(module, "Config", None)
+    build: Any = getattr(module, "build", None)
     if not (isinstance(config, type) and issubclass(config, Config) and dataclasses.is_dataclass(config)):
         raise ValueError(
             f"{path}: an experiment needs a frozen dataclass `class Config(experiment.Config)`; "
@@ -111,7 +112,9 @@ def load(path: str | Path) -> ExperimentFile:
         )
     if not callable(build):
         raise ValueError(f"{path}: an experiment needs a function `build(config) -> Experiment`; found none")
-    return ExperimentFile(path, (module.__doc__ or "").strip(), config, build, hashlib.sha256(source).hexdigest())
+    return ExperimentFile(
+        path, (module.__doc__ or "").strip(), config, module.build, hashlib.sha256(source).hexdigest()
+    )
 
 
 def describe(error: BaseException) -> str:

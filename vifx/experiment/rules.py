@@ -37,9 +37,13 @@ class Rule(NamedTuple):
 
 
 PositiveInt = Annotated[int, Rule("a positive integer", lambda value: value > 0)]
+"""An integer above zero."""
 NonNegativeInt = Annotated[int, Rule("an integer that is not negative", lambda value: value >= 0)]
+"""An integer from zero on."""
 PositiveFloat = Annotated[float, Rule("a positive finite number", lambda value: value > 0)]
+"""A finite number above zero."""
 NonNegativeFloat = Annotated[float, Rule("a finite number that is not negative", lambda value: value >= 0)]
+"""A finite number from zero on."""
 
 
 def validate(config: Any) -> None:
@@ -110,7 +114,7 @@ def _check(name: str, value: Any, hint: Any) -> None:
 
 
 def _violation(name: str, value: Any, hint: Any) -> Exception | None:
-    rules: tuple[Any, ...] = ()
+    rules: list[Any] = []
     if typing.get_origin(hint) is Annotated:
         hint, *rules = typing.get_args(hint)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)

@@ -5,7 +5,16 @@ Each function returns a function of (key, params, state), as `Experiment` takes 
 
 from __future__ import annotations
 
-__all__ = ["bounds", "draw_codes", "draw_reconstructions", "draw_samples", "draw_traversal", "monitor", "sampler"]
+__all__ = [
+    "bounds",
+    "draw_codes",
+    "draw_reconstructions",
+    "draw_samples",
+    "draw_shared",
+    "draw_traversal",
+    "monitor",
+    "sampler",
+]
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -127,7 +136,8 @@ def draw_reconstructions(
       white: the value of a white pixel.
     """
     few = {name: jax.numpy.asarray(array[:n]) for name, array in split.items()}
-    above = few["x"] / white if originals is None else originals[:n] / 255.0
+    above = np.asarray(split["x"][:n] if originals is None else originals[:n], np.float32)
+    above = above / (white if originals is None else 255.0)
 
     def draw(key: Key, params: Params, state: State) -> Figure:
         values = inference.sample(key, params, state, few).values
