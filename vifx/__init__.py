@@ -34,3 +34,4 @@ from vifx.joint import Joint
 from vifx.objective import Objective
 
 __version__ = "0.1.0"
+"""The version of the package, as in `pyproject.toml`."""

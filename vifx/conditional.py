@@ -29,8 +29,8 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 
 def condition(
-    item: Factor,
     key: Key | None,
+    item: Factor,
     params: Params,
     state: State,
     values: Mapping[str, Array],
@@ -56,8 +56,12 @@ def condition(
     return conditional, {**state, item.owner: own_state} if item.owner is not None else dict(state)
 
 
-def draw(item: Factor, conditional: Any, key: Key, examples: int) -> Array:
-    """Draw one value per example from a conditional, ``[examples, *event]``."""
+def draw(key: Key, item: Factor, conditional: Any, examples: int) -> Array:
+    """Draw one value per example from a conditional, ``[examples, *event]``.
+
+    Raises:
+      ValueError: the sample's leading axis is not the examples.
+    """
     value = conditional.sample(key, () if item.given else (examples,))
     if value.shape[:1] != (examples,):
         raise ValueError(

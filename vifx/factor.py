@@ -170,6 +170,9 @@ def evidence(*names: str, **entries: str) -> Factor:
       *names: variables, each read from the batch entry of the same name.
       **entries: variables read from another entry: ``evidence(x="unlabelled_x")``.
 
+    Raises:
+      ValueError: no variable, one variable twice, or one with parents.
+
     Example:
       >>> import vifx
       >>> print(vifx.evidence("x", "y"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Joint", "Sample"]
+__all__ = ["Joint", "Sample", "check_owners"]
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -94,7 +94,7 @@ class Joint:
         params: dict[str, PyTree] = {}
         state: dict[str, PyTree] = {}
         values = self.observe(batch, fixed or {})
-        count = count_examples(values, examples, self)
+        count = _count_examples(values, examples, self)
         for item in self.factors:
             parents = tuple(values[name] for name in item.given)
             if item.owner is not None and item.init is not None and item.owner not in params:
@@ -102,9 +102,9 @@ class Joint:
                 params[item.owner], state[item.owner] = item.init(fold(key, item.owner), value, *parents)
             if item.kind != "evidence" and item.variables[0] not in values:
                 conditional, _ = condition(
-                    item, fold(key, item.name, "network"), params, state, values, count, train=False
+                    fold(key, item.name, "network"), item, params, state, values, count, train=False
                 )
-                values[item.variables[0]] = draw(item, conditional, fold(key, item.name, "draw"), count)
+                values[item.variables[0]] = draw(fold(key, item.name, "draw"), item, conditional, count)
         return params, state
 
     def sample(
@@ -135,7 +135,7 @@ class Joint:
           Values and conditionals by variable, and the new state.
         """
         values = self.observe(batch or {}, fixed or {})
-        count = count_examples(values, examples, self)
+        count = _count_examples(values, examples, self)
         conditionals: dict[str, Any] = {}
         state = dict(state)
         for item in self.factors:
@@ -143,13 +143,13 @@ class Joint:
                 continue
             variable = item.variables[0]
             conditional, state = condition(
-                item, fold(key, item.name, "network"), params, state, values, count, train=train
+                fold(key, item.name, "network"), item, params, state, values, count, train=train
             )
             if temperature != 1.0 and not item.given:
                 conditional = _tempered(conditional, temperature)
             conditionals[variable] = conditional
             if variable not in values:
-                values[variable] = draw(item, conditional, fold(key, item.name, "draw"), count)
+                values[variable] = draw(fold(key, item.name, "draw"), item, conditional, count)
         return Sample({name: values[name] for name in self.variables}, conditionals, state)
 
     def log_prob(
@@ -179,13 +179,13 @@ class Joint:
         missing = [name for name in self.variables if name not in values]
         if missing:
             raise ValueError(f"log_prob: values lacks {missing[0]!r}; {self!r} needs {', '.join(self.variables)}.")
-        count = count_examples(dict(values), None, self)
+        count = _count_examples(dict(values), None, self)
         result = {}
         for item in self.factors:
             if item.kind == "evidence":
                 continue
             noise = None if key is None else fold(key, item.name, "network")
-            conditional, _ = condition(item, noise, params, state, values, count, train=train)
+            conditional, _ = condition(noise, item, params, state, values, count, train=train)
             result[item.name] = density(item, conditional, values[item.variables[0]], count)
         return result
 
@@ -212,7 +212,7 @@ class Joint:
         return values
 
 
-def count_examples(values: Mapping[str, Array], examples: int | None, joint: Joint) -> int:
+def _count_examples(values: Mapping[str, Array], examples: int | None, joint: Joint) -> int:
     """Return the common leading axis of `values`, or `examples`; ValueError if they disagree."""
     counts = {name: value.shape[0] if value.ndim else -1 for name, value in values.items()}
     for name, count in counts.items():

@@ -73,7 +73,7 @@ def from_nnx(module: nnx.Module | Callable[..., nnx.Module]) -> Net:
     """
     if isinstance(module, nnx.Module):
         construct = lambda key: module  # noqa: E731, ARG005
-        abstract = module
+        abstract = nnx.eval_shape(lambda: nnx.clone(module))
     elif callable(module):
         construct = lambda key: module(rngs=nnx.Rngs(key))  # noqa: E731
         abstract = nnx.eval_shape(lambda: module(rngs=nnx.Rngs(0)))
@@ -82,9 +82,8 @@ def from_nnx(module: nnx.Module | Callable[..., nnx.Module]) -> Net:
     _, param_shapes, stream_shapes, rest_shapes = nnx.split(abstract, nnx.Param, nnx.RngState, ...)
     graphs = {}
     for train in (False, True):
-        copy = nnx.clone(abstract) if isinstance(module, nnx.Module) else abstract
-        copy.train() if train else copy.eval()
-        graphs[train] = nnx.graphdef(copy)
+        abstract.train() if train else abstract.eval()
+        graphs[train] = nnx.graphdef(abstract)
 
     def init(key: Key, *inputs: Any) -> tuple[PyTree, PyTree]:
         del inputs  # NNX modules know their shapes when they are built
@@ -92,8 +91,9 @@ def from_nnx(module: nnx.Module | Callable[..., nnx.Module]) -> Net:
         return nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
 
     def streams(key: Key | None) -> nnx.State:
+        if key is None:
+            return stream_shapes  # abstract: evaluation without a key draws nothing, and trying to is an error
         leaves, treedef = jax.tree.flatten(stream_shapes)
-        key = jax.random.key(0) if key is None else key
         filled = [
             jax.random.fold_in(key, i)
             if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

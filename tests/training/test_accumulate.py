@@ -57,7 +57,7 @@ def mixed():
 
 def test_float_state_is_averaged_and_other_state_is_the_last():
     batch = {"x": jnp.arange(6.0)}
-    step = accumulated(descend(mixed(), "model", optax.sgd(0.1)), 3)
+    step = accumulated(descend(mixed(), "model", optax.sgd(0.1), grad_norm=True), 3)
     progress, metrics = run(step, mixed(), batch, updates=1)
     state = progress.state["net"]
     assert float(state["mean"]) == pytest.approx(0.1 * 2.5)  # mean over parts of 0.1 · mean

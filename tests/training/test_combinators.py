@@ -48,7 +48,7 @@ def numbers(progress):
 def test_descend_equals_the_optax_loop_bit_for_bit():
     objective, batch = regression(noise=0.1), jax.tree.map(jnp.asarray, line_data(8))
     optimizer = optax.sgd(0.05, momentum=0.9)
-    step = descend(objective, "model", optimizer)
+    step = descend(objective, "model", optimizer, grad_norm=True)
     progress = begin(step, objective, batch)
     params, state, slot = progress.params, progress.state, optimizer.init(progress.params)
     loss = objective.players["model"].loss
@@ -75,7 +75,7 @@ def test_descend_equals_the_optax_loop_bit_for_bit():
 
 def test_descend_moves_only_what_the_player_owns():
     objective = bilinear()
-    step = descend(objective, "min", optax.sgd(0.1))
+    step = descend(objective, "min", optax.sgd(0.1), grad_norm=True)
     progress, metrics = step.update(jax.random.key(1), begin(step, objective, batch_of(2.0)), batch_of(2.0))
     # a ← 1 − 0.1 · b · mean(x) = 1 − 0.1 · 0.5 · 2
     assert numbers(progress) == pytest.approx((0.9, 0.5), abs=1e-7)
@@ -184,7 +184,7 @@ def test_the_anchor_is_the_value_at_the_start_of_the_phase():
 
 
 def test_with_one_update_a_phase_the_proximal_term_has_no_gradient():
-    step = anchored(descend(proximal(), "min", optax.sgd(0.25)), ["a"])
+    step = anchored(descend(proximal(), "min", optax.sgd(0.25), grad_norm=True), ["a"])
     progress, metrics = step.update(jax.random.key(0), begin(step, proximal(), batch_of(2.0)), batch_of(2.0))
     assert float(progress.params["a"]["v"]) == 1.0 - 0.25 * 2.0
     assert float(metrics["near"]) == 0.0
@@ -253,7 +253,7 @@ def test_averages_are_found_inside_other_slots_and_only_once():
 
 def test_a_projection_follows_the_update_and_a_loss_transform_goes_through_it():
     objective = bilinear()
-    inner = descend(objective, "max", optax.sgd(1.0))
+    inner = descend(objective, "max", optax.sgd(1.0), grad_norm=True)
 
     def clip(params):
         return jax.tree.map(lambda leaf: jnp.clip(leaf, -0.75, 0.75), params)

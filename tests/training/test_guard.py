@@ -19,7 +19,7 @@ def filled(values):
 
 def test_bad_updates_are_skipped_and_counted_and_good_ones_applied():
     objective = bilinear()
-    plain = descend(objective, "max", optax.adam(0.1))
+    plain = descend(objective, "max", optax.adam(0.1), grad_norm=True)
     step = scanned(guarded(plain), 6)
     nan, inf = float("nan"), float("inf")
     values = [1.0, nan, 2.0, inf, nan, 3.0]

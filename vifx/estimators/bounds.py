@@ -35,7 +35,22 @@ def bound(
     gradient: Gradient,
     train: bool,
 ) -> tuple[Array, dict[str, Array], State]:
-    """Return the K-sample bound on log q(x), in nats, the mean over the batch; its metrics; the new state."""
+    """Return the K-sample bound on log q(x), in nats, the mean over the batch; its metrics; the new state.
+
+    Args:
+      key: folded per factor name.
+      both: the two joints.
+      params: one entry per owner.
+      state: one entry per owner.
+      batch: the evidence.
+      samples: K, draws per example.
+      gradient: the gradient estimator; the value does not depend on it.
+      train: the mode of the networks.
+
+    Raises:
+      ValueError: a gradient estimator that needs reparameterized draws where there are none, or too many
+        multisets of finite states.
+    """
     how = treatments(both, params, state, batch, samples=samples, train=train)
     finite = bool(how) and set(how.values()) == {"summed"}
     noise = fold(key, "inference")
@@ -85,7 +100,7 @@ def bound(
 
 
 def treatments(both: Pair, params: Params, state: State, batch: Batch, *, samples: int, train: bool) -> dict[str, How]:
-    """Return how a walk would treat each latent, without computing anything."""
+    """Return how a walk with `samples` draws would treat each latent, without computing anything."""
     how: dict[str, How] = {}
 
     def trace(key: Key, params: Params, state: State, batch: Batch) -> None:
@@ -115,7 +130,7 @@ def _generative_log_prob(
     for item in both.generative.factors:
         if item.kind != "evidence":
             network = fold(key, "generative", item.name)
-            conditional, state = condition(item, network, params, state, values, count, train=train)
+            conditional, state = condition(network, item, params, state, values, count, train=train)
             total = total + density(item, conditional, values[item.variables[0]], count)
     return total, state
 
@@ -126,7 +141,7 @@ def _path_log_prob(key: Key, latents: list[Visit], fixed: Params, state: State, 
     for visit in latents:
         item, rows = visit.factor, visit.before
         network = fold(key, item.name, "network")
-        conditional, _ = condition(item, network, fixed, state, rows.values, rows.total, train=train)
+        conditional, _ = condition(network, item, fixed, state, rows.values, rows.total, train=train)
         total = total + density(item, conditional, visit.after.values[item.variables[0]], rows.total)
     return total
 

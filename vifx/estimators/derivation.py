@@ -67,7 +67,7 @@ def derive(both: Pair) -> Lines:
 
 
 def derive_importance_weighted(both: Pair, samples: int) -> Lines:
-    """Derive the importance-weighted bound from Jensen's inequality."""
+    """Derive the importance-weighted bound, in nats per example, from Jensen's inequality."""
     latents = [f for f in both.inference.factors if f.kind != "evidence"]
     modelled = [f for f in both.generative.factors if f.kind != "evidence"]
     numerator = " ".join(map(str, modelled))

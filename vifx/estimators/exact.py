@@ -11,6 +11,7 @@ are evaluated by `Joint.log_prob` on the product of all supports.
 from __future__ import annotations
 
 __all__ = [
+    "supports_of",
     "Table",
     "constant_value",
     "entropy",
@@ -124,8 +125,8 @@ def supports_of(joint: Joint, params: Params, state: State, batch: Batch) -> dic
                 first[variable] = jnp.asarray(supports[variable][:1])
             continue
         variable = item.variables[0]
-        key = fold(jax.random.key(0), item.name)
-        conditional, _ = condition(item, key, params, state, first, 1, train=False)
+        key = fold(jax.random.key(0), item.name)  # nothing is drawn
+        conditional, _ = condition(key, item, params, state, first, 1, train=False)
         if not getattr(conditional, "has_enumerate_support", False) or tuple(conditional.event_shape) != ():
             raise ValueError(
                 f"{item} is not over a finite variable ({type(conditional).__name__}), so it cannot be enumerated; "

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 __all__ = ["How", "Rows", "Visit", "describe", "mean", "walk"]
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,8 @@ from vifx.factor import Factor, has_density
 from vifx.joint import Joint
 from vifx.types import Array, Batch, Key, Params, State
 
-How = Literal["evidence", "summed", "drawn", "score function", "mapped"]
+How: TypeAlias = Literal["evidence", "summed", "drawn", "score function", "mapped"]
+"""How a walk treats a variable."""
 
 
 class Rows(NamedTuple):
@@ -106,6 +107,10 @@ def walk(
 
     Returns:
       The visits in order and the new state of the networks.
+
+    Raises:
+      ValueError: there is no evidence, it disagrees on the number of examples, or a log-density has the
+        wrong shape.
     """
     values = joint.observe(batch, {})
     if not values:
@@ -122,7 +127,7 @@ def walk(
             visits.append(Visit(item, None, "evidence", rows, rows, None))
             continue
         conditional, state = condition(
-            item, fold(key, item.name, "network"), params, state, rows.values, rows.total, train=train
+            fold(key, item.name, "network"), item, params, state, rows.values, rows.total, train=train
         )
         noise = fold(key, item.name, "draw")
         # Only the first draw makes copies: later ones are one per row, on distinct rows already.
@@ -135,7 +140,7 @@ def walk(
 def _visited(item: Factor, conditional: Any, key: Key, rows: Rows, copies: int, sum_finite: bool) -> Visit:
     variable = item.variables[0]
     if not has_density(conditional):
-        after = rows._replace(values={**rows.values, variable: draw(item, conditional, key, rows.total)})
+        after = rows._replace(values={**rows.values, variable: draw(key, item, conditional, rows.total)})
         return Visit(item, conditional, "mapped", rows, after, None)
     if sum_finite and _is_finite(conditional):
         return _summed(item, conditional, rows)

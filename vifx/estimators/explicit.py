@@ -193,7 +193,7 @@ def _estimates(
         early = visit.how != "evidence" and all(name in visit.before.values for name in item.given)
         rows = visit.before if early else _first_rows(item, visits)
         noise = fold(key, "generative", item.name)
-        conditional, state = condition(item, noise, params, state, rows.values, rows.total, train=train)
+        conditional, state = condition(noise, item, params, state, rows.values, rows.total, train=train)
         exactly = closed_form(visit.conditional, conditional) if early else None
         if exactly is not None:
             value = mean(rows, jnp.broadcast_to(exactly(), (rows.total,)))

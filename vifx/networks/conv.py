@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ConvDecoder", "ConvEncoder"]
+__all__ = ["ConvDecoder", "ConvEncoder", "check_image", "seed"]
 
 from collections.abc import Sequence
 

@@ -37,7 +37,7 @@ from vifx.types import Array
 _UNIT = math.log(math.expm1(1.0))  # softplus(_UNIT) = 1
 
 
-def parameters(features: Array, event_shape: Sequence[int], count: int) -> Array:
+def _parameters(features: Array, event_shape: Sequence[int], count: int) -> Array:
     """Map features by a dense layer to `count` numbers per element: ``[examples, *event_shape, count]``.
 
     To be called inside a compact module.
@@ -50,7 +50,7 @@ def parameters(features: Array, event_shape: Sequence[int], count: int) -> Array
     return outputs.reshape(features.shape[0], *event_shape, count)
 
 
-def positive(raw: Array, minimum: float) -> Array:
+def _positive(raw: Array, minimum: float) -> Array:
     """Map real numbers to scales: ``σ = m + (1 − m) softplus(r + log(e − 1))``, so that ``r = 0`` gives 1.
 
     σ is above the minimum m, linear in r for large r, and its logarithm has bounded derivatives: nothing
@@ -73,8 +73,8 @@ class DiagonalNormal(nn.Module):
     @nn.compact
     def __call__(self, features: Array) -> numpyro.Distribution:
         """Return the normal of each example."""
-        loc, raw = jnp.moveaxis(parameters(features, self.event_shape, 2), -1, 0)
-        return Normal(loc, positive(raw, self.minimum)).to_event(len(self.event_shape))
+        loc, raw = jnp.moveaxis(_parameters(features, self.event_shape, 2), -1, 0)
+        return Normal(loc, _positive(raw, self.minimum)).to_event(len(self.event_shape))
 
 
 class NormalFixedScale(nn.Module):
@@ -100,7 +100,7 @@ class NormalFixedScale(nn.Module):
     @nn.compact
     def __call__(self, features: Array) -> numpyro.Distribution:
         """Return the normal of each example."""
-        loc = parameters(features, self.event_shape, 1)[..., 0]
+        loc = _parameters(features, self.event_shape, 1)[..., 0]
         return Normal(loc, jnp.full_like(loc, self.scale)).to_event(len(self.event_shape))
 
 
@@ -118,9 +118,9 @@ class NormalGlobalScale(nn.Module):
     @nn.compact
     def __call__(self, features: Array) -> numpyro.Distribution:
         """Return the normal of each example."""
-        loc = parameters(features, self.event_shape, 1)[..., 0]
+        loc = _parameters(features, self.event_shape, 1)[..., 0]
         raw = self.param("raw_scale", nn.initializers.zeros_init(), ())
-        scale = jnp.broadcast_to(positive(raw, self.minimum).astype(loc.dtype), loc.shape)
+        scale = jnp.broadcast_to(_positive(raw, self.minimum).astype(loc.dtype), loc.shape)
         return Normal(loc, scale).to_event(len(self.event_shape))
 
 
@@ -136,7 +136,7 @@ class BernoulliHead(nn.Module):
     @nn.compact
     def __call__(self, features: Array) -> numpyro.Distribution:
         """Return the Bernoulli of each example."""
-        logits = parameters(features, self.event_shape, 1)[..., 0]
+        logits = _parameters(features, self.event_shape, 1)[..., 0]
         return Bernoulli(logits).to_event(len(self.event_shape))
 
 
@@ -154,7 +154,7 @@ class CategoricalHead(nn.Module):
     @nn.compact
     def __call__(self, features: Array) -> numpyro.Distribution:
         """Return the categorical of each example."""
-        logits = parameters(features, self.event_shape, self.classes)
+        logits = _parameters(features, self.event_shape, self.classes)
         return Categorical(logits).to_event(len(self.event_shape))
 
 
@@ -173,8 +173,8 @@ class DiscretizedLogisticHead(nn.Module):
     @nn.compact
     def __call__(self, features: Array) -> numpyro.Distribution:
         """Return the pixels' distribution for each example."""
-        loc, raw = jnp.moveaxis(parameters(features, self.event_shape, 2), -1, 0)
-        return DiscretizedLogistic(loc, bounded_log_scale(raw)).to_event(len(self.event_shape))
+        loc, raw = jnp.moveaxis(_parameters(features, self.event_shape, 2), -1, 0)
+        return DiscretizedLogistic(loc, _bounded_log_scale(raw)).to_event(len(self.event_shape))
 
 
 class MixtureOfLogisticsHead(nn.Module):
@@ -191,12 +191,12 @@ class MixtureOfLogisticsHead(nn.Module):
     @nn.compact
     def __call__(self, features: Array) -> numpyro.Distribution:
         """Return the pixels' distribution for each example."""
-        outputs = parameters(features, self.event_shape, 3 * self.components)
+        outputs = _parameters(features, self.event_shape, 3 * self.components)
         logits, loc, raw = jnp.split(outputs, 3, axis=-1)
-        mixture = MixtureOfDiscretizedLogistics(logits, loc, bounded_log_scale(raw))
+        mixture = MixtureOfDiscretizedLogistics(logits, loc, _bounded_log_scale(raw))
         return mixture.to_event(len(self.event_shape))
 
 
-def bounded_log_scale(raw: Array) -> Array:
+def _bounded_log_scale(raw: Array) -> Array:
     """Map real numbers to log-scales above −7: ``−7 + softplus(r + 7)``."""
     return -7.0 + jax.nn.softplus(raw + 7.0)

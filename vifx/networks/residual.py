@@ -39,11 +39,11 @@ class ResidualBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
         """Map ``[examples, height, width, channels]`` to the resampled size and `features` channels."""
-        h = resampled(self.activation(normalize(x, self.norm, train=train)), self.resample)
+        h = _resampled(self.activation(normalize(x, self.norm, train=train)), self.resample)
         h = Conv(self.features)(h)
         h = self.activation(normalize(h, self.norm, train=train))
         h = Conv(self.features, kernel_init=nn.initializers.zeros_init())(h)
-        shortcut = resampled(x, self.resample)
+        shortcut = _resampled(x, self.resample)
         if x.shape[-1] != self.features:
             shortcut = Conv(self.features, 1, use_bias=False)(shortcut)
         return shortcut + h
@@ -106,7 +106,7 @@ class ResidualDecoder(nn.Module):
         return self.activation(normalize(h, self.norm, train=train))
 
 
-def resampled(x: Array, resample: Literal["down", "up"] | None) -> Array:
+def _resampled(x: Array, resample: Literal["down", "up"] | None) -> Array:
     """Average 2×2 pixels, repeat each pixel in 2×2, or leave the images.
 
     Raises:

@@ -1,0 +1,42 @@
+"""Timings are taken without the checks that slow every call: run with ``XLA_FLAGS= pytest -m benchmark tests/benchmarks``."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import jax
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _plain():
+    with jax.debug_key_reuse(False), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+@pytest.fixture
+def ratio(capsys):
+    """Return a function that times two programs A B A B and prints the ratio of their speeds."""
+
+    def measure(label, ours, theirs, *, blocks, per_block):
+        for run in (ours, theirs):
+            run()
+        times = [(_seconds(theirs), _seconds(ours)) for _ in range(blocks)]
+        ratios = sorted(other / own for other, own in times)
+        middle = statistics.median(ratios)
+        own = statistics.median(own for _, own in times)
+        with capsys.disabled():
+            print(
+                f"\n{label}, {jax.default_backend()}: speed as a ratio to the limit {middle:.3f} "
+                f"({ratios[0]:.3f} to {ratios[-1]:.3f}), {per_block / own:.1f} steps a second"
+            )
+        return middle
+
+    return measure
+
+
+def _seconds(run):
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
