@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import struct
 
+import numpy as np
 import pytest
 
 OPTIONS = {
@@ -184,3 +187,38 @@ def test_resume_refuses_another_experiment_other_options_and_fewer_steps(tiny, v
     assert result.code == 2
     assert "has changed since the run was started" in result.box
     assert "note:" in vifx_command("evaluate", "run").out
+
+
+def write_idx(path, array, *, magic=(0, 0, 8), cut=None):
+    header = bytes([*magic, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    path.write_bytes(gzip.compress(header + array.tobytes())[:cut])
+
+
+DAMAGES = {
+    "truncated gzip": ({"cut": 60}, {}, "a complete gzip stream"),
+    "wrong magic": ({"magic": (1, 2, 3)}, {}, "magic number"),
+    "counts that disagree": ({}, {"array": np.zeros(7, np.uint8)}, "7 labels for 20 images"),
+    "labels out of range": ({}, {"array": np.full(20, 11, np.uint8)}, "label 11 at example 0"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGES)
+def test_damaged_data(case, tiny, vifx_command, files, tmp_path):
+    images, labels, expected = DAMAGES[case]
+    folder = tmp_path / "raw files"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 28, 28), dtype=np.uint8)
+    for prefix, damage in (("t10k", {}), ("train", images)):
+        write_idx(folder / f"{prefix}-images-idx3-ubyte.gz", pixels, **damage)
+    for prefix, damage in (("t10k", {}), ("train", labels)):
+        write_idx(folder / f"{prefix}-labels-idx1-ubyte.gz", **({"array": np.zeros(20, np.uint8)} | damage))
+    before = files(tmp_path)
+    result = vifx_command("data", "prepare", "fashion_mnist", "--source", folder)
+    assert result.code == 2
+    assert expected in result.box
+    assert "raw files/train-" in result.box
+    assert files(tmp_path) == before
+    result = vifx_command("data", "prepare", "fashion_mnist", "--source", tmp_path / "missing")
+    assert result.code == 2
+    assert "missing" in result.box
+    assert files(tmp_path) == before

@@ -215,3 +215,13 @@ def test_checkpoint_of_another_config_is_refused(tiny, vifx_command):
         pytest.raises(CheckpointError, match="another config"),
     ):
         checkpoints.restore({})
+
+
+def test_resume_from_an_earlier_checkpoint_makes_the_same_run_again(tiny, vifx_command, tmp_path):
+    assert vifx_command("train", tiny, "--run", "run").code == 0
+    first = leaves(tmp_path / "run")
+    assert vifx_command("resume", "run", "--from-step", "4").code == 0
+    assert leaves(tmp_path / "run") == first
+    result = vifx_command("resume", "run", "--from-step", "3")
+    assert result.code == 1
+    assert "no checkpoint of step 3" in result.box

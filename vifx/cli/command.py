@@ -64,8 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = shlex.join(["vifx", "resume", str(error.directory)])
         boxed(f"saved after update {error.step:,}; continue with: {command}", title="interrupted", style="yellow")
         return 128 + error.signal
-    except KeyboardInterrupt:
-        boxed("stopped at once; what was saved before is whole", title="interrupted", style="yellow")
+    except KeyboardInterrupt as error:
+        boxed(str(error) or "stopped at once; what was saved before is whole", title="interrupted", style="yellow")
         return 128 + signal.SIGINT
     except BrokenPipeError:
         # What Python still holds for the reader that went away must go somewhere, or it complains at exit.

@@ -117,6 +117,8 @@ def watch(console: Console) -> Iterator[Callable[[Event], None]]:
             if event.kind == "log":
                 pace.add(event)
                 bar.update(task, metrics=_main_metrics(event.metrics), pace=pace.describe(event))
+            elif event.kind == "start" and event.step == event.steps:
+                bar.update(task, metrics="already done")
             bar.update(task, total=event.steps, completed=event.step)
 
         yield show

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["evaluate", "resume", "sample", "train"]
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -174,8 +175,12 @@ def _train(run: Run, built: Experiment, console: Console, *, from_step: int | No
             config_hash=identity(config),
             resume_from=from_step,
         )
-    train_state = fitted.train_state if built.best is None else saved_state(run, built)
-    finish(run, built, train_state, console)
+    try:
+        train_state = fitted.train_state if built.best is None else saved_state(run, built)
+        finish(run, built, train_state, console)
+    except KeyboardInterrupt:
+        command = shlex.join(["vifx", "evaluate", str(run.directory)])
+        raise KeyboardInterrupt(f"trained and saved; measure and draw with: {command}") from None
 
 
 def _monitor(built: Experiment) -> training.Evaluate | None:
