@@ -27,11 +27,11 @@ class UsageError(Exception):
 C = TypeVar("C")
 
 
-def parse(cls: type[C], arguments: Sequence[str], *, prog: str, description: str) -> C:
-    """Parse `--options` into the dataclass `cls`.
+def parse(options: type[C], arguments: Sequence[str], *, prog: str, description: str) -> C:
+    """Parse arguments into the dataclass `options`.
 
     Args:
-      cls: its fields, nested ones too, are the options.
+      options: its fields, nested ones too, are the options.
       arguments: what follows the command.
       prog: the command, as messages call it.
       description: the first line of `--help`.
@@ -44,7 +44,7 @@ def parse(cls: type[C], arguments: Sequence[str], *, prog: str, description: str
     try:
         with contextlib.redirect_stderr(messages):
             parsed, unknown = tyro.cli(
-                cls,
+                options,
                 args=list(arguments),
                 prog=prog,
                 description=description,
@@ -61,7 +61,7 @@ def parse(cls: type[C], arguments: Sequence[str], *, prog: str, description: str
         option = unknown[0].partition("=")[0]
         if not option.startswith("-"):
             raise UsageError(f"unexpected argument {option!r} (see {prog} --help)")
-        raise UsageError(f"unknown option {option!r}{nearest(option, option_names(cls))} (see {prog} --help)")
+        raise UsageError(f"unknown option {option!r}{nearest(option, option_names(options))} (see {prog} --help)")
     return parsed
 
 
