@@ -1,0 +1,129 @@
+"""Every shipped network keeps the contract of `Net`."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen
+
+from vifx import networks
+from vifx.nets import as_net, in_precision
+
+IMAGE = (8, 8, 1)
+
+
+def image(examples, dtype=np.uint8):
+    return jnp.asarray(np.random.default_rng(0).integers(0, 256, (examples, *IMAGE)).astype(dtype))
+
+
+def code(examples):
+    return jnp.asarray(np.random.default_rng(1).normal(size=(examples, 4)).astype(np.float32))
+
+
+def label(examples):
+    return jnp.asarray(np.random.default_rng(2).integers(0, 3, examples).astype(np.int32))
+
+
+MLP = networks.MLP((16,))
+CASES = {
+    "normal": (networks.Conditional(MLP, networks.DiagonalNormal((4,)), (networks.Pixels(),)), (image,)),
+    "fixed scale": (networks.Conditional(MLP, networks.NormalFixedScale(IMAGE, 0.5)), (code,)),
+    "global scale": (networks.Conditional(MLP, networks.NormalGlobalScale(IMAGE)), (code,)),
+    "bernoulli": (networks.Conditional(MLP, networks.BernoulliHead(IMAGE)), (code,)),
+    "categorical": (networks.Conditional(MLP, networks.CategoricalHead(3), (networks.Pixels(),)), (image,)),
+    "logistic": (networks.Conditional(MLP, networks.DiscretizedLogisticHead(IMAGE)), (code,)),
+    "mixture": (networks.Conditional(MLP, networks.MixtureOfLogisticsHead(IMAGE, 2)), (code,)),
+    "two parents": (
+        networks.Conditional(MLP, networks.BernoulliHead(IMAGE), (None, networks.OneHot(3))),
+        (code, label),
+    ),
+    "batch norm and dropout": (
+        networks.Conditional(networks.MLP((16,), norm="batch", dropout=0.3), networks.DiagonalNormal((4,)), (None,)),
+        (code,),
+    ),
+    "layer norm": (networks.Conditional(networks.MLP((16,), norm="layer"), networks.DiagonalNormal((4,))), (code,)),
+    "convolutional encoder": (
+        networks.Conditional(networks.ConvEncoder((4, 8)), networks.DiagonalNormal((4,)), (networks.Pixels(),)),
+        (image,),
+    ),
+    "convolutional decoder": (
+        networks.Conditional(networks.ConvDecoder((8, 8), (8, 4)), networks.BernoulliHead(IMAGE)),
+        (code,),
+    ),
+    "residual encoder": (
+        networks.Conditional(
+            networks.ResidualEncoder((4, 8), norm="batch"), networks.DiagonalNormal((4,)), (networks.Pixels(),)
+        ),
+        (image,),
+    ),
+    "residual decoder": (
+        networks.Conditional(networks.ResidualDecoder((8, 8), (8, 4)), networks.BernoulliHead(IMAGE)),
+        (code,),
+    ),
+}
+EXAMPLES = 6
+
+
+def leaves(tree):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def same(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(leaves(one), leaves(other), strict=True))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_contract(name):
+    module, parents = CASES[name]
+    assert isinstance(module, linen.Module)
+    net = as_net(module)
+    inputs = tuple(parent(EXAMPLES) for parent in parents)
+    init = jax.jit(net.init)
+    params, state = init(jax.random.key(0), *inputs)
+
+    # Initialization is a function of the key, and does not depend on the values or the number of examples.
+    assert same((params, state), init(jax.random.key(0), *inputs))
+    assert same(params, net.init(jax.random.key(0), *(parent(2) for parent in parents))[0])
+    assert not same(params, init(jax.random.key(1), *inputs)[0])
+    assert all(leaf.dtype == np.float32 for leaf in leaves(params))
+
+    # Evaluation is pure, keeps the state, needs no key and treats each example by itself.
+    apply = jax.jit(net.apply, static_argnames="train")
+    output, after = apply(params, state, *inputs)
+    assert same(state, after)
+    one, _ = apply(params, state, *(x[2:3] for x in inputs))
+    for whole, part in zip(leaves(output), leaves(one), strict=True):
+        if whole.shape[:1] == (EXAMPLES,):
+            np.testing.assert_allclose(part[0], whole[2], rtol=2e-4, atol=2e-5)
+    assert output.batch_shape == (EXAMPLES,)
+
+    # Training mode is a function of the key alone, and keeps the structure of the state.
+    trained, new = apply(params, state, *inputs, key=jax.random.key(3), train=True)
+    again, _ = apply(params, state, *inputs, key=jax.random.key(3), train=True)
+    assert same(trained, again)
+    assert jax.tree.structure(new) == jax.tree.structure(state)
+    if state:
+        assert not same(new, state)
+
+    # The output is a distribution whose samples it gives a finite log-density per example.
+    sample = output.sample(jax.random.key(4), ())
+    log_prob = np.asarray(output.log_prob(sample))
+    assert log_prob.shape == (EXAMPLES,)
+    assert np.isfinite(log_prob).all()
+
+
+@pytest.mark.parametrize("name", ["normal", "bernoulli", "convolutional encoder", "convolutional decoder"])
+def test_lower_precision_stays_close(name):
+    module, parents = CASES[name]
+    net, low = as_net(module), in_precision(module, "bfloat16")
+    inputs = tuple(parent(EXAMPLES) for parent in parents)
+    params, state = net.init(jax.random.key(0), *inputs)
+    with jax.numpy_dtype_promotion("standard"):
+        exact, _ = jax.jit(net.apply)(params, state, *inputs)
+        output, _ = jax.jit(low.apply)(params, state, *inputs)
+    for a, b in zip(leaves(exact), leaves(output), strict=True):
+        assert b.dtype == np.float32
+        np.testing.assert_allclose(b, a, rtol=0.05, atol=0.05)
+    assert not same(exact, output)

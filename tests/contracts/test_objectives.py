@@ -1,0 +1,154 @@
+"""Every shipped objective keeps the contract of `Objective` and `Loss`, alone, in a sum and in a step."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import vifx
+import vifx.distributions
+from vifx import Joint, evidence, factor, networks, standard_normal, training
+
+BODY = networks.MLP((8,), norm="batch", dropout=0.2)
+
+
+def joints():
+    encoder = networks.Conditional(BODY, networks.DiagonalNormal((3,)))
+    decoder = networks.Conditional(networks.MLP((8,)), networks.BernoulliHead((5,)))
+    return (
+        Joint(evidence("x"), factor("z | x", encoder, name="encoder")),
+        Joint(factor("z", standard_normal(3)), factor("x | z", decoder, name="decoder")),
+    )
+
+
+def discrete():
+    encoder = networks.Conditional(BODY, networks.CategoricalHead(3))
+    decoder = networks.Conditional(networks.MLP((8,)), networks.BernoulliHead((5,)), (networks.OneHot(3),))
+    return (
+        Joint(evidence("x"), factor("z | x", encoder, name="encoder")),
+        Joint(factor("z", vifx.distributions.uniform_categorical(3)), factor("x | z", decoder, name="decoder")),
+    )
+
+
+OBJECTIVES = {
+    "kl": lambda: vifx.kl(*joints()),
+    "kl, several samples": lambda: vifx.kl(*joints(), samples=3),
+    "kl, weighted": lambda: vifx.kl(*joints(), weights={"kl/z": optax.linear_schedule(0.0, 1.0, 10)}, free_bits=0.1),
+    "kl, finite latent": lambda: vifx.kl(*discrete()),
+    "reconstruction": lambda: vifx.reconstruction(*joints()),
+    "importance weighted": lambda: vifx.importance_weighted(*joints(), samples=3),
+    "sticking the landing": lambda: vifx.importance_weighted(*joints(), samples=1, gradient="sticking_the_landing"),
+    "doubly reparameterized": lambda: vifx.importance_weighted(*joints(), samples=3, gradient="doubly_reparameterized"),
+    "importance weighted, finite latent": lambda: vifx.importance_weighted(*discrete(), samples=3),
+}
+# Two calls of joints() make two networks of one name, which a sum refuses; so the sum shares its pair.
+PAIR = joints()
+OBJECTIVES["sum"] = lambda: 0.5 * vifx.kl(*PAIR, name="a") + vifx.reconstruction(*PAIR, name="b")
+BATCH = {"x": jnp.asarray((np.random.default_rng(0).random((16, 5)) < 0.4).astype(np.float32))}
+
+
+def same(one, other):
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return all(np.array_equal(a, b) for a, b in pairs)
+
+
+def close(one, other, tolerance):
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_contract(name):
+    objective = OBJECTIVES[name]()
+    assert list(objective.players) == ["model"]
+    owns, loss = objective.players["model"]
+    init = jax.jit(objective.init)
+    params, state = init(jax.random.key(0), BATCH)
+    assert same((params, state), init(jax.random.key(0), BATCH))
+    assert set(owns) == set(params) == {"encoder", "decoder"}
+    assert {key for key in state if "@" not in key} == set(params)
+
+    traces = []
+
+    def counted(key, params, state, batch, *, train=True):
+        traces.append(train)
+        return loss(key, params, state, batch, train=train)
+
+    run = jax.jit(jax.value_and_grad(counted, argnums=1, has_aux=True), static_argnames="train")
+    (value, aux), gradient = run(jax.random.key(1), params, state, BATCH)
+    (again, _), _ = run(jax.random.key(1), params, state, BATCH)
+    (other, _), _ = run(jax.random.key(2), params, state, BATCH)
+    assert traces == [True]
+    assert value.shape == ()
+    assert float(value) == float(again) != float(other)
+    assert all(metric.shape == () and np.isfinite(metric) for metric in aux.metrics.values())
+    assert jax.tree.structure(aux.state) == jax.tree.structure(state)
+    assert not same(aux.state["encoder"], state["encoder"])
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    for owner in owns:
+        assert max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(gradient[owner])) > 0
+
+    # Evaluation keeps the state and has no dropout: its noise is the latents' alone.
+    (_, evaluated), _ = run(jax.random.key(1), params, state, BATCH, train=False)
+    assert same(evaluated.state, state)
+
+    # It maps over parameters and over keys.
+    many = jax.vmap(lambda key: loss(key, params, state, BATCH)[0])(jax.random.split(jax.random.key(1), 4))
+    assert len(set(np.asarray(many).tolist())) == 4
+
+    # The printed derivation names both joints and every metric's term.
+    text = vifx.explain(objective, BATCH)
+    for part in objective.parts:
+        assert str(part.inference) in text
+        assert str(part.generative) in text
+
+
+@pytest.mark.parametrize("name", ["kl", "importance weighted", "kl, finite latent"])
+def test_singly_scanned_and_on_eight_devices(name):
+    """The same updates, however they are run: equal up to the order of sums."""
+    objective = OBJECTIVES[name]()
+    step = training.optimize(objective, optax.sgd(0.05))
+    length = 4
+    batches = {"x": jnp.stack([BATCH["x"]] * length)}
+
+    def fresh():
+        return training.start(jax.random.key(0), step, objective, BATCH)
+
+    update, single = training.compile(step), fresh()
+    for _ in range(length):
+        single, metrics = update(single, BATCH)
+    scan, scanned = training.compile(training.scanned(step, length)), fresh()
+    scanned, history = scan(scanned, batches)
+    assert int(single.step) == int(scanned.step) == length
+    close(single.params, scanned.params, 2e-5)
+    close(metrics, {key: values[-1] for key, values in history.items()}, 2e-4)
+
+    mesh = training.data_mesh()
+    assert mesh.size == 8
+    on_mesh, sharded = training.compile(step, mesh), fresh()
+    for _ in range(length):
+        sharded, metrics_on_mesh = on_mesh(sharded, BATCH)
+    close(single.params, sharded.params, 2e-5)
+    close(single.state, sharded.state, 2e-5)
+    close(metrics, metrics_on_mesh, 2e-4)
+
+
+def test_annealing_counts_updates_in_every_kind_of_run():
+    objective = OBJECTIVES["kl, weighted"]()
+    step = training.optimize(objective, optax.sgd(0.0))
+    update = training.compile(step)
+    held = training.start(jax.random.key(0), step, objective, BATCH)
+    seen = []
+    for _ in range(3):
+        held, metrics = update(held, BATCH)
+        seen.append(float(metrics["weight/kl/z"]))
+    np.testing.assert_allclose(seen, [0.0, 0.1, 0.2], rtol=1e-6)
+    accumulated = training.accumulated(step, 4)
+    update = training.compile(accumulated)
+    held = training.start(jax.random.key(0), accumulated, objective, BATCH)
+    for _ in range(3):
+        held, metrics = update(held, BATCH)
+    np.testing.assert_allclose(float(metrics["weight/kl/z"]), 0.2, rtol=1e-6)
