@@ -42,7 +42,7 @@ class Config(BaseConfig):
     """Step size of Adam."""
     hidden: tuple[PositiveInt, ...] = (400, 400)
     """Widths of the hidden layers of every network."""
-    bound_examples: PositiveInt = 2000
+    bound_examples: PositiveInt = 10_000
     """Test images for the importance-weighted bounds, which take most of the evaluation's time."""
     data: data.Config = field(default_factory=lambda: data.Config("fashion_mnist", batch_size=128, validation=5000))
     """Which data set, and how it is read."""

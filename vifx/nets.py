@@ -173,8 +173,9 @@ def is_network(what: object) -> bool:
 def in_precision(network: Net | linen.Module | nnx.Module, dtype: str) -> Net:
     """Compute a network in lower precision, its parameters and its outputs kept in float32.
 
-    Floating parameters and inputs are cast to `dtype` at the network's door and floating outputs
-    back to float32, so that log-densities and their sums, and the state, never leave float32.
+    Floating parameters and inputs, and unsigned 8-bit inputs (pixels, which are exact in it), are cast to
+    `dtype` at the network's door and floating outputs back to float32, so that log-densities and their
+    sums, and the state, never leave float32.
 
     Args:
       network: a `Net`, a Linen module or an NNX module.
@@ -191,7 +192,8 @@ def in_precision(network: Net | linen.Module | nnx.Module, dtype: str) -> Net:
 
     def cast(tree: PyTree, to: str) -> PyTree:
         def leaf(x: Any) -> Any:
-            return x.astype(to) if hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating) else x
+            castable = hasattr(x, "dtype") and (jnp.issubdtype(x.dtype, jnp.floating) or x.dtype == jnp.uint8)
+            return x.astype(to) if castable else x
 
         return jax.tree.map(leaf, tree)
 

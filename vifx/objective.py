@@ -11,11 +11,12 @@ from numbers import Real
 from typing import NamedTuple, TypeAlias
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from vifx.joint import Joint, check_owners
 from vifx.types import Array, Aux, Batch, Key, Loss, Params, State
 
-Schedule: TypeAlias = Callable[[Array], Array]
+Schedule: TypeAlias = Callable[[Array], ArrayLike]
 """A weight as a function of the number of updates made, such as ``optax.linear_schedule(0, 1, 1000)``."""
 
 

@@ -67,10 +67,7 @@ def test_samples_pass_chi_square():
     assert np.issubdtype(draws.dtype, np.integer)
     for row in range(2):
         expected = scipy.special.softmax(logits[row]) * 40_000
-        assert (
-            scipy.stats.chisquare(np.bincount(draws[:, row], minlength=5), expected, sum_check=False).pvalue
-            > 1e-4
-        )
+        assert scipy.stats.chisquare(np.bincount(draws[:, row], minlength=5), expected, sum_check=False).pvalue > 1e-4
 
 
 def test_uniform_categorical():

@@ -23,9 +23,7 @@ def reference(loc, log_scale):
 
 @pytest.mark.parametrize(("loc", "log_scale"), CASES)
 def test_probabilities_are_scipys_and_sum_to_one(x64, loc, log_scale):
-    log_prob = DiscretizedLogistic(jnp.array([loc]), jnp.array([log_scale])).log_prob(
-        jnp.asarray(PIXELS)[:, None]
-    )
+    log_prob = DiscretizedLogistic(jnp.array([loc]), jnp.array([log_scale])).log_prob(jnp.asarray(PIXELS)[:, None])
     probs = np.exp(np.asarray(log_prob)[:, 0])
     np.testing.assert_allclose(probs, reference(loc, log_scale), rtol=1e-9, atol=1e-300)
     assert abs(probs.sum() - 1) < 1e-13
@@ -44,9 +42,7 @@ def test_finite_in_value_and_gradient_at_extremes(loc, log_scale):
 
 @pytest.mark.parametrize("log_scale", [-3.0, 0.0, 5.0])
 def test_single_precision_sums_to_one(log_scale):
-    log_prob = DiscretizedLogistic(jnp.asarray(0.3), jnp.asarray(log_scale)).log_prob(
-        jnp.asarray(PIXELS, jnp.uint8)
-    )
+    log_prob = DiscretizedLogistic(jnp.asarray(0.3), jnp.asarray(log_scale)).log_prob(jnp.asarray(PIXELS, jnp.uint8))
     assert log_prob.dtype == jnp.float32
     assert abs(np.exp(np.asarray(log_prob, np.float64)).sum() - 1) < 1e-5
 
@@ -138,9 +134,7 @@ def test_mixture_samples_pass_chi_square():
 
 def test_mixture_is_finite_at_extremes():
     def total(parameters):
-        return (
-            MixtureOfDiscretizedLogistics(*parameters).log_prob(jnp.asarray(PIXELS, jnp.uint8)[:, None]).sum()
-        )
+        return MixtureOfDiscretizedLogistics(*parameters).log_prob(jnp.asarray(PIXELS, jnp.uint8)[:, None]).sum()
 
     extremes = tuple(80.0 * array for array in (*mixture()[:2], jnp.array([[-1.0, 1.0, 0.0]])))
     value, slopes = jax.value_and_grad(total)(extremes)

@@ -24,9 +24,7 @@ def test_density_is_that_of_the_scaled_normal(distribution):
     cool = tempered(distribution, 0.7)
     mean, deviation = np.asarray(distribution.mean), 0.7 * np.sqrt(np.asarray(distribution.variance))
     assert (cool.batch_shape, cool.event_shape) == (distribution.batch_shape, distribution.event_shape)
-    np.testing.assert_allclose(
-        cool.log_prob(value), scipy.stats.norm.logpdf(value, mean, deviation).sum(), rtol=1e-5
-    )
+    np.testing.assert_allclose(cool.log_prob(value), scipy.stats.norm.logpdf(value, mean, deviation).sum(), rtol=1e-5)
     np.testing.assert_allclose(cool.mean, mean)
 
 

@@ -93,3 +93,11 @@ def test_an_8_bit_convolutional_autoencoder_learns():
     values = scan((params, optimizer.init(params)))
     assert values[0] > np.log(256) - 1
     assert values[-50:].mean() < np.log(9) + 0.5, "two groups of images, each uniform over nine values"
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_pixels_in_half_precision_are_the_same_up_to_rounding(dtype):
+    pixels = jnp.arange(256, dtype=jnp.uint8)
+    low = Pixels()(pixels.astype(dtype))
+    assert low.dtype == dtype
+    np.testing.assert_allclose(low.astype(jnp.float32), Pixels()(pixels), rtol=float(jnp.finfo(dtype).eps))

@@ -199,6 +199,8 @@ def _scatter_classes(axes: Axes, codes: NDArray[Any], labels: NDArray[Any], poin
 
 
 def _mark_best(axes: Axes, steps: NDArray[Any], values: NDArray[Any], colour: str) -> None:
+    from matplotlib.patheffects import withStroke
+
     best = int(np.nanargmin(np.where(np.isfinite(values), values, np.nan)))
     axes.plot(
         steps[best],
@@ -214,12 +216,16 @@ def _mark_best(axes: Axes, steps: NDArray[Any], values: NDArray[Any], colour: st
     axes.annotate(
         f"best {values[best]:.4g} at {steps[best]:,.0f}".replace("-", "−"),
         (steps[best], values[best]),
-        xytext=(0, 12),
+        xytext=(0, -10),
         textcoords="offset points",
         ha="right" if late else "left",
+        va="top",
         fontsize=STYLE.tick_size,
         color=colour,
+        path_effects=[withStroke(linewidth=3, foreground="white")],
     )
+    # Below its own minimum nothing else of this curve can be; make room for the words there.
+    axes.margins(y=0.12)
 
 
 def _scale(axes: Axes, steps: NDArray[Any], values: NDArray[Any]) -> None:

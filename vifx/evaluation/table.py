@@ -62,6 +62,7 @@ _KNOWN = MappingProxyType(
         "*kl/*": ("nats", "", "divergence term"),
         "*bits_per_dim*": ("bits/dim", "lower", "upper bound on code length"),
         "active_units": ("latents", "higher", "Var E[z|x] > 0.01"),
+        "examples_for_iwae": ("examples", "", "test examples behind the K-sample bounds"),
         "*accuracy*": ("", "higher", ""),
         "frechet*": ("", "lower", "Fréchet distance of features"),
         "precision": ("", "higher", "samples near data"),

@@ -20,17 +20,19 @@ class Pixels(nn.Module):
     """
 
     def __call__(self, x: Array) -> Array:
-        """Scale integer pixels of any shape.
+        """Scale pixels 0..255 of any shape: integers, or the same values in half precision.
 
         Raises:
-          TypeError: if `x` is not an integer array, since floats are scaled already.
+          TypeError: if `x` is in single or double precision, since such floats are scaled already.
         """
-        if not jnp.issubdtype(x.dtype, jnp.integer):
+        if jnp.issubdtype(x.dtype, jnp.integer):
+            x = x.astype(float)
+        elif x.dtype not in (jnp.bfloat16, jnp.float16):
             raise TypeError(
                 f"Pixels expects integers 0..255, but got dtype {x.dtype}; leave the evidence unscaled, or "
                 "leave out the Pixels layer"
             )
-        return (x.astype(float) - 127.5) / 127.5
+        return (x - 127.5) / 127.5
 
 
 class OneHot(nn.Module):
