@@ -122,6 +122,9 @@ def test_sample_draws_n_images_with_temperature(tiny, vifx_command, tmp_path):
     nine, hot = (np.asarray(Image.open(tmp_path / name)) for name in ("nine.png", "hot.png"))
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "nine.png").read_bytes()
     assert not np.array_equal(nine, hot)
+    assert vifx_command("sample", "run", "--n", "9", "--columns", "9", "--out", "row.png").code == 0
+    height, width = np.asarray(Image.open(tmp_path / "row.png")).shape[:2]
+    assert width > 5 * height
 
 
 def test_divergence_stops_with_the_reason_and_resumable_state(tiny, vifx_command, tmp_path):

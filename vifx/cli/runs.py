@@ -68,6 +68,8 @@ class _SampleOptions:
     """How many images."""
     temperature: PositiveFloat = 1.0
     """Scales the standard deviation of the prior."""
+    columns: PositiveInt | None = None
+    """Columns of the grid; as many as rows if not given."""
     seed: int = 0
     """Another seed gives other images."""
     out: Path | None = None
@@ -149,7 +151,7 @@ def sample(arguments: Sequence[str]) -> None:
         name = f"samples-{options.n}-{options.temperature:g}-{options.seed}.png"
         path = options.out or run.figures / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        evaluation.save_figure(evaluation.image_grid(images, limits=(0.0, 1.0)), path)
+        evaluation.save_figure(evaluation.image_grid(images, columns=options.columns, limits=(0.0, 1.0)), path)
     console.print(f"{options.n} samples at temperature {options.temperature:g}: {path}", markup=False)
 
 
