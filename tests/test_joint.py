@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 import scipy.stats
 from flax import linen
 
@@ -72,6 +73,10 @@ def test_printed_form():
         (lambda: factor("x | z", standard_normal(2)), "a fixed distribution has no parents"),
         (lambda: factor("x", standard_normal(2), name="prior"), "no parameters to own"),
         (lambda: implicit("x", LINEAR, name="g"), "a map needs parents"),
+        (
+            lambda: transformed("x", Normal(jnp.zeros(2), jnp.ones(2)), SCALE, name="f"),
+            r"base has batch shape \[2\].*to_event",
+        ),
         (lambda: evidence(), "names is empty"),
         (lambda: Joint(evidence("x"), factor("z | y", LINEAR, name="e")), "parent 'y' has no factor"),
     ],
@@ -120,7 +125,7 @@ def test_wrong_shapes_are_named():
 
 def test_missing_evidence_suggests_the_nearest_entry():
     inference, _ = vae()
-    with pytest.raises(ValueError, match="batch lacks 'x'.*it has 'image', 'xs'; did you mean 'xs'"):
+    with pytest.raises(ValueError, match=r"batch lacks 'x'.*it has 'image', 'xs'; did you mean 'xs'"):
         inference.init(jax.random.key(0), {"image": jnp.ones((5, 3)), "xs": jnp.ones((5, 3))})
     params, state = inference.init(jax.random.key(0), {"x": jnp.ones((5, 3))})
     with pytest.raises(ValueError, match="no variable 'zz'; did you mean 'z'"):
@@ -173,6 +178,37 @@ def test_temperature_scales_the_prior():
     np.testing.assert_allclose(cool, 0.5 * one, rtol=1e-6)
     with pytest.raises(ValueError, match="temperature"):
         generative.sample(jax.random.key(3), params, state, examples=5, temperature=-1.0)
+
+
+def test_temperature_leaves_clamped_variables_alone():
+    """Images of a given class at a lower temperature: the class has no temperature, and needs none."""
+    joint = Joint(
+        factor("y", Categorical(jnp.zeros(3))),
+        factor("z", standard_normal(2)),
+        factor("x | z, y", lambda z, y: Normal(z + y[:, None].astype(z.dtype), jnp.ones_like(z)).to_event(1)),
+    )
+    y = jnp.array([0, 2, 1])
+    one = joint.sample(jax.random.key(3), {}, {}, fixed={"y": y})
+    cool = joint.sample(jax.random.key(3), {}, {}, fixed={"y": y}, temperature=0.5)
+    np.testing.assert_allclose(cool.values["z"], 0.5 * one.values["z"], rtol=1e-6)
+    with pytest.raises(ValueError, match="got Categorical"):
+        joint.sample(jax.random.key(3), {}, {}, examples=3, temperature=0.5)
+
+
+def test_soft_labels_are_scored_by_their_weights():
+    logits = jnp.array([[0.2, -0.4, 1.0], [0.5, 0.1, -0.3]])
+    joint = Joint(evidence("x", "y"))
+    classifier = Joint(evidence("x"), factor("y | x", lambda x: Categorical(x @ logits)))
+    batch = {"x": jnp.eye(2), "y": jnp.array([[0.5, 0.5, 0.0], [0.2, 0.0, 0.8]])}
+    expected = np.sum(np.asarray(batch["y"]) * scipy.special.log_softmax(np.asarray(logits), axis=1), axis=1)
+    np.testing.assert_allclose(classifier.log_prob({}, {}, batch)["y | x"], expected, rtol=1e-5)
+    value, _ = vifx.kl(joint, classifier).players["model"].loss(jax.random.key(0), {}, {}, batch)
+    np.testing.assert_allclose(value, -expected.mean(), rtol=1e-5)
+    pixels = Joint(evidence("x"), factor("y | x", lambda x: Categorical((x @ logits)[:, None]).to_event(1)))
+    soft = {**batch, "y": batch["y"][:, None]}
+    np.testing.assert_allclose(pixels.log_prob({}, {}, soft)["y | x"], expected, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"'y' has \[2\] per example"):
+        classifier.log_prob({}, {}, {**batch, "y": jnp.eye(2)})
 
 
 def test_a_factors_noise_does_not_depend_on_the_others():

@@ -86,6 +86,8 @@ def test_explain_says_everything_that_a_reader_needs():
     assert "nats" in text
     undecided = vifx.explain(vifx.kl(INFERENCE, GENERATIVE))
     assert "a batch decides" in undecided
+    assert "by mean over the batch and the latents" in undecided
+    assert undecided.count("closed form if") == 1
     latex = vifx.explain(vifx.kl(INFERENCE, GENERATIVE), BATCH, style="latex")
     assert r"\mathcal{L} = \mathbb{E}\,\mathrm{KL}(\mathrm{encoder}(z \mid x) \,\|\, \mathrm{prior}(z))" in latex
     assert latex.count("{") == latex.count("}")

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from vifx.factor import Factor, has_density
 from vifx.types import Array, Key, Params, PyTree, State
@@ -91,7 +92,7 @@ def density(item: Factor, conditional: Any, value: Array, examples: int) -> Arra
             f"adversarial(..., on={item.variables[0]!r}), or give it one with factor(...)."
         )
     event = getattr(conditional, "event_shape", None)
-    if event is not None and tuple(value.shape[1:]) != tuple(event):
+    if event is not None and tuple(value.shape[1:]) != tuple(event) and not _are_weights(conditional, value):
         raise ValueError(
             f"{item}: the distribution is over events of shape {list(event)}, but {item.variables[0]!r} has "
             f"{list(value.shape[1:])} per example; make the network's output match the variable."
@@ -108,6 +109,15 @@ def density(item: Factor, conditional: Any, value: Array, examples: int) -> Arra
             "event dimensions with .to_event(n)."
         )
     return log_prob.reshape(rows)
+
+
+def _are_weights(conditional: Any, value: Array) -> bool:
+    """Return whether a value is weights over the classes of a categorical: soft labels have one more axis."""
+    event = tuple(conditional.event_shape)
+    while hasattr(conditional, "base_dist"):
+        conditional = conditional.base_dist
+    classes = getattr(conditional, "classes", None)
+    return jnp.issubdtype(value.dtype, jnp.floating) and tuple(value.shape[1:]) == (*event, classes)
 
 
 def _check_conditional(item: Factor, conditional: Any, examples: int) -> None:

@@ -273,12 +273,18 @@ def transformed(notation: str, base: Distribution, bijection: Bijection, *, name
       name: the owner of the bijection's parameters.
 
     Raises:
-      ValueError: malformed notation or empty name.
+      ValueError: malformed notation, empty name, or a base with a batch axis.
       TypeError: `base` is not a distribution or `bijection` is not a `Bijection`.
     """
     variable, given = _parsed(notation)
     if not isinstance(base, Distribution) or isinstance(base, type):
         raise TypeError(f"transformed {notation!r}: base must be a distribution, got {type(base).__name__}.")
+    batch_shape = tuple(getattr(base, "batch_shape", ()))
+    if batch_shape:
+        raise ValueError(
+            f"transformed {notation!r}: base has batch shape {list(batch_shape)}, expected [] (one event per "
+            "example); declare event dimensions with .to_event(n)."
+        )
     if not isinstance(bijection, Bijection):
         raise TypeError(f"transformed {notation!r}: bijection must be a Bijection, got {type(bijection).__name__}.")
 

@@ -128,7 +128,7 @@ class Joint:
           batch: the evidence.
           examples: how many examples to draw; needed if neither `batch` nor `fixed` tells.
           fixed: variables that are clamped to values ``[examples, *event]`` instead of drawn.
-          temperature: scales the standard deviation of the factors without parents.
+          temperature: scales the standard deviation of the drawn variables without parents.
           train: the mode of the networks.
 
         Returns:
@@ -145,7 +145,7 @@ class Joint:
             conditional, state = condition(
                 fold(key, item.name, "network"), item, params, state, values, count, train=train
             )
-            if temperature != 1.0 and not item.given:
+            if temperature != 1.0 and not item.given and variable not in values:
                 conditional = _tempered(conditional, temperature)
             conditionals[variable] = conditional
             if variable not in values:

@@ -10,7 +10,7 @@ import scipy.stats
 
 import vifx
 from vifx import Joint, evidence, factor, implicit, standard_normal, transformed
-from vifx.distributions import Normal
+from vifx.distributions import Categorical, Normal
 from vifx.nets import from_functions
 from vifx.types import Bijection
 
@@ -101,6 +101,29 @@ def test_top_down_hierarchy_is_in_closed_form(x64):
     assert "by closed form; w: 1 draw, reparameterized" in text
 
 
+def test_a_summed_latent_whose_generative_parent_is_drawn_is_sampled():
+    """q(y|w) needs w, which comes after y and is drawn: the term is noisy, and its name says so."""
+
+    def logits():
+        return from_functions(lambda key, v: jnp.array([[0.6, -0.4]]), lambda p, v: Categorical(v @ p))
+
+    normal = from_functions(
+        lambda key, x, y: jnp.array(0.7),
+        lambda p, x, y: Normal(p * x + y[:, None].astype(x.dtype), jnp.ones_like(x)).to_event(1),
+    )
+    objective = vifx.kl(
+        Joint(evidence("x"), factor("y | x", logits(), name="classes"), factor("w | x, y", normal, name="encoder")),
+        Joint(
+            factor("w", standard_normal(1)),
+            factor("y | w", logits(), name="labels"),
+            factor("x | w", linear(1.1, 0.8), name="decoder"),
+        ),
+    )
+    _, _, metrics, _ = loss_and_gradient(objective, {"x": jnp.asarray(X, jnp.float32)}, 100)
+    assert {"kl/w", "kl/y_sampled", "nll/x", "elbo"} == set(metrics)
+    assert metrics["kl/y_sampled"].std() > 1e-2
+
+
 def test_flow_maximum_likelihood_is_the_change_of_variables(x64):
     scale = Bijection(
         init=lambda key, x, given=None: (jnp.asarray([0.3], x.dtype), {}),
@@ -108,7 +131,7 @@ def test_flow_maximum_likelihood_is_the_change_of_variables(x64):
         inverse=lambda p, s, z, given=None: (z * jnp.exp(-p)[None], jnp.full(len(z), -jnp.sum(p))),
     )
     objective = vifx.kl(Joint(evidence("x")), Joint(transformed("x", standard_normal(1), scale, name="flow")))
-    params, value, metrics, gradient = loss_and_gradient(objective, {"x": jnp.asarray(X)})
+    _, value, metrics, gradient = loss_and_gradient(objective, {"x": jnp.asarray(X)})
     s = np.exp(-0.3)
     np.testing.assert_allclose(value[0], -np.mean(scipy.stats.norm.logpdf(X, 0, s)), rtol=1e-12)
     np.testing.assert_allclose(gradient["flow"][0], [np.mean((X / s) ** 2) - 1], rtol=1e-12)
@@ -139,7 +162,10 @@ def test_flow_posterior_equals_the_normal_posterior_in_expectation(x64):
 
     def run(objective):
         loss = objective.players["model"].loss
-        one = lambda key: jax.value_and_grad(lambda p: loss(key, p, state, batch)[0])(params)
+
+        def one(key):
+            return jax.value_and_grad(lambda p: loss(key, p, state, batch)[0])(params)
+
         return jax.tree.map(np.asarray, jax.jit(jax.vmap(one))(keys))
 
     a, b = jax.tree.leaves(run(flow)), jax.tree.leaves(run(plain))
@@ -247,5 +273,5 @@ def test_a_joint_is_required():
 
 def test_reconstruction_through_an_implicit_encoder(x64):
     objective = vifx.reconstruction(Joint(evidence("x"), implicit("z | x", MAP, name="e")), Joint(PRIOR, DECODER))
-    _, value, metrics, _ = loss_and_gradient(objective, {"x": jnp.asarray(X)})
+    _, value, _, _ = loss_and_gradient(objective, {"x": jnp.asarray(X)})
     np.testing.assert_allclose(value[0], -np.mean(scipy.stats.norm.logpdf(X, 1.1 * X, 0.8)), rtol=1e-12)

@@ -11,12 +11,14 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as numpyro
 import pytest
 
 import vifx
 from vifx import Joint, evidence, factor, standard_normal
 from vifx.distributions import Bernoulli, Normal
 from vifx.nets import from_functions
+from vifx.types import Net
 
 DRAWS = 200_000
 LIMIT = 4.26
@@ -152,9 +154,10 @@ def bernoulli_bound(params, samples):
     """The bound over binary vectors by enumeration of all tuples of the 8 states."""
     states = np.array(list(itertools.product([0.0, 1.0], repeat=3)), np.float32)
     x = BATCH["x"][0, 0]
-    bits = lambda logits: jnp.sum(
-        states * jax.nn.log_sigmoid(logits) + (1 - states) * jax.nn.log_sigmoid(-logits), axis=1
-    )
+
+    def bits(logits):
+        return jnp.sum(states * jax.nn.log_sigmoid(logits) + (1 - states) * jax.nn.log_sigmoid(-logits), axis=1)
+
     with jax.numpy_rank_promotion("allow"):
         log_p = bits(params["encoder"] * x)
         log_w = (
@@ -202,3 +205,97 @@ def test_doubly_reparameterized_refuses_other_latents():
     params, state = objective.init(jax.random.key(0), batch)
     with pytest.raises(ValueError, match=r"encoder\(z \| x\) is not reparameterizable"):
         objective.players["model"].loss(jax.random.key(0), params, state, batch)
+
+
+class Undeclared(numpyro.Distribution):
+    """A Bernoulli without declared parameters, which NumPyro calls reparameterized."""
+
+    support = numpyro.constraints.boolean
+
+    def __init__(self, logits):
+        self.logits = logits
+        super().__init__(batch_shape=logits.shape, validate_args=False)
+
+    def sample(self, key, sample_shape=()):
+        shape = sample_shape + self.batch_shape
+        return jax.random.bernoulli(key, jnp.broadcast_to(jax.nn.sigmoid(self.logits), shape)).astype(int)
+
+    def log_prob(self, value):
+        return Bernoulli(self.logits).log_prob(value)
+
+
+def test_integers_are_never_reparameterized():
+    def gradient(family):
+        encoder = from_functions(
+            lambda key, x: jnp.array([0.4, -0.3, 0.8], x.dtype), lambda p, x: family(p[None] * x).to_event(1)
+        )
+        decoder = from_functions(
+            lambda key, z: jnp.array([0.9, -0.5, 0.3]),
+            lambda p, z: Normal(z.astype(p.dtype) @ p[:, None], jnp.ones((len(z), 1))).to_event(1),
+        )
+        prior = Bernoulli(jnp.array([0.2, 0.0, -0.4])).to_event(1)
+        objective = vifx.importance_weighted(
+            Joint(evidence("x"), factor("z | x", encoder, name="encoder")),
+            Joint(factor("z", prior), factor("x | z", decoder, name="decoder")),
+            samples=2,
+        )
+        batch = jax.tree.map(jnp.asarray, BATCH)
+        params, state = objective.init(jax.random.key(0), batch)
+        return jax.grad(lambda p: objective.players["model"].loss(jax.random.key(2), p, state, batch)[0])(params)
+
+    ours, theirs = gradient(Bernoulli), gradient(Undeclared)
+    np.testing.assert_allclose(theirs["encoder"], ours["encoder"], rtol=1e-6)
+    np.testing.assert_allclose(theirs["decoder"], ours["decoder"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("gradient", ["sticking_the_landing", "doubly_reparameterized"])
+def test_shared_networks_with_state_are_evaluated_again_as_at_first(gradient):
+    """A network whose output depends on how often it ran, against three networks that stand for its runs."""
+
+    def counting(start):
+        def apply(params, state, x, *, key=None, train=False):
+            offset = start + state["runs"]
+            return Normal(params * x + offset, jnp.full(x.shape, 0.7)).to_event(1), {"runs": state["runs"] + 1}
+
+        return Net(lambda key, x: (jnp.array(0.7, x.dtype), {"runs": jnp.zeros(())}), apply)
+
+    def gradients(nets, names):
+        objective = vifx.importance_weighted(
+            Joint(evidence("x"), factor("z | x", nets[0], name=names[0]), factor("w | z", nets[1], name=names[1])),
+            Joint(
+                factor("w", standard_normal(1)),
+                factor("z | w", nets[2], name=names[2]),
+                factor("x | z", DECODER, name="decoder"),
+            ),
+            samples=3,
+            gradient=gradient,
+        )
+        batch = jax.tree.map(jnp.asarray, BATCH)
+        params, state = objective.init(jax.random.key(0), batch)
+        return jax.grad(lambda p: objective.players["model"].loss(jax.random.key(2), p, state, batch)[0])(params)
+
+    shared = gradients([counting(0.0)] * 3, ["net"] * 3)
+    apart = gradients([counting(0.0), counting(1.0), counting(2.0)], ["one", "two", "three"])
+    np.testing.assert_allclose(shared["net"], apart["one"] + apart["two"] + apart["three"], rtol=1e-5)
+    np.testing.assert_allclose(shared["decoder"]["w"], apart["decoder"]["w"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("gradient", ["sticking_the_landing", "doubly_reparameterized"])
+def test_dropout_is_the_same_when_networks_are_evaluated_again(gradient):
+    """The generative network's gradient does not depend on the estimator, dropout included."""
+
+    def apply(params, state, z, *, key=None, train=False):
+        kept = jax.random.bernoulli(key, 0.5, z.shape).astype(z.dtype)
+        return Normal(2 * params * kept * z, jnp.full(z.shape, 0.6)).to_event(1), state
+
+    noisy = Net(lambda key, z: (jnp.array(1.3, z.dtype), {}), apply)
+    generative = Joint(factor("z", standard_normal(1)), factor("x | z", noisy, name="decoder"))
+    batch = {"x": jnp.linspace(-1, 1, 8)[:, None]}
+
+    def decoder_gradient(name):
+        objective = vifx.importance_weighted(joints()[0], generative, samples=4, gradient=name)
+        params, state = objective.init(jax.random.key(0), batch)
+        loss = objective.players["model"].loss
+        return jax.grad(lambda p: loss(jax.random.key(2), p, state, batch)[0])(params)["decoder"]
+
+    np.testing.assert_allclose(decoder_gradient(gradient), decoder_gradient("reparameterized"), rtol=1e-5)

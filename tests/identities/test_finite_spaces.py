@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 import vifx
+from vifx.distributions import Categorical
 from vifx.estimators import exact
 from vifx.objective import Objective, Player
+from vifx.types import Net
 
 _spec = importlib.util.spec_from_file_location("spaces", Path(__file__).with_name("spaces.py"))
 spaces = importlib.util.module_from_spec(_spec)
@@ -231,6 +233,57 @@ def test_reconstruction_is_the_observed_term(x64):
     assert set(aux.metrics) == {"nll/x"}
     assert objective.dropped == ()
     assert vifx.verify(objective, params, state, batch)["model"].gradient_error < 1e-12
+
+
+@pytest.mark.parametrize("samples", [0, 1, 2])
+def test_impossible_states_are_the_limit_of_improbable_ones(x64, samples):
+    """Value, metrics and gradient at probability 0 are those at e^−60, in the encoder alone and in both joints."""
+    batch = spaces.batch()
+
+    def run_at(logit, *owners):
+        def masked(*given):
+            net = exact.tabular(*given, states=spaces.Z)
+            forbid = jnp.array([0.0, 0.0, logit])
+
+            def apply(params, state, *parents, key=None, train=False):
+                conditional, state = net.apply(params, state, *parents)
+                return Categorical(conditional.logits + jnp.broadcast_to(forbid, conditional.logits.shape)), state
+
+            return Net(net.init, apply)
+
+        inference = vifx.Joint(vifx.evidence("x"), vifx.factor("z | x", masked(spaces.X), name="encoder"))
+        prior = masked() if "prior" in owners else exact.tabular(states=spaces.Z)
+        generative = vifx.Joint(
+            vifx.factor("z", prior, name="prior"),
+            vifx.factor("x | z", exact.tabular(spaces.Z, states=spaces.X), name="decoder"),
+        )
+        joints = (inference, generative)
+        objective = vifx.importance_weighted(*joints, samples=samples) if samples else vifx.kl(*joints)
+        params, state = objective.init(jax.random.key(0), batch)
+        loss = objective.players["model"].loss
+        found = jax.value_and_grad(lambda p: loss(jax.random.key(KEY), p, state, batch), has_aux=True)(params)
+        return found, vifx.verify(objective, params, state, batch)["model"]
+
+    for owners in ((), ("prior",)):
+        found, verified = run_at(-jnp.inf, *owners)
+        assert worst(found, run_at(-60.0, *owners)[0]) < 1e-12
+        assert verified.value_error < 1e-12
+        assert verified.gradient_error < 1e-12
+
+
+def test_verify_keeps_a_gradient_that_is_not_a_number(x64):
+    objective = vifx.kl(*spaces.vae())
+    player = objective.players["model"]
+    batch = spaces.batch()
+    params, state = jax.jit(objective.init)(jax.random.key(0), batch)
+    for owner in player.owns:
+
+        def loss(key, params, state, batch, *, train=True, owner=owner):
+            value, aux = player.loss(key, params, state, batch, train=train)
+            return value + jnp.sqrt(jnp.sum(0 * params[owner])), aux
+
+        wrong = Objective(objective.init, {"model": Player(player.owns, loss)}, objective.parts)
+        assert not vifx.verify(wrong, params, state, batch)["model"].gradient_error < 1
 
 
 def _faulty(objective, change):

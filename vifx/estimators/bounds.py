@@ -61,7 +61,8 @@ def bound(
     if gradient != "reparameterized":
         _require_draws(latents, gradient)
     rows = visits[-1].after
-    log_q, new_state = _generative_log_prob(key, both, params, new_state, rows.values, train)
+    walked = new_state
+    log_q, new_state = _generative_log_prob(key, both, params, walked, rows.values, train)
     log_p = jnp.zeros(rows.total)
     for visit in latents:
         if visit.log_prob is not None:
@@ -87,9 +88,9 @@ def bound(
         if gradient == "sticking_the_landing":
             surrogate = share * (log_q - log_p).reshape(shape)
         else:
-            through_draws, _ = _generative_log_prob(key, both, fixed, state, rows.values, train)
+            through_draws, _ = _generative_log_prob(key, both, fixed, walked, rows.values, train)
             drawn = jax.lax.stop_gradient(rows.values)
-            through_model, _ = _generative_log_prob(key, both, params, state, drawn, train)
+            through_model, _ = _generative_log_prob(key, both, params, walked, drawn, train)
             surrogate = share**2 * (through_draws - log_p).reshape(shape) + share * through_model.reshape(shape)
         surrogate = jnp.sum(surrogate, axis=0)
         value = jax.lax.stop_gradient(value) + surrogate - jax.lax.stop_gradient(surrogate)
@@ -141,7 +142,7 @@ def _path_log_prob(key: Key, latents: list[Visit], fixed: Params, state: State, 
     for visit in latents:
         item, rows = visit.factor, visit.before
         network = fold(key, item.name, "network")
-        conditional, _ = condition(network, item, fixed, state, rows.values, rows.total, train=train)
+        conditional, state = condition(network, item, fixed, state, rows.values, rows.total, train=train)
         total = total + density(item, conditional, visit.after.values[item.variables[0]], rows.total)
     return total
 
@@ -157,6 +158,8 @@ def _over_multisets(log_weight: Array, log_p: Array, samples: int) -> tuple[Arra
     Returns:
       The bound and the ELBO, both the mean over the examples.
     """
+    # A state that is never drawn has no weight: its tuples count for nothing, in value and gradient.
+    log_weight = jnp.where(log_p > -jnp.inf, log_weight, 0)
     states = log_weight.shape[0]
     count = math.comb(states + samples - 1, samples)
     if count > MOST_MULTISETS:

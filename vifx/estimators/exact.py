@@ -200,9 +200,11 @@ def importance_weighted_terms(
             continue  # not in the support of the evidence
         draws = rows[np.array(list(itertools.product(range(len(rows)), repeat=samples)))]
         probability = jnp.exp(evidence[rows[0]] + jnp.sum(latent[draws], axis=1))
-        log_weight = (q.total - cancelled - latent)[draws]
+        # A state that the inference joint never draws has no weight; what stands for it counts for nothing.
+        possible = latent > -jnp.inf
+        log_weight = jnp.where(possible, q.total - cancelled - latent, 0)[draws]
         bound = jax.scipy.special.logsumexp(log_weight, axis=1) - jnp.log(samples)
-        total = total - jnp.sum(probability * bound)
+        total = total - jnp.sum(jnp.where(jnp.all(possible[draws], axis=1), probability * bound, 0))
     return total
 
 

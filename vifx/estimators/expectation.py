@@ -204,8 +204,8 @@ def _is_finite(conditional: Any) -> bool:
 
 def _differentiable(conditional: Any, values: Array) -> bool:
     """Return whether samples are differentiable in the parameters (the protocol's default: if real)."""
-    known = getattr(conditional, "has_rsample", None)
-    return jnp.issubdtype(values.dtype, jnp.floating) if known is None else bool(known)
+    # NumPyro says yes of a family that declares no constraints of its parameters, so of a discrete one too.
+    return jnp.issubdtype(values.dtype, jnp.floating) and bool(getattr(conditional, "has_rsample", True))
 
 
 def describe(how: How, samples: int) -> str:

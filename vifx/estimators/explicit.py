@@ -203,7 +203,11 @@ def _estimates(
         value = -mean(rows, density(item, conditional, rows.values[variable], count))
         if visit.log_prob is not None:
             value = value + mean(visit.after, visit.log_prob)
-        estimates[term] = _Estimate(value, _how("", visits, rows, samples), visit.how in ("drawn", "score function"))
+        # Exact given the variables before it, unless it or a generative parent that comes later is drawn.
+        new = set(rows.values) - set(visit.before.values)
+        drawn = [v for v in visits if v.how in ("drawn", "score function") and v.factor.variables[0] in new]
+        sampled = visit.how != "evidence" and bool(drawn)
+        estimates[term] = _Estimate(value, _how("", visits, rows, samples), sampled)
     return estimates, state
 
 
@@ -223,7 +227,8 @@ def _terms(
     both: Pair, names: tuple[str, ...], weights: Weights, samples: int, free_bits: float, batch: Batch | None
 ) -> tuple[Term, ...]:
     """Describe the terms; with a batch, trace the loss abstractly to learn how each is estimated."""
-    how = dict.fromkeys(names, "closed form if the two families have one, else drawn; a batch decides")
+    how = dict.fromkeys(names, "closed form if the two families have one, else summed or drawn; a batch decides")
+    how |= {term: "mean over the batch and the latents; a batch decides how" for term in names if term[:4] == "nll/"}
     if batch is not None:
 
         def trace(key: Key, batch: Batch) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vifx.estimators.exact import constant_value
 from vifx.objective import Objective, Part
@@ -96,4 +97,5 @@ def _constants(part: Part, batch: Batch) -> float:
 
 def _largest(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
     differences = jax.tree.map(lambda a, b: jnp.max(jnp.abs(a - b), initial=0), one, other)
-    return float(max(jax.tree.leaves(differences), default=0.0))
+    # NumPy's maximum keeps a NaN of any leaf, which Python's max drops.
+    return float(np.max([0.0, *map(float, jax.tree.leaves(differences))]))
