@@ -78,6 +78,7 @@ def test_printed_form():
             r"base has batch shape \[2\].*to_event",
         ),
         (lambda: evidence(), "names is empty"),
+        (lambda: Joint(evidence("x"), evidence("y")), r"two factors, p̃\(x\) and p̃\(y\).*write evidence\('x', 'y'\)"),
         (lambda: Joint(evidence("x"), factor("z | y", LINEAR, name="e")), "parent 'y' has no factor"),
     ],
 )
@@ -258,6 +259,16 @@ def test_conditional_transformed_density(x64):
     values, log_prob = conditional.sample_with_log_prob(jax.random.key(3), (5,))
     shift = np.asarray(y)[None]
     np.testing.assert_allclose(log_prob, scipy.stats.norm.logpdf(values, shift, 0.7).sum(-1), rtol=1e-12)
+
+
+def test_conditional_flow_starts_from_noise_of_its_base():
+    """A flow posterior: nothing has drawn its variable when it is initialized."""
+    seen = []
+    record = SCALE._replace(init=lambda key, x, given=None: (seen.append(np.asarray(x)), SCALE.init(key, x, given))[1])
+    joint = Joint(evidence("y"), transformed("z | y", standard_normal(2), record, name="flow"))
+    params, state = joint.init(jax.random.key(0), {"y": jnp.zeros((4000, 2))})
+    assert scipy.stats.kstest(seen[0].reshape(-1), "norm").pvalue > 1e-4
+    assert joint.sample(jax.random.key(1), params, state, {"y": jnp.zeros((3, 2))}).values["z"].shape == (3, 2)
 
 
 def test_transformed_needs_values_to_start_from():

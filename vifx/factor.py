@@ -292,6 +292,10 @@ def transformed(notation: str, base: Distribution, bijection: Bijection, *, name
         return None if not parents else parents[0] if len(parents) == 1 else parents
 
     def init(key: Key, value: Array | None, *parents: Array) -> tuple[PyTree, PyTree]:
+        if value is None and parents:
+            # A posterior has no values before it is made: noise of the base stands in for them.
+            key, noise = jax.random.split(key)
+            value = base.sample(noise, (parents[0].shape[0],))
         if value is None:
             raise ValueError(
                 f"factor {notation!r}: a bijection is initialized on values of {variable!r}; put {variable!r} in "

@@ -44,7 +44,7 @@ class Joint:
     Raises:
       TypeError: something that is not a factor.
       ValueError: no factor, a variable twice, a missing parent, a cycle, a parent that comes
-        later, or one owner with two networks; the message names the factor.
+        later, evidence in two factors, or one owner with two networks; the message names the factor.
     """
 
     def __init__(self, *factors: Factor) -> None:
@@ -57,6 +57,7 @@ class Joint:
         if not factors:
             raise ValueError("Joint: factors is empty; a joint needs at least one factor.")
         _check_order(factors)
+        _check_evidence(factors)
         check_owners(factors)
         self.factors = factors
         self.variables = tuple(v for f in factors for v in f.variables)
@@ -240,6 +241,16 @@ def check_owners(factors: tuple[Factor, ...]) -> None:
                 f"owner {item.owner!r} has two networks, in {first} and in {item}; give one another name, or pass "
                 "the same object to both to share its parameters."
             )
+
+
+def _check_evidence(factors: tuple[Factor, ...]) -> None:
+    found = [item for item in factors if item.kind == "evidence"]
+    if len(found) > 1:
+        names = ", ".join(repr(variable) for item in found for variable in item.variables)
+        raise ValueError(
+            f"evidence is in two factors, {found[0]} and {found[1]}, which would be independent, but a batch pairs "
+            f"its entries; write evidence({names})."
+        )
 
 
 def _check_order(factors: tuple[Factor, ...]) -> None:

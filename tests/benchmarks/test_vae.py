@@ -6,6 +6,8 @@ architecture, transform, permutation and parameter count as the vifx program.
 
 from __future__ import annotations
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,7 +35,7 @@ def raw_init(key):
                 "w": jax.random.normal(jax.random.fold_in(key, 10 * i + len(name)), (a, b)) / np.sqrt(a),
                 "b": jnp.zeros(b),
             }
-            for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False))
+            for i, (a, b) in enumerate(itertools.pairwise(sizes))
         ]
         for name, sizes in SIZES.items()
     }

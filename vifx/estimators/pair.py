@@ -95,14 +95,9 @@ def _check_factor(caller: str, item: Factor, inference: Joint, latents: bool) ->
 
 
 def _constants(inference: Joint, generative: Joint) -> tuple[Constant, ...]:
-    cancelled = {v for item in generative.factors if item.kind == "evidence" for v in item.variables}
-    constants = []
-    for item in inference.factors:
-        if item.kind == "evidence":
-            modelled = tuple(v for v in item.variables if v not in cancelled)
-            if modelled:
-                constants.append(Constant(-1.0, modelled, tuple(v for v in item.variables if v in cancelled)))
-    return tuple(constants)
+    given = tuple(v for v in inference.observed if v in generative.observed)
+    modelled = tuple(v for v in inference.observed if v not in given)
+    return (Constant(-1.0, modelled, given),) if modelled else ()
 
 
 def pair_init(key: Key, both: Pair, batch: Batch) -> tuple[Params, State]:
