@@ -1,4 +1,4 @@
-"""Timings, without the checks that slow every call: ``XLA_FLAGS= pytest -m benchmark tests/benchmarks``."""
+"""Timings, without the checks that slow every call: ``XLA_FLAGS= pytest -n 0 -m benchmark tests/benchmarks``."""
 
 from __future__ import annotations
 
