@@ -2,8 +2,8 @@
 
 Source:   Burda, Grosse and Salakhutdinov (2016), Importance weighted autoencoders, arXiv:1509.00519.
 Command:  vifx train experiments/iwae_fashion_mnist.py
-Hardware: HARDWARE.
-Metric:   IWAE-1000 NIWAE nats on the test split, binarized once with a fixed seed.
+Hardware: 2 CPU cores, about 50 minutes.
+Metric:   −ELBO 251.9 and IWAE-1000 232.7 nats on the test split, binarized once with a fixed seed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Config(BaseConfig):
     """Dimension of z."""
     hidden: tuple[PositiveInt, ...] = (400, 400)
     """Widths of the hidden layers of encoder and decoder."""
-    bound_examples: PositiveInt = 2000
+    bound_examples: PositiveInt = 10_000
     """Test images for the importance-weighted bounds, which take most of the evaluation's time."""
     data: data.Config = field(default_factory=lambda: data.Config("fashion_mnist", batch_size=128, validation=5000))
     """Which data set, and how it is read."""
