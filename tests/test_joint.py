@@ -310,3 +310,13 @@ def test_shared_network_is_initialized_once_and_shared():
     params, _ = objective.init(jax.random.key(0), {"x": jnp.ones((5, 2))})
     assert list(params) == ["shared"]
     assert objective.players["model"].owns == ("shared",)
+
+
+def test_keys_are_typed_and_batches_are_mappings():
+    inference, _ = vae()
+    batch = {"x": jnp.ones((5, 2))}
+    for bad in (0, jax.random.PRNGKey(0)):
+        with pytest.raises(TypeError, match="key must be a typed random key"):
+            inference.init(bad, batch)
+    with pytest.raises(TypeError, match="batch must be a mapping"):
+        inference.init(jax.random.key(0), batch["x"])

@@ -128,3 +128,10 @@ def test_enumeration_needs_concrete_integers():
         claim(params, state, {"x": jnp.ones((4, 2))})
     with pytest.raises(ValueError, match="batch lacks 'x'"):
         claim(params, state, {})
+
+
+def test_evidence_beyond_the_decoders_states_is_named():
+    objective = vifx.kl(INFERENCE, GENERATIVE)
+    params, state = objective.init(jax.random.key(0), BATCH)
+    with pytest.raises(ValueError, match=r"'x' takes the value 9, but decoder\(x \| z\) has the states 0, 1, 2"):
+        vifx.verify(objective, params, state, {"x": jnp.array([0, 1, 9])})

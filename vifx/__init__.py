@@ -11,7 +11,10 @@ __all__ = [
     "Joint",
     "Objective",
     "__version__",
+    "data",
+    "distributions",
     "estimators",
+    "evaluation",
     "evidence",
     "explain",
     "factor",
@@ -19,13 +22,15 @@ __all__ = [
     "importance_weighted",
     "kl",
     "nets",
+    "networks",
     "reconstruction",
     "standard_normal",
+    "training",
     "transformed",
     "verify",
 ]
 
-from vifx import estimators, nets
+from vifx import data, distributions, estimators, evaluation, nets, networks, training
 from vifx.distributions import standard_normal
 from vifx.estimators import importance_weighted, kl, reconstruction, verify
 from vifx.explain import explain

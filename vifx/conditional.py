@@ -17,7 +17,14 @@ from vifx.types import Array, Key, Params, PyTree, State
 
 
 def fold(key: Key, *names: str) -> Key:
-    """Fold names into a key by a checksum that is the same in every process."""
+    """Fold names into a key by a checksum that is the same in every process.
+
+    Raises:
+      TypeError: `key` is not a typed key.
+    """
+    dtype: Any = getattr(key, "dtype", None)
+    if not jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        raise TypeError(f"key must be a typed random key, such as jax.random.key(0), got {type(key).__name__}.")
     for name in names:
         key = jax.random.fold_in(key, zlib.crc32(name.encode()))
     return key

@@ -195,7 +195,10 @@ class Joint:
 
         Raises:
           ValueError: a fixed variable that the joint lacks, or evidence that nothing supplies.
+          TypeError: `batch` is not a mapping.
         """
+        if not isinstance(batch, Mapping):
+            raise TypeError(f'batch must be a mapping such as {{"x": array}}, got {type(batch).__name__}.')
         for name in fixed:
             if name not in self.variables:
                 raise ValueError(f"fixed: {self!r} has no variable {name!r}{nearest(name, self.variables)}.")

@@ -275,3 +275,15 @@ def test_reconstruction_through_an_implicit_encoder(x64):
     objective = vifx.reconstruction(Joint(evidence("x"), implicit("z | x", MAP, name="e")), Joint(PRIOR, DECODER))
     _, value, _, _ = loss_and_gradient(objective, {"x": jnp.asarray(X)})
     np.testing.assert_allclose(value[0], -np.mean(scipy.stats.norm.logpdf(X, 1.1 * X, 0.8)), rtol=1e-12)
+
+
+def test_the_two_factors_of_a_latent_must_agree_on_its_shape():
+    wide = Joint(factor("z", standard_normal(2)), factor("x | z", linear(1.1, 0.8), name="decoder"))
+    objective = vifx.kl(Joint(evidence("x"), ENCODER), wide)
+    params, state = vifx.kl(Joint(evidence("x"), ENCODER), Joint(PRIOR, DECODER)).init(
+        jax.random.key(0), {"x": jnp.ones((3, 1))}
+    )
+    with pytest.raises(
+        ValueError, match=r"encoder\(z \| x\) is over events of shape \[1\], but Normal\(z\) is over \[2\]"
+    ):
+        objective.players["model"].loss(jax.random.key(0), params, state, {"x": jnp.ones((3, 1))})

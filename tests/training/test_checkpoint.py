@@ -384,3 +384,14 @@ def test_killed_between_write_and_rename_the_one_before_is_whole(tmp_path):
         assert not list(tmp_path.glob("2.*"))
         checkpoints.save(2, {"x": jnp.arange(1000.0) + 1})
         assert float(checkpoints.restore(template)["x"][-1]) == 1000.0
+
+
+def test_too_little_space_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    usage = type("Usage", (), {"free": 1000})
+    with Checkpoints(tmp_path / "run") as checkpoints:
+        checkpoints.save(1, {"a": np.ones(3)})
+        monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
+        with pytest.raises(CheckpointError, match=r"run/2: needs 8.0 MB and 0.0 MB are free.*whole: \[1\]"):
+            checkpoints.save(2, {"a": np.ones(1_000_000)})
+        assert checkpoints.steps() == [1]
+        assert sorted(path.name for path in (tmp_path / "run").iterdir() if path.name[0].isdigit()) == ["1"]

@@ -333,3 +333,14 @@ def test_optimize_is_the_composition_that_it_says():
     with pytest.raises(ValueError, match=r"none is given for \['min'\]"):
         optimize(objective, {"max": optax.sgd(0.1)})
     assert isinstance(progress, Progress)
+
+
+def test_start_and_optimize_say_what_they_take():
+    objective = regression()
+    step = optimize(objective, optax.sgd(0.1))
+    with pytest.raises(TypeError, match="optimizers must be an optax optimizer"):
+        optimize(objective, 1e-3)
+    with pytest.raises(TypeError, match="got a dict as objective"):
+        start(jax.random.key(0), step, {}, {})
+    with pytest.raises(TypeError, match="batch must be a mapping"):
+        start(jax.random.key(0), step, objective, jnp.ones(3))

@@ -232,9 +232,15 @@ def constant_value(constants: Sequence[Constant], inference: Joint, batch: Batch
 def _tables(inference: Joint, generative: Joint, params: Params, state: State, batch: Batch) -> tuple[Table, Table]:
     supports = supports_of(inference, params, state, batch)
     values = {v: batch[e] for item in inference.factors for v, e in item.entries.items()}
-    return table(inference, params, state, batch, supports), table(
-        generative, params, state, _named(generative, values, batch), supports
-    )
+    named = _named(generative, values, batch)
+    for variable, states in supports_of(generative, params, state, named).items():
+        beyond = np.setdiff1d(supports[variable], states)
+        if generative.factor_of(variable).kind != "evidence" and beyond.size:
+            raise ValueError(
+                f"{variable!r} takes the value {beyond[0]}, but {generative.factor_of(variable)} has the states "
+                f"{', '.join(map(str, states[:8]))}{', …' if len(states) > 8 else ''}."
+            )
+    return table(inference, params, state, batch, supports), table(generative, params, state, named, supports)
 
 
 def _named(generative: Joint, values: Mapping[str, Array], batch: Batch) -> dict[str, Array]:

@@ -7,7 +7,7 @@ __all__ = ["kl", "reconstruction"]
 import math
 from collections.abc import Mapping
 from numbers import Real
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -194,6 +194,8 @@ def _estimates(
         rows = visit.before if early else _first_rows(item, visits)
         noise = fold(key, "generative", item.name)
         conditional, state = condition(noise, item, params, state, rows.values, rows.total, train=train)
+        if early:
+            _check_events(visit, item, conditional)
         exactly = closed_form(visit.conditional, conditional) if early else None
         if exactly is not None:
             value = mean(rows, jnp.broadcast_to(exactly(), (rows.total,)))
@@ -209,6 +211,15 @@ def _estimates(
         sampled = visit.how != "evidence" and bool(drawn)
         estimates[term] = _Estimate(value, _how("", visits, rows, samples), sampled)
     return estimates, state
+
+
+def _check_events(visit: Visit, item: Factor, conditional: Any) -> None:
+    shapes: list[Any] = [getattr(each, "event_shape", None) for each in (visit.conditional, conditional)]
+    if None not in shapes and shapes[0] != shapes[1]:
+        raise ValueError(
+            f"{visit.factor} is over events of shape {list(shapes[0])}, but {item} is over {list(shapes[1])}; make "
+            "the two factors of one variable agree."
+        )
 
 
 def _first_rows(item: Factor, visits: list[Visit]) -> Rows:

@@ -13,7 +13,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
 from vifx.training.manifest import (
@@ -28,6 +27,8 @@ from vifx.training.manifest import (
 from vifx.training.metrics import decode
 from vifx.training.seal import damage, seal
 from vifx.types import PyTree
+
+_MARGIN = 1 << 20  # bytes that the bookkeeping of a checkpoint takes at most
 
 
 class Checkpoints:
@@ -72,6 +73,8 @@ class Checkpoints:
         self.config_hash, self.keep, self.best, self.write = config_hash, keep, best, write
 
     def __enter__(self) -> Checkpoints:
+        import orbax.checkpoint as ocp  # installs log handlers, so not before it is needed
+
         with ExitStack() as stack:
             if self.write:
                 self._lock(stack)
@@ -118,11 +121,14 @@ class Checkpoints:
           ValueError: if there is one for this step, or `best` is not in the metrics of a run that
             has any.
         """
+        import orbax.checkpoint as ocp
+
         if step in self.steps():
             raise ValueError(f"{self.directory / str(step)}: there is a checkpoint of step {step} already")
         leaves = named_leaves(tree)
         manifest = describe(leaves, step=step, config_hash=self.config_hash, metrics=metrics or {})
         arrays = {str(i): leaf.data for i, leaf in enumerate(leaves.values()) if leaf.data.size}
+        self._require_space(step, sum(array.nbytes for array in arrays.values()))
         items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), manifest=ocp.args.JsonSave(manifest))
         try:
             self._manager.save(step, args=items, force=True)
@@ -219,7 +225,18 @@ class Checkpoints:
             ) from error
         return check_manifest(where, manifest, step, self._remedy(step))
 
+    def _require_space(self, step: int, needed: int) -> None:
+        """Refuse before anything is written: a write that runs out of space is reported at length."""
+        free = shutil.disk_usage(self.directory).free
+        if free < needed + _MARGIN:
+            raise CheckpointError(
+                f"{self.directory / str(step)}: needs {needed / 1e6:.1f} MB and {free / 1e6:.1f} MB are free; free "
+                f"some space or choose another directory. Checkpoints that are whole: {self.steps() or 'none'}"
+            )
+
     def _arrays(self, step: int) -> Mapping[str, Any]:
+        import orbax.checkpoint as ocp
+
         where = self.directory / str(step)
         try:
             with ocp.StandardCheckpointer() as reader:

@@ -100,10 +100,16 @@ def optimize(
 
     Raises:
       ValueError: if a name in `optimizers` or `turns` is no player, or a player has no optimizer.
+      TypeError: if `optimizers` is neither an optimizer nor a mapping.
     """
     players, turns = objective.players, turns or {}
     if isinstance(optimizers, optax.GradientTransformation):
         optimizers = dict.fromkeys(players, optimizers)
+    if not isinstance(optimizers, Mapping):
+        raise TypeError(
+            "optimizers must be an optax optimizer, such as optax.adam(1e-3), or a mapping from player to one; got "
+            f"{optimizers!r}"
+        )
     for name in (*optimizers, *turns):
         known(name, players, "player")
     if missing := [player for player in players if player not in optimizers]:

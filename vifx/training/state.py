@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["TrainState", "run_key", "start", "update_keys"]
 
+from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -46,7 +47,14 @@ def start(key: Key, step: Step, objective: Objective, batch: Batch) -> TrainStat
       step: the training step.
       objective: gives the networks.
       batch: one minibatch ``[examples, ...]``, as the losses will see it.
+
+    Raises:
+      TypeError: if `objective` is not an objective or `batch` not a mapping.
     """
+    if not isinstance(objective, Objective):
+        raise TypeError(f"start takes (key, step, objective, batch), got a {type(objective).__name__} as objective")
+    if not isinstance(batch, Mapping):
+        raise TypeError(f'batch must be a mapping such as {{"x": array}}, got a {type(batch).__name__}')
     return _start(step, objective, key, batch)
 
 
