@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -84,14 +83,14 @@ class Result(NamedTuple):
     err: str
 
     @property
-    def box(self) -> str:
-        """The message in the one box on standard error, on one line."""
-        lines = self.err.splitlines()
-        assert lines, "nothing on standard error"
-        assert lines[0].startswith("╭─")
-        assert lines[-1].startswith("╰─")
-        assert sum("╭" in line for line in lines) == 1
-        return re.sub(r"\s+", " ", " ".join(line.strip("│ ") for line in lines[1:-1]))
+    def message(self) -> str:
+        """The message on the one line on standard error."""
+        assert self.err.endswith("\n"), "nothing on standard error"
+        assert self.err.count("\n") == 1
+        title, separator, message = self.err.rstrip("\n").partition(": ")
+        assert title in {1: ("stopped",), 2: ("error",)}[self.code]
+        assert separator
+        return message
 
 
 @pytest.fixture

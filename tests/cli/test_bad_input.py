@@ -1,13 +1,17 @@
-"""Every mistake: exit code 2, one box that names it and the remedy, no traceback, nothing written."""
+"""Every mistake: exit code 2, one line that names it and the remedy, no traceback, nothing written."""
 
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import struct
+from contextlib import redirect_stderr
 
 import numpy as np
 import pytest
+
+from vifx.cli.console import boxed
 
 OPTIONS = {
     "mistyped option": (["--latnet", "3"], ["unknown option '--latnet'", "did you mean '--latent'"]),
@@ -27,10 +31,16 @@ OPTIONS = {
     "negative steps": (["--steps", "-5"], ["steps must be a positive integer", "-5"]),
     "negative seed": (["--seed", "-1"], ["seed must be", "-1"]),
     "choice": (["--flavour", "chocolat"], ["vanilla, chocolate", "did you mean 'chocolate'"]),
-    "huge batch": (["--data.batch-size", "1000"], ["batch_size must not exceed the 32 examples", "1000"]),
+    "huge batch": (["--data.batch-size", "1000"], ["--data.batch-size must not exceed the 32 examples", "1000"]),
     "zero batch": (["--data.batch-size", "0"], ["batch_size must be at least 1"]),
     "NaN pixels": (["--poison"], ["must be finite"]),
-    "too many devices": (["--devices", "1000"], ["devices must be at most 8", "1000"]),
+    "too many devices": (
+        ["--devices", "1000"],
+        [
+            "devices must be at most 8",
+            "1000 (virtual CPU devices: XLA_FLAGS=--xla_force_host_platform_device_count=1000)",
+        ],
+    ),
     "devices that do not divide": (["--devices", "3"], ["16 examples of 'x' do not divide over the 3 devices"]),
 }
 
@@ -42,7 +52,7 @@ def test_bad_option(case, tiny, vifx_command, files, tmp_path):
     result = vifx_command("train", tiny, *options)
     assert result.code == 2
     for text in expected:
-        assert text in result.box
+        assert text in result.message
     assert "Traceback" not in result.err
     assert result.out == ""
     assert files(tmp_path) == before
@@ -76,7 +86,7 @@ def test_bad_command(case, tiny, vifx_command, files, tmp_path):
     before = files(tmp_path)
     result = vifx_command(*arguments)
     assert result.code == 2
-    assert expected in result.box
+    assert expected in result.message
     assert "Traceback" not in result.err
     assert files(tmp_path) == before
 
@@ -110,8 +120,47 @@ def test_bad_experiment_file(case, tiny, vifx_command, files, tmp_path):
     result = vifx_command("train", "broken.py")
     assert result.code == 2
     for words in expected:
-        assert words in result.box
+        assert words in result.message
     assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize(("loaded", "named"), [("config.data", "--data.name"), ("data.Config('digts')", "name")])
+def test_unknown_data_names_the_option_if_it_came_from_there(loaded, named, tiny, vifx_command, tmp_path):
+    (tmp_path / "data").mkdir()
+    tiny.write_text(tiny.read_text().replace('"""Build it."""', f"data.load({loaded})"))
+    result = vifx_command("train", tiny, *(["--data.name", "digts"] if loaded == "config.data" else []))
+    assert result.code == 2
+    assert result.message.startswith(f"{named} must be a known dataset, got 'digts'; did you mean 'digits'?")
+    assert "tiny.py:" in result.message
+
+
+@pytest.mark.parametrize("given", ["tiny", "tinny.py", "elsewhere/tiny.py", "experiments/tiny"])
+def test_missing_file_is_looked_for_among_the_experiments(given, tiny, vifx_command, tmp_path):
+    (tmp_path / "experiments").mkdir()
+    tiny.rename(tmp_path / "experiments" / "tiny.py")
+    result = vifx_command("train", given)
+    assert result.code == 2
+    assert result.message.endswith("did you mean 'experiments/tiny.py'?")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_box_on_a_terminal_and_one_line_in_a_pipe(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    message = "cannot read /a/path/that/is/far/longer/than/the/window/is/wide"
+    for stream in (Terminal(), io.StringIO()):
+        with redirect_stderr(stream):
+            boxed(message, title="stopped")
+        if stream.isatty():
+            assert "╭─ stopped ─" in stream.getvalue()
+            assert len(stream.getvalue().splitlines()) == 5
+        else:
+            assert stream.getvalue() == f"stopped: {message}\n"
 
 
 def test_network_that_does_not_fit_is_found_before_anything_is_written(tiny, vifx_command, files, tmp_path):
@@ -135,7 +184,7 @@ def test_run_directory_in_use(tiny, vifx_command, files, tmp_path):
     before = files(tmp_path)
     result = vifx_command("train", tiny, "--run", "a run")
     assert result.code == 2
-    assert "vifx resume 'a run'" in result.box
+    assert "vifx resume 'a run'" in result.message
     assert files(tmp_path) == before
 
 
@@ -144,7 +193,7 @@ def test_run_directory_that_cannot_be_made(where, tiny, vifx_command, files, tmp
     before = files(tmp_path)
     result = vifx_command("train", tiny, "--run", where)
     assert result.code == 2
-    assert "tiny.py" in result.box
+    assert "tiny.py" in result.message
     assert files(tmp_path) == before
 
 
@@ -158,18 +207,18 @@ def test_config_that_was_edited_or_damaged(tiny, vifx_command, tmp_path):
     path.write_text(json.dumps(record))
     result = vifx_command("resume", "run", "--steps", "4")
     assert result.code == 2
-    assert "not the one that the run was started with" in result.box
+    assert "not the one that the run was started with" in result.message
 
     record["config"]["learning_rat"] = record["config"].pop("learning_rate")
     path.write_text(json.dumps(record))
     result = vifx_command("evaluate", "run")
     assert result.code == 2
-    assert "did you mean 'learning_rate'" in result.box
+    assert "did you mean 'learning_rate'" in result.message
 
     path.write_text(path.read_text()[:100])
     result = vifx_command("sample", "run")
     assert result.code == 2
-    assert "not the config of a run" in result.box
+    assert "not the config of a run" in result.message
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == log
 
 
@@ -181,11 +230,11 @@ def test_resume_refuses_another_experiment_other_options_and_fewer_steps(tiny, v
     ):
         result = vifx_command("resume", "run", *arguments)
         assert result.code == 2
-        assert expected in result.box
+        assert expected in result.message
     tiny.write_text(tiny.read_text().replace("More lines.", "Other lines."))
     result = vifx_command("resume", "run", "--steps", "6")
     assert result.code == 2
-    assert "has changed since the run was started" in result.box
+    assert "has changed since the run was started" in result.message
     assert "note:" in vifx_command("evaluate", "run").out
 
 
@@ -215,10 +264,10 @@ def test_damaged_data(case, tiny, vifx_command, files, tmp_path):
     before = files(tmp_path)
     result = vifx_command("data", "prepare", "fashion_mnist", "--source", folder)
     assert result.code == 2
-    assert expected in result.box
-    assert "raw files/train-" in result.box
+    assert expected in result.message
+    assert "raw files/train-" in result.message
     assert files(tmp_path) == before
     result = vifx_command("data", "prepare", "fashion_mnist", "--source", tmp_path / "missing")
     assert result.code == 2
-    assert "missing" in result.box
+    assert "missing" in result.message
     assert files(tmp_path) == before

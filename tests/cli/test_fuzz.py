@@ -1,4 +1,4 @@
-"""Hundreds of random argument vectors: a box and exit code 2 or an answer, never a traceback."""
+"""Hundreds of random argument vectors: one line and exit code 2 or an answer, never a traceback."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_random_arguments(tiny, vifx_command, files, tmp_path):
         assert result.code in (0, 2), words
         assert "Traceback" not in result.out + result.err, words
         if result.code == 2:
-            assert result.box, words
+            assert result.message, words
             assert result.out == "", words
         codes.append(result.code)
     assert codes.count(2) > 200

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -15,6 +18,7 @@ import pytest
 from PIL import Image
 
 from vifx import distributions, networks
+from vifx.cli.remedy import damage_remedied
 from vifx.experiment.rules import to_json
 from vifx.experiment.run import open_run
 from vifx.training import CheckpointError, Checkpoints, read_metrics
@@ -51,6 +55,17 @@ def test_train_writes_everything_and_says_where(tiny, vifx_command, tmp_path):
     page = (run / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 3
     assert "A tiny autoencoder on random bits." in page
+
+
+def test_says_what_it_measures_before_it_does(tiny, vifx_command):
+    assert "measuring on the test split; then drawing" in vifx_command("train", tiny).out.splitlines()
+    tiny.write_text(
+        tiny.read_text().replace("poison: bool = False", "poison: bool = False\n    bound_examples: int = 7")
+    )
+    few = vifx_command("train", tiny, "--steps", "2").out.splitlines()
+    assert "measuring on the test split, the K-sample bounds on 7 images of it; then drawing" in few
+    many = vifx_command("train", tiny, "--steps", "2", "--bound-examples", "10000").out.splitlines()
+    assert "measuring on the test split, the K-sample bounds on 20 images of it; then drawing" in many
 
 
 def test_table_shows_the_recorded_results(tiny, vifx_command, tmp_path):
@@ -130,7 +145,7 @@ def test_sample_draws_n_images_with_temperature(tiny, vifx_command, tmp_path):
 def test_divergence_stops_with_the_reason_and_resumable_state(tiny, vifx_command, tmp_path):
     result = vifx_command("train", tiny, "--run", "run", "--learning-rate", "1e30")
     assert result.code == 1
-    assert "diverged at update" in result.box
+    assert "diverged at update" in result.message
     assert all(np.isfinite(row["elbo"]) for row in read_metrics(tmp_path / "run" / "metrics.jsonl"))
 
 
@@ -163,7 +178,15 @@ def test_help(arguments, vifx_command):
 
 def test_help_of_an_experiment_lists_its_options_with_their_text(tiny, vifx_command):
     out = vifx_command("train", tiny, "--help").out
-    for words in ("--latent", "--learning-rate", "--data.batch-size", "--run", "Seed of everything random", "A tiny"):
+    for words in (
+        "--latent",
+        "--learning-rate",
+        "--data.batch-size",
+        "--run",
+        "Seed of everything random",
+        "A tiny",
+        "rounded up",
+    ):
         assert words in out
 
 
@@ -200,6 +223,37 @@ def test_signal_saves_and_resume_ends_where_the_uninterrupted_run_does(
     assert logs[0] == logs[1]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_before_training_is_one_line(number, tiny, executable, files, tmp_path):
+    tiny.write_text(f"import pathlib, time\npathlib.Path({str(tmp_path / 'here')!r}).touch()\ntime.sleep(100)\n")
+    process = subprocess.Popen([*executable, "train", str(tiny)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "here").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 128 + number
+    assert (out, err) == (b"", b"interrupted before training; nothing was saved\n")
+    assert files(tmp_path) == {"tiny.py", "here"}
+
+
+class Interruption:
+    """Finds no module: Ctrl-C comes first."""
+
+    def find_spec(self, name, path=None, target=None):
+        raise KeyboardInterrupt
+
+
+def test_signal_while_the_command_is_imported_is_one_line(vifx_command, monkeypatch):
+    monkeypatch.delitem(sys.modules, "vifx.cli.command", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interruption()])
+    before = signal.getsignal(signal.SIGTERM)
+    for name, message in (("train", "interrupted before training; nothing was saved\n"), ("list", "interrupted\n")):
+        assert vifx_command(name) == (130, "", message)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def test_closed_pipe_is_quiet(tiny, executable, tmp_path):
     with open(tmp_path / "errors", "wb") as errors:
         command = [*executable, "train", str(tiny), "--run", "run"]
@@ -227,4 +281,50 @@ def test_resume_from_an_earlier_checkpoint_makes_the_same_run_again(tiny, vifx_c
     assert leaves(tmp_path / "run") == first
     result = vifx_command("resume", "run", "--from-step", "3")
     assert result.code == 1
-    assert "no checkpoint of step 3" in result.box
+    assert "no checkpoint of step 3" in result.message
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_resume_without_checkpoints_is_refused(empty, tiny, vifx_command, files, tmp_path):
+    vifx_command("train", tiny, "--run", "run", "--steps", "2", "--latent", "3")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    if empty:
+        (tmp_path / "run" / "checkpoints").mkdir()
+    before = {name: (tmp_path / name).stat().st_mtime_ns for name in files(tmp_path)}
+    result = vifx_command("resume", "run", "--steps", "4")
+    assert result.code == 2
+    again = f"vifx train {tiny} --steps 2 --latent 3 --run OTHER"
+    assert result.message == f"there is no checkpoint in 'run'; start again with: {again}"
+    assert {name: (tmp_path / name).stat().st_mtime_ns for name in files(tmp_path)} == before
+    assert vifx_command(*shlex.split(again)[1:]).code == 0
+
+
+def test_run_that_was_stopped_before_its_first_row_can_be_resumed(tiny, vifx_command, tmp_path):
+    vifx_command("train", tiny, "--run", "run", "--steps", "2")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    (tmp_path / "run" / "metrics.jsonl").unlink()
+    assert vifx_command("resume", "run").code == 0
+
+
+def test_damaged_checkpoint_names_the_command_that_goes_on(tiny, vifx_command, tmp_path):
+    assert vifx_command("train", tiny, "--run", "run").code == 0
+    whole = leaves(tmp_path / "run")
+    damaged = next(p for p in (tmp_path / "run" / "checkpoints" / "8" / "state").rglob("*") if p.is_file())
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    command = "vifx resume run --from-step 4"
+    for name, code, remedy in (
+        ("resume", 1, f"go on from another checkpoint with: {command}"),
+        ("evaluate", 2, f"make it again with: {command}"),
+        ("sample", 2, f"make it again with: {command}"),
+    ):
+        result = vifx_command(name, "run")
+        assert result.code == code
+        assert result.message.endswith(f"damaged; {remedy}")
+    assert vifx_command(*shlex.split(command)[1:]).code == 0
+    assert leaves(tmp_path / "run") == whole
+    error = CheckpointError("4: damaged; resume from another step by naming it: [8]")
+    with (
+        pytest.raises(CheckpointError, match="no earlier checkpoint"),
+        damage_remedied(open_run("run"), resuming=False),
+    ):
+        raise error

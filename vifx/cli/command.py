@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["main"]
+__all__ = ["run"]
 
 import logging
 import os
@@ -39,17 +39,8 @@ def _commands() -> Mapping[str, _Command]:
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the `vifx` command and return its exit code.
-
-    0: done. 1: the run could not go on: it diverged, or a checkpoint could not be written or read. 2: a
-    mistake in the call; nothing was written. 130, 143: stopped by Ctrl-C or SIGTERM, after saving. 141: whoever
-    read the output went away.
-
-    Args:
-      arguments: what follows the command's name; those of the process by default.
-    """
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+def run(arguments: Sequence[str]) -> int:
+    """Run the command that `arguments` say, show what is wrong, and return the exit code; see `vifx.cli.main`."""
     logging.getLogger("absl").setLevel(logging.ERROR)  # orbax warns of what is meant
     try:
         _dispatch(arguments)
@@ -64,9 +55,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = shlex.join(["vifx", "resume", str(error.directory)])
         boxed(f"saved after update {error.step:,}; continue with: {command}", title="interrupted", style="yellow")
         return 128 + error.signal
-    except KeyboardInterrupt as error:
-        boxed(str(error) or "stopped at once; what was saved before is whole", title="interrupted", style="yellow")
-        return 128 + signal.SIGINT
     except BrokenPipeError:
         # What Python still holds for the reader that went away must go somewhere, or it complains at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""What the command shows: boxes for mistakes, a progress bar on a terminal, plain lines in a pipe."""
+"""What the command shows: boxes and a progress bar on a terminal, plain lines in a pipe."""
 
 from __future__ import annotations
 
@@ -31,14 +31,17 @@ def output() -> Console:
 
 
 def boxed(message: str, *, title: str = "error", style: str = "red") -> None:
-    """Show a message in a box on standard error.
+    """Show a message on standard error: in a box on a terminal, else as one line, "title: message".
 
     Args:
       message: one paragraph.
-      title: on the box.
+      title: on the box, or before the line.
       style: the colour of the box.
     """
     console = Console(file=sys.stderr, highlight=False)
+    if not console.is_terminal:  # wrapped lines would break paths and commands
+        print(f"{title}: {' '.join(message.splitlines())}", file=sys.stderr)
+        return
     console.print(Panel(Text(message), title=title, title_align="left", border_style=style, expand=False))
 
 

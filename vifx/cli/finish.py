@@ -36,6 +36,8 @@ def finish(run: Run, built: Experiment, train_state: TrainState, console: Consol
     """
     step = int(train_state.step)
     key = jax.random.fold_in(train_state.key, _EVALUATION)
+    console.print(_announcement(run, built), markup=False)
+    console.file.flush()
     with console.status("measuring the test split …"):
         found = dict(built.evaluate(key, train_state.params, train_state.state)) if built.evaluate else {}
     _write_results(run, found, step)
@@ -52,6 +54,15 @@ def finish(run: Run, built: Experiment, train_state: TrainState, console: Consol
         evaluation.print_metrics(evaluation.described(found), title=title, console=console)
     console.print(f"figures  {run.figures}", markup=False)
     console.print(f"report   {run.report}", markup=False)
+
+
+def _announcement(run: Run, built: Experiment) -> str:
+    """Return what comes next, which may take minutes."""
+    if built.evaluate is None:
+        return "drawing"
+    few = getattr(run.config, "bound_examples", None)
+    of = "" if few is None else f", the K-sample bounds on {min(few, len(built.splits.test['x'])):,} images of it"
+    return f"measuring on the test split{of}; then drawing"
 
 
 def _write_results(run: Run, found: Mapping[str, Estimate | float], step: int) -> None:

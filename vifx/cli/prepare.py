@@ -97,7 +97,11 @@ def build(file: ExperimentFile, config: Config) -> Experiment:
       TypeError: if `build` returns something else.
       ValueError: from whatever is wrong with the data, the joints or the step.
     """
-    built = file.build(config)
+    try:
+        built = file.build(config)
+    except ValueError as error:
+        error.args = (_naming_option(str(error), config), *error.args[1:])
+        raise
     if not isinstance(built, Experiment):
         raise TypeError(f"{file.path}: build must return an Experiment; got {type(built).__name__}")
     mesh = mesh_of(config)
@@ -113,6 +117,13 @@ def build(file: ExperimentFile, config: Config) -> Experiment:
     return built
 
 
+def _naming_option(message: str, config: Config) -> str:
+    """Return a message about a field of `config.data` with the option that sets it in place of its name."""
+    name = message.partition(" must ")[0]
+    value = vars(config.data).get(name)
+    return f"--data.{name.replace('_', '-')}{message.removeprefix(name)}" if f"got {value!r}" in message else message
+
+
 def run_key(config: Config) -> Key:
     """Return the key of the whole run."""
     return jax.random.key(config.seed)
@@ -125,7 +136,11 @@ def mesh_of(config: Config) -> Mesh | None:
       ValueError: if there are fewer devices.
     """
     if config.devices > jax.device_count():
-        raise ValueError(f"devices must be at most {jax.device_count()}, which this machine has; got {config.devices}")
+        virtual = f" (virtual CPU devices: XLA_FLAGS=--xla_force_host_platform_device_count={config.devices})"
+        raise ValueError(
+            f"devices must be at most {jax.device_count()}, which this machine has; got {config.devices}"
+            + (virtual if jax.default_backend() == "cpu" else "")
+        )
     return training.data_mesh(jax.devices()[: config.devices]) if config.devices > 1 else None
 
 

@@ -19,6 +19,7 @@ from vifx.cli.console import output, watch
 from vifx.cli.finish import finish
 from vifx.cli.parse import UsageError, parse
 from vifx.cli.prepare import TrainOptions, build, mesh_of, mistakes, parse_experiment, run_key, saved_state
+from vifx.cli.remedy import damage_remedied, require_checkpoint
 from vifx.evaluation import Estimate
 from vifx.experiment import Experiment, PositiveFloat, PositiveInt
 from vifx.experiment.config import identity
@@ -114,6 +115,7 @@ def resume(arguments: Sequence[str]) -> None:
                 f"{run.file.path} has changed since the run was started, so it would not continue the same run; "
                 "restore it, or start a new run with vifx train"
             )
+        require_checkpoint(run)
     with mistakes(run.file, debug=options.debug_checks):
         longer = run if options.steps is None else extend(run, options.steps)
         built = build(run.file, longer.config)
@@ -160,29 +162,34 @@ def _train(run: Run, built: Experiment, console: Console, *, from_step: int | No
     console.print(f"{run.file.path.stem}: {built.inference} against {built.generative}", markup=False, style="bold")
     console.print(f"run directory {run.directory}", markup=False)
     with jax.debug_nans(debug), watch(console) as observe:
-        fitted = training.fit(
-            run_key(config),
-            built.step,
-            built.objective,
-            built.source,
-            steps=config.steps,
-            directory=run.directory,
-            log_every=config.log_every,
-            checkpoint_every=config.checkpoint_every,
-            evaluate=_monitor(built),
-            evaluate_every=config.evaluate_every,
-            best=built.best,
-            mesh=mesh_of(config),
-            observe=observe,
-            config_hash=identity(config),
-            resume_from=from_step,
-        )
+        try:
+            with damage_remedied(run, resuming=True):
+                fitted = training.fit(
+                    run_key(config),
+                    built.step,
+                    built.objective,
+                    built.source,
+                    steps=config.steps,
+                    directory=run.directory,
+                    log_every=config.log_every,
+                    checkpoint_every=config.checkpoint_every,
+                    evaluate=_monitor(built),
+                    evaluate_every=config.evaluate_every,
+                    best=built.best,
+                    mesh=mesh_of(config),
+                    observe=observe,
+                    config_hash=identity(config),
+                    resume_from=from_step,
+                )
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("interrupted at once; what was saved before is whole") from None
     try:
-        train_state = fitted.train_state if built.best is None else saved_state(run, built)
+        with damage_remedied(run, resuming=False):
+            train_state = fitted.train_state if built.best is None else saved_state(run, built)
         finish(run, built, train_state, console)
     except KeyboardInterrupt:
         command = shlex.join(["vifx", "evaluate", str(run.directory)])
-        raise KeyboardInterrupt(f"trained and saved; measure and draw with: {command}") from None
+        raise KeyboardInterrupt(f"interrupted; trained and saved; measure and draw with: {command}") from None
 
 
 def _monitor(built: Experiment) -> training.Evaluate | None:
@@ -207,7 +214,8 @@ def _reopen(directory: Path, console: Console) -> tuple[Run, Experiment, TrainSt
         run = open_run(directory)
     with mistakes(run.file):
         built = build(run.file, run.config)
-        train_state = saved_state(run, built)
+        with damage_remedied(run, resuming=False):
+            train_state = saved_state(run, built)
     if run.changed:
         console.print(f"note: {run.file.path} has changed since this run was trained", markup=False)
     console.print(f"checkpoint of update {int(train_state.step):,}", markup=False)

@@ -32,9 +32,10 @@ class Config:
     log_every: PositiveInt = 100
     """Updates between two lines of metrics; also the length of one compiled scan."""
     checkpoint_every: PositiveInt = 1000
-    """Updates between two checkpoints."""
+    """Updates between two checkpoints; rounded up to a multiple of log_every."""
     evaluate_every: PositiveInt | None = None
-    """Updates between two evaluations on the validation split; the best is kept (None: only at the end)."""
+    """Updates between two evaluations on the validation split, of which the best is kept; rounded up to a multiple
+    of log_every (None: as often as checkpoint_every)."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic inside the networks; parameters, losses and optimizers stay in float32."""
     devices: PositiveInt = 1

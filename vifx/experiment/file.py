@@ -137,5 +137,6 @@ def location(error: BaseException, path: Path) -> str:
 
 def _nearest_file(path: Path) -> str:
     folder = path.parent if path.parent.is_dir() else Path()
-    near = difflib.get_close_matches(path.name, [p.name for p in folder.glob("*.py")], 1)
-    return f"; did you mean {str(folder / near[0])!r}?" if near else ""
+    files = {p.stem: p for p in (*Path("experiments").glob("*.py"), *folder.glob("*.py"))}
+    near = difflib.get_close_matches(path.stem, files, 1)
+    return f"; did you mean {str(files[near[0]])!r}?" if near else ""

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["Run", "create", "default_directory", "environment", "extend", "open_run", "record", "require_unused"]
+__all__ = [
+    "Run",
+    "create",
+    "default_directory",
+    "environment",
+    "extend",
+    "open_run",
+    "record",
+    "require_unused",
+    "train_command",
+]
 
 import json
 import platform
@@ -150,7 +160,7 @@ def extend(run: Run, steps: int) -> Run:
 def record(run: Run) -> None:
     """Write a run's `config.json`: its config, and what it runs on."""
     content = {
-        "command": _command(run),
+        "command": train_command(run),
         "experiment": {"file": str(run.file.path.resolve()), "sha256": run.file.digest},
         "config": to_json(run.config),
         "config_hash": identity(run.config),
@@ -162,7 +172,7 @@ def record(run: Run) -> None:
     partial.replace(run.record)
 
 
-def _command(run: Run) -> list[str]:
+def train_command(run: Run) -> list[str]:
     """Return the command line that reproduces a run: the options that differ from the defaults."""
     default, mine = _flat(to_json(run.file.config())), _flat(to_json(run.config))
     options = [word for name, value in mine.items() if value != default[name] for word in _option(name, value)]

@@ -1,0 +1,67 @@
+"""What to do about checkpoints that are missing or damaged, as a command to type."""
+
+from __future__ import annotations
+
+__all__ = ["damage_remedied", "require_checkpoint"]
+
+import contextlib
+import re
+import shlex
+from collections.abc import Iterator
+
+from vifx.cli.parse import UsageError
+from vifx.experiment.run import Run, train_command
+from vifx.training import CheckpointError
+
+_OTHERS = re.compile(r"resume from another step by naming it: \[([\d, ]+)\]")
+
+
+def require_checkpoint(run: Run) -> None:
+    """Refuse to go on with a run that has made updates and has no checkpoint: it would begin anew unasked.
+
+    Raises:
+      UsageError: if it is one.
+    """
+    log = run.directory / "metrics.jsonl"
+    if not _steps(run) and log.is_file() and log.stat().st_size:
+        again = shlex.join([*train_command(run), "--run", "OTHER"])
+        raise UsageError(f"there is no checkpoint in {str(run.directory)!r}; start again with: {again}")
+
+
+@contextlib.contextmanager
+def damage_remedied(run: Run, *, resuming: bool) -> Iterator[None]:
+    """Let the error about a damaged checkpoint name the command that goes on from a whole one.
+
+    Args:
+      run: what is read inside.
+      resuming: whether any other checkpoint will do; else only the damaged one is of use, and resuming from
+        an earlier one makes it again.
+
+    Raises:
+      CheckpointError: instead of the error.
+    """
+    try:
+        yield
+    except CheckpointError as error:
+        message = str(error)
+        found = _OTHERS.search(message)
+        if found is None:
+            raise
+        others = [int(step) for step in found[1].split(",")]
+        if not resuming:
+            damaged = max(_steps(run) - set(others))
+            others = [step for step in others if step < damaged]
+        resume = shlex.join(["vifx", "resume", str(run.directory), "--from-step", str(max(others, default=0))])
+        if resuming:
+            remedy = f"go on from another checkpoint with: {resume}"
+        elif others:
+            remedy = f"make it again with: {resume}"
+        else:
+            remedy = "no earlier checkpoint is left to make it again from; start the run anew"
+        raise CheckpointError(message.replace(found[0], remedy)) from error
+
+
+def _steps(run: Run) -> set[int]:
+    if not run.checkpoints.is_dir():
+        return set()
+    return {int(path.name) for path in run.checkpoints.iterdir() if path.name.isdecimal()}
