@@ -65,7 +65,8 @@ OPTIMIZER = optax.adam(1e-3)
 def raw_step(carry, key, x):
     params, slot = carry
     noise, latent = jax.random.split(key)
-    x = (jax.random.randint(noise, x.shape, 0, 255, jnp.int32) < x).astype(jnp.float32)
+    bits = jax.random.bits(noise, x.shape, jnp.uint32) >> 9
+    x = (bits * 255 < x.astype(jnp.uint32) << 23).astype(jnp.float32)
     value, gradient = jax.value_and_grad(raw_loss)(params, latent, x)
     updates, slot = OPTIMIZER.update(gradient, slot, params)
     return (optax.apply_updates(params, updates), slot), value

@@ -71,7 +71,7 @@ def open_splits(config: Config) -> Prepared:
     """Open a dataset for random access without reading it, for `Streaming`; prepare it if that is possible.
 
     Returns:
-      `splits`, by TFDS's names, whose examples are `{"x": image, "y": label}`, and `info`.
+      `splits`, by TFDS's names, whose examples are ``{"x": image, "y": label}``, and `info`.
 
     Raises:
       ValueError: as `prepare`; and if a directory was named and does not exist, or the data is damaged.

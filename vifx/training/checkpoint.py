@@ -168,7 +168,7 @@ class Checkpoints:
         """Return a checkpoint as a tree like `template`: the latest one, or that of `step`.
 
         Args:
-          template: arrays or `jax.ShapeDtypeStruct`s: what the checkpoint must hold, to the letter.
+          template: arrays, or each a `jax.ShapeDtypeStruct`: what the checkpoint must hold, to the letter.
           step: which; a damaged latest one is an error until an earlier one is named here.
           mesh: put the arrays on all devices of it, however many wrote them; on the default
             device without one.
