@@ -64,7 +64,7 @@ def loss_curves(
         )
         if name == mark_best and np.isfinite(values).any():
             _mark_best(axes, steps, values, colour)
-    axes.margins(x=0.02)
+    axes.margins(x=0.02, y=0.12)  # below its own minimum there is room for what marks it
     drawn = [line.get_xydata() for line in axes.lines]
     _scale(axes, *np.concatenate(drawn).T)
     axes.xaxis.set_major_formatter(_thousands)
@@ -224,8 +224,6 @@ def _mark_best(axes: Axes, steps: NDArray[Any], values: NDArray[Any], colour: st
         color=colour,
         path_effects=[withStroke(linewidth=3, foreground="white")],
     )
-    # Below its own minimum nothing else of this curve can be; make room for the words there.
-    axes.margins(y=0.12)
 
 
 def _scale(axes: Axes, steps: NDArray[Any], values: NDArray[Any]) -> None:
@@ -245,7 +243,7 @@ def _scale(axes: Axes, steps: NDArray[Any], values: NDArray[Any]) -> None:
     late = values[steps >= steps.min() + 0.1 * np.ptp(steps)]
     if np.ptp(late) > 0 and high - low > 2.5 * (late.max() - low):
         span = late.max() - low
-        axes.set_ylim(low - 0.08 * span, late.max() + 0.12 * span)
+        axes.set_ylim(low - 0.15 * span, late.max() + 0.12 * span)
         axes.text(
             *(1, 1.0),
             f"starts off the chart, at {high:,.4g}".replace("-", "−"),
