@@ -28,8 +28,8 @@ print(json.dumps({{
     "filters": len(warnings.filters) - len(filters),
 }}))
 """
-HEAVY = {"tensorflow_datasets", "matplotlib", "orbax.checkpoint", "grain", "sklearn", "tyro"}
-THIRD_PARTY = "import grain, matplotlib.pyplot, orbax.checkpoint, PIL.Image, rich, sklearn, scipy.stats, tyro"
+HEAVY = {"tensorflow_datasets", "matplotlib", "orbax.checkpoint", "sklearn", "tyro"}
+THIRD_PARTY = "import matplotlib.pyplot, orbax.checkpoint, PIL.Image, rich, sklearn, scipy.stats, tyro"
 EVERY_MODULE = """
 import importlib
 for module in pkgutil.walk_packages(vifx.__path__, "vifx."):
