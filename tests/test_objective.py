@@ -11,6 +11,7 @@ import vifx
 from vifx import Joint, evidence, factor
 from vifx.distributions import Categorical
 from vifx.estimators.exact import tabular
+from vifx.types import Net
 
 INFERENCE = Joint(evidence("x"), factor("z | x", tabular(3, states=2), name="encoder"))
 GENERATIVE = Joint(factor("z", tabular(states=2), name="prior"), factor("x | z", tabular(2, states=3), name="decoder"))
@@ -135,3 +136,22 @@ def test_evidence_beyond_the_decoders_states_is_named():
     params, state = objective.init(jax.random.key(0), BATCH)
     with pytest.raises(ValueError, match=r"'x' takes the value 9, but decoder\(x \| z\) has the states 0, 1, 2"):
         vifx.verify(objective, params, state, {"x": jnp.array([0, 1, 9])})
+
+
+def test_the_second_loss_of_a_sum_sees_the_state_that_the_first_has_written():
+    """An encoder that counts its training calls: each of the two losses makes one."""
+    table = tabular(3, states=2)
+
+    def apply(params, state, *inputs, key=None, train=False):
+        output, _ = table.apply(params, {}, *inputs)
+        return output, {"calls": state["calls"] + 1} if train else state
+
+    counting = Net(lambda key, x: (table.init(key, x)[0], {"calls": jnp.zeros((), jnp.int32)}), apply)
+    inference = Joint(evidence("x"), factor("z | x", counting, name="encoder"))
+    both = vifx.kl(inference, GENERATIVE, name="one") + vifx.kl(inference, GENERATIVE, name="two")
+    params, state = both.init(jax.random.key(0), BATCH)
+    assert int(state["encoder"]["calls"]) == 0
+    _, aux = value(both, params, state)
+    assert int(aux.state["encoder"]["calls"]) == 2
+    _, aux = both.players["model"].loss(jax.random.key(0), params, state, BATCH, train=False)
+    assert int(aux.state["encoder"]["calls"]) == 0

@@ -10,8 +10,8 @@ finite latent and every draw. Three rules make the mean over rows, and its gradi
   ``exp(log p(v|pa) − stop_gradient(log p(v|pa)))``, which is 1 and whose gradient is
   ``∇ log p(v|pa)``. References: Williams (1992); Foerster et al. (2018), DiCE.
 
-A term that does not depend on a latent is averaged over the rows from before it, which is exact and
-removes the latent's noise from that term.
+A term in closed form is averaged over the rows from before its variable, which keeps that variable's own
+noise out of it. The rows are those of all latents visited so far, whether the term depends on them or not.
 """
 
 from __future__ import annotations
