@@ -6,6 +6,7 @@ __all__ = [
     "Config",
     "Dataset",
     "Info",
+    "Modes",
     "Resident",
     "Source",
     "Split",
@@ -25,6 +26,7 @@ __all__ = [
     "hold_out",
     "load",
     "mixup",
+    "modes",
     "normalize",
     "one_hot",
     "open_splits",
@@ -36,6 +38,7 @@ __all__ = [
 from vifx.data.catalogue import available, load, open_splits, prepare
 from vifx.data.config import Config, data_directory
 from vifx.data.dataset import Dataset, Info, Split, from_arrays, hold_out
+from vifx.data.generated import Modes, modes
 from vifx.data.idx import read_idx
 from vifx.data.order import epoch_order
 from vifx.data.resident import Resident, Window

@@ -14,6 +14,7 @@ import numpy as np
 
 from vifx.data.config import Config, data_directory
 from vifx.data.dataset import Dataset, Split, hold_out
+from vifx.data.generated import GENERATED, generate
 from vifx.data.recipes import RECIPES
 from vifx.data.rows import read
 
@@ -33,6 +34,7 @@ def available(directory: str | None = None) -> dict[str, str]:
     names = {
         "digits": "prepared on first use",
         "fashion_mnist": "prepared from a folder of IDX files (source)",
+        **{name: kind for name, (kind, _) in GENERATED.items()},
     }
     return names | dict.fromkeys(_prepared_names(folder), f"prepared in {folder}")
 
@@ -45,8 +47,10 @@ def prepare(config: Config) -> Path:
 
     Raises:
       ValueError: if the name is unknown (the nearest known name is suggested, without network), if what
-        the dataset needs is not given, or if the directory cannot be written.
+        the dataset needs is not given, if it is generated when it is loaded, or if the directory cannot be
+        written.
     """
+    _check_generated(config)
     directory = data_directory(config.directory)
     folder = _prepared_folder(directory, config.name)
     if folder is not None:
@@ -76,6 +80,7 @@ def open_splits(config: Config) -> Prepared:
     Raises:
       ValueError: as `prepare`; and if a directory was named and does not exist, or the data is damaged.
     """
+    _check_generated(config)
     directory = data_directory(config.directory)
     if (config.directory or os.environ.get("VIFX_DATA")) and not directory.is_dir():
         raise ValueError(
@@ -93,11 +98,15 @@ def load(config: Config) -> Dataset:
 
     A dataset with a validation split of its own keeps it; otherwise `config.validation` of the training
     split is held out (see `hold_out`). Images are uint8 `[examples, height, width, channels]`, labels int32
-    `[examples]`.
+    `[examples]`. Generated datasets, such as `ring`, are drawn from `config.split_seed` (see `modes`).
 
     Raises:
       ValueError: as `open_splits`; and if there is no split `train` or `test`.
     """
+    if config.name in GENERATED:
+        if config.source is not None:
+            raise ValueError(f"{config.name} is generated and takes no source, got {config.source!r}; leave it out")
+        return generate(config.name, validation=config.validation, split_seed=config.split_seed)
     splits, info = open_splits(config)
     missing = {"train", "test"} - splits.keys()
     if missing:
@@ -123,6 +132,14 @@ def _read_all(split: PreparedSplit, rows: int = 1024) -> Split:
     return arrays
 
 
+def _check_generated(config: Config) -> None:
+    if config.name in GENERATED:
+        raise ValueError(
+            f"{config.name} is generated each time it is loaded, and nothing of it lies on disk; "
+            f"use it as it is, with data.load(data.Config({config.name!r}))"
+        )
+
+
 def _prepared_folder(directory: Path, name: str) -> Path | None:
     """Return the newest prepared version, or None; raise if all there is, is incomplete."""
     parent = directory / name
@@ -144,7 +161,7 @@ def _prepared_names(directory: Path) -> list[str]:
 
 def _download(config: Config, directory: Path) -> Path:
     """Prepare a dataset by TFDS's own builder, or say why not; no network unless allowed."""
-    known = [*RECIPES, *_prepared_names(directory)]
+    known = [*RECIPES, *GENERATED, *_prepared_names(directory)]
     builder_name = config.name.split("/")[0]
     nearest = difflib.get_close_matches(config.name, known, n=1)
     import tensorflow_datasets as tfds

@@ -23,13 +23,14 @@ class Config:
     """
 
     name: str = "digits"
-    """`digits`, `fashion_mnist`, or any dataset prepared by TFDS, such as `mnist` or `celeb_a`."""
+    """`digits`, `fashion_mnist`, the generated `ring`, `grid25` and `fgan_mixture`, or any dataset prepared by TFDS,
+    such as `mnist` or `celeb_a`."""
     batch_size: int = 128
     """Examples in a minibatch, over all devices."""
     validation: int | float = 0.1
     """How much of the training split is held out: a fraction below 1, or a number of examples."""
     split_seed: int = 0
-    """Chooses which training examples are held out."""
+    """Chooses which training examples are held out, and draws the generated datasets."""
     directory: str | None = None
     """Where prepared data lies; else `$VIFX_DATA`, else the user's cache."""
     source: str | None = None

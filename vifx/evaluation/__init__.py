@@ -11,16 +11,20 @@ __all__ = [
     "Estimate",
     "Memorization",
     "Metric",
+    "ModeCoverage",
     "Prdc",
     "active_units",
     "aggregated_posterior",
     "average_metrics",
     "bits_per_dim",
     "bound_curve",
+    "critic_field",
+    "density_fit_1d",
     "described",
     "elbo",
     "encode",
     "expected_coverage",
+    "expected_high_quality",
     "frechet_distance",
     "image_grid",
     "importance_weighted_bound",
@@ -32,6 +36,8 @@ __all__ = [
     "loss_curves",
     "manifold_codes",
     "memorization",
+    "mode_coverage",
+    "mode_scatter",
     "moment_errors",
     "nearest_distances",
     "nearest_neighbour_accuracy",
@@ -48,6 +54,7 @@ __all__ = [
 ]
 
 from vifx.evaluation.curves import bound_curve, latent_scatter, loss_curves
+from vifx.evaluation.density import density_fit_1d
 from vifx.evaluation.estimate import Estimate
 from vifx.evaluation.figures import image_grid, latent_manifold, latent_traversal, reconstructions
 from vifx.evaluation.latents import (
@@ -62,6 +69,8 @@ from vifx.evaluation.latents import (
     traversal_codes,
 )
 from vifx.evaluation.likelihood import average_metrics, bits_per_dim, elbo, importance_weighted_bound
+from vifx.evaluation.modes import ModeCoverage, expected_high_quality, mode_coverage
+from vifx.evaluation.plane import critic_field, mode_scatter
 from vifx.evaluation.probes import linear_probe_accuracy, nearest_neighbour_accuracy
 from vifx.evaluation.report import report_html, write_report
 from vifx.evaluation.samples import (

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vifx.evaluation.estimate import Estimate
 from vifx.evaluation.latents import principal_components
-from vifx.evaluation.style import STYLE, chart
+from vifx.evaluation.style import STYLE, chart, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +68,7 @@ def loss_curves(
     drawn = [line.get_xydata() for line in axes.lines]
     _scale(axes, *np.concatenate(drawn).T)
     axes.xaxis.set_major_formatter(_thousands)
-    _legend(axes, columns=len(curves))
+    legend(axes, columns=len(curves))
     return figure
 
 
@@ -123,7 +123,7 @@ def bound_curve(
             color=STYLE.text,
         )
     axes.margins(x=0.12, y=0.12)
-    _legend(axes, columns=2)
+    legend(axes, columns=2)
     return figure
 
 
@@ -195,7 +195,7 @@ def _scatter_classes(axes: Axes, codes: NDArray[Any], labels: NDArray[Any], poin
             va="center",
             path_effects=[withStroke(linewidth=3, foreground="white")],
         )
-    _legend(axes, columns=len(classes))
+    legend(axes, columns=len(classes))
 
 
 def _mark_best(axes: Axes, steps: NDArray[Any], values: NDArray[Any], colour: str) -> None:
@@ -253,24 +253,6 @@ def _scale(axes: Axes, steps: NDArray[Any], values: NDArray[Any]) -> None:
             fontsize=STYLE.tick_size,
             color=STYLE.muted,
         )
-
-
-def _legend(axes: Axes, *, columns: int) -> None:
-    # Above the axes and below the title: it cannot cover data.
-    legend = axes.legend(
-        loc="lower left",
-        bbox_to_anchor=(0, 1.0),
-        ncols=columns,
-        frameon=False,
-        borderaxespad=0.2,
-        fontsize=STYLE.tick_size,
-        handlelength=1.4,
-        handletextpad=0.4,
-        columnspacing=1.2,
-        borderpad=0,
-    )
-    for text in legend.get_texts():
-        text.set_color(STYLE.muted)
 
 
 def _colours(count: int) -> list[str]:

@@ -6,7 +6,7 @@ matplotlib is imported where a figure is made: importing vifx does not pay for i
 
 from __future__ import annotations
 
-__all__ = ["STYLE", "Style", "chart", "png", "save_figure"]
+__all__ = ["STYLE", "Style", "chart", "legend", "png", "save_figure"]
 
 import io
 import os
@@ -69,6 +69,24 @@ def chart(title: str, x_label: str, y_label: str, *, width: float = 6.4, height:
     axes.grid(visible=True, axis="y", color=STYLE.grid, linewidth=0.8)
     axes.set_axisbelow(True)
     return figure, axes
+
+
+def legend(axes: Axes, *, columns: int) -> None:
+    """Put the legend above the axes and below the title, in `columns`: it cannot cover data there."""
+    box = axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1.0),
+        ncols=columns,
+        frameon=False,
+        borderaxespad=0.2,
+        fontsize=STYLE.tick_size,
+        handlelength=1.4,
+        handletextpad=0.4,
+        columnspacing=1.2,
+        borderpad=0,
+    )
+    for text in box.get_texts():
+        text.set_color(STYLE.muted)
 
 
 def png(figure: Figure) -> bytes:

@@ -1,0 +1,200 @@
+"""Figures of the plane: samples over the modes of a mixture, and a critic's values around what it compares."""
+
+from __future__ import annotations
+
+__all__ = ["critic_field", "mode_scatter"]
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vifx.evaluation.modes import mode_coverage
+from vifx.evaluation.style import STYLE, chart, legend
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Window = tuple[NDArray[Any], NDArray[Any]]
+
+
+def mode_scatter(
+    samples: ArrayLike,
+    centres: ArrayLike,
+    scale: ArrayLike,
+    *,
+    radius: float = 3.0,
+    title: str = "",
+    point_size: float = 5.0,
+) -> Figure:
+    """Draw samples in the plane over the modes of the true mixture.
+
+    A mode is a circle of `radius` standard deviations: a thin solid one if a sample lies in it, a thick dashed one
+    with a cross if it is missed. Samples inside some circle are dots, the others small pluses. The title has the
+    number of captured modes and the share of samples within the radius; samples that lie outside the picture,
+    which is a little larger than the mixture, are counted under it.
+
+    Args:
+      samples: ``[n, 2]``.
+      centres: ``[modes, 2]``.
+      scale: the modes' standard deviation, one for all or ``[modes]``.
+      radius: of a mode, in standard deviations.
+      title: in front of the counts, such as the number of updates.
+      point_size: the area of a dot, in square points.
+
+    Raises:
+      ValueError: if samples or centres are not in the plane, or as `mode_coverage`.
+    """
+    samples, centres = _in_plane(samples, "samples"), _in_plane(centres, "centres")
+    found = mode_coverage(samples, centres, scale, radius=radius)
+    counts = f"{found.captured} of {len(centres)} modes, {found.high_quality:.1%} within {radius:g}σ"
+    reach = radius * np.broadcast_to(np.asarray(scale, np.float64), len(centres))
+    within = np.linalg.norm(samples[:, None] - centres, axis=-1) <= reach
+    near = within.any(axis=1)
+    figure, axes = _plane(f"{title}: {counts}" if title else counts)
+    window = _window(np.concatenate([centres - reach[:, None], centres + reach[:, None]]))
+    _frame(axes, window, samples)
+    dots: dict[str, Any] = {"color": STYLE.lines[0], "linewidths": 0}
+    pluses: dict[str, Any] = {"color": STYLE.muted, "marker": "+", "linewidths": 0.7}
+    axes.scatter(*samples[~near].T, s=2.5 * point_size, alpha=0.55, zorder=2, **pluses)
+    axes.scatter(*samples[near].T, s=point_size, alpha=0.4, zorder=3, **dots)
+    for centre, extent, captured in zip(centres, reach, within.any(axis=0), strict=True):
+        _circle(axes, centre, float(extent), captured=bool(captured))
+    axes.scatter([], [], s=16, label=f"sample within {radius:g}σ of a mode", **dots)
+    axes.scatter([], [], s=20, label="elsewhere", **pluses)
+    axes.plot([], [], **_outline(captured=True), label="captured mode")
+    axes.plot([], [], **_outline(captured=False), marker="x", markersize=5, label="missed mode")
+    legend(axes, columns=4)
+    return figure
+
+
+def critic_field(
+    function: Callable[[NDArray[Any]], ArrayLike],
+    data: ArrayLike,
+    samples: ArrayLike,
+    *,
+    title: str = "Critic",
+    label: str = "log density ratio ℓ, data against generator (nats)",
+    resolution: int = 160,
+    point_size: float = 5.0,
+) -> Figure:
+    """Draw the values of a critic in the plane, with the data and the generator's samples that it compares.
+
+    The zero line, where the critic cannot tell the two apart, is drawn in black; colours are symmetric around it,
+    orange where data is more probable and violet where samples are, and the contours of negative values dashed.
+    Both colours end at twice the smaller of the typical values at the data and at the samples, so that a critic that
+    is extreme on one side still shows the other; values beyond have the last colour.
+
+    Args:
+      function: from points ``[n, 2]``, float32, to the critic's values ``[n]``.
+      data: ``[n, 2]``, drawn as dots.
+      samples: ``[n, 2]``, drawn as crosses.
+      title: above, on the left.
+      label: what the values are, with their unit.
+      resolution: points of the grid along either axis.
+      point_size: the area of a dot, in square points.
+
+    Raises:
+      ValueError: if data or samples are not in the plane, or `function` does not give one finite value a point.
+    """
+    data, samples = _in_plane(data, "data"), _in_plane(samples, "samples")
+    window = _window(data)
+    grid = np.meshgrid(*(np.linspace(low, high, resolution) for low, high in zip(*window, strict=True)))
+    values = _values(function, np.stack(grid, axis=-1).reshape(-1, 2)).reshape(resolution, resolution)
+    typical = (float(np.quantile(np.abs(_values(function, points)), 0.9)) for points in (data, samples))
+    figure, axes = _plane(title, width=7.2, height=6.5)
+    _frame(axes, window, samples)
+    _contours(figure, axes, grid, values, 2 * min(typical) or 1.0, label)
+    axes.scatter(*data.T, s=point_size, color=STYLE.text, alpha=0.5, linewidths=0, zorder=3)
+    axes.scatter(*samples.T, s=2.5 * point_size, color=STYLE.lines[2], marker="x", linewidths=0.9, alpha=0.9, zorder=4)
+    axes.scatter([], [], s=16, color=STYLE.text, linewidths=0, label="data")
+    axes.scatter([], [], s=20, color=STYLE.lines[2], marker="x", linewidths=1, label="generator")
+    axes.plot([], [], color=STYLE.text, linewidth=1.4, label="ℓ = 0")
+    legend(axes, columns=3)
+    return figure
+
+
+def _values(function: Callable[[NDArray[Any]], ArrayLike], points: NDArray[Any]) -> NDArray[Any]:
+    values = np.asarray(function(points.astype(np.float32)), np.float64)
+    if values.shape != (len(points),) or not np.isfinite(values).all():
+        raise ValueError(
+            f"function must map [n, 2] to one finite value a point, [n], got shape {values.shape} for n = {len(points)}"
+            f" and {int((~np.isfinite(values)).sum())} values that are not finite."
+        )
+    return values
+
+
+def _contours(
+    figure: Figure, axes: Axes, grid: tuple[NDArray[Any], ...], values: NDArray[Any], limit: float, label: str
+) -> None:
+    levels = np.linspace(-limit, limit, 22)
+    filled = axes.contourf(*grid, values, levels=levels, extend="both", cmap="PuOr_r", alpha=0.6, zorder=0)
+    lines = np.linspace(-limit, limit, 8)  # even, so that none is at zero
+    axes.contour(*grid, values, levels=lines, colors=STYLE.muted, linewidths=0.4, negative_linestyles="dashed")
+    if values.min() < 0 < values.max():
+        axes.contour(*grid, values, levels=[0.0], colors=STYLE.text, linewidths=1.4)
+    bar = figure.colorbar(filled, ax=axes, shrink=0.8, pad=0.02)
+    ticks = np.linspace(-limit, limit, 5)
+    bar.set_ticks(ticks.tolist(), labels=[f"{tick:.2g}".replace("-", "−") for tick in ticks])
+    bar.set_label(label, fontsize=STYLE.label_size, color=STYLE.muted)
+    bar.ax.tick_params(labelsize=STYLE.tick_size, color=STYLE.line, labelcolor=STYLE.muted)
+    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+
+
+def _plane(title: str, *, width: float = 6.2, height: float = 6.9) -> tuple[Figure, Axes]:
+    figure, axes = chart(title, "x₀", "x₁", width=width, height=height)
+    axes.grid(visible=False)
+    axes.set_aspect("equal", adjustable="box")
+    return figure, axes
+
+
+def _window(points: NDArray[Any]) -> Window:
+    """The corners of a square around points, with a margin."""
+    middle = (points.max(axis=0) + points.min(axis=0)) / 2
+    half = 0.57 * float(np.ptp(points, axis=0).max()) or 1.0
+    return middle - half, middle + half
+
+
+def _frame(axes: Axes, window: Window, samples: NDArray[Any]) -> None:
+    from matplotlib.patheffects import withStroke
+
+    low, high = window
+    axes.set_xlim(low[0], high[0])
+    axes.set_ylim(low[1], high[1])
+    outside = int(((samples < low) | (samples > high)).any(axis=1).sum())
+    if outside:
+        axes.text(
+            *(0.995, 0.005),
+            f"{outside:,} of {len(samples):,} samples are outside the picture",
+            transform=axes.transAxes,
+            ha="right",
+            va="bottom",
+            fontsize=STYLE.tick_size,
+            color=STYLE.bad,
+            zorder=6,
+            path_effects=[withStroke(linewidth=3, foreground="white")],
+        )
+
+
+def _outline(*, captured: bool) -> dict[str, Any]:
+    if captured:
+        return {"color": STYLE.text, "linewidth": 0.9, "linestyle": "-"}
+    return {"color": STYLE.bad, "linewidth": 1.6, "linestyle": (0, (2.2, 1.4))}
+
+
+def _circle(axes: Axes, centre: NDArray[Any], extent: float, *, captured: bool) -> None:
+    from matplotlib.patches import Circle
+
+    x, y = map(float, centre)
+    axes.add_patch(Circle((x, y), extent, fill=False, zorder=5, **_outline(captured=captured)))
+    if not captured:
+        axes.plot([x], [y], marker="x", markersize=5, color=STYLE.bad, zorder=5)
+
+
+def _in_plane(points: ArrayLike, name: str) -> NDArray[Any]:
+    array = np.asarray(points, dtype=np.float64)
+    if array.ndim != 2 or array.shape[1] != 2 or len(array) == 0:
+        raise ValueError(f"{name} must be [n, 2] with at least one row, points of the plane, got shape {array.shape}.")
+    return array
