@@ -1,0 +1,87 @@
+"""The family of α divergences."""
+
+from __future__ import annotations
+
+__all__ = ["alpha"]
+
+import math
+from functools import cache, partial
+
+import jax.numpy as jnp
+
+from vifx.divergences.divergence import Divergence
+from vifx.divergences.normals import normal_power
+from vifx.divergences.numerics import within_range
+from vifx.types import Array
+
+
+def alpha(value: float) -> Divergence:
+    """The α divergence ``Σ (P^α Q^{1−α} − α P − (1−α) Q) / (α(α−1))``, α ∉ {0, 1}.
+
+    ``T = (e^{(α−1)ℓ} − 1)/(α−1)`` and ``f*(T) = (e^{αℓ} − 1)/α``. As α → 1 it tends to `kl`, as α → 0 to
+    `reverse_kl`; α = 2 is half of `pearson`, α = −1 half of `neyman`, α = ½ twice `squared_hellinger`; α and
+    1 − α are each other with swapped arguments. The larger α, the more it costs to miss mass of P.
+
+    Args:
+      value: α, finite, neither 0 nor 1.
+
+    Raises:
+      ValueError: if α is 0, 1 or not finite.
+
+    >>> alpha(1.5).name
+    'alpha(1.5)'
+    """
+    if not math.isfinite(value):
+        raise ValueError(f"value must be a finite number α, but is {value}")
+    if value in (0, 1):
+        limit = "reverse_kl" if value == 0 else "kl"
+        raise ValueError(f"value must be neither 0 nor 1, but α = {value:g}; use its limit there, divergences.{limit}")
+    return _alpha(float(value))
+
+
+def _generator(u: Array, order: float) -> Array:
+    # Both parts vanish at u = 1; expm1 keeps them exact for orders next to 0 and 1.
+    log_u = jnp.log(u)
+    if abs(order) < abs(order - 1):
+        return (jnp.expm1(order * log_u) / order - (u - 1)) / (order - 1)
+    return (u * jnp.expm1((order - 1) * log_u) / (order - 1) - (u - 1)) / order
+
+
+def _conjugate(t: Array, order: float) -> Array:
+    base = 1 + t * (order - 1)
+    inside = base > 0
+    value = jnp.expm1(order / (order - 1) * jnp.log(jnp.where(inside, base, 1))) / order
+    if order > 1:
+        return jnp.where(inside, value, -1 / order)  # −f(0), the supremum at u = 0
+    at_edge = -1 / order if order < 0 else jnp.inf
+    return jnp.where(inside, value, jnp.where(base < 0, jnp.inf, at_edge))
+
+
+@cache
+def _alpha(order: float) -> Divergence:
+    distance = abs(1 - order)
+    edge, power = 1 / (1 - order), order / (order - 1)
+    side = 1.0 if order > 1 else -1.0
+
+    def ratio_within(ratio: Array) -> Array:
+        return within_range(ratio, rise=max(order, 0.0), fall=max(1 - order, 0.0))
+
+    def scaled(v: Array) -> Array:
+        """``log(|1−α| e^v)``, as far as ``e^v`` and the power in f* can be represented."""
+        shifted = within_range(v, rise=1) + math.log(distance)
+        return within_range(shifted, rise=max(0.0, power), fall=max(0.0, -power))
+
+    return Divergence(
+        name=f"alpha({order!r})",
+        formula=f"Σ (P^α Q^(1−α) − α P − (1−α) Q)/(α(α−1)), α = {order:g}",
+        latex=rf"\frac{{\sum P^\alpha Q^{{1-\alpha}} - 1}}{{\alpha(\alpha-1)}},\ \alpha = {order:g}",
+        generator=partial(_generator, order=order),
+        critic_value=lambda ratio: jnp.expm1((order - 1) * ratio_within(ratio)) / (order - 1),
+        conjugate_value=lambda ratio: jnp.expm1(order * ratio_within(ratio)) / order,
+        conjugate=partial(_conjugate, order=order),
+        domain=(edge, math.inf) if order > 1 else (-math.inf, edge),
+        activation=lambda v: edge + side * jnp.exp(scaled(v)) / distance,
+        activated_conjugate=lambda v: jnp.expm1(power * scaled(v)) / order,
+        normal_value=partial(normal_power, order=order, factor=1 / (order * (order - 1))),
+        opposite=lambda: alpha(1 - order),
+    )
