@@ -9,9 +9,12 @@ from __future__ import annotations
 __all__ = [
     "Codes",
     "Estimate",
+    "Features",
+    "Fmd",
     "Memorization",
     "Metric",
     "ModeCoverage",
+    "Noted",
     "Prdc",
     "active_units",
     "aggregated_posterior",
@@ -25,6 +28,7 @@ __all__ = [
     "encode",
     "expected_coverage",
     "expected_high_quality",
+    "fmd",
     "frechet_distance",
     "image_grid",
     "importance_weighted_bound",
@@ -56,6 +60,7 @@ __all__ = [
 from vifx.evaluation.curves import bound_curve, latent_scatter, loss_curves
 from vifx.evaluation.density import density_fit_1d
 from vifx.evaluation.estimate import Estimate
+from vifx.evaluation.features import Features, Fmd, fmd
 from vifx.evaluation.figures import image_grid, latent_manifold, latent_traversal, reconstructions
 from vifx.evaluation.latents import (
     Codes,
@@ -84,4 +89,4 @@ from vifx.evaluation.samples import (
     prdc,
 )
 from vifx.evaluation.style import png, save_figure
-from vifx.evaluation.table import Metric, described, print_metrics
+from vifx.evaluation.table import Metric, Noted, described, print_metrics

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Metric", "described", "print_metrics"]
+__all__ = ["Metric", "Noted", "described", "print_metrics"]
 
 import fnmatch
 import math
@@ -51,12 +51,43 @@ class Metric(NamedTuple):
         return _rounded(self.value, self.standard_error)[1]
 
 
+class Noted(float):
+    """A number with a note: everywhere a float, and in a table the note stands as its meaning.
+
+    For a figure that cannot be compared without knowing something more, such as which features it was measured in.
+
+    Args:
+      value: the figure.
+      note: a few words.
+
+    >>> described({"fmd": Noted(12.5, "n = 10,000")})[0].meaning
+    'n = 10,000'
+    """
+
+    note: str
+
+    def __new__(cls, value: float, note: str) -> Noted:
+        """Make the number."""
+        noted = super().__new__(cls, value)
+        noted.note = note
+        return noted
+
+
 # Name pattern -> (unit, better, meaning); the first that matches holds.
 _KNOWN = MappingProxyType(
     {
         "elbo": ("nats", "higher", "lower bound on log-likelihood"),
         "iwae/*": ("nats", "higher", "lower bound, K samples"),
         "loss": ("nats", "lower", "the objective as trained"),
+        "*critic/accuracy": ("", "", "0.5: the critic cannot tell the two apart"),
+        "*critic/saturation": ("", "lower", "samples of whose origin the critic is all but sure"),
+        "*critic/logit/inference": ("", "", "mean critic output, inference side"),
+        "*critic/logit/generative": ("", "", "mean critic output, generative side"),
+        "wasserstein/*_at_least": ("", "", "estimate that bounds the distance from below"),
+        "*/*_at_least": ("nats", "", "estimate that bounds the divergence from below"),
+        "*/*_estimate": ("", "", "estimate of the divergence, no bound"),
+        "*kl_to_anchor/*": ("nats", "", "divergence from the model at the start of the phase"),
+        "*proximal*": ("", "", "distance from the model at the start of the phase"),
         "*nll/*": ("nats", "lower", "−log density under the generative joint"),
         "*kl/*_sampled": ("nats", "", "divergence term, by sampling"),
         "*kl/*": ("nats", "", "divergence term"),
@@ -64,6 +95,13 @@ _KNOWN = MappingProxyType(
         "active_units": ("latents", "higher", "Var E[z|x] > 0.01"),
         "examples_for_iwae": ("examples", "", "test examples behind the K-sample bounds"),
         "*accuracy*": ("", "higher", ""),
+        "modes": ("modes", "higher", "with at least one sample within 3σ"),
+        "high_quality": ("", "higher", "samples within 3σ of a mode; 0.989 in the plane for a perfect generator"),
+        "counts_kl": ("nats", "lower", "samples per mode against equal shares"),
+        "mean": ("", "", "of the samples"),
+        "scale": ("", "", "standard deviation of the samples"),
+        "fmd/relative": ("", "lower", "FMD over the variance of the data's features"),
+        "fmd": ("", "lower", "Fréchet distance in the features of one classifier"),
         "frechet*": ("", "lower", "Fréchet distance of features"),
         "precision": ("", "higher", "samples near data"),
         "recall": ("", "higher", "data near samples"),
@@ -87,7 +125,8 @@ def described(metrics: Mapping[str, Estimate | float]) -> list[Metric]:
         if isinstance(value, Estimate):
             rows.append(Metric(name, value.mean, value.standard_error, unit, better, meaning))
         else:
-            rows.append(Metric(name, float(value), None, unit, better, meaning))
+            note = value.note if isinstance(value, Noted) else meaning
+            rows.append(Metric(name, float(value), None, unit, better, note))
     return rows
 
 
