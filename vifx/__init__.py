@@ -1,8 +1,8 @@
 """vifx: declare two joint distributions, get pure loss functions.
 
 The vocabulary is a handful of words: a `Joint` is a product of factors (`evidence`, `factor`, `implicit`,
-`transformed`), an estimator (`kl`, `importance_weighted`, `reconstruction`) turns a pair of joints into an
-`Objective`, `explain` prints its derivation and `verify` checks it by enumeration.
+`transformed`), an estimator (`kl`, `importance_weighted`, `reconstruction`, `adversarial`) turns a pair of joints
+into an `Objective`, `explain` prints its derivation and `verify` checks it by enumeration.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ __all__ = [
     "Joint",
     "Objective",
     "__version__",
+    "adversarial",
     "data",
     "distributions",
+    "divergences",
     "estimators",
     "evaluation",
     "evidence",
@@ -21,6 +23,7 @@ __all__ = [
     "implicit",
     "importance_weighted",
     "kl",
+    "lipschitz",
     "nets",
     "networks",
     "reconstruction",
@@ -30,9 +33,9 @@ __all__ = [
     "verify",
 ]
 
-from vifx import data, distributions, estimators, evaluation, nets, networks, training
+from vifx import data, distributions, divergences, estimators, evaluation, lipschitz, nets, networks, training
 from vifx.distributions import standard_normal
-from vifx.estimators import importance_weighted, kl, reconstruction, verify
+from vifx.estimators import adversarial, importance_weighted, kl, reconstruction, verify
 from vifx.explain import explain
 from vifx.factor import evidence, factor, implicit, transformed
 from vifx.joint import Joint

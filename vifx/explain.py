@@ -6,7 +6,7 @@ __all__ = ["explain"]
 
 from typing import Literal
 
-from vifx.objective import Objective, Part
+from vifx.objective import Objective, Part, Player
 from vifx.types import Batch
 
 
@@ -38,9 +38,17 @@ def explain(objective: Objective, batch: Batch | None = None, *, style: Literal[
         return "\n".join(_latex(part, batch) for part in objective.parts)
     blocks = [_text(part, batch) for part in objective.parts]
     players = ["players"]
-    players += [f"  {name} moves {', '.join(p.owns) or 'nothing'}" for name, p in objective.players.items()]
+    players += [f"  {name} moves {', '.join(p.owns) or 'nothing'}{_phase(p)}" for name, p in objective.players.items()]
     units = "units\n  nats, mean over the examples of the batch; metrics are unweighted"
     return "\n\n".join([*blocks, "\n".join(players), units]) + "\n"
+
+
+def _phase(player: Player) -> str:
+    """Say what a turn of a player is measured against, and how many updates it needs."""
+    if not player.anchors:
+        return ""
+    least = f", {player.least_updates} updates a turn at least" if player.least_updates > 1 else ""
+    return f"; a turn is a phase, anchored at its start{least}"
 
 
 def _text(part: Part, batch: Batch | None) -> str:
@@ -56,7 +64,7 @@ def _text(part: Part, batch: Batch | None) -> str:
         lines.append(f"    {term.name:<{width}}  {term.formula}")
         weight = "" if term.weight == "1" else f"; weight {term.weight}"
         lines.append(f"    {'':<{width}}  by {term.estimator}{weight}")
-    dropped = " ".join(map(str, part.constants)) or "nothing"
+    dropped = "; ".join([" ".join(map(str, part.constants)), *part.left_out]).strip("; ") or "nothing"
     return "\n".join([*lines, "", f"  dropped     {dropped}"])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Joint", "Sample", "check_owners"]
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from vifx.conditional import condition, density, draw, fold, nearest
@@ -76,6 +76,22 @@ class Joint:
             if variable in item.variables:
                 return item
         raise ValueError(f"{self!r} has no variable {variable!r}{nearest(variable, self.variables)}.")
+
+    def ancestral(self, variables: Sequence[str]) -> Joint:
+        """Return the joint of some variables and their ancestors, the only factors that drawing them needs.
+
+        Raises:
+          ValueError: a variable that the joint lacks.
+        """
+        needed: set[str] = set()
+        kept = []
+        for name in variables:
+            needed.add(self.factor_of(name).variables[0])
+        for item in reversed(self.factors):
+            if needed & set(item.variables):
+                needed |= {*item.variables, *item.given}
+                kept.append(item)
+        return Joint(*reversed(kept))
 
     def init(
         self, key: Key, batch: Batch, *, fixed: Mapping[str, Array] | None = None, examples: int | None = None

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeAlias
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from vifx.factor import Factor
 from vifx.joint import Joint, check_owners
 from vifx.types import Array, Aux, Batch, Key, Loss, Params, State
 
@@ -26,10 +27,16 @@ class Player(NamedTuple):
     Attributes:
       owns: the networks whose parameters this player moves.
       loss: the pure function that it minimizes.
+      anchors: the networks that its loss also reads as they were at the start of the phase, from
+        ``params["<network>@anchor"]``; `vifx.training.anchored` puts them there.
+      least_updates: how many updates a phase needs for every term to act: 2 with a proximal term, whose
+        gradient is exactly zero at the first.
     """
 
     owns: tuple[str, ...]
     loss: Loss
+    anchors: tuple[str, ...] = ()
+    least_updates: int = 1
 
 
 class Constant(NamedTuple):
@@ -83,6 +90,8 @@ class Part(NamedTuple):
       derivation: the lines, in plain text and in LaTeX, that lead from the title to the loss.
       terms: ``(batch or None) -> terms``; a batch (arrays or shapes) makes the estimators definite.
       exact: per player, ``(params, state, batch) -> value``: the claim, enumerated.
+      left_out: further constants that the losses leave out, in words, where no entropy says it.
+      critics: the networks that belong to neither joint, as factors of a label given the compared variables.
     """
 
     weight: float
@@ -94,6 +103,13 @@ class Part(NamedTuple):
     derivation: tuple[tuple[str, str], ...]
     terms: Callable[[Batch | None], tuple[Term, ...]]
     exact: Mapping[str, Callable[[Params, State, Batch], Array]]
+    left_out: tuple[str, ...] = ()
+    critics: tuple[Factor, ...] = ()
+
+    @property
+    def factors(self) -> tuple[Factor, ...]:
+        """Every factor: of both joints, and the critics."""
+        return (*self.inference.factors, *self.generative.factors, *self.critics)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,16 +140,14 @@ class Objective:
 
     @property
     def dropped(self) -> tuple[str, ...]:
-        """The constants left out of the value, in words: ``("− H(p̃(x))",)``."""
-        return tuple(map(str, self.constants))
+        """The constants left out of the values, in words: ``("− H(p̃(x))",)``."""
+        words = (part.left_out if part.weight == 1 else _weighted_words(part) for part in self.parts)
+        return (*map(str, self.constants), *(text for texts in words for text in texts))
 
     def __add__(self, other: Objective) -> Objective:
         if not isinstance(other, Objective):
             return NotImplemented
-        factors = [
-            f for part in (*self.parts, *other.parts) for f in (*part.inference.factors, *part.generative.factors)
-        ]
-        check_owners(tuple(factors))
+        check_owners(tuple(item for part in (*self.parts, *other.parts) for item in part.factors))
 
         def init(key: Key, batch: Batch) -> tuple[Params, State]:
             # Keys are folded per owner, so a shared network gets the same parameters from both.
@@ -150,7 +164,7 @@ class Objective:
         if not isinstance(weight, Real) or not math.isfinite(weight):
             raise ValueError(f"an objective is scaled by a finite number, got {weight!r}.")
         players = {
-            name: Player(player.owns, _scaled(player.loss, float(weight))) for name, player in self.players.items()
+            name: player._replace(loss=_scaled(player.loss, float(weight))) for name, player in self.players.items()
         }
         parts = tuple(part._replace(weight=float(weight) * part.weight) for part in self.parts)
         return Objective(self.init, players, parts)
@@ -182,4 +196,9 @@ def _both(name: str, first: Player, second: Player) -> Player:
         return jnp.add(value, more), Aux({**aux.metrics, **more_aux.metrics}, more_aux.state)
 
     owns = tuple(dict.fromkeys((*first.owns, *second.owns)))
-    return Player(owns, loss)
+    anchors = tuple(dict.fromkeys((*first.anchors, *second.anchors)))
+    return Player(owns, loss, anchors, max(first.least_updates, second.least_updates))
+
+
+def _weighted_words(part: Part) -> tuple[str, ...]:
+    return tuple(f"{part.weight:g} × ({text})" for text in part.left_out)

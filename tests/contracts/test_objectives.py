@@ -64,7 +64,7 @@ def close(one, other, tolerance):
 def test_contract(name):
     objective = OBJECTIVES[name]()
     assert list(objective.players) == ["model"]
-    owns, loss = objective.players["model"]
+    owns, loss, *_ = objective.players["model"]
     init = jax.jit(objective.init)
     params, state = init(jax.random.key(0), BATCH)
     assert same((params, state), init(jax.random.key(0), BATCH))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["Verification", "exact", "importance_weighted", "kl", "reconstruction", "verify"]
+__all__ = ["Penalty", "Verification", "adversarial", "exact", "importance_weighted", "kl", "reconstruction", "verify"]
 
 from vifx.estimators import exact
+from vifx.estimators.adversarial import Penalty, adversarial
 from vifx.estimators.explicit import kl, reconstruction
 from vifx.estimators.importance import importance_weighted
 from vifx.estimators.verify import Verification, verify

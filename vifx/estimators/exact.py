@@ -15,6 +15,7 @@ __all__ = [
     "Table",
     "constant_value",
     "entropy",
+    "expectation",
     "importance_weighted_terms",
     "joint_kl",
     "joint_terms",
@@ -152,7 +153,7 @@ def joint_kl(inference: Joint, generative: Joint, params: Params, state: State, 
       A scalar, differentiable in `params`.
     """
     p, q = _tables(inference, generative, params, state, batch)
-    return _expectation(p.total, p.total - q.total)
+    return expectation(p.total, p.total - q.total)
 
 
 def joint_terms(inference: Joint, generative: Joint, params: Params, state: State, batch: Batch) -> dict[str, Array]:
@@ -165,10 +166,10 @@ def joint_terms(inference: Joint, generative: Joint, params: Params, state: Stat
         variable = item.variables[0]
         log_q = q.log_prob[item.name]
         if variable in inference.observed:
-            terms[f"nll/{variable}"] = _expectation(p.total, -log_q)
+            terms[f"nll/{variable}"] = expectation(p.total, -log_q)
         else:
             log_p = p.log_prob[inference.factor_of(variable).name]
-            terms[f"kl/{variable}"] = _expectation(p.total, log_p - log_q)
+            terms[f"kl/{variable}"] = expectation(p.total, log_p - log_q)
     return terms
 
 
@@ -248,8 +249,13 @@ def _named(generative: Joint, values: Mapping[str, Array], batch: Batch) -> dict
     return {**batch, **{e: values[v] for item in generative.factors for v, e in item.entries.items()}}
 
 
-def _expectation(log_p: Array, integrand: Array) -> Array:
-    """``Σ p · integrand`` over assignments, those of probability zero left out of value and gradient."""
+def expectation(log_p: Array, integrand: Array) -> Array:
+    """Return ``Σ p · integrand`` over assignments, those of probability zero left out of value and gradient.
+
+    Args:
+      log_p: the log-probability of every assignment, in nats.
+      integrand: its value there.
+    """
     possible = log_p > -jnp.inf
     probability = jnp.exp(jnp.where(possible, log_p, 0))
     return jnp.sum(jnp.where(possible, probability * jnp.where(possible, integrand, 0), 0))

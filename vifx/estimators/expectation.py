@@ -1,4 +1,4 @@
-"""Expectations over an inference joint: evidence, then each latent summed, drawn or mapped.
+"""Expectations over a joint: evidence, then each other variable summed, drawn or mapped.
 
 A walk visits the factors in order and carries *rows*: the examples, repeated for every state of a
 finite latent and every draw. Three rules make the mean over rows, and its gradient, right:
@@ -50,11 +50,11 @@ class Rows(NamedTuple):
     @property
     def total(self) -> int:
         """The number of rows."""
-        return next(iter(self.values.values())).shape[0]
+        return next(iter(self.values.values())).shape[0] if self.values else self.copies * self.examples
 
 
 class Visit(NamedTuple):
-    """One factor of the inference joint, visited.
+    """One factor of the joint, visited.
 
     Attributes:
       factor: the factor.
@@ -92,8 +92,9 @@ def walk(
     samples: int,
     train: bool,
     sum_finite: bool = True,
+    examples: int | None = None,
 ) -> tuple[list[Visit], State]:
-    """Visit every factor of an inference joint.
+    """Visit every factor of a joint.
 
     Args:
       key: folded per factor name.
@@ -104,18 +105,19 @@ def walk(
       samples: how many draws per example the first drawn latent makes; later ones make one per row.
       train: the mode of the networks.
       sum_finite: whether latents of finite support are summed; if not they are drawn.
+      examples: for a joint without evidence, how many examples it is drawn for.
 
     Returns:
       The visits in order and the new state of the networks.
 
     Raises:
-      ValueError: there is no evidence, it disagrees on the number of examples, or a log-density has the
-        wrong shape.
+      ValueError: there is no evidence and no number of examples, it disagrees on that number, or a
+        log-density has the wrong shape.
     """
     values = joint.observe(batch, {})
-    if not values:
+    if not values and examples is None:
         raise ValueError(f"{joint!r} has no evidence; the first joint of an objective starts from evidence('x').")
-    observed = {len(v) for v in values.values()}
+    observed = {len(v) for v in values.values()} or {examples or 1}
     if len(observed) > 1:
         raise ValueError(
             f"the evidence disagrees on the number of examples: { {k: len(v) for k, v in values.items()} }."

@@ -24,26 +24,30 @@ class Verification(NamedTuple):
       claim: the enumerated divergence, in nats.
       value_error: ``|loss − claim|``.
       gradient_error: the largest difference of any partial derivative, over the parameters it owns.
+      cosines: for each network that it owns, the cosine between the gradients of loss and claim: 1 if the loss
+        descends the claim there, negative if it ascends it; NaN where a gradient is zero.
     """
 
     loss: float
     claim: float
     value_error: float
     gradient_error: float
+    cosines: Mapping[str, float]
 
 
 def verify(objective: Objective, params: Params, state: State, batch: Batch) -> dict[str, Verification]:
-    """Compare every player's loss with the divergence it claims to be, by value and by gradient.
+    """Compare every player's loss with what it claims to be, by value and by gradient.
 
-    The claim is enumerated over a finite space: equation (1) for `kl`, with p̃ the empirical distribution of
-    the batch. The loss is run as it is trained, in evaluation mode, and the constants in `objective.dropped`
+    The claim is enumerated over a finite space: equation (1) for `kl`, the critic's and the model's losses for
+    `adversarial`, of which the forms "full" and "truncated" both claim equations (6) and (8); p̃ is the empirical
+    distribution of the batch. The loss is run as it is trained, in evaluation mode, and the constants in `objective.dropped`
     are added at their values. Run it in double precision (``jax.enable_x64(True)``): the errors are then of
     the order of 1e-15, and a wrong constant or sign is of the order of 1.
 
     Args:
       objective: over finite variables: integer evidence and categorical latents
         (`vifx.estimators.exact.tabular` makes their networks).
-      params: one entry per owner.
+      params: one entry per owner, and the anchors that losses read.
       state: one entry per owner.
       batch: concrete integers, ``[examples]`` per variable.
 
@@ -86,13 +90,23 @@ def verify(objective: Objective, params: Params, state: State, batch: Batch) -> 
         value, gradient = jax.jit(jax.value_and_grad(loss))(owned)
         target, target_gradient = jax.jit(jax.value_and_grad(claim))(owned)
         result[name] = Verification(
-            float(value), float(target), float(abs(value - target)), _largest(gradient, target_gradient)
+            float(value),
+            float(target),
+            float(abs(value - target)),
+            _largest(gradient, target_gradient),
+            {owner: _cosine(gradient[owner], target_gradient[owner]) for owner in player.owns},
         )
     return result
 
 
 def _constants(part: Part, batch: Batch) -> float:
     return constant_value(part.constants, part.inference, batch)
+
+
+def _cosine(one: Any, other: Any) -> float:
+    first, second = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)]) for tree in (one, other))
+    size = float(np.linalg.norm(first) * np.linalg.norm(second))
+    return float(first @ second) / size if size > 0 else float("nan")
 
 
 def _largest(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:

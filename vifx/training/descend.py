@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["descend", "optimize"]
 
+import warnings
 from collections.abc import Mapping
 
 import jax
@@ -13,7 +14,7 @@ import optax
 from vifx.objective import Objective
 from vifx.training.names import known, network_names
 from vifx.training.step import Progress, Step
-from vifx.training.turns import in_turn, repeat
+from vifx.training.turns import anchored, in_turn, repeat
 from vifx.types import Array, Aux, Batch, Key, Loss, Metrics, Params, PyTree, State
 
 
@@ -34,8 +35,8 @@ def descend(
       ValueError: if the objective has no such player, or, from `init`, if a network that the
         player owns has no parameters entry.
     """
-    owns, loss = objective.players[known(player, objective.players, "player")]
-    return _descent(player, owns, loss, optimizer, grad_norm)
+    mover = objective.players[known(player, objective.players, "player")]
+    return _descent(player, mover.owns, mover.loss, optimizer, grad_norm)
 
 
 def _descent(
@@ -89,7 +90,8 @@ def optimize(
 
     ``optimize(objective, optax.adam(1e-3), turns={"critic": 5})`` is
     ``in_turn(repeat(descend(objective, "critic", …), 5), descend(objective, "model", …))``; with
-    one player that moves once it is `descend`, nothing more.
+    one player that moves once it is `descend`, nothing more. The turn of a player whose loss reads
+    anchors is `anchored`: they are its networks as its turn began.
 
     Args:
       objective: what to minimize.
@@ -99,8 +101,12 @@ def optimize(
       grad_norm: whether the norms of the gradients are among the metrics.
 
     Raises:
-      ValueError: if a name in `optimizers` or `turns` is no player, or a player has no optimizer.
+      ValueError: if a name in `optimizers` or `turns` is no player, a number of turns is not positive, or a
+        player has no optimizer.
       TypeError: if `optimizers` is neither an optimizer nor a mapping.
+
+    Warns:
+      UserWarning: if a player makes one update a turn and a term of its loss needs two to act.
     """
     players, turns = objective.players, turns or {}
     if isinstance(optimizers, optax.GradientTransformation):
@@ -116,9 +122,23 @@ def optimize(
         raise ValueError(
             f"every player needs an optimizer: none is given for {missing}; add optimizers[{missing[0]!r}]"
         )
-    steps = [descend(objective, player, optimizers[player], grad_norm=grad_norm) for player in players]
     steps = [
-        step if turns.get(player, 1) == 1 else repeat(step, turns[player])
-        for player, step in zip(players, steps, strict=True)
+        _turn(objective, player, optimizers[player], turns.get(player, 1), grad_norm=grad_norm) for player in players
     ]
     return steps[0] if len(steps) == 1 else in_turn(*steps)
+
+
+def _turn(
+    objective: Objective, player: str, optimizer: optax.GradientTransformation, times: int, *, grad_norm: bool
+) -> Step:
+    mover = objective.players[player]
+    step = descend(objective, player, optimizer, grad_norm=grad_norm)
+    if times != 1:
+        step = repeat(step, times)
+    if times < mover.least_updates:
+        warnings.warn(
+            f"player {player!r} makes {times} update a turn, at which the gradient of its proximal term is exactly "
+            f"zero; give turns={{{player!r}: {mover.least_updates}}} or more.",
+            stacklevel=3,
+        )
+    return anchored(step, mover.anchors) if mover.anchors else step

@@ -1,0 +1,214 @@
+"""The two sides of a comparison by a critic: which distribution is A, which is B, and their samples."""
+
+from __future__ import annotations
+
+__all__ = [
+    "Drawn",
+    "Side",
+    "Sides",
+    "count_examples",
+    "critic_factor",
+    "logits",
+    "outer_mean",
+    "sides",
+    "treatments",
+    "walk_side",
+]
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from vifx.conditional import fold, nearest
+from vifx.estimators.expectation import How, Rows, Visit, walk
+from vifx.factor import Factor
+from vifx.joint import Joint, check_owners
+from vifx.nets import as_net, is_network
+from vifx.types import Array, Batch, Key, Params, PyTree, State
+
+
+class Side(NamedTuple):
+    """One of the two distributions that a critic tells apart.
+
+    Attributes:
+      role: which joint it comes from.
+      joint: the compared variables and their ancestors, nothing else.
+    """
+
+    role: Literal["inference", "generative"]
+    joint: Joint
+
+    @property
+    def moves(self) -> bool:
+        """Whether it has parameters."""
+        return bool(self.joint.owners)
+
+
+class Sides(NamedTuple):
+    """A and B, on the same variables.
+
+    A is the side that stands still, if one does: the evidence in a GAN, the prior in an adversarial
+    autoencoder. If both move, A is the inference joint.
+
+    Attributes:
+      a: the first distribution; the critic's output estimates log A/B.
+      b: the other one, which always moves.
+      on: the compared variables.
+    """
+
+    a: Side
+    b: Side
+    on: tuple[str, ...]
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """The networks of both sides, those of the inference joint first."""
+        first, second = sorted(self[:2], key=lambda side: side.role != "inference")
+        return tuple(dict.fromkeys((*first.joint.owners, *second.joint.owners)))
+
+
+class Drawn(NamedTuple):
+    """A side, drawn or summed.
+
+    Attributes:
+      visits: its factors, in order.
+      rows: the rows after the last one.
+    """
+
+    visits: list[Visit]
+    rows: Rows
+
+
+def sides(caller: str, inference: Joint, generative: Joint, on: str | Sequence[str]) -> Sides:
+    """Take the marginals of two joints on some variables, and say which is A.
+
+    Args:
+      caller: the estimator's name, for messages.
+      inference: the joint that starts from the data.
+      generative: the joint that starts from the prior.
+      on: the variables that are compared.
+
+    Raises:
+      TypeError: something that is not a joint or a name.
+      ValueError: no variable or one twice, one that a joint lacks, one that both take from the data, or
+        no network on either side.
+    """
+    for argument, joint in (("inference", inference), ("generative", generative)):
+        if not isinstance(joint, Joint):
+            raise TypeError(f"{caller}: {argument} must be a Joint, got {type(joint).__name__}.")
+    names = (on,) if isinstance(on, str) else tuple(on)
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"{caller}: on must name one or more different variables, such as 'x', got {on!r}.")
+    for name in names:
+        for role, joint in (("inference", inference), ("generative", generative)):
+            if name not in joint.variables:
+                raise ValueError(
+                    f"{caller}: on={name!r}, but the {role} joint {joint} has no such variable"
+                    f"{nearest(name, joint.variables)}; a critic compares variables that both joints have."
+                )
+    first, second = Side("inference", inference.ancestral(names)), Side("generative", generative.ancestral(names))
+    check_owners((*first.joint.factors, *second.joint.factors))
+    if not first.moves and not second.moves:
+        raise ValueError(
+            f"{caller}: neither {first.joint} nor {second.joint} has a network, so there is nothing to train; "
+            f"compare a variable that a network makes, got on={on!r}."
+        )
+    a, b = (second, first) if first.moves and not second.moves else (first, second)
+    return Sides(a, b, names)
+
+
+def critic_factor(critic: Any, on: tuple[str, ...], name: str) -> Factor:
+    """Return a critic as the factor of the label given the compared variables; its conditional is ℓ.
+
+    Raises:
+      TypeError: `critic` is not a network.
+    """
+    if not is_network(critic):
+        raise TypeError(
+            f"critic must be a Net, a Flax Linen or an NNX module that maps ({', '.join(on)}) to one logit per "
+            f"example, got {type(critic).__name__}."
+        )
+    net = as_net(critic)
+
+    def init(key: Key, value: Array | None, *parents: Array) -> tuple[PyTree, PyTree]:
+        del value
+        return net.init(key, *parents)
+
+    def conditional(key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool) -> tuple[Any, PyTree]:
+        return net.apply(params, state, *parents, key=key, train=train)
+
+    return Factor(("label",), on, "density", name, name, critic, init, conditional)
+
+
+def logits(
+    key: Key, critic: Factor, params: Params, state: State, values: Mapping[str, Array], *, train: bool
+) -> tuple[Array, dict[str, PyTree]]:
+    """Return the critic's output at the compared variables, ``[rows]``, and the new state.
+
+    Raises:
+      ValueError: its parameters are missing, or the output is not one logit per example.
+      TypeError: the output is not an array of floats.
+    """
+    owner = str(critic.owner)
+    if owner not in params:
+        raise ValueError(f"params lacks {owner!r}, the critic{nearest(owner, tuple(params))}.")
+    given = tuple(values[name] for name in critic.given)
+    rows = given[0].shape[0]
+    output, own = critic.conditional(key, params[owner], state.get(owner, {}), *given, train=train)
+    if not hasattr(output, "dtype") or not jnp.issubdtype(output.dtype, jnp.floating):
+        what = f"an array of {output.dtype}" if hasattr(output, "dtype") else type(output).__name__
+        raise TypeError(f"{critic}: a critic's output must be floating logits, got {what}; leave a head out.")
+    if output.shape not in ((rows,), (rows, 1)):
+        raise ValueError(
+            f"{critic}: a critic must give one logit per example, shape [{rows}] or [{rows}, 1], got "
+            f"{list(output.shape)}; end it with a layer of one unit."
+        )
+    return output.reshape(rows), {**state, owner: own}
+
+
+def walk_side(key: Key, side: Side, params: Params, state: State, batch: Batch, *, train: bool) -> tuple[Drawn, State]:
+    """Draw a side once per example of the batch, or sum it if all that is drawn is finite.
+
+    The expectation is exact if every variable but the evidence has finite support; in a mixture of finite
+    and other variables all are drawn, the finite ones with the score function.
+
+    Raises:
+      ValueError: the batch is empty, or disagrees on the number of examples.
+    """
+    examples = count_examples(batch)
+    noise = fold(key, side.role)
+    summed = set(treatments(side, params, state, batch, train=train).values()) == {"summed"}
+    alone = 1 if summed else examples  # without evidence, all examples of a sum are alike
+    visits, state = walk(
+        noise, side.joint, params, state, batch, samples=1, train=train, sum_finite=summed, examples=alone
+    )
+    return Drawn(visits, visits[-1].after), state
+
+
+def count_examples(batch: Batch) -> int:
+    """Return the leading axis of a batch; ValueError if it is empty."""
+    if not batch:
+        raise ValueError("batch is empty; its leading axis says how many examples to draw, so give one entry at least.")
+    return len(next(iter(batch.values())))
+
+
+def treatments(side: Side, params: Params, state: State, batch: Batch, *, train: bool) -> dict[str, How]:
+    """Return how a walk would treat each variable but the evidence if it summed what it can; computes nothing."""
+    how: dict[str, How] = {}
+
+    def trace(key: Key, params: Params, state: State, batch: Batch) -> None:
+        visits, _ = walk(key, side.joint, params, state, batch, samples=1, train=train, examples=1)
+        how.update({visit.factor.variables[0]: visit.how for visit in visits if visit.how != "evidence"})
+
+    jax.eval_shape(trace, jax.eval_shape(lambda: jax.random.key(0)), params, state, dict(batch))
+    return how
+
+
+def outer_mean(a: Rows, b: Rows, integrand: Array) -> Array:
+    """Return the expectation over all pairs of rows of ``[rows of A, rows of B]`` values."""
+    weights = [jnp.ones(rows.total) if rows.weights is None else rows.weights for rows in (a, b)]
+    pairs = weights[0][:, None] * weights[1][None]
+    pairs = pairs / (a.copies * a.examples * b.copies * b.examples)
+    return jnp.sum(jnp.where(pairs > 0, pairs * jnp.where(pairs > 0, integrand, 0), 0))
