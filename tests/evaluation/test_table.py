@@ -60,6 +60,38 @@ def test_described_knows_units_and_directions():
     assert rows["novel"] == evaluation.Metric("novel", 7.0)
 
 
+def test_described_knows_the_metrics_of_adversarial_training():
+    names = {
+        "critic/accuracy": ("", ""),
+        "critic/saturation": ("", "lower"),
+        "critic/logit/inference": ("", ""),
+        "critic/logit/generative": ("", ""),
+        "js/x_at_least": ("nats", ""),
+        "kl/x,z_at_least": ("nats", ""),
+        "wasserstein/x_at_least": ("", ""),
+        "proximal/x": ("", ""),
+        "modes": ("modes", "higher"),
+        "high_quality": ("", "higher"),
+        "counts_kl": ("nats", "lower"),
+        "fmd": ("", "lower"),
+        "fmd/relative": ("", "lower"),
+        "coverage": ("", "higher"),
+    }
+    rows = {row.name: row for row in evaluation.described(dict.fromkeys(names, 1.0))}
+    assert {name: (row.unit, row.better) for name, row in rows.items()} == names
+    assert all(row.meaning for row in rows.values())
+    assert rows["kl/x,z_at_least"].meaning.endswith("from below")
+    assert evaluation.described({"accuracy": 0.5})[0].better == "higher"
+
+
+def test_a_noted_number_is_a_number_with_its_note():
+    noted = evaluation.Noted(12.5, "n = 10,000")
+    assert 2 * noted == 25
+    (row,) = evaluation.described({"fmd": noted})
+    assert row == evaluation.Metric("fmd", 12.5, None, "", "lower", "n = 10,000")
+    assert "n = 10,000" in printed([row], terminal=False)
+
+
 def test_pipe_gets_plain_aligned_lines():
     long = "a/very/long/name/" + "x" * 60
     metrics = evaluation.described({"elbo": evaluation.Estimate(np.array([-100.0, -102.0])), long: 1.5})
