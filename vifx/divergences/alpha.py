@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from vifx.divergences.divergence import Divergence
 from vifx.divergences.normals import normal_power
-from vifx.divergences.numerics import within_range
+from vifx.divergences.numerics import expm1, within_range
 from vifx.types import Array
 
 
@@ -43,14 +43,14 @@ def _generator(u: Array, order: float) -> Array:
     # Both parts vanish at u = 1; expm1 keeps them exact for orders next to 0 and 1.
     log_u = jnp.log(u)
     if abs(order) < abs(order - 1):
-        return (jnp.expm1(order * log_u) / order - (u - 1)) / (order - 1)
-    return (u * jnp.expm1((order - 1) * log_u) / (order - 1) - (u - 1)) / order
+        return (expm1(order * log_u) / order - (u - 1)) / (order - 1)
+    return (u * expm1((order - 1) * log_u) / (order - 1) - (u - 1)) / order
 
 
 def _conjugate(t: Array, order: float) -> Array:
     base = 1 + t * (order - 1)
     inside = base > 0
-    value = jnp.expm1(order / (order - 1) * jnp.log(jnp.where(inside, base, 1))) / order
+    value = expm1(order / (order - 1) * jnp.log(jnp.where(inside, base, 1))) / order
     if order > 1:
         return jnp.where(inside, value, -1 / order)  # −f(0), the supremum at u = 0
     at_edge = -1 / order if order < 0 else jnp.inf
@@ -76,12 +76,13 @@ def _alpha(order: float) -> Divergence:
         formula=f"Σ (P^α Q^(1−α) − α P − (1−α) Q)/(α(α−1)), α = {order:g}",
         latex=rf"\frac{{\sum P^\alpha Q^{{1-\alpha}} - 1}}{{\alpha(\alpha-1)}},\ \alpha = {order:g}",
         generator=partial(_generator, order=order),
-        critic_value=lambda ratio: jnp.expm1((order - 1) * ratio_within(ratio)) / (order - 1),
-        conjugate_value=lambda ratio: jnp.expm1(order * ratio_within(ratio)) / order,
+        critic_value=lambda ratio: expm1((order - 1) * ratio_within(ratio)) / (order - 1),
+        conjugate_value=lambda ratio: expm1(order * ratio_within(ratio)) / order,
         conjugate=partial(_conjugate, order=order),
         domain=(edge, math.inf) if order > 1 else (-math.inf, edge),
+        conjugate_range=(-1 / order, math.inf) if order > 0 else (-math.inf, -1 / order),
         activation=lambda v: edge + side * jnp.exp(scaled(v)) / distance,
-        activated_conjugate=lambda v: jnp.expm1(power * scaled(v)) / order,
+        activated_conjugate=lambda v: expm1(power * scaled(v)) / order,
         normal_value=partial(normal_power, order=order, factor=1 / (order * (order - 1))),
         opposite=lambda: alpha(1 - order),
     )

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from vifx.divergences.divergence import Divergence
 from vifx.divergences.normals import normal_power
-from vifx.divergences.numerics import within_range
+from vifx.divergences.numerics import expm1, within_range
 from vifx.types import Array
 
 
@@ -29,10 +29,11 @@ pearson = Divergence(
     formula="Σ (P − Q)²/Q",
     latex=r"\sum \frac{(P - Q)^2}{Q}",
     generator=lambda u: (u - 1) ** 2,
-    critic_value=lambda ratio: 2 * jnp.expm1(within_range(ratio, rise=2)),
-    conjugate_value=lambda ratio: jnp.expm1(2 * within_range(ratio, rise=2)),
+    critic_value=lambda ratio: 2 * expm1(within_range(ratio, rise=2)),
+    conjugate_value=lambda ratio: expm1(2 * within_range(ratio, rise=2)),
     conjugate=lambda t: jnp.where(t > -2, t + 0.25 * t**2, -1),
     domain=(-2.0, jnp.inf),
+    conjugate_range=(-1.0, jnp.inf),
     activation=lambda v: jnp.exp(within_range(v, rise=2)) - 2,
     activated_conjugate=_pearson_activated_conjugate,
     normal_value=partial(normal_power, order=2.0, factor=1.0),
@@ -48,10 +49,11 @@ neyman = Divergence(
     formula="Σ (P − Q)²/P",
     latex=r"\sum \frac{(P - Q)^2}{P}",
     generator=lambda u: (1 - u) ** 2 / u,
-    critic_value=lambda ratio: -jnp.expm1(-2 * within_range(ratio, fall=2)),
-    conjugate_value=lambda ratio: -2 * jnp.expm1(-within_range(ratio, fall=2)),
+    critic_value=lambda ratio: -expm1(-2 * within_range(ratio, fall=2)),
+    conjugate_value=lambda ratio: -2 * expm1(-within_range(ratio, fall=2)),
     conjugate=_neyman_conjugate,
     domain=(-jnp.inf, 1.0),
+    conjugate_range=(-jnp.inf, 2.0),
     activation=lambda v: 1 - jnp.exp(within_range(v, rise=1)),
     activated_conjugate=lambda v: 2 - 2 * jnp.exp(0.5 * within_range(v, rise=1)),
     normal_value=partial(normal_power, order=-1.0, factor=1.0),

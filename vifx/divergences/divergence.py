@@ -7,9 +7,6 @@ __all__ = ["Divergence"]
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import jax
-import jax.numpy as jnp
-
 from vifx.types import Array
 
 Elementwise = Callable[[Array], Array]
@@ -40,6 +37,7 @@ class Divergence:
       conjugate_value: ``ℓ ↦ f*(T) = e^ℓ f′(e^ℓ) − f(e^ℓ)``.
       conjugate: ``t ↦ f*(t)``, infinite outside of its domain; None if it is not known in closed form.
       domain: the open range of f′. Where ``f(0)`` is finite, f* is ``−f(0)`` below it.
+      conjugate_range: the open range of ``f*(f′(u))`` over u > 0; its lower end is −f(0).
       activation: ``v ↦ T``, monotone, onto the domain; the output activation that was published for f, if any.
       activated_conjugate: ``v ↦ f*(activation(v))``; None exactly if `activation` is.
       at_equality: f(1) = D_f(P ‖ P); zero but for the GAN value.
@@ -64,6 +62,7 @@ class Divergence:
     domain: tuple[float, float]
     activation: Elementwise | None = field(repr=False)
     activated_conjugate: Elementwise | None = field(repr=False)
+    conjugate_range: tuple[float, float] = field(kw_only=True)
     at_equality: float = 0.0
     ratio_trains: bool = True
     normal_value: Callable[[Array, Array, Array, Array], Array] | None = field(default=None, repr=False)
@@ -78,16 +77,9 @@ class Divergence:
     @property
     def at_zero(self) -> float:
         """f(0), what a unit of Q's mass costs where P has none: *inventing*; possibly infinite."""
-        return 0.0 - self.conjugate_limits[0]
+        return 0.0 - self.conjugate_range[0]
 
     @property
     def at_infinity(self) -> float:
         """f′(∞) = lim f(u)/u, what a unit of P's mass costs where Q has none: *missing*; possibly infinite."""
         return self.domain[1]
-
-    @property
-    def conjugate_limits(self) -> tuple[float, float]:
-        """The open range of ``f*(f′(u))`` over u > 0; its lower end is −f(0)."""
-        with jax.enable_x64(True), jax.ensure_compile_time_eval():
-            low, high = (float(self.conjugate_value(jnp.asarray(end))) for end in (-jnp.inf, jnp.inf))
-        return low, high

@@ -93,6 +93,7 @@ def from_generator(generator: Generator, *, name: str, formula: str = "", latex:
         conjugate_value=conjugate_value,
         conjugate=None,
         domain=domain,
+        conjugate_range=(bottom, top),
         activation=None,
         activated_conjugate=None,
     )

@@ -9,7 +9,7 @@ from jax.scipy.special import xlogy
 
 from vifx.divergences.divergence import Divergence
 from vifx.divergences.normals import normal_kl
-from vifx.divergences.numerics import defined_where, log_wright_omega, within_range
+from vifx.divergences.numerics import defined_where, expm1, log_wright_omega, within_range
 from vifx.types import Array
 
 
@@ -27,12 +27,12 @@ def _reverse_kl_conjugate(t: Array) -> Array:
 
 def _jeffreys_critic(ratio: Array) -> Array:
     ratio = within_range(ratio, rise=1, fall=1)
-    return ratio - jnp.expm1(-ratio)
+    return ratio - expm1(-ratio)
 
 
 def _jeffreys_conjugate_value(ratio: Array) -> Array:
     ratio = within_range(ratio, rise=1, fall=1)
-    return ratio + jnp.expm1(ratio)
+    return ratio + expm1(ratio)
 
 
 def _jeffreys_conjugate(t: Array) -> Array:
@@ -50,6 +50,7 @@ kl = Divergence(
     conjugate_value=_kl_conjugate_value,
     conjugate=lambda t: jnp.exp(t - 1),
     domain=(-jnp.inf, jnp.inf),
+    conjugate_range=(0.0, jnp.inf),
     activation=lambda v: within_range(v, rise=1),
     activated_conjugate=lambda v: jnp.exp(within_range(v, rise=1) - 1),
     normal_value=normal_kl,
@@ -66,6 +67,7 @@ reverse_kl = Divergence(
     conjugate_value=lambda ratio: within_range(ratio, fall=1) - 1,
     conjugate=_reverse_kl_conjugate,
     domain=(-jnp.inf, 0.0),
+    conjugate_range=(-jnp.inf, jnp.inf),
     activation=lambda v: -jnp.exp(within_range(v, rise=1)),
     activated_conjugate=lambda v: -1 - within_range(v, rise=1),
     normal_value=lambda loc_p, scale_p, loc_q, scale_q: normal_kl(loc_q, scale_q, loc_p, scale_p),
@@ -82,6 +84,7 @@ jeffreys = Divergence(
     conjugate_value=_jeffreys_conjugate_value,
     conjugate=_jeffreys_conjugate,
     domain=(-jnp.inf, jnp.inf),
+    conjugate_range=(-jnp.inf, jnp.inf),
     activation=lambda v: within_range(v, rise=1),
     activated_conjugate=lambda v: _jeffreys_conjugate(within_range(v, rise=1)),
     normal_value=lambda loc_p, scale_p, loc_q, scale_q: (

@@ -51,7 +51,8 @@ def mixture(weights: Sequence[float], divergences: Sequence[Divergence]) -> Dive
         critic_value=_sum([(w, d.critic_value) for w, d in parts]),
         conjugate_value=_sum([(w, d.conjugate_value) for w, d in parts]),
         conjugate=None,
-        domain=(sum(w * d.domain[0] for w, d in parts), sum(w * d.domain[1] for w, d in parts)),
+        domain=_interval([(w, d.domain) for w, d in parts]),
+        conjugate_range=_interval([(w, d.conjugate_range) for w, d in parts]),
         activation=None,
         activated_conjugate=None,
         at_equality=sum(w * d.at_equality for w, d in parts),
@@ -59,6 +60,10 @@ def mixture(weights: Sequence[float], divergences: Sequence[Divergence]) -> Dive
         normal_value=_sum(normals) if len(normals) == len(parts) else None,
         opposite=opposite,
     )
+
+
+def _interval(parts: Sequence[tuple[float, tuple[float, float]]]) -> tuple[float, float]:
+    return sum(w * ends[0] for w, ends in parts), sum(w * ends[1] for w, ends in parts)
 
 
 def _sum(parts: Sequence[tuple[float, Callable[..., Array]]]) -> Callable[..., Array]:

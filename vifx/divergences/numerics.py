@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["EXPONENT_MARGIN", "defined_where", "log1m_exp", "log_wright_omega", "within_range"]
+__all__ = ["EXPONENT_MARGIN", "defined_where", "expm1", "log1m_exp", "log_wright_omega", "within_range"]
 
 import math
 from collections.abc import Callable
@@ -57,6 +57,17 @@ def defined_where(condition: Array, function: Callable[[Array], Array], value: A
       safe: a point of the domain.
     """
     return jnp.where(condition, function(jnp.where(condition, value, safe)), jnp.inf)
+
+
+@jax.custom_jvp
+def expm1(value: Array) -> Array:
+    """Return ``e^x − 1`` with the derivative ``e^x``, not ``(e^x − 1) + 1``, which rounds to zero at small e^x."""
+    return jnp.expm1(value)
+
+
+@expm1.defjvp
+def _exponential(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    return expm1(primals[0]), jnp.exp(primals[0]) * tangents[0]
 
 
 def log1m_exp(value: Array) -> Array:

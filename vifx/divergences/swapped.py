@@ -23,7 +23,7 @@ def swapped(divergence: Divergence) -> Divergence:
     """
     if divergence.opposite is not None:
         return divergence.opposite()
-    low, high = divergence.conjugate_limits
+    (low, high), (bottom, top) = divergence.domain, divergence.conjugate_range
     first, second = divergence.activation, divergence.activated_conjugate
     normals = divergence.normal_value
     return Divergence(
@@ -34,7 +34,8 @@ def swapped(divergence: Divergence) -> Divergence:
         critic_value=lambda ratio: -divergence.conjugate_value(-ratio),
         conjugate_value=lambda ratio: -divergence.critic_value(-ratio),
         conjugate=None,
-        domain=(-high, -low),
+        domain=(-top, -bottom),
+        conjugate_range=(-high, -low),
         activation=None if second is None else lambda v: -second(v),
         activated_conjugate=None if first is None else lambda v: -first(v),
         at_equality=divergence.at_equality,

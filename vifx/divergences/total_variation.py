@@ -24,6 +24,7 @@ total_variation = Divergence(
     conjugate_value=lambda ratio: 0.5 * jnp.sign(ratio),
     conjugate=_conjugate,
     domain=(-0.5, 0.5),
+    conjugate_range=(-0.5, 0.5),
     activation=lambda v: 0.5 * jnp.tanh(v),
     activated_conjugate=lambda v: 0.5 * jnp.tanh(v),
     ratio_trains=False,
