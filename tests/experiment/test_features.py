@@ -18,12 +18,16 @@ def directory(tmp_path_factory):
     return str(tmp_path_factory.mktemp("data"))
 
 
+def shorten(patch):
+    patch.setattr(features, "_LEAST_STEPS", 120)
+    patch.setattr(features, "_EPOCHS", 1)
+
+
 @pytest.fixture(scope="module")
 def trained(directory):
     """The network of the digits after a short training."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(features, "_LEAST_STEPS", 120)
-        patch.setattr(features, "_EPOCHS", 1)
+        shorten(patch)
         return feature_network(data.Config(directory=directory))
 
 
@@ -33,6 +37,7 @@ def never_again(monkeypatch):
         del arguments
         raise AssertionError("the network was trained again")
 
+    shorten(monkeypatch)
     monkeypatch.setattr(features, "_train", refuse)
 
 

@@ -31,7 +31,7 @@ from vifx.types import Array, Key, Params, State
 _BATCH, _EVALUATION_BATCH = 128, 500
 _EPOCHS, _LEAST_STEPS = 4, 600
 _LEARNING_RATE = 1e-3
-_RECIPE = f"conv 4x4/2 32, 64; dense 128; adam {_LEARNING_RATE} cosine; {_EPOCHS} epochs, {_LEAST_STEPS} steps or more"
+_RECIPE = "8-bit pixels; conv 4x4/2 32, 64; dense 128; adam, cosine decay"
 
 
 def feature_network(config: data.Config, *, seed: int = 0) -> Features:
@@ -87,7 +87,7 @@ def _train(dataset: Dataset, classes: int, seed: int) -> Params:
     inference = Joint(evidence("x", "y"))
     generative = Joint(evidence("x"), factor("y | x", _classifier(classes), name="classifier"))
     objective = kl(inference, generative)
-    steps = max(_LEAST_STEPS, _EPOCHS * len(dataset.train["x"]) // _BATCH)
+    steps = _steps(dataset)
     step = training.optimize(objective, optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, steps)))
     source = data.Resident(dataset.train, _BATCH, seed)
     try:
@@ -95,6 +95,10 @@ def _train(dataset: Dataset, classes: int, seed: int) -> Params:
     except training.Interrupted as stopped:  # it is part of a larger run, which has its own way to stop
         raise KeyboardInterrupt("interrupted while the feature network was trained") from stopped
     return fitted.train_state.params["classifier"]
+
+
+def _steps(dataset: Dataset) -> int:
+    return max(_LEAST_STEPS, _EPOCHS * len(dataset.train["x"]) // _BATCH)
 
 
 def _accuracy(params: Params, dataset: Dataset, classes: int) -> float:
@@ -113,7 +117,8 @@ def _in_batches(apply: Any, params: Params, images: NDArray[Any]) -> NDArray[Any
 
 
 def _path(config: data.Config, dataset: Dataset, seed: int) -> Path:
-    content = hashlib.sha256(f"{_RECIPE}; seed {seed}".encode())
+    steps = f"{_steps(dataset)} steps of {_BATCH} at {_LEARNING_RATE}"
+    content = hashlib.sha256(f"{_RECIPE}; {steps}; seed {seed}".encode())
     for array in (dataset.train["x"], dataset.train["y"]):
         content.update(str(array.shape).encode())
         content.update(np.ascontiguousarray(array).tobytes())
