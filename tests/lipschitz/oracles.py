@@ -1,8 +1,7 @@
-"""Layers as matrices, by differentiation of JAX's own convolutions."""
+"""Layers as matrices, from JAX's own convolutions."""
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -31,21 +30,19 @@ def normal(seed, *shape, dtype=np.float64):
 
 
 def lax_convolution(kernel, x, how):
-    """One example through `jax.lax`."""
+    """Feature maps ``[examples, height, width, channels]`` through `jax.lax`."""
     stride, dilation = np.broadcast_to(how.stride, 2).tolist(), np.broadcast_to(how.dilation, 2).tolist()
     padding = how.padding if isinstance(how.padding, str) else list(how.padding)
     if how.transpose:
-        return lax.conv_transpose(x[None], kernel, stride, padding, dimension_numbers=LAYOUT)[0]
-    return lax.conv_general_dilated(x[None], kernel, stride, padding, rhs_dilation=dilation, dimension_numbers=LAYOUT)[
-        0
-    ]
+        return lax.conv_transpose(x, kernel, stride, padding, dimension_numbers=LAYOUT)
+    return lax.conv_general_dilated(x, kernel, stride, padding, rhs_dilation=dilation, dimension_numbers=LAYOUT)
 
 
 def as_matrix(kernel, how):
-    """The convolution as a matrix ``[outputs, inputs]``."""
-    x = jnp.zeros((*how.size, kernel.shape[2]), kernel.dtype)
-    jacobian = jax.jacobian(lambda x: lax_convolution(kernel, x, how).reshape(-1))(x)
-    return jacobian.reshape(jacobian.shape[0], -1)
+    """The convolution as a matrix ``[inputs, outputs]``: what it makes of each pixel and channel."""
+    inputs = how.size[0] * how.size[1] * kernel.shape[2]
+    basis = jnp.eye(inputs, dtype=kernel.dtype).reshape(inputs, *how.size, kernel.shape[2])
+    return lax_convolution(kernel, basis, how).reshape(inputs, -1)
 
 
 def svd_norm(matrix):
