@@ -65,20 +65,37 @@ def convolve(
     pads = lax.padtype_to_pads(x.shape[1:3], extent, stride, padding) if isinstance(padding, str) else padding
     if _form(form) == "xla":
         return lax.conv_general_dilated(x, kernel, stride, list(pads), rhs_dilation=dilation, dimension_numbers=_LAYOUT)
-    x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (*pads[0], 0), (*pads[1], 0), (0, 0, 0)))
-    sizes = [(size - width) // step + 1 for size, width, step in zip(x.shape[1:3], extent, stride, strict=True)]
+    sizes = [
+        (size + sum(pad) - width) // step + 1
+        for size, pad, width, step in zip(x.shape[1:3], pads, extent, stride, strict=True)
+    ]
     if min(sizes) < 1:
-        raise ValueError(f"x of padded shape {x.shape} is smaller than the kernel's extent {extent}; pad more")
+        raise ValueError(
+            f"x of shape {x.shape} padded by {pads} is smaller than the kernel's extent {extent}; pad more"
+        )
+    # Exactly what the taps reach: a negative pad crops.
+    reach = [(size - 1) * step + width for size, step, width in zip(sizes, stride, extent, strict=True)]
+    x = _padded(x, [(low, whole - low - size) for (low, _), whole, size in zip(pads, reach, x.shape[1:3], strict=True)])
+    if (
+        stride != (1, 1)
+        and dilation == (1, 1)
+        and not any(k % s for k, s in zip(kernel.shape[:2], stride, strict=True))
+    ):
+        # Blocks of s × s pixels as channels: few long slices instead of many short ones.
+        taps = [k // s for k, s in zip(kernel.shape[:2], stride, strict=True)]
+        kernel = kernel.reshape(taps[0], stride[0], taps[1], stride[1], *kernel.shape[2:]).transpose(0, 2, 1, 3, 4, 5)
+        x, kernel, stride = _space_to_depth(x, stride), kernel.reshape(*taps, -1, kernel.shape[-1]), (1, 1)
     starts = [(u * dilation[0], v * dilation[1]) for u in range(kernel.shape[0]) for v in range(kernel.shape[1])]
     ends = [(i + (sizes[0] - 1) * stride[0] + 1, j + (sizes[1] - 1) * stride[1] + 1) for i, j in starts]
     windows = list(zip(starts, ends, strict=True))
     features = kernel.shape[-1]
     if stride == (1, 1) and 8 * features <= x.shape[-1]:
         # Few features: multiply first, since the products are then smaller than the patches would be.
-        products = jnp.einsum("nabc,tco->nabto", x, kernel.reshape(-1, *kernel.shape[2:]))
-        return reduce(operator.add, [products[:, i:k, j:m, t] for t, ((i, j), (k, m)) in enumerate(windows)])
+        matrix = jnp.moveaxis(kernel, 2, 0).reshape(x.shape[-1], -1)
+        products = jnp.split(_product(x, matrix), len(windows), axis=-1)
+        return reduce(operator.add, [y[:, i:k, j:m] for y, ((i, j), (k, m)) in zip(products, windows, strict=True)])
     patches = [x[:, i : k : stride[0], j : m : stride[1]] for (i, j), (k, m) in windows]
-    return jnp.concatenate(patches, axis=-1) @ kernel.reshape(-1, features)
+    return _product(jnp.concatenate(patches, axis=-1), kernel.reshape(-1, features))
 
 
 def convolve_transpose(
@@ -114,26 +131,45 @@ def convolve_transpose(
         low, high = zip(*map(_transposed_pads, kernel.shape[:2], stride, (padding, padding)), strict=True)
     else:
         low, high = zip(*padding, strict=True)
-    sizes = [
-        (size - 1) * step + 1 + before + after - width + 1
-        for size, step, before, after, width in zip(x.shape[1:3], stride, low, high, kernel.shape[:2], strict=True)
-    ]
-    # Outputs i = s j + r collect the taps u = m s + (l − r) mod s at a = j + m − ⌊(l − r)/s⌋: for each residue
-    # r, an ordinary convolution with every s-th tap. The s² grids of outputs then interleave.
-    grid = tuple(-(-size // step) for size, step in zip(sizes, stride, strict=True))
+    # Blocks of s × s outputs are the channels of an ordinary convolution whose kernel is folded likewise, its first
+    # taps zero where s does not divide its size. Of the blocks that x touches, the padding says which pixels to keep.
+    excess = [-size % step for size, step in zip(kernel.shape[:2], stride, strict=True)]
+    whole = lax.pad(kernel, jnp.zeros((), kernel.dtype), (*((zeros, 0, 0) for zeros in excess), (0, 0, 0), (0, 0, 0)))
+    taps = [size // step for size, step in zip(whole.shape[:2], stride, strict=True)]
+    folded = whole.reshape(taps[0], stride[0], taps[1], stride[1], *kernel.shape[2:])[:, ::-1, :, ::-1]
+    folded = folded.transpose(0, 2, 4, 1, 3, 5).reshape(*taps, kernel.shape[2], -1)
+    around = [(size - 1, size - 1) for size in taps]
+    y = _depth_to_space(convolve(x, folded, padding=around, form="matmul"), stride)
+    sides = zip(kernel.shape[:2], low, high, excess, strict=True)
+    return _padded(y, [(before - size + 1, after - size + 1 - zeros) for size, before, after, zeros in sides])
 
-    def residue(r: int, t: int) -> Array:
-        (down, first), (right, left) = divmod(low[0] - r, stride[0]), divmod(low[1] - t, stride[1])
-        part = kernel[first :: stride[0], left :: stride[1]]
-        if 0 in part.shape:
-            return jnp.zeros((x.shape[0], *grid, kernel.shape[-1]), x.dtype)
-        rows = (down, grid[0] - x.shape[1] - down + part.shape[0] - 1)
-        columns = (right, grid[1] - x.shape[2] - right + part.shape[1] - 1)
-        return convolve(x, part, padding=(rows, columns), form="matmul")
 
-    grids = [jnp.stack([residue(r, t) for t in range(stride[1])], axis=3) for r in range(stride[0])]
-    y = jnp.stack(grids, axis=2).reshape(x.shape[0], grid[0] * stride[0], grid[1] * stride[1], kernel.shape[-1])
-    return y[:, : sizes[0], : sizes[1]]
+def _product(x: Array, matrix: Array) -> Array:
+    """``x @ matrix``, with a gradient for the matrix in the form whose product is twice as fast on CPUs.
+
+    The barrier keeps the compiler from undoing the transposition: ``yᵀ x`` reads both operands along their rows,
+    where the equal ``(xᵀ y)ᵀ`` reads down their columns.
+    """
+    transposed = lax.optimization_barrier(matrix.T)
+    return lax.dot_general(x, transposed, (((x.ndim - 1,), (1,)), ((), ())))
+
+
+def _padded(x: Array, pads: Sequence[Pair]) -> Array:
+    return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((*pad, 0) for pad in pads), (0, 0, 0)))
+
+
+def _space_to_depth(x: Array, stride: Pair) -> Array:
+    """``[n, h, w, c] → [n, h/s, w/s, s² c]``."""
+    n, height, width, channels = x.shape
+    x = x.reshape(n, height // stride[0], stride[0], width // stride[1], stride[1], channels)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(n, height // stride[0], width // stride[1], -1)
+
+
+def _depth_to_space(x: Array, stride: Pair) -> Array:
+    """``[n, h, w, s² c] → [n, s h, s w, c]``."""
+    n, height, width, _ = x.shape
+    x = x.reshape(n, height, width, *stride, -1).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(n, height * stride[0], width * stride[1], -1)
 
 
 def _transposed_pads(width: int, stride: int, padding: str) -> Pair:
