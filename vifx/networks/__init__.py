@@ -4,6 +4,10 @@ Parents are positional, with the examples as first axis; modules with batch stat
 ``Conditional(body, head)`` makes a distribution of any body and head:
 
 >>> encoder = Conditional(MLP((400, 400)), DiagonalNormal((32,)))
+
+and ``Critic(body)`` a critic of any body: one logit per example.
+
+>>> critic = Critic(MLP((400, 400)))
 """
 
 from __future__ import annotations
@@ -17,16 +21,25 @@ __all__ = [
     "ConvDecoder",
     "ConvEncoder",
     "ConvTranspose",
+    "Critic",
+    "DCGANCritic",
+    "DCGANFeatures",
+    "DCGANGenerator",
     "DiagonalNormal",
     "DiscretizedLogisticHead",
     "MixtureOfLogisticsHead",
     "NormalFixedScale",
     "NormalGlobalScale",
     "OneHot",
+    "PairCritic",
     "Pixels",
+    "ProjectionCritic",
     "ResidualBlock",
     "ResidualDecoder",
     "ResidualEncoder",
+    "SNResNetCritic",
+    "SNResNetFeatures",
+    "SNResNetGenerator",
     "convolve",
     "convolve_transpose",
 ]
@@ -34,6 +47,8 @@ __all__ = [
 from vifx.networks.conditional import Conditional
 from vifx.networks.conv import ConvDecoder, ConvEncoder
 from vifx.networks.convolution import Conv, ConvTranspose, convolve, convolve_transpose
+from vifx.networks.critics import Critic, PairCritic, ProjectionCritic
+from vifx.networks.dcgan import DCGANCritic, DCGANFeatures, DCGANGenerator
 from vifx.networks.heads import (
     BernoulliHead,
     CategoricalHead,
@@ -46,3 +61,4 @@ from vifx.networks.heads import (
 from vifx.networks.inputs import OneHot, Pixels
 from vifx.networks.mlp import MLP
 from vifx.networks.residual import ResidualBlock, ResidualDecoder, ResidualEncoder
+from vifx.networks.spectral_resnet import SNResNetCritic, SNResNetFeatures, SNResNetGenerator

@@ -9,6 +9,7 @@ from typing import Any
 
 import flax.linen as nn
 
+from vifx.networks.inputs import enter
 from vifx.types import Array
 
 
@@ -35,12 +36,4 @@ class Conditional(nn.Module):
         Raises:
           ValueError: if there are input layers, but not one per parent.
         """
-        if self.inputs:
-            if len(self.inputs) != len(parents):
-                raise ValueError(
-                    f"inputs must have one entry per parent, but has {len(self.inputs)} for {len(parents)} parents; "
-                    "write None for a parent that needs no input layer"
-                )
-            pairs = zip(self.inputs, parents, strict=True)
-            parents = tuple(parent if layer is None else layer(parent) for layer, parent in pairs)
-        return self.head(self.body(*parents, train=train))
+        return self.head(self.body(*enter(self.inputs, parents), train=train))

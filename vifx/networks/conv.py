@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 
 from vifx.networks.convolution import Conv, ConvTranspose
-from vifx.networks.layers import Activation, Norm, join, normalize
+from vifx.networks.layers import LECUN, Activation, Initializer, Norm, join, normalize
 from vifx.types import Array
 
 
@@ -66,11 +66,25 @@ class ConvDecoder(nn.Module):
         return h
 
 
-def seed(features: Array, size: tuple[int, int], channels: Sequence[int]) -> Array:
+def seed(
+    features: Array,
+    size: tuple[int, int],
+    channels: Sequence[int],
+    *,
+    use_bias: bool = True,
+    kernel_init: Initializer = LECUN,
+) -> Array:
     """Map features by a dense layer to the small map from which a decoder grows an image.
 
     To be called inside a compact module. The map has ``size / 2 ** len(channels)`` pixels and ``channels[0]``
     channels.
+
+    Args:
+      features: ``[examples, features]``.
+      size: height and width of the image.
+      channels: channels at each size, from small to large.
+      use_bias: add a learned vector, initially zero.
+      kernel_init: initializer of the dense layer.
 
     Raises:
       ValueError: if the size is not divisible.
@@ -82,7 +96,8 @@ def seed(features: Array, size: tuple[int, int], channels: Sequence[int]) -> Arr
             f"channels; choose fewer or more of channels {tuple(channels)}"
         )
     height, width = (pixels // factor for pixels in size)
-    return nn.Dense(height * width * channels[0])(features).reshape(-1, height, width, channels[0])
+    dense = nn.Dense(height * width * channels[0], use_bias=use_bias, kernel_init=kernel_init)
+    return dense(features).reshape(-1, height, width, channels[0])
 
 
 def check_image(image: Array) -> None:

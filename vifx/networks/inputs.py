@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["OneHot", "Pixels"]
+__all__ = ["OneHot", "Pixels", "enter"]
+
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
@@ -64,3 +66,19 @@ class OneHot(nn.Module):
                 f"{y.shape}"
             )
         return y
+
+
+def enter(layers: Sequence[nn.Module | None], parents: Sequence[Array]) -> tuple[Array, ...]:
+    """Apply to each parent its input layer: the parents as they are where `layers` is empty or an entry is None.
+
+    Raises:
+      ValueError: if there are layers, but not one per parent.
+    """
+    if not layers:
+        return tuple(parents)
+    if len(layers) != len(parents):
+        raise ValueError(
+            f"inputs must have one entry per parent, but has {len(layers)} for {len(parents)} parents; "
+            "write None for a parent that needs no input layer"
+        )
+    return tuple(x if layer is None else layer(x) for layer, x in zip(layers, parents, strict=True))

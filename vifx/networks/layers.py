@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["Activation", "Norm", "join", "normalize"]
+__all__ = ["LECUN", "Activation", "Initializer", "Norm", "join", "normalize"]
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -14,6 +14,9 @@ from flax.linen.dtypes import promote_dtype
 from vifx.types import Array
 
 Activation: TypeAlias = Callable[[Array], Array]
+Initializer: TypeAlias = Callable[..., Any]
+
+LECUN: Initializer = nn.initializers.lecun_normal()
 Norm: TypeAlias = Literal["batch", "layer"] | None
 
 
@@ -32,16 +35,22 @@ def join(*parents: Array) -> Array:
         if not jnp.issubdtype(parent.dtype, jnp.floating):
             raise TypeError(
                 f"parent {position} has dtype {parent.dtype}, but a network multiplies floats; give "
-                "Conditional(..., inputs=...) an OneHot(classes) for labels or a Pixels() for 8-bit images there"
+                "the network inputs=(...) with an OneHot(classes) for labels or a Pixels() for 8-bit images there"
             )
     flat = promote_dtype(*(parent.reshape(parent.shape[0], -1) for parent in parents))
     return jnp.concatenate(flat, axis=-1)
 
 
-def normalize(x: Array, norm: Norm, *, train: bool) -> Array:
+def normalize(x: Array, norm: Norm, *, train: bool, scale_init: Initializer = nn.initializers.ones) -> Array:
     """Normalize over the batch (``"batch"``, running statistics unless `train`), the channels (``"layer"``), or not.
 
     To be called inside a compact module, which then owns the scale, the shift and the statistics.
+
+    Args:
+      x: features ``[examples, ..., channels]``.
+      norm: ``"batch"``, ``"layer"`` or None.
+      train: use the batch's statistics, and write their running averages.
+      scale_init: initializer of the scale.
 
     Raises:
       ValueError: if `norm` is none of these.
@@ -50,7 +59,7 @@ def normalize(x: Array, norm: Norm, *, train: bool) -> Array:
         case None:
             return x
         case "batch":
-            return nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
+            return nn.BatchNorm(use_running_average=not train, momentum=0.9, scale_init=scale_init)(x)
         case "layer":
-            return nn.LayerNorm()(x)
+            return nn.LayerNorm(scale_init=scale_init)(x)
     raise ValueError(f"norm must be None, 'batch' or 'layer', but is {norm!r}")

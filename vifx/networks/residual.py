@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ResidualBlock", "ResidualDecoder", "ResidualEncoder"]
+__all__ = ["ResidualBlock", "ResidualDecoder", "ResidualEncoder", "resampled"]
 
 from collections.abc import Sequence
 from typing import Literal
@@ -12,21 +12,26 @@ import jax.numpy as jnp
 
 from vifx.networks.conv import check_image, seed
 from vifx.networks.convolution import Conv
-from vifx.networks.layers import Activation, Norm, join, normalize
+from vifx.networks.layers import Activation, Initializer, Norm, join, normalize
 from vifx.types import Array
 
 
 class ResidualBlock(nn.Module):
     """``shortcut(x) + conv(act(norm(conv(act(norm(x))))))`` with 3×3 convolutions.
 
-    The second convolution starts at zero, so that a new block is its shortcut: the identity, an average over 2×2
-    pixels (``"down"``) or their repetition (``"up"``), followed by a 1×1 convolution where the channels change.
+    By default the second convolution starts at zero, so that a new block is its shortcut: the identity, an average
+    over 2×2 pixels (``"down"``) or their repetition (``"up"``), followed by a 1×1 convolution where the channels
+    change.
 
     Attributes:
       features: output channels.
       resample: None, ``"down"`` or ``"up"``, by 2 in height and width.
       activation: the nonlinearity.
       norm: ``"batch"``, ``"layer"`` or None.
+      preactivate: begin the branch with the normalization and the nonlinearity; False for a block that reads an
+        image, whose negative values a rectifier would cut off.
+      last_init: initializer of the second convolution. A zero kernel has no direction, so spectral normalization
+        needs another one.
 
     Reference: He et al., Identity Mappings in Deep Residual Networks, 2016.
     """
@@ -35,15 +40,17 @@ class ResidualBlock(nn.Module):
     resample: Literal["down", "up"] | None = None
     activation: Activation = nn.relu
     norm: Norm = None
+    preactivate: bool = True
+    last_init: Initializer = nn.initializers.zeros_init()
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
         """Map ``[examples, height, width, channels]`` to the resampled size and `features` channels."""
-        h = _resampled(self.activation(normalize(x, self.norm, train=train)), self.resample)
-        h = Conv(self.features)(h)
+        h = self.activation(normalize(x, self.norm, train=train)) if self.preactivate else x
+        h = Conv(self.features)(resampled(h, self.resample))
         h = self.activation(normalize(h, self.norm, train=train))
-        h = Conv(self.features, kernel_init=nn.initializers.zeros_init())(h)
-        shortcut = _resampled(x, self.resample)
+        h = Conv(self.features, kernel_init=self.last_init)(h)
+        shortcut = resampled(x, self.resample)
         if x.shape[-1] != self.features:
             shortcut = Conv(self.features, 1, use_bias=False)(shortcut)
         return shortcut + h
@@ -106,7 +113,7 @@ class ResidualDecoder(nn.Module):
         return self.activation(normalize(h, self.norm, train=train))
 
 
-def _resampled(x: Array, resample: Literal["down", "up"] | None) -> Array:
+def resampled(x: Array, resample: Literal["down", "up"] | None) -> Array:
     """Average 2×2 pixels, repeat each pixel in 2×2, or leave the images.
 
     Raises:
