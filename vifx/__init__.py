@@ -24,6 +24,8 @@ __all__ = [
     "importance_weighted",
     "kl",
     "lipschitz",
+    "methods",
+    "mmd",
     "nets",
     "networks",
     "reconstruction",
@@ -33,9 +35,9 @@ __all__ = [
     "verify",
 ]
 
-from vifx import data, distributions, divergences, estimators, evaluation, lipschitz, nets, networks, training
+from vifx import data, distributions, divergences, estimators, evaluation, lipschitz, methods, nets, networks, training
 from vifx.distributions import standard_normal
-from vifx.estimators import adversarial, importance_weighted, kl, reconstruction, verify
+from vifx.estimators import adversarial, importance_weighted, kl, mmd, reconstruction, verify
 from vifx.explain import explain
 from vifx.factor import evidence, factor, implicit, transformed
 from vifx.joint import Joint

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["Penalty", "Verification", "adversarial", "exact", "importance_weighted", "kl", "reconstruction", "verify"]
+__all__ = [
+    "Penalty",
+    "Verification",
+    "adversarial",
+    "exact",
+    "importance_weighted",
+    "kl",
+    "mmd",
+    "reconstruction",
+    "verify",
+]
 
 from vifx.estimators import exact
-from vifx.estimators.adversarial import Penalty, adversarial
+from vifx.estimators.adversarial import adversarial
+from vifx.estimators.adversarial_losses import Penalty
 from vifx.estimators.explicit import kl, reconstruction
 from vifx.estimators.importance import importance_weighted
+from vifx.estimators.mmd import mmd
 from vifx.estimators.verify import Verification, verify

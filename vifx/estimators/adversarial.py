@@ -2,82 +2,30 @@
 
 from __future__ import annotations
 
-__all__ = ["Penalty", "adversarial"]
+__all__ = ["adversarial"]
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from numbers import Real
-from typing import Any, TypeAlias, get_args
+from typing import Any, get_args
 
-import jax
-import jax.numpy as jnp
-
-from vifx.conditional import fold, nearest
+from vifx.conditional import nearest
 from vifx.divergences import Divergence
+from vifx.estimators.adversarial_losses import (
+    Penalty,
+    Setting,
+    critic_loss,
+    init_networks,
+    model_loss,
+    proximal_weight,
+)
 from vifx.estimators.adversarial_words import constants_in_words, derive_adversarial, describe_terms
-from vifx.estimators.expectation import mean
-from vifx.estimators.games import Form, Game, Parametrization, Pieces, game
+from vifx.estimators.games import Form, Game, Parametrization, game
 from vifx.estimators.marginal import enumerated_critic, enumerated_model
-from vifx.estimators.proximal import anchor_distance, log_ratio_to_anchor
-from vifx.estimators.sides import Drawn, Sides, count_examples, critic_factor, logits, outer_mean, sides, walk_side
-from vifx.factor import Factor
+from vifx.estimators.sides import Sides, critic_factor, sides
 from vifx.joint import Joint, check_owners
 from vifx.objective import Objective, Part, Player, Schedule, Term
 from vifx.types import Array, Aux, Batch, Key, Params, State
-
-Penalty: TypeAlias = Callable[
-    [Key, Callable[..., Array], tuple[Array, ...], tuple[Array, ...]], tuple[Array, Mapping[str, Array]]
-]
-"""``(key, critic, at_a, at_b) -> (value, metrics)``, added to the critic's loss; `vifx.lipschitz` makes them."""
-
-
-@dataclass(frozen=True)
-class _Setting:
-    """Everything that the losses of one `adversarial` depend on.
-
-    Attributes:
-      sides: A and B.
-      critic: as a factor of the label.
-      judge: the game whose critic loss fits the critic.
-      game: the game whose form is the model's loss.
-      form: which form of it.
-      proximal: the weight of the proximal term, 0 for none.
-      penalties: on the critic.
-      prefix: of the metrics.
-    """
-
-    sides: Sides
-    critic: Factor
-    judge: Game
-    game: Game
-    form: Form
-    proximal: float | Schedule
-    penalties: tuple[Penalty, ...]
-    prefix: str
-
-    @property
-    def on(self) -> str:
-        """The compared variables, as metrics name them."""
-        return ",".join(self.sides.on)
-
-    @property
-    def pulls(self) -> bool:
-        """Whether there is a proximal term."""
-        return callable(self.proximal) or self.proximal > 0
-
-    @property
-    def anchors(self) -> tuple[str, ...]:
-        """The networks whose anchors the model's loss reads."""
-        if self.form == "full":
-            return self.sides.owners
-        return self.sides.b.joint.owners if self.pulls else ()
-
-    @property
-    def least_updates(self) -> int:
-        """How many updates a phase needs for every term to act."""
-        standing = self.form == "full" and not self.sides.a.moves
-        return 2 if self.pulls or standing else 1
 
 
 def adversarial(
@@ -131,8 +79,8 @@ def adversarial(
       critic_divergence: another divergence for the critic's own loss, where both are functions of the log ratio:
         ``"labelled_kl"`` fits it by classification while the model minimizes `divergence`.
       proximal: λ ≥ 0 of the proximal term of equation (7), a number or a schedule of the update count:
-        ``λ E ‖G − G°‖²``, averaged over elements, for deterministic maps, ``λ E KL(B(v|pa) ‖ B°(v|pa))`` for factors with a
-        density. The anchor is the model at the start of the phase, where the term and its gradient are
+        ``λ E ‖G − G°‖²``, averaged over elements, for deterministic maps, ``λ E KL(B(v|pa) ‖ B°(v|pa))`` for factors
+        with a density. The anchor is the model at the start of the phase, where the term and its gradient are
         zero: a phase needs two updates at least.
       penalties: added to the critic's loss, such as `vifx.lipschitz.r1`.
       name: prefix of the metrics and of the critic, to tell objectives in a sum apart.
@@ -157,7 +105,7 @@ def adversarial(
     both = sides("adversarial", inference, generative, on)
     played = game(divergence, parametrization=parametrization, label_prior=label_prior)
     _check_form(played, form, both)
-    setting = _Setting(
+    setting = Setting(
         both,
         critic_factor(critic, both.on, f"{name}_critic" if name else "critic"),
         _judge(played, critic_divergence),
@@ -171,31 +119,27 @@ def adversarial(
     return _objective(setting, inference, generative)
 
 
-def _objective(setting: _Setting, inference: Joint, generative: Joint) -> Objective:
-    def critic_loss(key: Key, params: Params, state: State, batch: Batch, *, train: bool = True) -> tuple[Array, Aux]:
-        return _critic_loss(setting, key, params, state, batch, train=train)
+def _objective(setting: Setting, inference: Joint, generative: Joint) -> Objective:
+    def critic(key: Key, params: Params, state: State, batch: Batch, *, train: bool = True) -> tuple[Array, Aux]:
+        return critic_loss(key, setting, params, state, batch, train=train)
 
-    def model_loss(key: Key, params: Params, state: State, batch: Batch, *, train: bool = True) -> tuple[Array, Aux]:
-        return _model_loss(setting, key, params, state, batch, train=train)
+    def model(key: Key, params: Params, state: State, batch: Batch, *, train: bool = True) -> tuple[Array, Aux]:
+        return model_loss(key, setting, params, state, batch, train=train)
 
     def init(key: Key, batch: Batch) -> tuple[Params, State]:
-        return _init(setting, key, batch)
+        return init_networks(key, setting, batch)
 
     def critic_claim(params: Params, state: State, batch: Batch) -> Array:
         return enumerated_critic(setting.sides, setting.critic, setting.judge, params, state, batch)
 
     def model_claim(params: Params, state: State, batch: Batch) -> Array:
-        weight = _proximal_weight(setting, state)
+        weight = proximal_weight(setting, state)
         return enumerated_model(setting.sides, setting.critic, setting.game, setting.form, weight, params, state, batch)
 
     def terms(batch: Batch | None) -> tuple[Term, ...]:
-        shapes = None
-        if batch is not None:
-            key = jax.eval_shape(lambda: jax.random.key(0))
-            shapes = jax.eval_shape(init, key, dict(batch))
         weight = "schedule of the update count" if callable(setting.proximal) else f"{setting.proximal:g}"
         kinds = (setting.judge, setting.game, setting.form, weight if setting.pulls else None, len(setting.penalties))
-        return describe_terms(setting.sides, setting.prefix, *kinds, batch, shapes)
+        return describe_terms(setting.sides, setting.prefix, *kinds, init, batch)
 
     words = (setting.sides, setting.judge, setting.game, setting.form)
     title, latex, lines = derive_adversarial(*words)
@@ -213,160 +157,10 @@ def _objective(setting: _Setting, inference: Joint, generative: Joint) -> Object
         (setting.critic,),
     )
     players = {
-        "critic": Player((str(setting.critic.owner),), critic_loss),
-        "model": Player(setting.sides.owners, model_loss, setting.anchors, setting.least_updates),
+        "critic": Player((str(setting.critic.owner),), critic),
+        "model": Player(setting.sides.owners, model, setting.anchors, setting.least_updates),
     }
     return Objective(init, players, (part,))
-
-
-def _critic_loss(
-    setting: _Setting, key: Key, params: Params, state: State, batch: Batch, *, train: bool
-) -> tuple[Array, Aux]:
-    drawn: list[Drawn] = []
-    outputs: list[Array] = []
-    for side in setting.sides[:2]:
-        one, state = walk_side(key, side, params, state, batch, train=train)
-        drawn.append(one)
-    # The samples stand still while the critic moves.
-    values = [jax.lax.stop_gradient({name: one.rows.values[name] for name in setting.sides.on}) for one in drawn]
-    _check_alike(setting, values)
-    before = state
-    for which, each in zip("ab", values, strict=True):
-        noise = fold(key, "critic", which)
-        output, state = logits(noise, setting.critic, params, state, each, train=train)
-        outputs.append(output)
-    a, b = drawn
-    value = _expected(setting.judge, setting.judge.critic, a, b, *outputs, a_counts=True)
-    metrics = _critic_metrics(setting, a, b, *map(jax.lax.stop_gradient, outputs), jax.lax.stop_gradient(value))
-
-    def critic(*at: Array) -> Array:
-        noise = fold(key, "critic", "penalty")
-        named = dict(zip(setting.sides.on, at, strict=True))
-        return logits(noise, setting.critic, params, before, named, train=train)[0]
-
-    for index, penalty in enumerate(setting.penalties):
-        _require_draws(drawn, setting)
-        samples = [tuple(each.values()) for each in values]
-        extra, reported = penalty(fold(key, "penalty", str(index)), critic, *samples)
-        value = value + extra
-        metrics |= reported
-    return value, Aux({setting.prefix + metric: number for metric, number in metrics.items()}, state)
-
-
-def _model_loss(
-    setting: _Setting, key: Key, params: Params, state: State, batch: Batch, *, train: bool
-) -> tuple[Array, Aux]:
-    a_side, b_side, _ = setting.sides
-    start = state
-    b, state = walk_side(key, b_side, params, state, batch, train=train)
-    output_b, state = logits(fold(key, "critic", "b"), setting.critic, params, state, b.rows.values, train=train)
-    a, output_a = b, output_b
-    if a_side.moves or setting.game.paired:
-        a, state = walk_side(key, a_side, params, state, batch, train=train)
-        output_a, state = logits(fold(key, "critic", "a"), setting.critic, params, state, a.rows.values, train=train)
-    value = _expected(setting.game, setting.game.forms[setting.form], a, b, output_a, output_b, a_counts=a_side.moves)
-    # Of a GAN, nothing but a constant and the proximal term is dropped.
-    suffix = "_truncated" if setting.form == "truncated" and a_side.moves else ""
-    metrics = {f"adversarial/{setting.on}{suffix}": value}
-    if setting.form == "full":
-        distance = anchor_distance(key, b_side, b, params, start, train=train)
-        metrics[f"kl_to_anchor/{setting.on}"] = distance
-        value = value + 2 * (1 - setting.game.label_prior) * distance
-        if a_side.moves:
-            ratio = log_ratio_to_anchor(key, a_side, b, params, start, train=train)
-            metrics[f"log_ratio_to_anchor/{setting.on}"] = ratio
-            value = value + 2 * (1 - setting.game.label_prior) * ratio
-    if setting.pulls:
-        distance = anchor_distance(key, b_side, b, params, start, train=train)
-        metrics[f"proximal/{setting.on}"] = distance
-        weight = _proximal_weight(setting, state)
-        if callable(setting.proximal):
-            metrics[f"weight/proximal/{setting.on}"] = weight
-        value = value + weight * distance
-    return value, Aux({setting.prefix + metric: number for metric, number in metrics.items()}, state)
-
-
-def _expected(
-    played: Game, pieces: Pieces, a: Drawn, b: Drawn, output_a: Array, output_b: Array, *, a_counts: bool
-) -> Array:
-    """Return the expectation of a game's pieces; A's is left out if it is constant."""
-    if played.paired:
-        return outer_mean(a.rows, b.rows, pieces.at_b(output_a[:, None] - output_b[None]))
-    value = mean(b.rows, pieces.at_b(output_b))
-    return value + mean(a.rows, pieces.at_a(output_a)) if a_counts else value
-
-
-def _critic_metrics(
-    setting: _Setting, a: Drawn, b: Drawn, output_a: Array, output_b: Array, value: Array
-) -> dict[str, Array]:
-    judge = setting.judge
-
-    def share(of_a: Array, of_b: Array) -> Array:
-        real = output_a.dtype
-        return 0.5 * (mean(a.rows, of_a.astype(real)) + mean(b.rows, of_b.astype(real)))
-
-    metrics = {
-        f"critic/logit/{side.role}": mean(one.rows, output)
-        for side, one, output in zip(setting.sides[:2], (a, b), (output_a, output_b), strict=True)
-    }
-    if judge.score is not None:
-        metrics["critic/accuracy"] = share(judge.score(output_a) > 0, judge.score(output_b) < 0)
-    elif judge.paired:
-        right = (output_a[:, None] > output_b[None]).astype(output_a.dtype)
-        metrics["critic/accuracy"] = outer_mean(a.rows, b.rows, right)
-    if judge.log_ratio is not None:
-        sure = math.log(99)
-        metrics["critic/saturation"] = share(judge.log_ratio(output_a) > sure, judge.log_ratio(output_b) < -sure)
-    metrics[f"{judge.target}/{setting.on}_{judge.bound}"] = judge.estimate(value)
-    return metrics
-
-
-def _init(setting: _Setting, key: Key, batch: Batch) -> tuple[Params, State]:
-    examples = count_examples(batch)
-    params: dict[str, Any] = {}
-    state: dict[str, Any] = {}
-    for side in sorted(setting.sides[:2], key=lambda side: side.role != "inference"):
-        own_params, own_state = side.joint.init(key, batch, examples=examples)
-        params, state = {**own_params, **params}, {**own_state, **state}
-    side = setting.sides.b
-    drawn = side.joint.sample(fold(key, side.role), params, state, batch, examples=examples).values
-    owner = str(setting.critic.owner)
-    init = setting.critic.init
-    if init is not None:
-        params[owner], state[owner] = init(fold(key, owner), None, *(drawn[name] for name in setting.sides.on))
-    if callable(setting.proximal):
-        state["model@updates"] = jnp.zeros((), jnp.int32)
-    return params, state
-
-
-def _proximal_weight(setting: _Setting, state: State) -> Array:
-    if not callable(setting.proximal):
-        return jnp.asarray(setting.proximal, jnp.result_type(float))
-    if "model@updates" not in state:
-        raise ValueError("state lacks 'model@updates', which proximal= reads; make the state with objective.init.")
-    return jnp.asarray(setting.proximal(state["model@updates"]), jnp.result_type(float))
-
-
-def _check_alike(setting: _Setting, values: list[dict[str, Array]]) -> None:
-    """Raise ValueError unless a critic can take both sides' values in the same way."""
-    for name, first in values[0].items():
-        second = values[1][name]
-        real = [jnp.issubdtype(each.dtype, jnp.floating) for each in (first, second)]
-        if first.shape[1:] == second.shape[1:] and real[0] == real[1]:
-            continue
-        inference, generative = (first, second) if setting.sides.a.role == "inference" else (second, first)
-        raise ValueError(
-            f"adversarial: {name!r} is {inference.dtype}{list(inference.shape[1:])} per example in the inference joint, but "
-            f"{generative.dtype}{list(generative.shape[1:])} in the generative joint; a critic sees both, so make them "
-            "alike: scale images with a transform such as data.normalize, or match the network's output."
-        )
-
-
-def _require_draws(drawn: list[Drawn], setting: _Setting) -> None:
-    if any(visit.how == "summed" for one in drawn for visit in one.visits):
-        raise ValueError(
-            f"penalties act on drawn reals, but the variables {setting.on} are finite and summed; leave penalties out."
-        )
 
 
 def _judge(played: Game, critic_divergence: str | Divergence | None) -> Game:
@@ -376,8 +170,8 @@ def _judge(played: Game, critic_divergence: str | Divergence | None) -> Game:
     for each, argument in ((played, "divergence"), (judge, "critic_divergence")):
         if each.log_ratio is None:
             raise ValueError(
-                f"critic_divergence: the critic of {argument}={each.name!r} does not output the log ratio; use the labelled "
-                "KL or an f-divergence in the ratio parametrization for both."
+                f"critic_divergence: the critic of {argument}={each.name!r} does not output the log ratio; use the "
+                "labelled KL or an f-divergence in the ratio parametrization for both."
             )
     return judge
 
@@ -403,8 +197,8 @@ def _check_form(played: Game, form: str, both: Sides) -> None:
     missing = [name for name in both.a.joint.variables if name not in both.b.joint.variables]
     if both.a.moves and missing:
         raise ValueError(
-            f"form='full' evaluates {both.a.joint} at samples of {both.b.joint}, which has no {missing[0]!r}; compare all "
-            "variables, or use form='nonsaturating'."
+            f"form='full' evaluates {both.a.joint} at samples of {both.b.joint}, which has no {missing[0]!r}; compare "
+            "all variables, or use form='nonsaturating'."
         )
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["constants_in_words", "derive_adversarial", "describe_terms"]
+__all__ = ["constants_in_words", "derive_adversarial", "describe_terms", "how_drawn"]
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+
+import jax
 
 from vifx.estimators.derivation import tex
 from vifx.estimators.expectation import describe
 from vifx.estimators.games import Game
 from vifx.estimators.sides import Side, Sides, treatments
 from vifx.objective import Term
-from vifx.types import Batch
+from vifx.types import Batch, Key, Params, State
 
 _Lines = tuple[tuple[str, str], ...]
 
@@ -20,31 +21,37 @@ _Lines = tuple[tuple[str, str], ...]
 def derive_adversarial(both: Sides, judge: Game, played: Game, form: str) -> tuple[str, str, _Lines]:
     """Return the title, the same in LaTeX, and the lines that lead to both players' losses."""
     on = ", ".join(both.on)
-    text, latex = f"a critic on ({on}), {played.name}", rf"\text{{a critic on }} ({on})"
+    words = "labelled KL" if played.name == "labelled_kl" else played.name.replace("_", " ")
+    title, latex = f"{words} by a critic on ({on})", rf"\text{{{words} by a critic on }} ({on})"
     lines = [_roles(both)]
     if played.name == judge.name == "labelled_kl":
-        return f"labelled KL by {text}", latex, (*lines, *_labelled(both, played, form))
+        return title, latex, (*lines, *_labelled(both, played, form))
     lines.append(
         (f"critic's turn: minimize {judge.critic.formula}; at its best {judge.optimum}", _tex(judge.critic.formula))
     )
     if judge.name != played.name:
         lines.append(("the critic's output is the log ratio ℓ, from which the model's divergence is made", r"\ell"))
-    bound = f"{played.name}(A ‖ B) ≥ {_bound(played)}" if played.bound == "at_least" else f"estimate: {_bound(played)}"
+    sign = "≥" if played.bound == "at_least" else "≈"
+    bound = f"{played.target}(A, B) {sign} {_bound(played)}"
     lines.append((bound, _tex(bound)))
     formula = played.forms[form].formula
     kept = "" if both.a.moves or played.paired else "; what is under A alone is constant and left out"
     lines.append((f"model's turn, form {form}: minimize {formula}{kept}", _tex(formula)))
-    return f"{played.name} by {text}", latex, tuple(lines)
+    return title, latex, tuple(lines)
 
 
 def _bound(played: Game) -> str:
     loss = played.critic.formula
-    return {
-        "le_cam": f"1 − 4 ({loss})",
-        "total_variation": f"1 − ½ ({loss})" if played.name == "hinge" else f"−({loss})",
-        "relativistic": f"log 2 − {loss}",
-        "js": f"log 2 − ½ ({loss})",
-    }.get(played.target, f"−({loss})")
+    match played.name:
+        case "least_squares":
+            return f"1 − 4 ({loss})"
+        case "hinge":
+            return f"1 − ½ ({loss})"
+        case "relativistic":
+            return f"log 2 − {loss}"
+        case "labelled_kl":
+            return f"H(y) − ½ ({loss})"
+    return played.forms["minimax"].formula
 
 
 def _roles(both: Sides) -> tuple[str, str]:
@@ -60,6 +67,7 @@ def _roles(both: Sides) -> tuple[str, str]:
 def _labelled(both: Sides, played: Game, form: str) -> _Lines:
     half = played.label_prior == 0.5
     one, other = ("½", "½") if half else ("π", "(1−π)")
+    label_entropy = "log 2" if half else "H(y)"
     shift = "" if half else f", π = {played.label_prior:g}, D = σ(ℓ + log π/(1−π))"
     lines = [
         (
@@ -67,7 +75,7 @@ def _labelled(both: Sides, played: Game, form: str) -> _Lines:
             r"r(s,1) = \pi A(s),\; r(s,0) = (1-\pi) B(s),\; t(s,y) = D^y (1-D)^{1-y} A(s)",
         ),
         (
-            f"KL(r ‖ t) = {one} E_A[−log D] + {other} E_B[−log(1−D)] + {other} KL(B ‖ A) − H(y)   (5)",
+            f"KL(r ‖ t) = {one} E_A[−log D] + {other} E_B[−log(1−D)] + {other} KL(B ‖ A) − {label_entropy}   (5)",
             r"\mathrm{KL}(r \,\|\, t) = \pi \mathbb{E}_A[-\log D] + (1-\pi) \mathbb{E}_B[-\log(1-D)] "
             r"+ (1-\pi) \mathrm{KL}(B \,\|\, A) - H(y)",
         ),
@@ -98,8 +106,8 @@ def _form_in_words(both: Sides, played: Game, form: str) -> str:
             return "form full: every term, against the anchors of the phase"
         case "truncated" if both.a.moves:
             return (
-                f"form truncated: {formula}, as published: NOT a descent direction for {both.a.joint}, because the gradient "
-                "of the dropped E_B log A°/A is not zero at the anchor"
+                f"form truncated: {formula}, as published: NOT a descent direction for {both.a.joint}, because the "
+                "gradient of the dropped E_B log A°/A is not zero at the anchor"
             )
         case "truncated":
             return f"form truncated: {formula}, without KL(B ‖ B°), whose gradient is zero at the anchor"
@@ -136,8 +144,8 @@ def describe_terms(
     form: str,
     proximal: str | None,
     penalties: int,
+    init: Callable[[Key, Batch], tuple[Params, State]],
     batch: Batch | None,
-    shapes: tuple[Any, Any] | None,
 ) -> tuple[Term, ...]:
     """Return every term of both losses with the way it is estimated.
 
@@ -149,13 +157,12 @@ def describe_terms(
       form: the form of its loss.
       proximal: the weight in words, None for no term.
       penalties: how many there are on the critic.
+      init: of the objective, for the shapes of the networks.
       batch: arrays or shapes; None if not known.
-      shapes: of the parameters and the state, with a batch.
     """
     on = ",".join(both.on)
-    how = {side.role: _how(side, batch, shapes) for side in both[:2]}
-    estimators = "; ".join(f"{name}: {how[side.role]}" for name, side in zip("AB", both[:2], strict=True))
-    under_b = f"B: {how[both.b.role]}"
+    estimators = how_drawn(both, init, batch)
+    under_b = f"B: {_how(both.b, init, batch)}"
     terms = [Term(f"{prefix}loss/critic", judge.critic.formula, _tex(judge.critic.formula), estimators, "1")]
     if penalties:
         words = "one penalty on the critic" if penalties == 1 else f"{penalties} penalties on the critic"
@@ -177,12 +184,24 @@ def describe_terms(
     return tuple(terms)
 
 
-def _how(side: Side, batch: Batch | None, shapes: tuple[Any, Any] | None) -> str:
+def how_drawn(both: Sides, init: Callable[[Key, Batch], tuple[Params, State]], batch: Batch | None) -> str:
+    """Say how the expectations under A and B are taken.
+
+    Args:
+      both: A and B.
+      init: of the objective, for the shapes of the networks.
+      batch: arrays or shapes; None if not known.
+    """
+    return "; ".join(f"{name}: {_how(side, init, batch)}" for name, side in zip("AB", both[:2], strict=True))
+
+
+def _how(side: Side, init: Callable[[Key, Batch], tuple[Params, State]], batch: Batch | None) -> str:
     drawn = [item for item in side.joint.factors if item.kind != "evidence"]
     if not drawn:
         return "mean over the batch"
-    if batch is None or shapes is None:
+    if batch is None:
         return "drawn, or summed if finite; a batch decides"
+    shapes = jax.eval_shape(init, jax.eval_shape(lambda: jax.random.key(0)), dict(batch))
     how = treatments(side, *shapes, batch, train=False)
     if set(how.values()) == {"summed"}:
         return "summed over all states"

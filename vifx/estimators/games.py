@@ -85,7 +85,7 @@ class Game(NamedTuple):
     label_prior: float = 0.5
 
 
-def labelled_kl(label_prior: float = 0.5) -> Game:
+def labelled_kl(*, label_prior: float = 0.5) -> Game:
     """The KL between labelled joints, equations (5) and (6): the critic is a classifier of origin.
 
     With the prior π of the label, ``D = σ(ℓ + log π/(1−π))``, so that ℓ* = log A/B for every π. Losses are
@@ -141,7 +141,7 @@ def labelled_kl(label_prior: float = 0.5) -> Game:
     )
 
 
-def from_divergence(divergence: Divergence, parametrization: Parametrization = "ratio") -> Game:
+def from_divergence(divergence: Divergence, *, parametrization: Parametrization = "ratio") -> Game:
     """The variational bound of an f-divergence, equations (9) and (10), as a game.
 
     Args:
@@ -158,8 +158,8 @@ def from_divergence(divergence: Divergence, parametrization: Parametrization = "
     ratio = parametrization == "ratio"
     if ratio and not divergence.ratio_trains:
         raise ValueError(
-            f"divergence {divergence.name}: T = f′(e^ℓ) is piecewise constant, so that a critic gets no gradient in the "
-            "ratio parametrization; use parametrization='activation'."
+            f"divergence {divergence.name}: T = f′(e^ℓ) is piecewise constant, so that a critic gets no gradient in "
+            "the ratio parametrization; use parametrization='activation'."
         )
     if ratio:
         value, conjugate_value = divergence.critic_value, divergence.conjugate_value
@@ -333,13 +333,13 @@ def game(divergence: str | Divergence, *, parametrization: Parametrization = "ra
     if label_prior != 0.5 and divergence != "labelled_kl":
         raise ValueError(f"label_prior={label_prior!r} is of divergence='labelled_kl' alone, got {divergence!r}.")
     if isinstance(divergence, Divergence):
-        return from_divergence(divergence, parametrization)
+        return from_divergence(divergence, parametrization=parametrization)
     if divergence in divergences.NAMES:
-        return from_divergence(divergences.named(divergence), parametrization)
+        return from_divergence(divergences.named(divergence), parametrization=parametrization)
     if parametrization != "ratio":
         raise ValueError(f"parametrization={parametrization!r} is of f-divergences alone, got {divergence!r}.")
     if divergence == "labelled_kl":
-        return labelled_kl(label_prior)
+        return labelled_kl(label_prior=label_prior)
     if divergence not in _NAMED:
         known = ("labelled_kl", *_NAMED, *divergences.NAMES)
         raise ValueError(

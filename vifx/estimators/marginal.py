@@ -7,7 +7,7 @@ summed over what the critic does not see.
 
 from __future__ import annotations
 
-__all__ = ["enumerated_critic", "enumerated_model"]
+__all__ = ["enumerated_critic", "enumerated_marginals", "enumerated_model"]
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vifx.conditional import fold
 from vifx.estimators import exact
 from vifx.estimators.games import Game, Pieces
 from vifx.estimators.sides import Side, Sides, logits
@@ -124,12 +123,30 @@ def _expected(played: Game, pieces: Pieces, points: _Points, *, a_counts: bool) 
     return value + jnp.sum(points.a * pieces.at_a(points.logit)) if a_counts else value
 
 
-def _points(both: Sides, critic: Factor, params: Params, state: State, batch: Batch) -> _Points:
+def enumerated_marginals(
+    both: Sides, params: Params, state: State, batch: Batch
+) -> tuple[dict[str, Array], Array, Array]:
+    """Return the product of the supports of the compared variables, and the probabilities of A and B there.
+
+    Args:
+      both: A and B.
+      params: one entry per owner.
+      state: one entry per owner.
+      batch: examples whose empirical distribution is p̃.
+
+    Returns:
+      The values by variable, and two arrays of probabilities, each ``[points]``.
+    """
     supports = _supports(both, params, state, batch)
     grid = np.meshgrid(*(supports[name] for name in both.on), indexing="ij")
     values = {name: jnp.asarray(axis.reshape(-1)) for name, axis in zip(both.on, grid, strict=True)}
-    logit, _ = logits(fold(jax.random.key(0), "critic"), critic, params, state, values, train=False)
     a, b = (_marginal(side, both.on, params, state, batch, supports) for side in both[:2])
+    return values, a, b
+
+
+def _points(both: Sides, critic: Factor, params: Params, state: State, batch: Batch) -> _Points:
+    values, a, b = enumerated_marginals(both, params, state, batch)
+    logit, _ = logits(None, critic, params, state, values, train=False)
     return _Points(a, b, logit)
 
 
@@ -148,7 +165,8 @@ def _table(side: Side, params: Params, state: State, batch: Batch, supports: _Su
         beyond = np.setdiff1d(supports[name], states)
         if beyond.size and side.joint.factor_of(name).kind != "evidence":
             raise ValueError(
-                f"{name!r} takes the value {beyond[0]} on the other side, but {side.joint.factor_of(name)} has no such state."
+                f"{name!r} takes the value {beyond[0]} on the other side, but {side.joint.factor_of(name)} has no such "
+                "state; give both the same states."
             )
     return exact.table(side.joint, params, state, batch, {name: supports[name] for name in own})
 

@@ -11,6 +11,7 @@ __all__ = [
     "logits",
     "outer_mean",
     "sides",
+    "sides_init",
     "treatments",
     "walk_side",
 ]
@@ -143,7 +144,7 @@ def critic_factor(critic: Any, on: tuple[str, ...], name: str) -> Factor:
 
 
 def logits(
-    key: Key, critic: Factor, params: Params, state: State, values: Mapping[str, Array], *, train: bool
+    key: Key | None, critic: Factor, params: Params, state: State, values: Mapping[str, Array], *, train: bool
 ) -> tuple[Array, dict[str, PyTree]]:
     """Return the critic's output at the compared variables, ``[rows]``, and the new state.
 
@@ -185,6 +186,16 @@ def walk_side(key: Key, side: Side, params: Params, state: State, batch: Batch, 
         noise, side.joint, params, state, batch, samples=1, train=train, sum_finite=summed, examples=alone
     )
     return Drawn(visits, visits[-1].after), state
+
+
+def sides_init(key: Key, both: Sides, batch: Batch) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
+    """Initialize the networks of both sides, the inference joint first, by running each once on a batch."""
+    params: dict[str, PyTree] = {}
+    state: dict[str, PyTree] = {}
+    for side in sorted(both[:2], key=lambda side: side.role != "inference"):
+        own_params, own_state = side.joint.init(key, batch, examples=count_examples(batch))
+        params, state = {**own_params, **params}, {**own_state, **state}
+    return params, state
 
 
 def count_examples(batch: Batch) -> int:

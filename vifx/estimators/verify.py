@@ -40,9 +40,9 @@ def verify(objective: Objective, params: Params, state: State, batch: Batch) -> 
 
     The claim is enumerated over a finite space: equation (1) for `kl`, the critic's and the model's losses for
     `adversarial`, of which the forms "full" and "truncated" both claim equations (6) and (8); p̃ is the empirical
-    distribution of the batch. The loss is run as it is trained, in evaluation mode, and the constants in `objective.dropped`
-    are added at their values. Run it in double precision (``jax.enable_x64(True)``): the errors are then of
-    the order of 1e-15, and a wrong constant or sign is of the order of 1.
+    distribution of the batch. The loss is run as it is trained, in evaluation mode, and the entropies in
+    `objective.dropped` are added at their values. Run it in double precision (``jax.enable_x64(True)``): the errors
+    are then of the order of 1e-15, and a wrong constant or sign is of the order of 1.
 
     Args:
       objective: over finite variables: integer evidence and categorical latents

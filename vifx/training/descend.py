@@ -84,6 +84,7 @@ def optimize(
     optimizers: optax.GradientTransformation | Mapping[str, optax.GradientTransformation],
     turns: Mapping[str, int] | None = None,
     *,
+    updates: Mapping[str, int] | None = None,
     grad_norm: bool = False,
 ) -> Step:
     """Compose the usual training step: every player descends, in the objective's order.
@@ -96,19 +97,20 @@ def optimize(
     Args:
       objective: what to minimize.
       optimizers: one optimizer for every player, or one for each by name.
-      turns: how many updates, each on a minibatch of its own, a player makes in its turn; 1 for
-        a player that is not named.
+      turns: how many minibatches a player sees in its turn; 1 for a player that is not named.
+      updates: how many updates it makes on each of them, with the same noise; 1 for a player that
+        is not named.
       grad_norm: whether the norms of the gradients are among the metrics.
 
     Raises:
-      ValueError: if a name in `optimizers` or `turns` is no player, a number of turns is not positive, or a
-        player has no optimizer.
+      ValueError: if a name in `optimizers`, `turns` or `updates` is no player, a number of them is not positive,
+        or a player has no optimizer.
       TypeError: if `optimizers` is neither an optimizer nor a mapping.
 
     Warns:
       UserWarning: if a player makes one update a turn and a term of its loss needs two to act.
     """
-    players, turns = objective.players, turns or {}
+    players, turns, updates = objective.players, turns or {}, updates or {}
     if isinstance(optimizers, optax.GradientTransformation):
         optimizers = dict.fromkeys(players, optimizers)
     if not isinstance(optimizers, Mapping):
@@ -116,29 +118,35 @@ def optimize(
             "optimizers must be an optax optimizer, such as optax.adam(1e-3), or a mapping from player to one; got "
             f"{optimizers!r}"
         )
-    for name in (*optimizers, *turns):
+    for name in (*optimizers, *turns, *updates):
         known(name, players, "player")
     if missing := [player for player in players if player not in optimizers]:
         raise ValueError(
             f"every player needs an optimizer: none is given for {missing}; add optimizers[{missing[0]!r}]"
         )
     steps = [
-        _turn(objective, player, optimizers[player], turns.get(player, 1), grad_norm=grad_norm) for player in players
+        _turn(
+            objective,
+            player,
+            descend(objective, player, optimizers[player], grad_norm=grad_norm),
+            turns.get(player, 1),
+            updates.get(player, 1),
+        )
+        for player in players
     ]
     return steps[0] if len(steps) == 1 else in_turn(*steps)
 
 
-def _turn(
-    objective: Objective, player: str, optimizer: optax.GradientTransformation, times: int, *, grad_norm: bool
-) -> Step:
+def _turn(objective: Objective, player: str, step: Step, turns: int, updates: int) -> Step:
     mover = objective.players[player]
-    step = descend(objective, player, optimizer, grad_norm=grad_norm)
-    if times != 1:
-        step = repeat(step, times)
-    if times < mover.least_updates:
+    if updates != 1:
+        step = repeat(step, updates, fresh=False)
+    if turns != 1:
+        step = repeat(step, turns)
+    if turns * updates < mover.least_updates:
         warnings.warn(
-            f"player {player!r} makes {times} update a turn, at which the gradient of its proximal term is exactly "
-            f"zero; give turns={{{player!r}: {mover.least_updates}}} or more.",
+            f"player {player!r} makes one update a turn, at which the gradient of its proximal term is exactly "
+            f"zero; give turns or updates {{{player!r}: {mover.least_updates}}} or more.",
             stacklevel=3,
         )
     return anchored(step, mover.anchors) if mover.anchors else step

@@ -1,0 +1,67 @@
+"""ALI is one estimator on the joints of a VAE."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import vifx
+from vifx import methods, networks
+from vifx.conditional import fold
+
+BATCH = {"x": jax.random.normal(jax.random.key(3), (16, 2))}
+PRIOR = vifx.standard_normal(4)
+
+
+def test_reduces_to_the_published_losses():
+    """E_p log-loss and E_q log-loss with the labels exchanged, on the same draws, in value and gradient."""
+    encoder = networks.Conditional(networks.MLP((8,)), networks.DiagonalNormal((4,)))
+    generator, critic = networks.MLP((8,), outputs=2), networks.MLP((8,), outputs=1)
+    assembly = methods.ali(encoder, generator, critic, prior=PRIOR)
+    params, state = assembly.objective.init(jax.random.key(0), BATCH)
+    key = jax.random.key(1)
+    z = PRIOR.sample(fold(key, "generative", "z", "draw"), (16,))
+    normal = jax.random.normal(fold(key, "inference", "z | x", "draw"), (1, 16, 4))[0]
+
+    def logits(params):
+        posterior = encoder.apply({"params": params["encoder"]}, BATCH["x"])
+        codes = posterior.mean + jnp.sqrt(posterior.variance) * normal
+        samples = generator.apply({"params": params["generator"]}, z)
+        network = {"params": params["critic"]}
+        return critic.apply(network, BATCH["x"], codes)[:, 0], critic.apply(network, samples, z)[:, 0]
+
+    def critic_loss(params):
+        at_data, at_samples = logits(params)
+        return jnp.mean(jax.nn.softplus(-at_data)) + jnp.mean(jax.nn.softplus(at_samples))
+
+    def model_loss(params):
+        at_data, at_samples = logits(params)
+        return jnp.mean(jax.nn.softplus(at_data)) + jnp.mean(jax.nn.softplus(-at_samples))
+
+    for player, oracle in (("critic", critic_loss), ("model", model_loss)):
+        mover = assembly.objective.players[player]
+
+        def loss(params, run=mover.loss):
+            return run(key, params, state, BATCH)[0]
+
+        value, gradient = jax.value_and_grad(loss)(params)
+        target, target_gradient = jax.value_and_grad(oracle)(params)
+        np.testing.assert_allclose(value, target, rtol=1e-5)
+        for owner in mover.owns:
+            for one, other in zip(
+                jax.tree.leaves(gradient[owner]), jax.tree.leaves(target_gradient[owner]), strict=True
+            ):
+                np.testing.assert_allclose(one, other, atol=1e-5)
+    assert assembly.objective.players["model"].owns == ("encoder", "generator")
+
+
+def test_deterministic_networks_are_named():
+    encoder, generator, critic = (networks.MLP((8,), outputs=n) for n in (4, 2, 1))
+    bigan = methods.ali(encoder, generator, critic, prior=PRIOR, deterministic=("encoder", "generator"))
+    assert str(bigan.inference) == "p̃(x) · δ encoder(z | x)"
+    with pytest.raises(ValueError, match="deterministic must be a tuple of names among encoder, generator"):
+        methods.ali(encoder, generator, critic, prior=PRIOR, deterministic="generator")
+    with pytest.raises(ValueError, match="form='full' needs the density of every network, but δ generator"):
+        methods.ali(encoder, generator, critic, prior=PRIOR, form="full")
