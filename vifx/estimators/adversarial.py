@@ -40,7 +40,7 @@ def adversarial(
     label_prior: float = 0.5,
     critic_divergence: str | Divergence | None = None,
     proximal: float | Schedule = 0.0,
-    penalties: Sequence[Penalty] = (),
+    penalties: Sequence[Penalty | tuple[float | Schedule, Penalty]] = (),
     name: str = "",
 ) -> Objective:
     """A divergence between the marginals of two joints on some variables, estimated by a critic on samples.
@@ -82,7 +82,8 @@ def adversarial(
         ``λ E ‖G − G°‖²``, averaged over elements, for deterministic maps, ``λ E KL(B(v|pa) ‖ B°(v|pa))`` for factors
         with a density. The anchor is the model at the start of the phase, where the term and its gradient are
         zero: a phase needs two updates at least.
-      penalties: added to the critic's loss, such as `vifx.lipschitz.r1`.
+      penalties: added to the critic's loss, such as `vifx.lipschitz.r1`; a pair ``(weight, penalty)`` weights one by a
+        number ≥ 0 or a schedule of the critic's update count.
       name: prefix of the metrics and of the critic, to tell objectives in a sum apart.
 
     Returns:
@@ -112,7 +113,7 @@ def adversarial(
         played,
         form,
         _checked_proximal(proximal, form),
-        tuple(penalties),
+        tuple(map(_weighted_penalty, penalties)),
         f"{name}/" if name else "",
     )
     check_owners((*both.a.joint.factors, *both.b.joint.factors, setting.critic))
@@ -202,13 +203,26 @@ def _check_form(played: Game, form: str, both: Sides) -> None:
         )
 
 
+def _weighted_penalty(penalty: Any) -> tuple[float | Schedule, Penalty]:
+    weight, function = penalty if isinstance(penalty, tuple) else (1.0, penalty)
+    if not callable(function):
+        raise TypeError(
+            "penalties: expected functions such as vifx.lipschitz.r1(0.1), or pairs (weight, function), got "
+            f"{penalty!r}."
+        )
+    if callable(weight):
+        return weight, function
+    return _non_negative("the weight of a penalty", weight), function
+
+
+def _non_negative(argument: str, value: Any) -> float:
+    if isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and value >= 0:
+        return float(value)
+    raise ValueError(f"{argument} must be a finite number λ ≥ 0 or a schedule, got {value!r}.")
+
+
 def _checked_proximal(proximal: float | Schedule, form: str) -> float | Schedule:
-    if callable(proximal):
-        weight: float | Schedule = proximal
-    elif isinstance(proximal, Real) and not isinstance(proximal, bool) and math.isfinite(proximal) and proximal >= 0:
-        weight = float(proximal)
-    else:
-        raise ValueError(f"proximal must be a finite number λ ≥ 0 or a schedule, got {proximal!r}.")
+    weight = proximal if callable(proximal) else _non_negative("proximal", proximal)
     if form == "full" and (callable(weight) or weight > 0):
         raise ValueError("form='full' has the proximal term with weight 1 already; leave proximal out.")
     return weight

@@ -38,7 +38,7 @@ class Setting:
       game: the game whose form is the model's loss.
       form: which form of it.
       proximal: the weight of the proximal term, 0 for none.
-      penalties: on the critic.
+      penalties: on the critic, each with its weight.
       prefix: of the metrics.
     """
 
@@ -48,7 +48,7 @@ class Setting:
     game: Game
     form: Form
     proximal: float | Schedule
-    penalties: tuple[Penalty, ...]
+    penalties: tuple[tuple[float | Schedule, Penalty], ...]
     prefix: str
 
     @property
@@ -118,10 +118,13 @@ def critic_loss(
 
     if setting.penalties:
         _require_draws(drawn, setting)
-    for index, penalty in enumerate(setting.penalties):
+    for index, (weight, penalty) in enumerate(setting.penalties):
         samples = [tuple(each.values()) for each in values]
         extra, reported = penalty(fold(key, "penalty", str(index)), critic, *samples)
-        value = value + extra
+        if callable(weight):
+            weight = jnp.asarray(weight(_updates(state, "critic")), extra.dtype)
+            reported = {**reported, f"weight/penalty/{index}": weight}
+        value = value + weight * extra
         metrics |= reported
     return value, Aux({setting.prefix + metric: number for metric, number in metrics.items()}, state)
 
@@ -219,8 +222,8 @@ def init_networks(key: Key, setting: Setting, batch: Batch) -> tuple[Params, Sta
     init = setting.critic.init
     if init is not None:
         params[owner], state[owner] = init(fold(key, owner), None, *(drawn[name] for name in setting.sides.on))
-    if callable(setting.proximal):
-        state["model@updates"] = jnp.zeros((), jnp.int32)
+    scheduled = {"model": callable(setting.proximal), "critic": any(callable(w) for w, _ in setting.penalties)}
+    state |= {f"{player}@updates": jnp.zeros((), jnp.int32) for player, counts in scheduled.items() if counts}
     return params, state
 
 
@@ -232,9 +235,14 @@ def proximal_weight(setting: Setting, state: State) -> Array:
     """
     if not callable(setting.proximal):
         return jnp.asarray(setting.proximal, jnp.result_type(float))
-    if "model@updates" not in state:
-        raise ValueError("state lacks 'model@updates', which proximal= reads; make the state with objective.init.")
-    return jnp.asarray(setting.proximal(state["model@updates"]), jnp.result_type(float))
+    return jnp.asarray(setting.proximal(_updates(state, "model")), jnp.result_type(float))
+
+
+def _updates(state: State, player: str) -> Array:
+    counter = f"{player}@updates"
+    if counter not in state:
+        raise ValueError(f"state lacks {counter!r}, which scheduled weights read; make it with objective.init.")
+    return state[counter]
 
 
 def _check_alike(setting: Setting, values: list[dict[str, Array]]) -> None:
