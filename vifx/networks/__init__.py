@@ -27,6 +27,7 @@ __all__ = [
     "DCGANGenerator",
     "DiagonalNormal",
     "DiscretizedLogisticHead",
+    "FourierFeatures",
     "MixtureOfLogisticsHead",
     "NormalFixedScale",
     "NormalGlobalScale",
@@ -49,6 +50,7 @@ from vifx.networks.conv import ConvDecoder, ConvEncoder
 from vifx.networks.convolution import Conv, ConvTranspose, convolve, convolve_transpose
 from vifx.networks.critics import Critic, PairCritic, ProjectionCritic
 from vifx.networks.dcgan import DCGANCritic, DCGANFeatures, DCGANGenerator
+from vifx.networks.fourier import FourierFeatures
 from vifx.networks.heads import (
     BernoulliHead,
     CategoricalHead,
