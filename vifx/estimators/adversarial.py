@@ -195,11 +195,12 @@ def _check_form(played: Game, form: str, both: Sides) -> None:
                     f"form='full' needs the density of every network, but {item} is implicit; use "
                     "form='nonsaturating' with proximal=, whose term for it is the squared distance."
                 )
-    missing = [name for name in both.a.joint.variables if name not in both.b.joint.variables]
-    if both.a.moves and missing:
+    hidden = [name for name in both.a.joint.variables if name not in both.on]
+    if both.a.moves and hidden:
+        # E_B log A°/A of the joints is not that of the marginals, nor is its gradient at the anchor.
         raise ValueError(
-            f"form='full' evaluates {both.a.joint} at samples of {both.b.joint}, which has no {missing[0]!r}; compare "
-            "all variables, or use form='nonsaturating'."
+            f"form='full' needs the density of A on what the critic sees, but {both.a.joint} has {hidden[0]!r} too; "
+            f"compare all its variables, on={both.a.joint.variables!r}, or use form='nonsaturating'."
         )
 
 

@@ -81,20 +81,22 @@ def _labelled(both: Sides, played: Game, form: str) -> _Lines:
         ),
         (f"critic's turn: minimize {played.critic.formula}; at its best {played.optimum}", _tex(played.critic.formula)),
     ]
-    number = "(8)" if both.a.moves else "(6)"
-    last = " + E_B log A°/A" if both.a.moves else ""
-    under_a = "E_A[−log D] + " if both.a.moves else ""
-    whole = f"{under_a}E_B[−log D] + KL(B ‖ B°){last}"
-    lines.append(
-        (
-            f"model's turn: with A = B° D/(1−D) in (5), as the critic found it, {whole}   {number}"
-            if not both.a.moves
-            else f"model's turn: with D = A°/(A°+B°) in (5), as the critic found it, {whole}   {number}",
-            _tex(whole),
-        )
-    )
+    lines.append(_models_turn(both, half))
     lines.append((_form_in_words(both, played, form), _tex(played.forms[form].formula)))
     return tuple(lines)
+
+
+def _models_turn(both: Sides, half: bool) -> tuple[str, str]:
+    """Return equation (6) or (8): twice (5) with the critic as it was found, up to a constant."""
+    under_b = "E_B[−log D] + KL(B ‖ B°)"
+    if both.a.moves:
+        found = "D = A°/(A°+B°)" if half else "D = πA°/(πA°+(1−π)B°)"
+        under_b, number = f"{under_b} + E_B log A°/A", "(8)"
+    else:
+        found, number = f"A = {'' if half else '(1−π)/π '}B° D/(1−D)", "(6)"
+    under_a = f"{'' if half else '2π '}E_A[−log D] + " if both.a.moves else ""
+    whole = under_a + (under_b if half else f"2(1−π) ({under_b})")
+    return f"model's turn: with {found} in (5), as the critic found it, {whole}   {number}", _tex(whole)
 
 
 def _form_in_words(both: Sides, played: Game, form: str) -> str:
@@ -130,9 +132,10 @@ def constants_in_words(both: Sides, judge: Game, played: Game, form: str) -> tup
             else "critic: + 2(1−π) KL(B ‖ A) − 2 H(y), of 2 KL(r ‖ t)"
         )
     if played.name == "labelled_kl" and form == "full":
-        still = "" if both.a.moves else "E_A[−log D] "
+        share = "" if played.label_prior == 0.5 else "2π "
+        still = "" if both.a.moves else f"+ {share}E_A[−log D] "
         log_prior = "− 2 log 2" if played.label_prior == 0.5 else "+ 2 log π"
-        words.append(f"model: {'+ ' if still else ''}{still}{log_prior}, of 2 KL(r ‖ t)")
+        words.append(f"model: {still}{log_prior}, of 2 KL(r ‖ t)")
     return tuple(words)
 
 

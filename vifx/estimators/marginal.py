@@ -194,8 +194,8 @@ def _log_ratio(both: Sides, params: Params, anchored: Mapping[str, object], stat
     """Return ``E_B log A°/A`` over the variables of A, in nats; the evidence, which both have, cancels."""
     supports = _supports(both, params, state, batch)
     names = both.a.joint.variables
-    if any(name not in both.b.joint.variables for name in names):
-        raise ValueError(f"the last term of equation (8) needs every variable of {both.a.joint} in {both.b.joint}.")
+    if any(name not in both.on for name in names):
+        raise ValueError(f"the last term of equation (8) needs a critic that sees every variable of {both.a.joint}.")
     ratio = jnp.zeros(())
     weight = _marginal(both.b, names, params, state, batch, supports)
     now, before = (_table(both.a, each, state, batch, supports).log_prob for each in (params, anchored))

@@ -11,6 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from vifx.estimators.adversarial_words import how_drawn
+from vifx.estimators.expectation import Rows
 from vifx.estimators.marginal import enumerated_marginals
 from vifx.estimators.sides import Sides, outer_mean, sides, sides_init, walk_side
 from vifx.joint import Joint
@@ -33,9 +34,10 @@ def mmd(
     """The squared maximum mean discrepancy ``E k(a,a′) + E k(b,b′) − 2 E k(a,b)`` between two marginals.
 
     The kernel is a sum of inverse multiquadrics, ``k(s, s′) = Σ_c C/(C + ‖s − s′‖²)`` with ``C = 2 d width² c`` in d
-    dimensions. Samples give the unbiased estimate, which leaves out the pairs (a, a) and may be negative; on finite
-    spaces it is exact. With ``on="z"`` and `reconstruction` it is the Wasserstein autoencoder with this penalty, the
-    neighbour of the adversarial autoencoder that has one player.
+    dimensions. Samples give the unbiased estimate, which leaves out the pairs of one example, (a, a) and, where both
+    sides read it, (a, b), and may be negative; on finite spaces it is exact, with p̃ the batch. With ``on="z"`` and
+    `reconstruction` it is the Wasserstein autoencoder with this penalty, the neighbour of the adversarial autoencoder
+    that has one player.
 
     Args:
       inference: the joint that starts from the data.
@@ -99,20 +101,30 @@ def _estimate(
     for side in both[:2]:
         one, state = walk_side(key, side, params, state, batch, train=train)
         drawn.append(one)
-    points = [_joined(one.rows.values, both.on) for one in drawn]
-    total = jnp.zeros((), points[0].dtype)
-    for one, at in zip(drawn, points, strict=True):
+    first, second = (one.rows for one in drawn)
+    how = [{visit.how for visit in one.visits} for one in drawn]
+    # On a finite space p̃ is the batch itself; else its examples are draws.
+    exact = set.union(*how) - {"evidence"} == {"summed"}
+    points = [_joined(rows.values, both.on) for rows in (first, second)]
+    across = kernel(*points)
+    if not exact and "evidence" in how[0] & how[1]:
+        across = _apart(first, second, across)  # both sides read the same example
+    total = -2 * outer_mean(first, second, across)
+    for rows, at, treated in zip((first, second), points, how, strict=True):
         within = kernel(at, at)
-        summed = any(visit.how == "summed" for visit in one.visits)
-        if not summed:
-            # A draw is no pair with itself.
-            count = at.shape[0]
-            if count < 2:
-                raise ValueError("mmd: one example has no pairs; give at least two examples in a batch.")
-            within = jnp.where(jnp.eye(count, dtype=bool), 0, within) * (count / (count - 1))
-        total = total + outer_mean(one.rows, one.rows, within)
-    across = outer_mean(drawn[0].rows, drawn[1].rows, kernel(*points))
-    return total - 2 * across, state
+        if not exact and treated != {"summed"}:
+            within = _apart(rows, rows, within)  # a draw is no pair with itself
+        total = total + outer_mean(rows, rows, within)
+    return total, state
+
+
+def _apart(a: Rows, b: Rows, values: Array) -> Array:
+    """Leave out the pairs of rows of one example, which are not independent, and count the others for them."""
+    count = a.copies * a.examples
+    if count < 2:
+        raise ValueError("mmd: one example has no pairs; give at least two examples in a batch.")
+    same = jnp.arange(a.total)[:, None] % count == jnp.arange(b.total)[None] % count
+    return jnp.where(same, 0, values) * (count / (count - 1))
 
 
 def _joined(values: Any, names: tuple[str, ...]) -> Array:

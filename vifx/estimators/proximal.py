@@ -4,13 +4,18 @@ The anchor q° is the model as it was at the start of the phase, ``params["<netw
 after another, the chain rule gives ``KL(B ‖ B°) = Σ_v E_B KL(B(v|pa) ‖ B°(v|pa))`` over the factors with
 parameters. A factor with a density contributes that, in closed form where its family has one; a
 deterministic map, read as a Gaussian of small variance, contributes ``‖G − G°‖²``, averaged over elements,
-equation (7). At the start of a phase both are zero, and so are their gradients.
+equation (7). Without a closed form the log ratio is averaged over the draws, its gradient without the score
+``∂ log B(v|pa; θ)/∂θ``, whose expectation is zero. So at the start of a phase all of them are zero, and so are
+their gradients, draw by draw.
+
+Reference: Roeder et al. (2017), arXiv:1703.09194, of the gradient without the score.
 """
 
 from __future__ import annotations
 
 __all__ = ["anchor_distance", "anchored_params", "log_ratio_to_anchor"]
 
+import jax
 import jax.numpy as jnp
 
 from vifx.conditional import condition, density, fold
@@ -68,8 +73,10 @@ def anchor_distance(key: Key, side: Side, drawn: Drawn, params: Params, state: S
             total = total + mean(rows, jnp.broadcast_to(exactly(), (rows.total,)))
             continue
         after = visit.after
+        fixed = jax.lax.stop_gradient({item.owner: params[item.owner]})
+        model, _ = condition(network, item, fixed, state, rows.values, rows.total, train=train)
         log_anchor = density(item, anchor, after.values[item.variables[0]], rows.total)
-        log_prob = density(item, visit.conditional, after.values[item.variables[0]], rows.total)
+        log_prob = density(item, model, after.values[item.variables[0]], rows.total)
         total = total + mean(after, log_prob - log_anchor)
     return total
 

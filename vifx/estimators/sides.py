@@ -200,9 +200,10 @@ def sides_init(key: Key, both: Sides, batch: Batch) -> tuple[dict[str, PyTree], 
 
 def count_examples(batch: Batch) -> int:
     """Return the leading axis of a batch; ValueError if it is empty."""
-    if not batch:
-        raise ValueError("batch is empty; its leading axis says how many examples to draw, so give one entry at least.")
-    return len(next(iter(batch.values())))
+    examples = len(next(iter(batch.values()))) if batch else 0
+    if not examples:
+        raise ValueError("batch is empty; its leading axis says how many examples to draw, so give one at least.")
+    return examples
 
 
 def treatments(side: Side, params: Params, state: State, batch: Batch, *, train: bool) -> dict[str, How]:
