@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "Alarm",
     "CheckpointError",
     "Checkpoints",
     "Diverged",
@@ -12,6 +13,7 @@ __all__ = [
     "Interrupted",
     "LossTransform",
     "Progress",
+    "Raised",
     "Step",
     "TrainState",
     "accumulated",
@@ -23,10 +25,12 @@ __all__ = [
     "constrained",
     "data_mesh",
     "descend",
+    "episodes",
     "fit",
     "guarded",
     "in_turn",
     "optimize",
+    "raised",
     "read_metrics",
     "repeat",
     "replicate",
@@ -36,6 +40,7 @@ __all__ = [
 ]
 
 from vifx.training.accumulate import accumulated
+from vifx.training.alarm import Alarm, Raised, episodes, raised
 from vifx.training.average import averaged, averaged_params
 from vifx.training.checkpoint import Checkpoints
 from vifx.training.compile import compile

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["Evaluate", "Event", "Fitted", "fit"]
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from vifx.objective import Objective
+from vifx.training.alarm import Alarm, missing, raised, require_alarms
 from vifx.training.chunk import Source, advance, first_batch
 from vifx.training.interrupt import Interrupted, deferred_signals
 from vifx.training.manifest import CheckpointError
@@ -29,18 +30,20 @@ from vifx.training.timetable import Timetable
 from vifx.types import Key
 
 Evaluate: TypeAlias = Callable[[TrainState], Mapping[str, float]]
-Kind: TypeAlias = Literal["start", "log", "checkpoint", "end"]
+Kind: TypeAlias = Literal["start", "log", "alarm", "checkpoint", "end"]
 
 
 class Event(NamedTuple):
     """What `fit` tells an observer, such as a progress bar.
 
     Attributes:
-      kind: "start" (also of a resumed run), "log" (a chunk is done), "checkpoint" (one is saved), "end".
+      kind: "start" (also of a resumed run), "log" (a chunk is done), "alarm" (one goes off at its row), "checkpoint"
+        (one is saved), "end".
       step: how many updates have been made.
       steps: how many there will be.
-      metrics: of a "log", its row, else empty.
+      metrics: of a "log", an "alarm" and a "checkpoint" their row, else empty.
       seconds: since the start of this call.
+      message: of an "alarm", what has happened, on one line; else empty.
     """
 
     kind: Kind
@@ -48,6 +51,7 @@ class Event(NamedTuple):
     steps: int
     metrics: Row
     seconds: float
+    message: str = ""
 
 
 class Fitted(NamedTuple):
@@ -75,6 +79,7 @@ def fit(
     evaluate: Evaluate | None = None,
     evaluate_every: int | None = None,
     best: str | None = None,
+    alarms: Sequence[Alarm] = (),
     mesh: Mesh | None = None,
     observe: Callable[[Event], None] | None = None,
     config_hash: str = "",
@@ -105,8 +110,9 @@ def fit(
       evaluate_every: evaluate likewise; as often as checkpoints are due by default.
       best: the name of a metric whose smallest value marks the checkpoint to keep besides the last
         ones; with a minus sign in front, whose largest.
+      alarms: rules on the log; when one goes off, `observe` is told, and training goes on.
       mesh: divide the examples of each minibatch over its axis ``data``.
-      observe: called with an `Event` at every row and checkpoint.
+      observe: called with an `Event` at every row, alarm and checkpoint.
       config_hash: what identifies the configuration; resuming with another one is refused.
       resume_from: the step of the checkpoint to go on from, rather than the latest; later ones
         are renamed to ``<step>.set-aside``.
@@ -114,20 +120,17 @@ def fit(
 
     Raises:
       ValueError: if a number is not positive, or `best` is no metric.
+      TypeError: if `alarms` has something else in it.
       CheckpointError: if the run cannot be resumed or saved.
       Diverged: if a metric or a parameter is not finite, or a guarded step skipped too often.
       Interrupted: after SIGINT or SIGTERM, when the run is saved.
     """
     one_update(step, "fit")
+    alarms = require_alarms(alarms)
     schedule = Timetable.checked(steps, log_every, checkpoint_every, evaluate_every)
     if resume_from is not None and directory is None:
         raise ValueError("resume_from needs the directory that holds the checkpoint; give directory=")
-    began = time.monotonic()
-
-    def tell(kind: Kind, at: int, row: Row) -> None:
-        if observe is not None:
-            observe(Event(kind, at, steps, row, time.monotonic() - began))
-
+    tell = _teller(observe, steps)
     with ExitStack() as stack:
         signalled = stack.enter_context(deferred_signals())
         record = stack.enter_context(Record(directory, best=best, config_hash=config_hash))
@@ -150,6 +153,8 @@ def fit(
                 row = _evaluated(row, evaluate(train_state))
             record.log(row)
             tell("log", at, row)
+            for message in _alarming(alarms, record, schedule, begin, at, evaluated=evaluate is not None):
+                tell("alarm", at, row, message)
             number = signalled()
             if saving or number is not None:
                 record.save(train_state, row)
@@ -158,6 +163,16 @@ def fit(
                 raise Interrupted(at, record.directory, number)
         tell("end", at, {})
     return Fitted(train_state, record.history)
+
+
+def _teller(observe: Callable[[Event], None] | None, steps: int) -> Callable[..., None]:
+    began = time.monotonic()
+
+    def tell(kind: Kind, at: int, row: Row, message: str = "") -> None:
+        if observe is not None:
+            observe(Event(kind, at, steps, row, time.monotonic() - began, message))
+
+    return tell
 
 
 def _begin(
@@ -181,6 +196,17 @@ def _begin(
             "or use a new directory"
         )
     return train_state
+
+
+def _alarming(
+    alarms: Sequence[Alarm], record: Record, schedule: Timetable, begin: int, at: int, *, evaluated: bool
+) -> Iterator[str]:
+    """Yield what goes off at the last row; at the first row that has every metric, also what never will."""
+    every = schedule.evaluate_every if evaluated else 1
+    if begin < every and schedule.due(every, begin, at):
+        yield from missing(alarms, record.history)
+    for found in raised(alarms, record.history):
+        yield "; ".join(filter(None, (found.sentence, record.best())))
 
 
 def _require_metric(best: str | None, row: Row, evaluate: Evaluate | None, train_state: TrainState) -> bool:

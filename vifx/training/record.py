@@ -87,6 +87,13 @@ class Record:
         self._checkpoints.save(int(row["step"]), train_state, metrics)
         self.saved = int(row["step"])
 
+    def best(self) -> str:
+        """Say which checkpoint is the best so far, or nothing if the best is not kept."""
+        if self._checkpoints is None or self._best is None:
+            return ""
+        step = self._checkpoints.best_step()
+        return "no best checkpoint yet" if step is None else f"best checkpoint so far: update {step:,}"
+
     def where(self) -> str:
         """Say what can be gone on from."""
         if self.saved is None:
