@@ -40,6 +40,7 @@ __all__ = [
     "loss_curves",
     "manifold_codes",
     "memorization",
+    "metric_curves",
     "mode_coverage",
     "mode_scatter",
     "moment_errors",
@@ -57,7 +58,7 @@ __all__ = [
     "write_report",
 ]
 
-from vifx.evaluation.curves import bound_curve, latent_scatter, loss_curves
+from vifx.evaluation.curves import bound_curve, latent_scatter, loss_curves, metric_curves
 from vifx.evaluation.density import density_fit_1d
 from vifx.evaluation.estimate import Estimate
 from vifx.evaluation.features import Features, Fmd, fmd

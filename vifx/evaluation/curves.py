@@ -1,10 +1,10 @@
-"""Figures made of lines and points: training curves, the importance-weighted curve, the latent scatter."""
+"""Figures made of lines and points: training curves, metrics, the importance-weighted curve, the latent scatter."""
 
 from __future__ import annotations
 
-__all__ = ["bound_curve", "latent_scatter", "loss_curves"]
+__all__ = ["bound_curve", "latent_scatter", "loss_curves", "metric_curves"]
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from vifx.evaluation.estimate import Estimate
 from vifx.evaluation.latents import principal_components
-from vifx.evaluation.style import STYLE, chart, legend
+from vifx.evaluation.style import STYLE, chart, dress, legend
+from vifx.evaluation.table import described
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,9 +49,7 @@ def loss_curves(
         raise ValueError(f"mark_best must name one of the curves {sorted(curves)}, got {mark_best!r}.")
     figure, axes = chart(title, "update", y_label)
     for (name, curve), colour in zip(curves.items(), _colours(len(curves)), strict=True):
-        steps, values = (np.asarray(part, dtype=np.float64) for part in curve)
-        if steps.shape != values.shape or steps.ndim != 1:
-            raise ValueError(f"curve {name!r} must be two vectors of one length, got {steps.shape} and {values.shape}.")
+        steps, values = _vectors(name, curve)
         few = len(steps) <= 30
         axes.plot(
             steps,
@@ -70,6 +69,81 @@ def loss_curves(
     axes.xaxis.set_major_formatter(_thousands)
     legend(axes, columns=len(curves))
     return figure
+
+
+def metric_curves(
+    curves: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    *,
+    title: str = "Metrics",
+    marks: Mapping[str, Sequence[float]] | None = None,
+) -> Figure:
+    """Draw metrics over updates, each in a panel with an axis of its own, all over the same updates.
+
+    The scales are those of `loss_curves`, but shares (nothing above 1) and counts (integers) are never drawn on a
+    logarithmic one.
+
+    Args:
+      curves: ``{"critic/accuracy": (steps, values), ...}``; a panel's unit is what `described` knows of its metric.
+      title: above, on the left.
+      marks: updates to mark in every panel, by what they are; those of the first name stand out.
+
+    Raises:
+      ValueError: if `curves` is empty, or a curve's steps and values differ in length.
+    """
+    if not curves:
+        raise ValueError("curves must hold at least one metric, got none.")
+    from matplotlib.figure import Figure
+
+    columns = 1 if len(curves) < 3 else 2
+    rows = -(-len(curves) // columns)
+    marks = {name: steps for name, steps in (marks or {}).items() if len(steps)}
+    figure = Figure(
+        figsize=(6.4 if columns == 1 else 8.0, 0.8 + 1.9 * rows), dpi=STYLE.dpi, layout="constrained", facecolor="white"
+    )
+    figure.suptitle(title, x=0.01, ha="left", fontsize=STYLE.title_size, color=STYLE.text)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
+    for index, (name, curve) in enumerate(curves.items()):
+        axes = grid[index]
+        dress(axes, "update" if index + columns >= len(curves) else "", _unit(name))
+        axes.tick_params(labelbottom=index + columns >= len(curves))
+        axes.set_title(name, loc="left", fontsize=STYLE.label_size, color=STYLE.text)
+        _draw_metric(axes, *_vectors(name, curve))
+        for mark, colour in zip(marks, (STYLE.bad, *[STYLE.muted] * len(marks)), strict=False):
+            for i, step in enumerate(marks[mark]):
+                label = {"label": mark} if i == 0 else {}
+                axes.axvline(step, color=colour, linewidth=1.0, linestyle=(0, (4, 2)), zorder=1.5, **label)
+    for axes in grid[len(curves) :]:
+        axes.remove()
+    if marks:
+        handles, labels = grid[0].get_legend_handles_labels()
+        box = figure.legend(
+            handles, labels, loc="outside upper right", ncols=len(labels), frameon=False, fontsize=STYLE.tick_size
+        )
+        for text in box.get_texts():
+            text.set_color(STYLE.muted)
+    return figure
+
+
+def _draw_metric(axes: Axes, steps: NDArray[Any], values: NDArray[Any]) -> None:
+    marker = {"marker": "o", "markersize": 2.5} if len(steps) <= 30 else {}
+    axes.plot(steps, values, color=STYLE.lines[0], linewidth=1.4, solid_capstyle="round", **marker)
+    axes.margins(x=0.02, y=0.12)
+    axes.xaxis.set_major_formatter(_thousands)
+    finite = values[np.isfinite(values)]
+    if finite.size and finite.max() > 1 and (finite != np.round(finite)).any():
+        _scale(axes, steps, values)
+        axes.set_ylabel(axes.get_ylabel().removeprefix(", "))
+
+
+def _unit(metric: str) -> str:
+    return described({metric.removeprefix("validation/"): 0.0})[0].unit
+
+
+def _vectors(name: str, curve: tuple[ArrayLike, ArrayLike]) -> tuple[NDArray[Any], NDArray[Any]]:
+    steps, values = (np.asarray(part, dtype=np.float64) for part in curve)
+    if steps.shape != values.shape or steps.ndim != 1:
+        raise ValueError(f"curve {name!r} must be two vectors of one length, got {steps.shape} and {values.shape}.")
+    return steps, values
 
 
 def bound_curve(

@@ -46,6 +46,7 @@ th.number, td.number { text-align: right; padding-right: .4rem; }
 .error { color: var(--muted); }
 .note { color: var(--muted); font-size: .82rem; margin: .5rem 0 0; }
 .value { overflow-wrap: anywhere; font-family: var(--mono); font-size: .86rem; }
+.alarms { margin: 0; padding-left: 1.2rem; overflow-wrap: anywhere; }
 pre {
   background: var(--code); border-radius: 6px; padding: .9rem 1rem; overflow-x: auto;
   font: .84rem/1.5 var(--mono);
@@ -82,6 +83,7 @@ def report_html(
     *,
     title: str,
     summary: str = "",
+    alarms: Sequence[str] = (),
     metrics: Iterable[Metric] = (),
     figures: Mapping[str, bytes] | None = None,
     config: Mapping[str, Any] | None = None,
@@ -96,6 +98,7 @@ def report_html(
     Args:
       title: the heading.
       summary: one line under it.
+      alarms: what went wrong while it was made, a line each.
       metrics: rows with unit and direction.
       figures: PNG bytes by caption, in the order to show, such as `vifx.evaluation.png` makes.
       config: the resolved configuration; nested mappings become dotted names.
@@ -107,6 +110,7 @@ def report_html(
       ValueError: if a figure is not a PNG.
     """
     sections = [
+        ("Alarms", _list(alarms)),
         ("Metrics", _metrics_table(metrics)),
         ("Figures", "".join(_figure(caption, data) for caption, data in (figures or {}).items())),
         ("Objective", f"<pre>{html.escape(explanation.strip())}</pre>" if explanation.strip() else ""),
@@ -145,6 +149,11 @@ def _figure(caption: str, data: bytes) -> str:
     encoded, text = base64.b64encode(data).decode("ascii"), html.escape(caption)
     image = f'<img src="data:image/png;base64,{encoded}" alt="{text}">'
     return f"<figure>\n{image}\n<figcaption>{text}</figcaption>\n</figure>\n"
+
+
+def _list(lines: Sequence[str]) -> str:
+    items = "".join(f"<li>{html.escape(line)}</li>\n" for line in lines)
+    return f'<ul class="alarms">\n{items}</ul>' if items else ""
 
 
 def _metrics_table(metrics: Iterable[Metric]) -> str:

@@ -6,7 +6,7 @@ matplotlib is imported where a figure is made: importing vifx does not pay for i
 
 from __future__ import annotations
 
-__all__ = ["STYLE", "Style", "chart", "legend", "png", "save_figure"]
+__all__ = ["STYLE", "Style", "chart", "dress", "legend", "png", "save_figure"]
 
 import io
 import os
@@ -59,6 +59,18 @@ def chart(title: str, x_label: str, y_label: str, *, width: float = 6.4, height:
     axes = figure.add_subplot()
     if title:
         axes.set_title(title, loc="left", fontsize=STYLE.title_size, color=STYLE.text, pad=26)
+    dress(axes, x_label, y_label)
+    return figure, axes
+
+
+def dress(axes: Axes, x_label: str, y_label: str) -> None:
+    """Give axes the look of every chart: labels, two spines, horizontal lines behind the data.
+
+    Args:
+      axes: changed.
+      x_label: under the axes.
+      y_label: beside the axes, with its unit.
+    """
     text: dict[str, Any] = {"fontsize": STYLE.label_size, "color": STYLE.muted}
     axes.set_xlabel(x_label, **text)
     axes.set_ylabel(y_label, **text)
@@ -68,7 +80,6 @@ def chart(title: str, x_label: str, y_label: str, *, width: float = 6.4, height:
         spine.set_color(STYLE.line)
     axes.grid(visible=True, axis="y", color=STYLE.grid, linewidth=0.8)
     axes.set_axisbelow(True)
-    return figure, axes
 
 
 def legend(axes: Axes, *, columns: int) -> None:
