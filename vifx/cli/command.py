@@ -14,7 +14,7 @@ from importlib import metadata
 from typing import NamedTuple
 
 from vifx.cli import catalogue, runs
-from vifx.cli.console import boxed, output
+from vifx.cli.console import boxed, output, plain_warnings
 from vifx.cli.parse import UsageError, nearest
 from vifx.training import CheckpointError, Diverged, Interrupted
 
@@ -43,7 +43,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command that `arguments` say, show what is wrong, and return the exit code; see `vifx.cli.main`."""
     logging.getLogger("absl").setLevel(logging.ERROR)  # orbax warns of what is meant
     try:
-        _dispatch(arguments)
+        with plain_warnings():
+            _dispatch(arguments)
         sys.stdout.flush()
     except UsageError as error:
         boxed(str(error))

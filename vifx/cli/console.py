@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["boxed", "duration", "output", "watch"]
+__all__ = ["alarm_line", "boxed", "duration", "output", "plain_warnings", "watch"]
 
 import contextlib
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
+from typing import TextIO
 
 from rich.console import Console
 from rich.panel import Panel
@@ -43,6 +45,35 @@ def boxed(message: str, *, title: str = "error", style: str = "red") -> None:
         print(f"{title}: {' '.join(message.splitlines())}", file=sys.stderr)
         return
     console.print(Panel(Text(message), title=title, title_align="left", border_style=style, expand=False))
+
+
+def alarm_line(step: int, message: str) -> str:
+    """Return what an alarm says, behind the update at which it went off.
+
+    >>> alarm_line(3000, "critic/accuracy above 0.99")
+    'update 3,000: critic/accuracy above 0.99'
+    """
+    return f"update {step:,}: {message}"
+
+
+@contextlib.contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Show each warning inside as one line on standard error, "warning: message", without a place in the source."""
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        del category, filename, lineno, line
+        print(f"warning: {' '.join(str(message).split())}", file=sys.stderr if file is None else file)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 def duration(seconds: float) -> str:
@@ -120,6 +151,8 @@ def watch(console: Console) -> Iterator[Callable[[Event], None]]:
             if event.kind == "log":
                 pace.add(event)
                 bar.update(task, metrics=_main_metrics(event.metrics), pace=pace.describe(event))
+            elif event.kind == "alarm":
+                console.print(alarm_line(event.step, event.message), markup=False, style="yellow")
             elif event.kind == "start" and event.step == event.steps:
                 bar.update(task, metrics="already done")
             bar.update(task, total=event.steps, completed=event.step)
@@ -128,10 +161,13 @@ def watch(console: Console) -> Iterator[Callable[[Event], None]]:
 
 
 def _plain(console: Console, pace: _Pace, event: Event) -> None:
-    if event.kind != "log":
+    if event.kind == "log":
+        pace.add(event)
+        width = len(f"{event.steps:,}")
+        line = f"step {event.step:>{width},}/{event.steps:,}  {_main_metrics(event.metrics)}  {pace.describe(event)}"
+    elif event.kind == "alarm":
+        line = alarm_line(event.step, event.message)
+    else:
         return
-    pace.add(event)
-    width = len(f"{event.steps:,}")
-    line = f"step {event.step:>{width},}/{event.steps:,}  {_main_metrics(event.metrics)}  {pace.describe(event)}"
     console.print(line.rstrip(), markup=False)
     console.file.flush()

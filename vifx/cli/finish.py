@@ -4,20 +4,23 @@ from __future__ import annotations
 
 __all__ = ["finish"]
 
+import fnmatch
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import jax
 from rich.console import Console
 
 from vifx import evaluation, training
+from vifx.cli.console import alarm_line
 from vifx.evaluation import Estimate
 from vifx.experiment import Experiment
 from vifx.experiment.run import Run
 from vifx.explain import explain
-from vifx.training import TrainState
+from vifx.training import Raised, TrainState
+from vifx.training.metrics import Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,14 +43,17 @@ def finish(run: Run, built: Experiment, train_state: TrainState, console: Consol
     console.file.flush()
     with console.status("measuring the test split …"):
         found = dict(built.evaluate(key, train_state.params, train_state.state)) if built.evaluate else {}
-    _write_results(run, found, step)
+    history = training.read_metrics(run.directory / "metrics.jsonl")
+    alarms = training.episodes(built.alarms, history)
+    _write_results(run, found, alarms, step)
     with console.status("drawing …"):
-        figures = _figures(built, train_state, found) | _curves(run, built)
+        best = step if built.best is not None else None
+        figures = _figures(built, train_state, found) | _curves(history, built) | _metrics(history, built, alarms, best)
         images = {name: evaluation.png(figure) for name, figure in figures.items()}
         run.figures.mkdir(exist_ok=True)
         for name, image in images.items():
             (run.figures / f"{name}.png").write_bytes(image)
-        _write_report(run, built, found, images, step)
+        _write_report(run, built, found, images, alarms, step)
     console.print()
     if found:
         title = f"Test split after {step:,} updates"
@@ -65,12 +71,21 @@ def _announcement(run: Run, built: Experiment) -> str:
     return f"measuring on the test split{of}; then drawing"
 
 
-def _write_results(run: Run, found: Mapping[str, Estimate | float], step: int) -> None:
+def _write_results(run: Run, found: Mapping[str, Estimate | float], alarms: Sequence[Raised], step: int) -> None:
     rows = {
         metric.name: {"value": metric.value, "standard_error": metric.standard_error, "unit": metric.unit}
         for metric in evaluation.described(found)
     }
-    text = json.dumps({"step": step, "metrics": rows}, indent=2) + "\n"
+    went_off = [
+        {
+            "metric": raised.alarm.metric,
+            "since": raised.since,
+            "step": raised.step,
+            "meaning": raised.alarm.meaning,
+        }
+        for raised in alarms
+    ]
+    text = json.dumps({"step": step, "metrics": rows, "alarms": went_off}, indent=2) + "\n"
     (run.directory / "results.json").write_text(text, encoding="utf-8")
 
 
@@ -89,23 +104,50 @@ def _figures(built: Experiment, train_state: TrainState, found: Mapping[str, Est
     return figures
 
 
-def _curves(run: Run, built: Experiment) -> dict[str, Figure]:
+def _curves(history: Sequence[Row], built: Experiment) -> dict[str, Figure]:
     """Draw each player's loss, and the validation loss where it was measured."""
-    history = training.read_metrics(run.directory / "metrics.jsonl")
     names = {f"loss/{player}": f"train, {player}" for player in built.objective.players}
     names = dict.fromkeys(names, "train") if len(names) == 1 else names
     names |= {"validation/loss": "validation"}
     curves = {}
     for metric, label in names.items():
-        rows = [(row["step"], row[metric]) for row in history if metric in row]
-        if rows:
-            curves[label] = tuple(zip(*rows, strict=True))
+        if curve := _curve(history, metric):
+            curves[label] = curve
     best = "validation" if built.best == "validation/loss" and "validation" in curves else None
     return {"loss": evaluation.loss_curves(curves, mark_best=best)} if curves else {}
 
 
+def _metrics(
+    history: Sequence[Row], built: Experiment, alarms: Sequence[Raised], best: int | None
+) -> dict[str, Figure]:
+    """Draw the metrics that the experiment names, with the updates at which alarms went off and of the best."""
+    logged = sorted({name for row in history for name in row if name != "step"})
+    marks = {
+        "alarm": [raised.step for raised in alarms],
+        "best checkpoint": [] if best is None else [best],
+    }
+    figures = {}
+    for figure, patterns in built.curves.items():
+        names = [name for pattern in patterns for name in fnmatch.filter(logged, pattern)]
+        curves = {name: curve for name in dict.fromkeys(names) if (curve := _curve(history, name))}
+        if curves:
+            title = figure.replace("_", " ").capitalize()
+            figures[figure] = evaluation.metric_curves(curves, title=title, marks=marks)
+    return figures
+
+
+def _curve(history: Sequence[Row], metric: str) -> tuple[Sequence[float], Sequence[float]] | None:
+    rows = [(row["step"], row[metric]) for row in history if metric in row]
+    return ([step for step, _ in rows], [value for _, value in rows]) if rows else None
+
+
 def _write_report(
-    run: Run, built: Experiment, found: Mapping[str, Estimate | float], images: Mapping[str, bytes], step: int
+    run: Run,
+    built: Experiment,
+    found: Mapping[str, Estimate | float],
+    images: Mapping[str, bytes],
+    alarms: Sequence[Raised],
+    step: int,
 ) -> None:
     record = json.loads(run.record.read_text(encoding="utf-8"))
     device = record["device"]
@@ -117,6 +159,7 @@ def _write_report(
         run.report,
         title=run.file.path.stem,
         summary=f"{run.file.doc.partition(chr(10))[0]} {step:,} updates.",
+        alarms=[alarm_line(raised.step, raised.sentence) for raised in alarms],
         metrics=evaluation.described(found),
         figures={name.replace("_", " "): image for name, image in images.items()},
         config=record["config"],

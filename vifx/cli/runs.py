@@ -176,6 +176,7 @@ def _train(run: Run, built: Experiment, console: Console, *, from_step: int | No
                     evaluate=_monitor(built),
                     evaluate_every=config.evaluate_every,
                     best=built.best,
+                    alarms=built.alarms,
                     mesh=mesh_of(config),
                     observe=observe,
                     config_hash=identity(config),

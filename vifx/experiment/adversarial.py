@@ -7,6 +7,8 @@ mode, and samples are drawn in batches through one compiled function.
 from __future__ import annotations
 
 __all__ = [
+    "CURVES",
+    "alarms",
     "draw_critic",
     "draw_density",
     "draw_interpolation",
@@ -17,9 +19,10 @@ __all__ = [
     "sampler",
 ]
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +36,8 @@ from vifx.evaluation.batches import in_batches
 from vifx.evaluation.features import of_features
 from vifx.experiment.file import Drawing, Measure
 from vifx.joint import Joint
+from vifx.training import Alarm
+from vifx.training.names import known
 from vifx.types import Array, Batch, Key, Params, State
 
 if TYPE_CHECKING:
@@ -40,8 +45,71 @@ if TYPE_CHECKING:
 
 _BATCH = 500
 
+CURVES: Mapping[str, Sequence[str]] = MappingProxyType(
+    {
+        "training": ("critic/accuracy", "critic/saturation", "*_at_least", "*_estimate"),
+        "quality": (
+            *("validation/modes", "validation/high_quality", "validation/counts_kl"),
+            *("validation/fmd", "validation/coverage", "validation/density"),
+            *("validation/precision", "validation/recall"),
+        ),
+    }
+)
+"""For `Experiment.curves`: what the critic sees, and the monitored quality of samples."""
+
+_SATURATED = (
+    "the critic tells nearly every sample apart, so that its logits hardly say where to move; constrain it "
+    "(vifx.lipschitz: spectral normalization, r1), give it fewer turns or a smaller learning rate"
+)
+_COLLAPSED = "look at the samples, go back to the best checkpoint, and try a smaller learning rate or the proximal term"
+_FALLEN: Mapping[str, tuple[Literal["fallen", "risen"], float, str]] = MappingProxyType(
+    {
+        "modes": ("fallen", 0.7, f"the generator has lost modes that it had; {_COLLAPSED}"),
+        "high_quality": ("fallen", 0.5, f"half of the good samples have left the modes; {_COLLAPSED}"),
+        "coverage": ("fallen", 0.5, f"half of the data that samples came near to is left out; {_COLLAPSED}"),
+        "recall": ("fallen", 0.5, f"half of the data that the samples spanned is left out; {_COLLAPSED}"),
+        "fmd": ("risen", 2.0, f"the samples are twice as far from the data as they were; {_COLLAPSED}"),
+    }
+)
+
 Evidence = Callable[[int], Batch]
 Draw = Callable[..., NDArray[Any]]
+
+
+def alarms(*, monitored: Sequence[str] = ("modes",), modes: int | None = None, name: str = "") -> tuple[Alarm, ...]:
+    """Return the usual alarms of adversarial training.
+
+    * ``critic/saturation`` above 0.95 in 5 rows: the odds of 19 samples in 20 are above 99 to 1. There the
+      saturating loss has no gradient left, and the direction of the others says little of the data. A critic that
+      is ahead for a few rows is no failure, so that five are asked for. Games whose critic is no log ratio, such as
+      ``"wasserstein"``, do not have this metric.
+    * ``modes`` below 0.7 of the most so far in 2 rows. A count on thousands of samples has little noise, but a mode
+      may be lost for one row and found again.
+    * ``high_quality``, ``coverage`` and ``recall`` below half of the largest so far in 2 rows, and ``fmd`` above
+      twice the smallest: they vary more from row to row than counts do.
+    * with `modes`, fewer than half of them in 5 rows: the generator collapsed before there was anything to lose.
+
+    Args:
+      monitored: what `Experiment.monitor` measures of these.
+      modes: how many modes the data has.
+      name: of the objective, as in `vifx.adversarial`.
+
+    Raises:
+      ValueError: if there is no alarm for a name in `monitored`, or `modes` is not positive.
+    """
+    if isinstance(monitored, str):
+        raise ValueError(f"monitored must be a sequence of names, got {monitored!r}; use [{monitored!r}]")
+    if modes is not None and modes < 1:
+        raise ValueError(f"modes must be positive, got {modes}; leave it out if the data has none")
+    saturation = f"{name}/critic/saturation" if name else "critic/saturation"
+    found = [Alarm(saturation, "above", 0.95, rows=5, meaning=_SATURATED)]
+    for metric in monitored:
+        kind, limit, meaning = _FALLEN[known(metric, _FALLEN, "metric in monitored")]
+        found.append(Alarm(f"validation/{metric}", kind, limit, rows=2, meaning=meaning))
+    if modes is not None:
+        few = f"fewer than half of the {modes} modes of the data are generated; {_COLLAPSED}"
+        found.append(Alarm("validation/modes", "below", modes / 2, rows=5, meaning=few))
+    return tuple(found)
 
 
 def sampler(generative: Joint, *, low: float = -1.0, high: float = 1.0, evidence: Evidence | None = None) -> Draw:

@@ -10,7 +10,7 @@ import hashlib
 import sys
 import traceback
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -22,7 +22,8 @@ from vifx.evaluation import Estimate
 from vifx.experiment.config import Config
 from vifx.joint import Joint
 from vifx.objective import Objective
-from vifx.training import Step
+from vifx.training import Alarm, Step
+from vifx.training.alarm import require_alarms
 from vifx.types import Key, Params, State
 
 if TYPE_CHECKING:
@@ -51,6 +52,13 @@ class Experiment:
       drawings: figures by file name, each `(key, params, state) -> Figure`.
       sample: `(key, params, state, n, temperature) -> images` in [0, 1], `[n, height, width, channels]`.
       best: the monitored metric whose smallest value marks the checkpoint to keep ("-name": largest).
+      alarms: rules on the log of metrics; the command says when one goes off, and training goes on.
+      curves: figures of metrics over updates: by file name, names of metrics or patterns such as "validation/*".
+        Each metric gets a panel; one that the log does not have is left out.
+
+    Raises:
+      TypeError: if `alarms` holds something else, or the metrics of a figure are one text.
+      ValueError: if a figure of `curves` has the name of another one.
     """
 
     objective: Objective
@@ -64,6 +72,16 @@ class Experiment:
     drawings: Mapping[str, Drawing] = field(default_factory=dict)
     sample: Callable[[Key, Params, State, int, float], NDArray[Any]] | None = None
     best: str | None = None
+    alarms: Sequence[Alarm] = ()
+    curves: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require_alarms(self.alarms)
+        for name, metrics in self.curves.items():
+            if isinstance(metrics, str):
+                raise TypeError(f"curves[{name!r}] must be a sequence of metrics, got {metrics!r}; use [{metrics!r}]")
+            if name in self.drawings or name in ("loss", "bound"):
+                raise ValueError(f"curves[{name!r}] has the name of another figure of the run; rename it")
 
 
 class ExperimentFile(NamedTuple):
