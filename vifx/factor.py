@@ -36,6 +36,11 @@ class PointMass(NamedTuple):
 
     value: Array
 
+    @property
+    def mean(self) -> Array:
+        """The point itself."""
+        return self.value
+
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Return the point itself, repeated: ``[*sample_shape, examples, *event]``."""
         del key

@@ -124,6 +124,7 @@ def draw_reconstructions(
     originals: NDArray[Any] | None = None,
     n: int = 20,
     white: float = 1.0,
+    black: float = 0.0,
 ) -> Drawing:
     """Draw the first `n` examples of a split above the decoder's mean at one draw of their latents.
 
@@ -134,15 +135,16 @@ def draw_reconstructions(
       originals: the images to show above, uint8, if not what the encoder reads.
       n: how many.
       white: the value of a white pixel.
+      black: the value of a black pixel.
     """
     few = {name: jax.numpy.asarray(array[:n]) for name, array in split.items()}
     above = np.asarray(split["x"][:n] if originals is None else originals[:n], np.float32)
-    above = above / (white if originals is None else 255.0)
+    above = (above - black) / (white - black) if originals is None else above / 255.0
 
     def draw(key: Key, params: Params, state: State) -> Figure:
         values = inference.sample(key, params, state, few).values
         latents = {name: value for name, value in values.items() if name not in inference.observed}
-        below = _mean_images(generative, white, key, params, state, few, latents, None, 1.0)
+        below = _mean_images(generative, white, key, params, state, few, latents, None, 1.0, black)
         return evaluation.reconstructions(above, below, limits=(0.0, 1.0))
 
     return draw
@@ -240,7 +242,8 @@ def _mean_images(
     fixed: Mapping[str, Array],
     examples: int | None,
     temperature: float,
+    black: float = 0.0,
 ) -> NDArray[Any]:
     """Return the mean of ``x`` given its parents, ``[examples, height, width, channels]`` in [0, 1]."""
     drawn = generative.sample(key, params, state, batch, examples=examples, fixed=fixed, temperature=temperature)
-    return np.asarray(drawn.conditionals["x"].mean, np.float32) / white
+    return (np.asarray(drawn.conditionals["x"].mean, np.float32) - black) / (white - black)

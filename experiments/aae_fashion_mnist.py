@@ -1,0 +1,82 @@
+"""Adversarial autoencoder on Fashion-MNIST: a critic on the codes, and reconstruction.
+
+Source:   Makhzani et al. (2015), Adversarial autoencoders, arXiv:1511.05644.
+Command:  vifx train experiments/aae_fashion_mnist.py
+Hardware: 2 CPU cores, about 5 minutes.
+Metric:   pending.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import optax
+
+import vifx
+from vifx import data, methods, nets, networks, training
+from vifx.experiment import Config as BaseConfig
+from vifx.experiment import Experiment, PositiveFloat, PositiveInt, adversarial, variational
+from vifx.experiment.features import feature_network
+
+
+@dataclass(frozen=True)
+class Config(BaseConfig):
+    """The options of this experiment."""
+
+    steps: PositiveInt = 8000
+    """How many times both players take their turns."""
+    evaluate_every: PositiveInt | None = 1000
+    """Updates between two evaluations on the validation split; the best is kept."""
+    learning_rate: PositiveFloat = 1e-3
+    """Step size of Adam, for encoder and decoder; the critic's is half of it."""
+    latent: PositiveInt = 8
+    """Dimension of z."""
+    scale: PositiveFloat = 0.5
+    """Standard deviation σ of a pixel given its mean: the reconstruction weighs 1/2σ²."""
+    hidden: tuple[PositiveInt, ...] = (512, 512)
+    """Widths of the hidden layers of encoder, decoder and critic."""
+    quality_examples: PositiveInt = 10_000
+    """Test images and samples that the quality is measured on."""
+    data: data.Config = field(default_factory=lambda: data.Config("fashion_mnist", batch_size=128, validation=5000))
+    """Which data set, and how it is read."""
+
+
+def build(config: Config) -> Experiment:
+    """Build the two joints, a critic on z with reconstruction, and what to measure and draw."""
+    splits = data.load(config.data)
+    test = {**splits.test, "x": splits.test["x"].astype("float32") / 255}
+    body = networks.MLP(config.hidden)
+    encoder = networks.MLP(config.hidden, outputs=config.latent)
+    decoder = networks.Conditional(body, networks.NormalFixedScale(splits.info.shape, config.scale))
+    encoder, decoder = (nets.in_precision(net, config.precision) for net in (encoder, decoder))
+    prior = vifx.standard_normal(config.latent)
+    model = methods.aae(encoder, decoder, networks.Critic(body), prior=prior)
+    optimizers = {
+        "critic": optax.adam(config.learning_rate / 2, b1=0.5),
+        "model": optax.adam(config.learning_rate, b1=0.5),
+    }
+    step = training.optimize(model.objective, optimizers)
+
+    sample = adversarial.sampler(model.generative, low=0.0)
+    features = lambda: feature_network(config.data)  # noqa: E731
+    return Experiment(
+        objective=model.objective,
+        step=step,
+        source=data.Resident(splits.train, config.data.batch_size, config.seed, data.normalize(low=0.0)),
+        splits=splits,
+        inference=model.inference,
+        generative=model.generative,
+        monitor=adversarial.image_quality(sample, splits.validation, features, n=2000),
+        evaluate=adversarial.image_quality(
+            sample, splits.test, features, n=config.quality_examples, train=splits.train
+        ),
+        drawings={
+            "samples": variational.draw_samples(sample),
+            "reconstructions": variational.draw_reconstructions(
+                model.inference, model.generative, test, originals=splits.test["x"], white=1.0
+            ),
+            "codes": variational.draw_codes(model.inference, test),
+        },
+        sample=sample,
+        best="validation/fmd",
+    )

@@ -1,0 +1,90 @@
+"""GAN with deep convolutional networks on Fashion-MNIST, with or without the proximal term.
+
+The published comparison: the setting "batch_norm" makes one update of the critic, then two of the generator on one
+minibatch of latents; "plain" has no normalization and five minibatches for each. With `--proximal 0` the generator
+makes the same updates on the same latents.
+
+Source:   Su (2018), GAN as variational inference, arXiv:1807.05936; Radford et al. (2016), arXiv:1511.06434.
+Command:  vifx train experiments/dcgan_fashion_mnist.py
+          vifx train experiments/dcgan_fashion_mnist.py --proximal 0
+          vifx train experiments/dcgan_fashion_mnist.py --setting plain --steps 300
+Hardware: 2 CPU cores, about 10 minutes.
+Metric:   pending.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import optax
+from flax import linen as nn
+
+import vifx
+from vifx import data, methods, nets, networks, training
+from vifx.experiment import Config as BaseConfig
+from vifx.experiment import Experiment, NonNegativeFloat, PositiveFloat, PositiveInt, adversarial, variational
+from vifx.experiment.features import feature_network
+
+
+@dataclass(frozen=True)
+class Config(BaseConfig):
+    """The options of this experiment."""
+
+    steps: PositiveInt = 3000
+    """How many times both players take their turns."""
+    evaluate_every: PositiveInt | None = 500
+    """Updates between two evaluations on the validation split; the best is kept."""
+    setting: Literal["batch_norm", "plain"] = "batch_norm"
+    """Normalization and turns: 1 minibatch a turn with it, 5 without."""
+    proximal: NonNegativeFloat = 5.0
+    """Weight λ of the squared distance to the generator at the start of its phase, averaged over pixels."""
+    learning_rate: PositiveFloat = 2e-4
+    """Step size of Adam, for both players."""
+    latent: PositiveInt = 100
+    """Dimension of z."""
+    quality_examples: PositiveInt = 10_000
+    """Test images and samples that the quality is measured on."""
+    data: data.Config = field(default_factory=lambda: data.Config("fashion_mnist", batch_size=64, validation=5000))
+    """Which data set, and how it is read."""
+
+
+def build(config: Config) -> Experiment:
+    """Build the evidence and the generator, the labelled KL between them, and what to measure and draw."""
+    splits = data.load(config.data)
+    norm, turns = ("batch", 1) if config.setting == "batch_norm" else (None, 5)
+    start = nn.initializers.normal(0.02) if norm else nn.initializers.lecun_normal()
+    generator = networks.DCGANGenerator(splits.info.shape[:2], (128, 64), norm=norm, kernel_init=start)
+    critic = networks.DCGANCritic((64, 128), norm=norm, kernel_init=start)
+    model = methods.gan(
+        nets.in_precision(generator, config.precision),
+        nets.in_precision(critic, config.precision),
+        prior=vifx.standard_normal(config.latent),
+        proximal=config.proximal,
+    )
+    step = training.optimize(
+        model.objective,
+        optax.adam(config.learning_rate, b1=0.5),
+        turns={"critic": turns, "model": turns},
+        updates={"model": 2},
+    )
+    sample = adversarial.sampler(model.generative)
+    features = lambda: feature_network(config.data)  # noqa: E731
+    return Experiment(
+        objective=model.objective,
+        step=step,
+        source=data.Resident(splits.train, config.data.batch_size, config.seed, data.normalize()),
+        splits=splits,
+        inference=model.inference,
+        generative=model.generative,
+        monitor=adversarial.image_quality(sample, splits.validation, features, n=2000),
+        evaluate=adversarial.image_quality(
+            sample, splits.test, features, n=config.quality_examples, train=splits.train
+        ),
+        drawings={
+            "samples": variational.draw_samples(sample),
+            "interpolation": adversarial.draw_interpolation(model.generative),
+        },
+        sample=sample,
+        best="validation/fmd",
+    )
