@@ -61,7 +61,7 @@ _SATURATED = (
     "the critic tells nearly every sample apart, so that its logits hardly say where to move; constrain it "
     "(vifx.lipschitz: spectral normalization, r1), give it fewer turns or a smaller learning rate"
 )
-_COLLAPSED = "look at the samples, go back to the best checkpoint, and try a smaller learning rate or the proximal term"
+_COLLAPSED = "look at the samples, and try a smaller learning rate or the proximal term"
 _FALLEN: Mapping[str, tuple[Literal["fallen", "risen"], float, str]] = MappingProxyType(
     {
         "modes": ("fallen", 0.7, f"the generator has lost modes that it had; {_COLLAPSED}"),
