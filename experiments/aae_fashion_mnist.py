@@ -79,4 +79,6 @@ def build(config: Config) -> Experiment:
         },
         sample=sample,
         best="validation/fmd",
+        alarms=adversarial.alarms(monitored=("coverage",)),
+        curves={"training": ("critic/accuracy", "js/z_at_least", "validation/fmd", "validation/coverage")},
     )

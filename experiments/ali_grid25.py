@@ -88,4 +88,5 @@ def build(config: Config) -> Experiment:
         },
         best="-validation/high_quality",
         alarms=adversarial.alarms(),
+        curves={"training": ("critic/accuracy", "validation/modes", "validation/high_quality")},
     )

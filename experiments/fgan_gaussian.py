@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 import vifx
 from vifx import data, distributions, divergences, nets, networks, training
 from vifx.experiment import Config as BaseConfig
-from vifx.experiment import Experiment, PositiveFloat, PositiveInt, adversarial
+from vifx.experiment import Experiment, PositiveFloat, PositiveInt, adversarial, line
 from vifx.types import Array, Key
 
 
@@ -72,8 +71,6 @@ def build(config: Config) -> Experiment:
     turning = optax.cosine_decay_schedule(config.learning_rate / 10, config.critic_turns * config.steps)
     optimizers = {"critic": optax.adam(turning, b1=0.5), "model": optax.adam(falling, b1=0.5)}
     step = training.optimize(objective, optimizers, turns={"critic": config.critic_turns})
-    grid = jnp.linspace(-12.0, 14.0, 4001)
-    best = divergences.nearest_normal(divergence, lambda x: modes.log_prob_at(x), grid)
     return Experiment(
         objective=objective,
         step=step,
@@ -82,5 +79,5 @@ def build(config: Config) -> Experiment:
         inference=inference,
         generative=generative,
         evaluate=adversarial.gaussian_fit(generative),
-        drawings={"density": adversarial.draw_density(generative, modes, optimum=(float(best.loc), float(best.scale)))},
+        drawings={"density": adversarial.draw_density(generative, modes, optimum=line.best_normal(divergence, modes))},
     )

@@ -87,4 +87,5 @@ def build(config: Config) -> Experiment:
         drawings={"modes": adversarial.draw_modes(model.generative, modes)},
         best="-validation/high_quality",
         alarms=adversarial.alarms(),
+        curves={"training": ("critic/accuracy", "validation/modes", "validation/high_quality")},
     )

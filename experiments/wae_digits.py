@@ -82,4 +82,5 @@ def build(config: Config) -> Experiment:
         },
         sample=sample,
         best="validation/fmd",
+        curves={"training": ("mmd/z", "nll/x", "validation/fmd", "validation/coverage")},
     )

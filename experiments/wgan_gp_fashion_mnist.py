@@ -79,4 +79,8 @@ def build(config: Config) -> Experiment:
         },
         sample=sample,
         best="validation/fmd",
+        alarms=adversarial.alarms(monitored=("coverage",)),
+        curves={
+            "training": ("wasserstein/x_estimate", "penalty/gradient_norm", "validation/fmd", "validation/coverage")
+        },
     )

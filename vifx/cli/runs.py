@@ -186,7 +186,8 @@ def _train(run: Run, built: Experiment, console: Console, *, from_step: int | No
             raise KeyboardInterrupt("interrupted at once; what was saved before is whole") from None
     try:
         with damage_remedied(run, resuming=False):
-            train_state = fitted.train_state if built.best is None else saved_state(run, built)
+            last = fitted.train_state if built.best is None else saved_state(run, built)
+            train_state = training.evaluated(last)
         finish(run, built, train_state, console)
     except KeyboardInterrupt:
         command = shlex.join(["vifx", "evaluate", str(run.directory)])
@@ -201,7 +202,8 @@ def _monitor(built: Experiment) -> training.Evaluate | None:
     def evaluate(train_state: TrainState) -> Mapping[str, float]:
         # One key for all of them: the same noise makes them comparable.
         key = jax.random.fold_in(train_state.key, _MONITOR)
-        found = measure(key, train_state.params, train_state.state)
+        seen = training.evaluated(train_state)
+        found = measure(key, seen.params, seen.state)
         return {
             f"validation/{name}": value.mean if isinstance(value, Estimate) else float(value)
             for name, value in found.items()
@@ -216,7 +218,7 @@ def _reopen(directory: Path, console: Console) -> tuple[Run, Experiment, TrainSt
     with mistakes(run.file):
         built = build(run.file, run.config)
         with damage_remedied(run, resuming=False):
-            train_state = saved_state(run, built)
+            train_state = training.evaluated(saved_state(run, built))
     if run.changed:
         console.print(f"note: {run.file.path} has changed since this run was trained", markup=False)
     console.print(f"checkpoint of update {int(train_state.step):,}", markup=False)

@@ -320,7 +320,7 @@ def game(divergence: str | Divergence, *, parametrization: Parametrization = "ra
 
     Args:
       divergence: ``"labelled_kl"``, ``"wasserstein"``, ``"hinge"``, ``"least_squares"``, ``"relativistic"``, the
-        name of an f-divergence, or a `Divergence`.
+        name of an f-divergence such as ``"pearson"`` or ``"alpha(0.5)"``, or a `Divergence`.
       parametrization: of an f-divergence.
       label_prior: of the labelled KL.
 
@@ -334,7 +334,7 @@ def game(divergence: str | Divergence, *, parametrization: Parametrization = "ra
         raise ValueError(f"label_prior={label_prior!r} is of divergence='labelled_kl' alone, got {divergence!r}.")
     if isinstance(divergence, Divergence):
         return from_divergence(divergence, parametrization=parametrization)
-    if divergence in divergences.NAMES:
+    if divergence in divergences.NAMES or "(" in divergence:
         return from_divergence(divergences.named(divergence), parametrization=parametrization)
     if parametrization != "ratio":
         raise ValueError(f"parametrization={parametrization!r} is of f-divergences alone, got {divergence!r}.")

@@ -25,6 +25,7 @@ __all__ = [
     "constrained",
     "data_mesh",
     "descend",
+    "evaluated",
     "episodes",
     "fit",
     "guarded",
@@ -41,7 +42,7 @@ __all__ = [
 
 from vifx.training.accumulate import accumulated
 from vifx.training.alarm import Alarm, Raised, episodes, raised
-from vifx.training.average import averaged, averaged_params
+from vifx.training.average import averaged, averaged_params, evaluated
 from vifx.training.checkpoint import Checkpoints
 from vifx.training.compile import compile
 from vifx.training.constrain import constrained

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Averaged", "averaged", "averaged_params"]
+__all__ = ["Averaged", "averaged", "averaged_params", "evaluated"]
 
 import math
 from typing import NamedTuple
@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from vifx.training.names import network_names
+from vifx.training.state import TrainState
 from vifx.training.step import Progress, Step, one_update
 from vifx.types import Array, Batch, Key, Metrics, Params, PyTree, State
 
@@ -78,8 +79,25 @@ def averaged_params(slot: PyTree) -> Params:
     Raises:
       ValueError: if the slot has no average, or more than one.
     """
-    leaves = jax.tree.leaves(slot, is_leaf=lambda node: isinstance(node, Averaged))
-    found = [node.params for node in leaves if isinstance(node, Averaged)]
+    found = _averages(slot)
     if len(found) != 1:
         raise ValueError(f"expected one averaged(...) in the step, found {len(found)}; wrap the whole step once")
     return found[0]
+
+
+def evaluated(train_state: TrainState) -> TrainState:
+    """Return a train state as evaluation sees it: with averaged parameters where its step keeps an average.
+
+    The state of the networks, such as running statistics, is the present one.
+
+    Raises:
+      ValueError: if the slot has more than one average.
+    """
+    if not _averages(train_state.slot):
+        return train_state
+    return train_state._replace(params={**train_state.params, **averaged_params(train_state.slot)})
+
+
+def _averages(slot: PyTree) -> list[Params]:
+    leaves = jax.tree.leaves(slot, is_leaf=lambda node: isinstance(node, Averaged))
+    return [node.params for node in leaves if isinstance(node, Averaged)]
