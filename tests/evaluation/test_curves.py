@@ -48,6 +48,14 @@ def test_without_marks_there_is_no_legend_and_the_same_curves_give_the_same_imag
     assert evaluation.png(figures[0]) == evaluation.png(figures[1])
 
 
+def test_counts_have_whole_numbers_on_their_axis():
+    (axes,) = evaluation.metric_curves({"validation/modes": ([1, 2, 3], [2, 1, 1])}).axes
+    ticks = axes.get_yticks()
+    np.testing.assert_array_equal(ticks, np.round(ticks))
+    (nothing,) = evaluation.metric_curves({"m": ([1, 2], [np.nan, np.inf])}).axes
+    assert nothing.get_yscale() == "linear"
+
+
 def test_curves_that_cannot_be_drawn_are_refused():
     with pytest.raises(ValueError, match="at least one metric, got none"):
         evaluation.metric_curves({})

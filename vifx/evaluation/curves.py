@@ -125,12 +125,16 @@ def metric_curves(
 
 
 def _draw_metric(axes: Axes, steps: NDArray[Any], values: NDArray[Any]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     marker = {"marker": "o", "markersize": 2.5} if len(steps) <= 30 else {}
     axes.plot(steps, values, color=STYLE.lines[0], linewidth=1.4, solid_capstyle="round", **marker)
     axes.margins(x=0.02, y=0.12)
     axes.xaxis.set_major_formatter(_thousands)
     finite = values[np.isfinite(values)]
-    if finite.size and finite.max() > 1 and (finite != np.round(finite)).any():
+    if (finite == np.round(finite)).all():
+        axes.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    elif finite.max() > 1:
         _scale(axes, steps, values)
         axes.set_ylabel(axes.get_ylabel().removeprefix(", "))
 
