@@ -146,13 +146,13 @@ def test_bad_games_are_refused():
     for prior in (0.0, 1.0, -0.1, 1.5):
         with pytest.raises(ValueError, match="label_prior must be between 0 and 1, exclusively"):
             labelled_kl(label_prior=prior)
-    with pytest.raises(ValueError, match="label_prior=0.3 is of divergence='labelled_kl' alone, got 'hinge'"):
+    with pytest.raises(ValueError, match=r"label_prior=0.3 is of divergence='labelled_kl' alone, got 'hinge'"):
         game("hinge", label_prior=0.3)
     with pytest.raises(ValueError, match="parametrization='activation' is of f-divergences alone, got 'hinge'"):
         game("hinge", parametrization="activation")
     with pytest.raises(ValueError, match="parametrization must be 'ratio' or 'activation', got 'log'"):
         from_divergence(divergences.pearson, parametrization="log")
-    with pytest.raises(ValueError, match="piecewise constant.*use parametrization='activation'"):
+    with pytest.raises(ValueError, match=r"piecewise constant.*use parametrization='activation'"):
         game("total_variation")
     derived = divergences.from_generator(lambda u: (u - 1) ** 2, name="mine")
     with pytest.raises(ValueError, match="divergence mine has no published activation; use parametrization='ratio'"):

@@ -124,16 +124,10 @@ def optimize(
         raise ValueError(
             f"every player needs an optimizer: none is given for {missing}; add optimizers[{missing[0]!r}]"
         )
-    steps = [
-        _turn(
-            objective,
-            player,
-            descend(objective, player, optimizers[player], grad_norm=grad_norm),
-            turns.get(player, 1),
-            updates.get(player, 1),
-        )
-        for player in players
-    ]
+    steps = []
+    for player in players:
+        step = descend(objective, player, optimizers[player], grad_norm=grad_norm)
+        steps.append(_turn(objective, player, step, turns.get(player, 1), updates.get(player, 1)))
     return steps[0] if len(steps) == 1 else in_turn(*steps)
 
 
