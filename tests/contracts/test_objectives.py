@@ -46,6 +46,39 @@ OBJECTIVES = {
 }
 # Two calls of joints() make two networks of one name, which a sum refuses; so the sum shares its pair.
 PAIR = joints()
+CRITIC = networks.Critic(networks.MLP((8,), norm="batch"))
+
+
+def adversaries():
+    """A generator and an encoder without densities of their own, or with."""
+    inference, generative = joints()
+    sampler = networks.MLP((8,), outputs=5, norm="batch", dropout=0.2)
+    return (
+        inference,
+        generative,
+        Joint(factor("z", standard_normal(3)), vifx.implicit("x | z", sampler, name="decoder")),
+    )
+
+
+def ali(**options):
+    inference, _, generative = adversaries()
+    return vifx.adversarial(inference, generative, CRITIC, on=("x", "z"), **options)
+
+
+def gan(**options):
+    _, _, generative = adversaries()
+    return vifx.adversarial(Joint(evidence("x")), generative, CRITIC, on="x", **options)
+
+
+ADVERSARIAL = {
+    "gan": gan,
+    "gan, proximal": lambda: gan(proximal=optax.linear_schedule(1.0, 2.0, 10), divergence="pearson", form="minimax"),
+    "gan, penalties": lambda: gan(divergence="wasserstein", penalties=(vifx.lipschitz.gradient_penalty(10.0),)),
+    "gan, all pairs": lambda: gan(divergence="relativistic"),
+    "ali": lambda: ali(),
+    "ali, hinge": lambda: ali(divergence="hinge", proximal=1.0),
+    "mmd": lambda: vifx.mmd(adversaries()[0], adversaries()[2], on=("x", "z")),
+}
 OBJECTIVES["sum"] = lambda: 0.5 * vifx.kl(*PAIR, name="a") + vifx.reconstruction(*PAIR, name="b")
 BATCH = {"x": jnp.asarray((np.random.default_rng(0).random((16, 5)) < 0.4).astype(np.float32))}
 
@@ -104,6 +137,51 @@ def test_contract(name):
     for part in objective.parts:
         assert str(part.inference) in text
         assert str(part.generative) in text
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_contract_of_players(name):
+    """Each player's loss is pure, moves what it owns, keeps the tree of the state, and says what it is."""
+    objective = ADVERSARIAL[name]()
+    init = jax.jit(objective.init)
+    params, state = init(jax.random.key(0), BATCH)
+    assert same((params, state), init(jax.random.key(0), BATCH))
+    owned = [owner for player in objective.players.values() for owner in player.owns]
+    assert sorted(owned) == sorted(params)
+    assert {key for key in state if "@" not in key} == set(params)
+    elsewhere = init(jax.random.key(5), BATCH)[0]
+    for player in objective.players.values():
+        params = {**params, **{f"{owner}@anchor": elsewhere[owner] for owner in player.anchors}}
+
+    for player in objective.players.values():
+        traces = []
+
+        def counted(key, params, state, batch, *, train=True, loss=player.loss, traces=traces):
+            traces.append(train)
+            return loss(key, params, state, batch, train=train)
+
+        run = jax.jit(jax.value_and_grad(counted, argnums=1, has_aux=True), static_argnames="train")
+        (value, aux), gradient = run(jax.random.key(1), params, state, BATCH)
+        (again, _), _ = run(jax.random.key(1), params, state, BATCH)
+        (other, _), _ = run(jax.random.key(2), params, state, BATCH)
+        assert traces == [True]
+        assert value.shape == ()
+        assert float(value) == float(again) != float(other)
+        assert all(metric.shape == () and np.isfinite(metric) for metric in aux.metrics.values())
+        assert jax.tree.structure(aux.state) == jax.tree.structure(state)
+        assert not same(aux.state["decoder"], state["decoder"])
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+        for owner in player.owns:
+            assert max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(gradient[owner])) > 0
+        (_, evaluated), _ = run(jax.random.key(1), params, state, BATCH, train=False)
+        assert same(evaluated.state, state)
+
+    text = vifx.explain(objective, BATCH)
+    assert str(objective.parts[0].inference) in text
+    assert str(objective.parts[0].generative) in text
+    if "critic" in objective.players:
+        assert "critic moves critic" in text
+        assert str(objective.parts[0].critics[0].owner) == "critic"
 
 
 @pytest.mark.parametrize("name", ["kl", "importance weighted", "kl, finite latent"])
