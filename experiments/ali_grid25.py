@@ -87,6 +87,6 @@ def build(config: Config) -> Experiment:
             "codes": variational.draw_codes(model.inference, points.test),
         },
         best="-validation/high_quality",
-        alarms=adversarial.alarms(),
-        curves={"training": ("critic/accuracy", "validation/modes", "validation/high_quality")},
+        alarms=adversarial.alarms(modes=25),
+        curves=adversarial.CURVES,
     )

@@ -101,6 +101,6 @@ def build(config: Config) -> Experiment:
         },
         sample=sample,
         best="validation/fmd",
-        alarms=adversarial.alarms(monitored=("coverage",)),
-        curves={"training": ("critic/accuracy", "js/x,z_at_least", "validation/fmd", "validation/coverage")},
+        alarms=adversarial.alarms(monitored=("fmd", "coverage")),
+        curves=adversarial.CURVES,
     )

@@ -106,6 +106,6 @@ def build(config: Config) -> Experiment:
         },
         sample=sample,
         best="validation/fmd",
-        alarms=adversarial.alarms(monitored=("coverage",)),
-        curves={"training": ("critic/accuracy", "loss/critic", "validation/fmd", "validation/coverage")},
+        alarms=adversarial.alarms(monitored=("fmd", "coverage")),
+        curves=adversarial.CURVES,
     )

@@ -18,13 +18,14 @@ import vifx
 from vifx import data, lipschitz, methods, networks, training
 from vifx.experiment import Config as BaseConfig
 from vifx.experiment import Experiment, NonNegativeFloat, PositiveFloat, PositiveInt, adversarial
+from vifx.types import Array
 
 
 @dataclass(frozen=True)
 class Config(BaseConfig):
     """The options of this experiment."""
 
-    steps: PositiveInt = 6000
+    steps: PositiveInt = 12_000
     """How many times both players take their turns."""
     log_every: PositiveInt = 500
     """Updates between two lines of metrics; also the length of one compiled scan."""
@@ -34,7 +35,7 @@ class Config(BaseConfig):
     """Step size of Adam at the start, for both players; it falls to 0 along a cosine."""
     latent: PositiveInt = 4
     """Dimension of z."""
-    hidden: tuple[PositiveInt, ...] = (64, 64)
+    hidden: tuple[PositiveInt, ...] = (128, 128, 128)
     """Widths of the hidden layers of the generator."""
     critic_hidden: tuple[PositiveInt, ...] = (64, 64)
     """Widths of the hidden layers of the critic."""
@@ -42,8 +43,8 @@ class Config(BaseConfig):
     """The game between critic and generator."""
     penalty: PositiveFloat = 0.1
     """Weight of R1 and R2, the critic's squared gradient at data and at samples, at the start."""
-    last_penalty: PositiveFloat = 0.01
-    """The same at the end of the first 80 % of the updates; it falls exponentially."""
+    last_penalty: PositiveFloat = 0.002
+    """The same at the end of the first 70 % of the updates; it falls exponentially."""
     proximal: NonNegativeFloat = 0.0
     """Weight of the proximal term; it acts if updates is 2 or more."""
     updates: PositiveInt = 1
@@ -54,15 +55,19 @@ class Config(BaseConfig):
     """Which data set, and how it is read."""
 
 
+def _leaky(x: Array) -> Array:
+    return nn.leaky_relu(x, 0.2)
+
+
 def build(config: Config) -> Experiment:
     """Build the evidence and the generator, the game between them, and what to measure and draw."""
     points, modes = data.load(config.data), data.modes(config.data.name)
     generator = networks.MLP(config.hidden, outputs=2, norm="batch")
     critic = networks.Critic(
-        networks.MLP(config.critic_hidden, activation=nn.silu), inputs=(networks.FourierFeatures(32, 0.25),)
+        networks.MLP(config.critic_hidden, activation=_leaky), inputs=(networks.FourierFeatures(32, 0.25),)
     )
     weight = optax.exponential_decay(
-        config.penalty, int(0.8 * config.steps), config.last_penalty / config.penalty, end_value=config.last_penalty
+        config.penalty, int(0.7 * config.steps), config.last_penalty / config.penalty, end_value=config.last_penalty
     )
     model = methods.gan(
         generator,
@@ -86,6 +91,6 @@ def build(config: Config) -> Experiment:
         evaluate=adversarial.mode_monitor(model.generative, modes, n=10_000),
         drawings={"modes": adversarial.draw_modes(model.generative, modes)},
         best="-validation/high_quality",
-        alarms=adversarial.alarms(),
-        curves={"training": ("critic/accuracy", "validation/modes", "validation/high_quality")},
+        alarms=adversarial.alarms(modes=8),
+        curves=adversarial.CURVES,
     )

@@ -79,8 +79,6 @@ def build(config: Config) -> Experiment:
         },
         sample=sample,
         best="validation/fmd",
-        alarms=adversarial.alarms(monitored=("coverage",)),
-        curves={
-            "training": ("wasserstein/x_estimate", "penalty/gradient_norm", "validation/fmd", "validation/coverage")
-        },
+        alarms=adversarial.alarms(monitored=("fmd", "coverage")),
+        curves=adversarial.CURVES,
     )

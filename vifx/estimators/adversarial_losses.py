@@ -203,11 +203,12 @@ def _critic_metrics(
     }
     if judge.score is not None:
         metrics["critic/accuracy"] = share(judge.score(output_a) > 0, judge.score(output_b) < 0)
-    elif judge.paired:
-        right = (output_a[:, None] > output_b[None]).astype(output_a.dtype)
-        metrics["critic/accuracy"] = outer_mean(a.rows, b.rows, right)
+    sure = math.log(99)
+    if judge.paired:
+        apart = output_a[:, None] - output_b[None]
+        metrics["critic/accuracy"] = outer_mean(a.rows, b.rows, (apart > 0).astype(apart.dtype))
+        metrics["critic/saturation"] = outer_mean(a.rows, b.rows, (apart > sure).astype(apart.dtype))
     if judge.log_ratio is not None:
-        sure = math.log(99)
         metrics["critic/saturation"] = share(judge.log_ratio(output_a) > sure, judge.log_ratio(output_b) < -sure)
     metrics[f"{judge.target}/{setting.on}_{judge.bound}"] = judge.estimate(value)
     return metrics
