@@ -38,7 +38,7 @@ def test_every_rule_looks_at_files_and_has_both_cases():
 
 
 def test_a_method_with_a_reduction_test_is_accepted():
-    method = Source("vifx/methods/gan.py", '"""GAN."""')
+    method = Source("vifx/methods/gan.py", "def gan(): ...")
     test = Source("tests/methods/test_gan.py", "def test_reduces_to_the_labelled_kl(): ...")
     assert experiment_files.reduction_tested(method, {"gan.py": test}) == []
     assert experiment_files.reduction_tested(method, {}) != []

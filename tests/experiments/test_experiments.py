@@ -1,4 +1,4 @@
-"""Every experiment builds, trains, measures and draws: the same code as a full run, with small numbers."""
+"""Every experiment of the VAE family builds, trains, measures and draws: a full run's code, with small numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vifx.cli import main
 from vifx.training import read_metrics
 
 FOLDER = Path(__file__).parents[2] / "experiments"
-FILES = sorted(FOLDER.glob("*.py"))
+FILES = sorted(path for path in FOLDER.glob("*.py") if path.stem.split("_")[0] in ("vae", "iwae", "hvae", "cvae"))
 SMALL = ["--steps", "4", "--log-every", "2", "--evaluate-every", "2", "--hidden", "16", "--data.batch-size", "10"]
 FASHION = ["--data.name", "fashion_mnist", "--data.validation", "10", "--bound-examples", "4"]
 EXTRA = {

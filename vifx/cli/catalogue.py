@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from vifx import data, distributions, estimators, networks, training
+from vifx import data, distributions, divergences, estimators, lipschitz, methods, networks, training
 from vifx.cli.console import output
 from vifx.cli.parse import UsageError, nearest, parse
 from vifx.cli.prepare import build, mistakes, parse_experiment, run_key
@@ -100,6 +100,10 @@ def list_command(arguments: Sequence[str]) -> None:
         "experiments": dict(_experiments(Path("experiments"))),
         "data sets": data.available(),
         "objectives": dict(_functions(estimators, "Objective")),
+        "methods": dict(_functions(methods, "Assembly")),
+        "divergences": {name: divergences.named(name).formula for name in divergences.NAMES}
+        | dict(_functions(divergences, "Divergence")),
+        "Lipschitz constraints": {name: line for name, line in _parts(lipschitz) if name.islower()},
         "combinators of steps": dict(_functions(training, "Step")),
         "networks and heads": dict(_parts(networks)),
         "distributions": dict(_parts(distributions)),
