@@ -529,3 +529,38 @@ def test_batch_statistics_are_threaded_and_the_anchor_sees_the_same_batch():
     kept = objective.players["model"].loss(jax.random.key(KEY), params, state, data(), train=False)[1].state
     for one, other in zip(jax.tree.leaves(kept), jax.tree.leaves(state), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+NOISY = {
+    "dropout": lambda: networks.MLP((8,), norm="batch", dropout=0.5, outputs=DATA),
+    "spectral normalization": lambda: vifx.lipschitz.spectral_normalization(networks.MLP((8,), outputs=DATA)),
+}
+
+
+@pytest.mark.parametrize("kind", NOISY)
+def test_an_anchor_that_is_the_model_is_at_no_distance(kind):
+    """It has the model's noise and the model's state before the call, so the difference is zero to the bit."""
+    objective = vifx.adversarial(*gan_joints(NOISY[kind]()), CRITIC, on="x", proximal=1.0)
+    params, state = start(objective)
+    here = {**params, "generator@anchor": params["generator"]}
+    aux = objective.players["model"].loss(jax.random.key(KEY), here, state, data())[1]
+    assert float(aux.metrics["proximal/x"]) == 0
+    moved = {
+        **here,
+        "generator": jax.tree.map(
+            lambda leaf: leaf + 0.1 * jnp.arange(leaf.size, dtype=leaf.dtype).reshape(leaf.shape), params["generator"]
+        ),
+    }
+    aux = objective.players["model"].loss(jax.random.key(KEY), moved, state, data())[1]
+    assert float(aux.metrics["proximal/x"]) > 1e-3
+
+
+def test_the_proximal_term_is_of_b_alone():
+    """Of ALI's two networks the generator is pulled; the full form compares both with their anchors."""
+    encoder, _ = normal(DATA, outputs=LATENT)
+    critic, _ = network(DATA, LATENT, outputs=1)
+    inference = Joint(evidence("x"), factor("z | x", encoder, name="encoder"))
+    generative = gan_joints()[1]
+    objective = vifx.adversarial(inference, generative, critic, on=("x", "z"), proximal=1.0)
+    player = objective.players["model"]
+    assert (player.owns, player.anchors, player.least_updates) == (("encoder", "generator"), ("generator",), 2)

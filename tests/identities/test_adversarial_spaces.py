@@ -290,10 +290,14 @@ def test_f_bound_is_tight_at_the_best_critic(x64, method, name, parametrization)
         target = jax.grad(lambda u: jnp.sum(divergence.generator(u)))(jnp.exp(ratio))
         low, high = jnp.full_like(target, -60.0), jnp.full_like(target, 60.0)
         rising = divergence.activation(jnp.float64(1.0)) > divergence.activation(jnp.float64(0.0))
-        for _ in range(100):  # the activation is monotone
+
+        def halve(_, ends):
+            low, high = ends
             middle = 0.5 * (low + high)
-            above = (divergence.activation(middle) > target) == rising
-            low, high = jnp.where(above, low, middle), jnp.where(above, middle, high)
+            above = (divergence.activation(middle) > target) == rising  # the activation is monotone
+            return jnp.where(above, low, middle), jnp.where(above, middle, high)
+
+        low, high = jax.lax.fori_loop(0, 100, halve, (low, high))  # a loop: unrolled, it takes long to compile
         return 0.5 * (low + high)
 
     def errors(params):
