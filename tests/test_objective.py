@@ -11,7 +11,8 @@ import vifx
 from vifx import Joint, evidence, factor
 from vifx.distributions import Categorical
 from vifx.estimators.exact import tabular
-from vifx.types import Net
+from vifx.objective import Objective, Player
+from vifx.types import Aux, Net
 
 INFERENCE = Joint(evidence("x"), factor("z | x", tabular(3, states=2), name="encoder"))
 GENERATIVE = Joint(factor("z", tabular(states=2), name="prior"), factor("x | z", tabular(2, states=3), name="decoder"))
@@ -155,3 +156,18 @@ def test_the_second_loss_of_a_sum_sees_the_state_that_the_first_has_written():
     assert int(aux.state["encoder"]["calls"]) == 2
     _, aux = both.players["model"].loss(jax.random.key(0), params, state, BATCH, train=False)
     assert int(aux.state["encoder"]["calls"]) == 0
+
+
+def test_a_sum_keeps_the_turns_of_both():
+    """A critic moves before the model that it judges, on whichever side of the sum it stands."""
+
+    def loss(key, params, state, batch, *, train=True):
+        return jnp.zeros(()), Aux({}, state)
+
+    def objective(*names):
+        return Objective(lambda key, batch: ({}, {}), {name: Player((), loss) for name in names}, ())
+
+    assert list((objective("model") + objective("critic", "model")).players) == ["critic", "model"]
+    assert list((objective("critic", "model") + objective("model")).players) == ["critic", "model"]
+    assert list((objective("a") + objective("b", "a", "c")).players) == ["b", "a", "c"]
+    assert list((objective("a", "b") + objective("c")).players) == ["a", "b", "c"]

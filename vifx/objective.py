@@ -117,7 +117,8 @@ class Objective:
     """A divergence between two joints, as one pure loss per player.
 
     Objectives form a vector space: ``a + b`` adds the losses of players of the same name, and
-    ``2.0 * a`` scales them; metrics are never scaled.
+    ``2.0 * a`` scales them; metrics are never scaled. A sum keeps the order of turns of both: a
+    critic that one of them has moves before the model of both.
 
     Attributes:
       init: ``(key, batch) -> (params, state)``, by running both joints once.
@@ -155,9 +156,12 @@ class Objective:
             more_params, more_state = other.init(key, batch)
             return {**more_params, **params}, {**more_state, **state}
 
-        players = dict(self.players)
-        for name, player in other.players.items():
-            players[name] = _both(name, players[name], player) if name in players else player
+        players = {
+            name: _both(name, self.players[name], other.players[name])
+            if name in self.players and name in other.players
+            else self.players.get(name) or other.players[name]
+            for name in _merged_order(tuple(self.players), tuple(other.players))
+        }
         return Objective(init, players, (*self.parts, *other.parts))
 
     def __rmul__(self, weight: float) -> Objective:
@@ -172,6 +176,16 @@ class Objective:
     def __repr__(self) -> str:
         body = " + ".join(("" if p.weight == 1 else f"{p.weight:g} ") + p.title for p in self.parts)
         return f"Objective({body})"
+
+
+def _merged_order(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
+    """Merge two orders: a player of the second alone comes before the shared ones that it precedes there."""
+    order = list(first)
+    for index, name in enumerate(second):
+        if name not in order:
+            later = [order.index(other) for other in second[index + 1 :] if other in order]
+            order.insert(min(later, default=len(order)), name)
+    return tuple(order)
 
 
 def _scaled(loss: Loss, weight: float) -> Loss:

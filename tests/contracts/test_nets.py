@@ -62,7 +62,21 @@ CASES = {
         networks.Conditional(networks.ResidualDecoder((8, 8), (8, 4)), networks.BernoulliHead(IMAGE)),
         (code,),
     ),
+    "generator": (networks.DCGANGenerator((8, 8), (8, 4)), (code,)),
+    "residual generator": (networks.SNResNetGenerator((8, 8), (8, 4)), (code,)),
+    "critic": (networks.DCGANCritic((4, 8), inputs=(networks.Pixels(),)), (image,)),
+    "residual critic": (networks.SNResNetCritic((4, 8), 1, inputs=(networks.Pixels(),)), (image,)),
+    "projection critic": (
+        networks.ProjectionCritic(networks.DCGANFeatures((4, 8)), 3, inputs=(networks.Pixels(),)),
+        (image, label),
+    ),
+    "pair critic": (
+        networks.PairCritic(networks.DCGANFeatures((4, 8)), MLP, (8,), inputs=(networks.Pixels(), None)),
+        (image, code),
+    ),
+    "critic of any vector": (networks.Critic(MLP, inputs=(networks.FourierFeatures(8),)), (code,)),
 }
+SHAPES = {name: (8, 8, 1) for name in CASES if "generator" in name} | {name: () for name in CASES if "critic" in name}
 EXAMPLES = 6
 
 
@@ -85,7 +99,10 @@ def test_contract(name):
 
     # Initialization is a function of the key, and does not depend on the values or the number of examples.
     assert same((params, state), init(jax.random.key(0), *inputs))
-    assert same(params, net.init(jax.random.key(0), *(parent(2) for parent in parents))[0])
+    for one, other in zip(
+        leaves(params), leaves(net.init(jax.random.key(0), *(parent(2) for parent in parents))[0]), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-6)  # compiled and not
     assert not same(params, init(jax.random.key(1), *inputs)[0])
     assert all(leaf.dtype == np.float32 for leaf in leaves(params))
 
@@ -97,15 +114,19 @@ def test_contract(name):
     for whole, part in zip(leaves(output), leaves(one), strict=True):
         if whole.shape[:1] == (EXAMPLES,):
             np.testing.assert_allclose(part[0], whole[2], rtol=2e-4, atol=2e-5)
-    assert output.batch_shape == (EXAMPLES,)
+    assert (output.shape if name in SHAPES else output.batch_shape) == (EXAMPLES, *SHAPES.get(name, ()))
 
     # Training mode is a function of the key alone, and keeps the structure of the state.
     trained, new = apply(params, state, *inputs, key=jax.random.key(3), train=True)
     again, _ = apply(params, state, *inputs, key=jax.random.key(3), train=True)
     assert same(trained, again)
     assert jax.tree.structure(new) == jax.tree.structure(state)
-    if state:
+    if state and "frequencies" not in state:
         assert not same(new, state)
+    if name in SHAPES:
+        assert np.isfinite(output).all()
+        assert np.std(output, axis=0).max() > 0
+        return
 
     # The output is a distribution whose samples it gives a finite log-density per example.
     sample = output.sample(jax.random.key(4), ())

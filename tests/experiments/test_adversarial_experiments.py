@@ -20,7 +20,8 @@ from vifx.training import read_metrics
 
 FOLDER = Path(__file__).parents[2] / "experiments"
 STEPS = ["--steps", "4", "--log-every", "2", "--checkpoint-every", "2"]
-IMAGES = [*STEPS, "--data.name", "digits", "--data.batch-size", "10", "--quality-examples", "40"]
+IMAGES = [*STEPS, "--data.name", "digits", "--data.batch-size", "10"]
+IMAGES += ["--data.validation", "40", "--quality-examples", "40"]
 PLANE = [*STEPS, "--data.batch-size", "20", "--data.validation", "40"]
 CASES = {
     "aae_fashion_mnist": (IMAGES, [["--hidden", "16"]]),

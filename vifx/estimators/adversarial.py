@@ -7,7 +7,7 @@ __all__ = ["adversarial"]
 import math
 from collections.abc import Sequence
 from numbers import Real
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from vifx.conditional import nearest
 from vifx.divergences import Divergence
@@ -167,7 +167,8 @@ def _objective(setting: Setting, inference: Joint, generative: Joint) -> Objecti
 def _judge(played: Game, critic_divergence: str | Divergence | None) -> Game:
     if critic_divergence is None:
         return played
-    judge = game(critic_divergence)
+    prior = played.label_prior if critic_divergence == "labelled_kl" else 0.5
+    judge = game(critic_divergence, label_prior=prior)
     for each, argument in ((played, "divergence"), (judge, "critic_divergence")):
         if each.log_ratio is None:
             raise ValueError(
@@ -205,19 +206,20 @@ def _check_form(played: Game, form: str, both: Sides) -> None:
 
 
 def _weighted_penalty(penalty: Any) -> tuple[float | Schedule, Penalty]:
-    weight, function = penalty if isinstance(penalty, tuple) else (1.0, penalty)
+    pair = penalty if isinstance(penalty, tuple) and len(penalty) == 2 else (1.0, penalty)
+    weight: Any = pair[0]
+    function: Any = pair[1]
     if not callable(function):
         raise TypeError(
             "penalties: expected functions such as vifx.lipschitz.r1(0.1), or pairs (weight, function), got "
             f"{penalty!r}."
         )
-    if callable(weight):
-        return weight, function
-    return _non_negative("the weight of a penalty", weight), function
+    known: Any = weight if callable(weight) else _non_negative("the weight of a penalty", weight)
+    return known, cast("Penalty", function)
 
 
 def _non_negative(argument: str, value: Any) -> float:
-    if isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and value >= 0:
+    if isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and float(value) >= 0:
         return float(value)
     raise ValueError(f"{argument} must be a finite number λ ≥ 0 or a schedule, got {value!r}.")
 

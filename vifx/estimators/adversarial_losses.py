@@ -107,9 +107,9 @@ def critic_loss(
         noise = fold(key, "critic", which)
         output, state = logits(noise, setting.critic, params, state, each, train=train)
         outputs.append(output)
-    a, b = drawn
-    value = _expected(setting.judge, setting.judge.critic, a, b, *outputs, a_counts=True)
-    metrics = _critic_metrics(setting, a, b, *map(jax.lax.stop_gradient, outputs), jax.lax.stop_gradient(value))
+    (a, b), (at_a, at_b) = drawn, outputs
+    value = _expected(setting.judge, setting.judge.critic, a, b, at_a, at_b, a_counts=True)
+    metrics = _critic_metrics(setting, a, b, *jax.lax.stop_gradient((at_a, at_b, value)))
 
     def critic(*at: Array) -> Array:
         noise = fold(key, "critic", "penalty")

@@ -204,8 +204,8 @@ def _how(side: Side, init: Callable[[Key, Batch], tuple[Params, State]], batch: 
         return "mean over the batch"
     if batch is None:
         return "drawn, or summed if finite; a batch decides"
-    shapes = jax.eval_shape(init, jax.eval_shape(lambda: jax.random.key(0)), dict(batch))
-    how = treatments(side, *shapes, batch, train=False)
+    params, state = jax.eval_shape(init, jax.eval_shape(lambda: jax.random.key(0)), dict(batch))
+    how = treatments(side, params, state, batch, train=False)
     if set(how.values()) == {"summed"}:
         return "summed over all states"
     # Beside drawn variables, a finite one is drawn too.

@@ -143,7 +143,8 @@ def draw_reconstructions(
 
     def draw(key: Key, params: Params, state: State) -> Figure:
         values = inference.sample(key, params, state, few).values
-        latents = {name: value for name, value in values.items() if name not in inference.observed}
+        known = [name for name in generative.variables if name in values and name not in inference.observed]
+        latents = {name: values[name] for name in known}
         below = _mean_images(generative, white, key, params, state, few, latents, None, 1.0, black)
         return evaluation.reconstructions(above, below, limits=(0.0, 1.0))
 

@@ -10,7 +10,6 @@ from vifx.estimators import adversarial, reconstruction
 from vifx.factor import evidence, factor, implicit
 from vifx.joint import Joint
 from vifx.methods.assembly import Assembly
-from vifx.types import Distribution
 
 
 def aae(
@@ -18,7 +17,7 @@ def aae(
     decoder: Any,
     critic: Any,
     *,
-    prior: Distribution,
+    prior: Any,
     deterministic: bool = True,
     weight: float = 1.0,
     **options: Any,

@@ -11,7 +11,6 @@ from vifx.estimators import adversarial
 from vifx.factor import evidence, factor, implicit
 from vifx.joint import Joint
 from vifx.methods.assembly import Assembly
-from vifx.types import Distribution
 
 _NETWORKS = ("encoder", "generator")
 
@@ -21,7 +20,7 @@ def ali(
     generator: Any,
     critic: Any,
     *,
-    prior: Distribution,
+    prior: Any,
     deterministic: Sequence[str] = ("generator",),
     **options: Any,
 ) -> Assembly:

@@ -11,10 +11,9 @@ from vifx.estimators import adversarial
 from vifx.factor import evidence, factor, implicit
 from vifx.joint import Joint
 from vifx.methods.assembly import Assembly
-from vifx.types import Distribution
 
 
-def gan(generator: Any, critic: Any, *, prior: Distribution, given: Sequence[str] = (), **options: Any) -> Assembly:
+def gan(generator: Any, critic: Any, *, prior: Any, given: Sequence[str] = (), **options: Any) -> Assembly:
     """A GAN: ``p̃(x)`` against ``q(z)``, ``x = G(z)``, equations (5)–(7), or any other game.
 
     With labels, ``given=("y",)``, it is a conditional GAN: both joints have the labels of the data, and the

@@ -51,7 +51,7 @@ class ConvDecoder(nn.Module):
       norm: ``"batch"``, ``"layer"`` or None.
     """
 
-    size: tuple[int, int]
+    size: Sequence[int]
     channels: Sequence[int] = (64, 32)
     activation: Activation = nn.relu
     norm: Norm = None
@@ -68,7 +68,7 @@ class ConvDecoder(nn.Module):
 
 def seed(
     features: Array,
-    size: tuple[int, int],
+    size: Sequence[int],
     channels: Sequence[int],
     *,
     use_bias: bool = True,

@@ -50,7 +50,7 @@ class DCGANGenerator(nn.Module):
     >>> generator = DCGANGenerator(inputs=(None, OneHot(10)))  # of a latent and a label
     """
 
-    size: tuple[int, int] = (28, 28)
+    size: Sequence[int] = (28, 28)
     channels: Sequence[int] = (128, 64)
     outputs: int = 1
     norm: Norm = "batch"

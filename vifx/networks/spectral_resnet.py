@@ -38,7 +38,7 @@ class SNResNetGenerator(nn.Module):
     Reference: Miyato et al., Spectral Normalization for Generative Adversarial Networks, 2018.
     """
 
-    size: tuple[int, int] = (28, 28)
+    size: Sequence[int] = (28, 28)
     channels: Sequence[int] = (128, 128)
     outputs: int = 1
     norm: Norm = "batch"
