@@ -84,7 +84,7 @@ def build(config: Config) -> Experiment:
         evaluate=adversarial.mode_monitor(model.generative, modes, n=10_000),
         drawings={
             "modes": adversarial.draw_modes(model.generative, modes),
-            "codes": variational.draw_codes(model.inference, points.test),
+            "codes": variational.draw_codes(model.inference, {"x": points.test["x"]}),
         },
         best="-validation/high_quality",
         alarms=adversarial.alarms(modes=25),

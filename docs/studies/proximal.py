@@ -25,8 +25,8 @@ from vifx.experiment.features import feature_network
 from vifx.training import Progress
 
 SEEDS, LAMBDAS, INNER = 5, (0.0, 1.0, 5.0, 25.0), (1, 2, 5)
-UPDATES = {"grid25": 9000, "digits": 6000}
-EVALUATIONS = 15
+UPDATES = {"grid25": 6000, "digits": 4000}
+EVALUATIONS = 10
 HERE = Path(__file__).parent
 
 
@@ -36,7 +36,7 @@ def leaky(x):
 
 def build(dataset, inner, weight):
     """A plain non-saturating GAN of multilayer perceptrons; the weight of the proximal term may be traced."""
-    size, width, latent = (2, 128, 8) if dataset == "grid25" else (64, 256, 16)
+    size, width, latent = (2, 64, 8) if dataset == "grid25" else (64, 128, 16)
     final = networks.MLP((width, width), outputs=size, activation=leaky)
     critic = networks.Critic(networks.MLP((width, width), activation=leaky))
     generator = final if dataset == "grid25" else Squashed(final)
@@ -62,7 +62,7 @@ class Squashed(nn.Module):
 
 def program(dataset, inner, arrays):
     """(key, weight) -> samples at the evaluations: a whole run as one function, to be mapped over seeds and weights."""
-    batch_size = 256 if dataset == "grid25" else 64
+    batch_size = 128 if dataset == "grid25" else 64
     rounds = UPDATES[dataset] // inner // EVALUATIONS
     samples = 2500 if dataset == "grid25" else 360
 

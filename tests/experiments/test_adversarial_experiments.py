@@ -1,6 +1,6 @@
 """Every adversarial experiment builds, trains, measures and draws: a full run's code, with small numbers.
 
-Images are 8×8 digits here, whatever the experiment's own, and the feature network is a fixed random projection: the
+Those that take longest, and the variants, are behind the marker `slow`. Images are 8×8 digits here, whatever the experiment's own, and the feature network is a fixed random projection: the
 real one has tests of its own.
 """
 
@@ -39,7 +39,12 @@ CASES = {
     "gan_ring": (PLANE, [["--hidden", "16", "--divergence", "hinge"]]),
     "fgan_gaussian": (PLANE, [["--divergence", "pearson"], ["--divergence", "jeffreys", "--critic", "bound"]]),
 }
-RUNS = [(name, small, extra) for name, (small, extras) in CASES.items() for extra in extras]
+QUICK = ("aae_fashion_mnist", "cgan_digits", "fgan_gaussian", "gan_digits", "gan_grid25", "wae_digits")
+RUNS = [
+    pytest.param(name, small, extra, marks=() if name in QUICK and not index else pytest.mark.slow)
+    for name, (small, extras) in CASES.items()
+    for index, extra in enumerate(extras)
+]
 FAMILIES = ("vae", "iwae", "hvae", "cvae")
 
 
