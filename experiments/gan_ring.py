@@ -2,8 +2,8 @@
 
 Source:   Goodfellow et al. (2014), arXiv:1406.2661; Mescheder et al. (2018), arXiv:1801.04406.
 Command:  vifx train experiments/gan_ring.py
-Hardware: 2 CPU cores, pending.
-Metric:   pending.
+Hardware: 2 CPU cores, about 2 minutes.
+Metric:   8 modes and 0.962 of samples within 3σ; a perfect generator has 0.989.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Source:   Miyato et al. (2018), Spectral normalization for GANs, arXiv:1802.05957.
 Command:  vifx train experiments/sngan_fashion_mnist.py
           vifx train experiments/sngan_fashion_mnist.py --network resnet
-Hardware: 2 CPU cores, about 10 minutes.
-Metric:   pending.
+Hardware: 2 CPU cores, about 15 minutes.
+Metric:   FMD 23.4 and coverage 0.24 on the test split, 10,000 samples.
 """
 
 from __future__ import annotations
