@@ -2,7 +2,8 @@
 
     python docs/studies/proximal.py
 
-writes docs/studies/proximal.json and docs/images/proximal.png, from which docs/proximal.md quotes. All arms make the
+writes docs/studies/proximal.json and docs/images/proximal.png, from which docs/proximal.md quotes; with the argument
+`draw` it draws what the file has. All arms make the
 same number of generator updates, and m updates of a phase see the same latents whether the term is there or not.
 """
 
@@ -177,7 +178,7 @@ def draw(rows, path):
     from matplotlib import pyplot as plt
 
     plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
-    figure, axes = plt.subplots(2, 4, figsize=(11, 5), sharex=True, layout="constrained")
+    figure, axes = plt.subplots(2, 4, figsize=(11, 5), sharex="col", layout="constrained")
     colours = dict(zip(LAMBDAS, ("#222222", "#3b76af", "#d1782c", "#8a4fa3"), strict=True))
     marks = dict(zip(LAMBDAS, ("o", "s", "^", "D"), strict=True))
     names = {
@@ -204,6 +205,8 @@ def draw(rows, path):
                 )
             if what == "score" and dataset == "digits":
                 axis.set_yscale("log")
+                axis.set_yticks([10, 30, 100, 300], ["10", "30", "100", "300"])
+                axis.minorticks_off()
             if row == 0:
                 axis.set_title(title, loc="left", fontsize=10)
             else:
@@ -226,4 +229,4 @@ def main(names):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or list(UPDATES))
+    main([name for name in sys.argv[1:] if name != "draw"] if sys.argv[1:] else list(UPDATES))
