@@ -25,9 +25,11 @@ from vifx.experiment.features import feature_network
 class Config(BaseConfig):
     """The options of this experiment."""
 
-    steps: PositiveInt = 3000
+    steps: PositiveInt = 800
     """How many times both players take their turns."""
-    evaluate_every: PositiveInt | None = 500
+    checkpoint_every: PositiveInt = 400
+    """Updates between two checkpoints, the best of which is measured and drawn."""
+    evaluate_every: PositiveInt | None = 400
     """Updates between two evaluations on the validation split; the best is kept."""
     learning_rate: PositiveFloat = 2e-4
     """Step size of Adam, for both players."""

@@ -30,7 +30,7 @@ class Config(BaseConfig):
     """How many times both players take their turns."""
     log_every: PositiveInt = 500
     """Updates between two lines of metrics; also the length of one compiled scan."""
-    checkpoint_every: PositiveInt = 2000
+    checkpoint_every: PositiveInt = 1000
     """Updates between two checkpoints; the best is measured and drawn."""
     learning_rate: PositiveFloat = 1e-3
     """Step size of Adam at the start, for both players; it falls to 0 along a cosine."""

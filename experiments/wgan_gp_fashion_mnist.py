@@ -24,9 +24,11 @@ from vifx.experiment.features import feature_network
 class Config(BaseConfig):
     """The options of this experiment."""
 
-    steps: PositiveInt = 1000
+    steps: PositiveInt = 200
     """How many times both players take their turns."""
-    evaluate_every: PositiveInt | None = 200
+    checkpoint_every: PositiveInt = 100
+    """Updates between two checkpoints, the best of which is measured and drawn."""
+    evaluate_every: PositiveInt | None = 100
     """Updates between two evaluations on the validation split; the best is kept."""
     learning_rate: PositiveFloat = 1e-4
     """Step size of Adam, for both players."""

@@ -1,7 +1,7 @@
 """Every adversarial experiment builds, trains, measures and draws: a full run's code, with small numbers.
 
-Those that take longest, and the variants, are behind the marker `slow`. Images are 8×8 digits here, whatever the experiment's own, and the feature network is a fixed random projection: the
-real one has tests of its own.
+Those that take longest, and the variants, are behind the marker `slow`. Images are 8×8 digits here, whatever the
+experiment's own, and the feature network is a fixed random projection: the real one has tests of its own.
 """
 
 from __future__ import annotations

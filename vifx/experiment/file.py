@@ -53,8 +53,8 @@ class Experiment:
       sample: `(key, params, state, n, temperature) -> images` in [0, 1], `[n, height, width, channels]`.
       best: the monitored metric whose smallest value marks the checkpoint to keep ("-name": largest).
       alarms: rules on the log of metrics; the command says when one goes off, and training goes on.
-      curves: figures of metrics over updates: by file name, names of metrics or patterns such as "validation/*".
-        Each metric gets a panel; one that the log does not have is left out.
+      curves: figures of metrics over updates: by file name, names of metrics or patterns such as
+        ``"validation/*"``. Each metric gets a panel; one that the log does not have is left out.
 
     Raises:
       TypeError: if `alarms` holds something else, or the metrics of a figure are one text.
