@@ -26,7 +26,7 @@ from vifx.experiment import Experiment, PositiveFloat, PositiveInt, adversarial,
 class Config(BaseConfig):
     """The options of this experiment."""
 
-    steps: PositiveInt = 10000
+    steps: PositiveInt = 10_000
     """How many times both players take their turns."""
     log_every: PositiveInt = 500
     """Updates between two lines of metrics; also the length of one compiled scan."""
