@@ -4,8 +4,8 @@ Source:   Dumoulin et al. (2017), arXiv:1606.00704; Su (2018), GAN as variationa
 Command:  vifx train experiments/ali_grid25.py
           vifx train experiments/ali_grid25.py --form full
           vifx train experiments/ali_grid25.py --form truncated
-Hardware: 2 CPU cores, pending.
-Metric:   pending.
+Hardware: 2 CPU cores, about 3 minutes.
+Metric:   25 modes and 0.326 of samples within 3σ; a perfect generator has 0.989.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from vifx.experiment import Experiment, PositiveFloat, PositiveInt, adversarial,
 class Config(BaseConfig):
     """The options of this experiment."""
 
-    steps: PositiveInt = 10_000
+    steps: PositiveInt = 6000
     """How many times both players take their turns."""
     log_every: PositiveInt = 500
     """Updates between two lines of metrics; also the length of one compiled scan."""
@@ -44,8 +44,10 @@ class Config(BaseConfig):
     """What the model minimizes; "truncated" is the published shortening, no descent direction for the encoder."""
     scale: PositiveFloat = 0.05
     """Standard deviation of x given z, for the densities that "full" needs."""
-    penalty: PositiveFloat = 0.01
-    """Weight of R1 and R2, the critic's squared gradient at data and at samples."""
+    penalty: PositiveFloat = 0.3
+    """Weight of R1 and R2, the critic's squared gradient at data and at samples, at the start."""
+    last_penalty: PositiveFloat = 0.005
+    """The same at the end of the first 70 % of the updates; it falls exponentially."""
     decay: PositiveFloat = 0.999
     """Of the average of the generator's parameters, which is what is measured and drawn."""
     data: data.Config = field(default_factory=lambda: data.Config("grid25", batch_size=256))
@@ -55,10 +57,15 @@ class Config(BaseConfig):
 def build(config: Config) -> Experiment:
     """Build the two joints, both of which move, the labelled KL between them, and what to measure and draw."""
     points, modes = data.load(config.data), data.modes(config.data.name)
-    encoder = networks.Conditional(networks.MLP(config.hidden), networks.DiagonalNormal((config.latent,)))
-    generator = networks.Conditional(networks.MLP(config.hidden), networks.NormalFixedScale((2,), config.scale))
+    encoder = networks.Conditional(networks.MLP(config.hidden, norm="batch"), networks.DiagonalNormal((config.latent,)))
+    generator = networks.Conditional(
+        networks.MLP(config.hidden, norm="batch"), networks.NormalFixedScale((2,), config.scale)
+    )
     critic = networks.Critic(
         networks.MLP(config.critic_hidden, activation=nn.silu), inputs=(networks.FourierFeatures(32, 0.35), None)
+    )
+    weight = optax.exponential_decay(
+        config.penalty, int(0.7 * config.steps), config.last_penalty / config.penalty, end_value=config.last_penalty
     )
     model = methods.ali(
         encoder,
@@ -67,9 +74,9 @@ def build(config: Config) -> Experiment:
         prior=vifx.standard_normal(config.latent),
         deterministic=(),
         form=config.form,
-        penalties=(lipschitz.r1(config.penalty), lipschitz.r2(config.penalty)),
+        penalties=((weight, lipschitz.r1(1.0)), (weight, lipschitz.r2(1.0))),
     )
-    optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, 2 * config.steps), b1=0.5, b2=0.99)
+    optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, 2 * config.steps), b1=0.0, b2=0.99)
     # Two updates a phase, which "full" needs and the others make for comparison.
     step = training.optimize(model.objective, optimizer, turns={"model": 2})
     step = training.averaged(step, config.decay)
