@@ -37,7 +37,7 @@ class Config(BaseConfig):
     """Dimension of z."""
     form: Literal["nonsaturating", "minimax", "truncated"] = "nonsaturating"
     """What the model minimizes; "truncated" is the published shortening, no descent direction for the encoder."""
-    decay: PositiveFloat = 0.999
+    decay: PositiveFloat = 0.99
     """Of the average of the parameters, which is what is measured and drawn."""
     quality_examples: PositiveInt = 10_000
     """Test images and samples that the quality is measured on."""

@@ -38,7 +38,7 @@ class Config(BaseConfig):
     """Minibatches that the critic sees in its turn."""
     penalty: NonNegativeFloat = 10.0
     """Weight of the two-sided gradient penalty."""
-    decay: PositiveFloat = 0.995
+    decay: PositiveFloat = 0.97
     """Of the average of the generator's parameters, which is what is measured and drawn."""
     quality_examples: PositiveInt = 10_000
     """Test images and samples that the quality is measured on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from vifx import divergences
 
@@ -38,6 +39,8 @@ DERIVED = [
     divergences.from_generator(divergences.jensen_shannon.generator, name="js"),
 ]
 EVERY = [*TABLE, *DERIVED]
+QUICK = [*NAMED, FAMILIES[2], FAMILIES[5], DERIVED[1], DERIVED[6], DERIVED[9]]
+CASES = [pytest.param(each, marks=() if any(each is q for q in QUICK) else pytest.mark.slow) for each in EVERY]
 SOME = [
     divergences.mixture([0.3, 0.7], [divergences.kl, divergences.pearson]),
     divergences.swapped(no_name(divergences.alpha(1.5))),

@@ -30,7 +30,7 @@ def assert_same(one, other, factor=1.0, tolerance=1e-10):
     np.testing.assert_allclose(divergences.between_categoricals(one, *pair), expected, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("divergence", cases.EVERY, ids=cases.name)
+@pytest.mark.parametrize("divergence", cases.CASES, ids=cases.name)
 def test_swapping_exchanges_the_arguments(x64, divergence):
     log_p, log_q = cases.pairs()
     expected = divergences.between_categoricals(divergence, log_q, log_p)

@@ -19,7 +19,7 @@ _spec.loader.exec_module(cases)
 
 EXTREMES = np.concatenate([np.linspace(-80, 80, 321), [-1000.0, -200.0, 200.0, 1000.0]]).astype(np.float32)
 CLOSE = [divergences.alpha(value) for value in (-30.0, -1e-3, 1e-3, 0.999, 1.001, 40.0)]
-every = pytest.mark.parametrize("divergence", [*cases.EVERY, *CLOSE], ids=cases.name)
+every = pytest.mark.parametrize("divergence", [*cases.CASES, *CLOSE], ids=cases.name)
 
 
 def forms(divergence):

@@ -20,7 +20,7 @@ _spec.loader.exec_module(cases)
 
 RATIO = np.linspace(-6, 6, 49)
 each = pytest.mark.parametrize("divergence", cases.TABLE, ids=cases.name)
-every = pytest.mark.parametrize("divergence", cases.EVERY, ids=cases.name)
+every = pytest.mark.parametrize("divergence", cases.CASES, ids=cases.name)
 
 FORMULAS = {
     "total_variation": lambda p, q: 0.5 * np.abs(p - q),

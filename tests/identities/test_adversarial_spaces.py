@@ -269,11 +269,13 @@ def perspective(divergence, a, b):
     return jnp.sum(b * divergence.generator(a / b))
 
 
-CASES = [
+ALL_CASES = [
     *(("ali", name, "ratio") for name, each in DIVERGENCES.items() if each.ratio_trains),
     *(("gan", name, "activation") for name, each in DIVERGENCES.items() if each.activation is not None),
     *(("aae", name, "ratio") for name in ("kl", "pearson")),
 ]
+QUICK = ("total_variation", "kl", "pearson", "jensen_shannon", "gan")
+CASES = [pytest.param(*case, marks=() if case[1] in QUICK else pytest.mark.slow) for case in ALL_CASES]
 
 
 @pytest.mark.parametrize(("method", "name", "parametrization"), CASES)
