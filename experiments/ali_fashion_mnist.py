@@ -3,8 +3,8 @@
 Source:   Dumoulin et al. (2017), arXiv:1606.00704; Su (2018), GAN as variational inference, arXiv:1807.05936.
 Command:  vifx train experiments/ali_fashion_mnist.py
           vifx train experiments/ali_fashion_mnist.py --form truncated
-Hardware: 2 CPU cores, about 10 minutes.
-Metric:   pending.
+Hardware: 2 CPU cores, about 5 minutes, which is short: it has not converged.
+Metric:   FMD 106.7 and coverage 0.10 on the test split, 10,000 samples.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Config(BaseConfig):
     """Dimension of z."""
     form: Literal["nonsaturating", "minimax", "truncated"] = "nonsaturating"
     """What the model minimizes; "truncated" is the published shortening, no descent direction for the encoder."""
-    decay: PositiveFloat = 0.99
+    decay: PositiveFloat = 0.999
     """Of the average of the parameters, which is what is measured and drawn."""
     quality_examples: PositiveInt = 10_000
     """Test images and samples that the quality is measured on."""
