@@ -234,8 +234,7 @@ def _tex(text: str) -> str:
         ("σ", r"\sigma"),
         ("π", r"\pi "),
         ("≥", r"\ge"),
-        ("_", "_"),
     )
     for plain, latex in pairs:
         text = text.replace(plain, latex)
-    return text.replace(r"\\log", r"\log").replace(r"\\max", r"\max")
+    return text
