@@ -471,7 +471,8 @@ def test_metrics_at_known_critics():
         np.testing.assert_allclose(found["critic/logit/generative"], 5.0)
         accuracy = {"relativistic": 0.0, "wasserstein": None}.get(name, 0.5)
         assert found.get("critic/accuracy") == accuracy
-        assert found.get("critic/saturation") == (0.5 if name in ("labelled_kl", "pearson") else None)
+        saturation = {"labelled_kl": 0.5, "pearson": 0.5, "relativistic": 0.0}
+        assert found.get("critic/saturation") == saturation.get(name)
     assert metrics(gan(constant(LOG_99 - 0.01)))["critic/saturation"] == 0
     assert metrics(gan(constant(-LOG_99 - 0.01)))["critic/saturation"] == 0.5
 

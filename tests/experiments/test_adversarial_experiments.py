@@ -96,6 +96,7 @@ def test_trains_to_the_end(name, small, extra, prepared, tmp_path, capsys):
     assert "warning" not in shown.err
 
 
+@pytest.mark.filterwarnings("default")
 def test_one_update_a_phase_warns_in_one_line(prepared, tmp_path, capsys):
     options = [*IMAGES, "--evaluate-every", "2", "--proximal", "5", "--run", str(tmp_path / "run")]
     assert main(["train", str(FOLDER / "gan_digits.py"), *options]) == 0
@@ -105,7 +106,7 @@ def test_one_update_a_phase_warns_in_one_line(prepared, tmp_path, capsys):
 
 
 def test_explains_ali_with_its_form(prepared, capsys):
-    assert main(["explain", str(FOLDER / "ali_fashion_mnist.py"), "--data.name", "digits", "--form", "truncated"]) == 0
+    assert main(["explain", str(FOLDER / "ali_fashion_mnist.py"), *IMAGES, "--form", "truncated"]) == 0
     shown = capsys.readouterr().out
     assert "E_A[−log D] + E_B[−log D] + KL(B ‖ B°) + E_B log A°/A   (8)" in shown
     assert "NOT a descent direction for p̃(x) · encoder(z | x)" in shown
