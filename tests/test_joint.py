@@ -23,11 +23,11 @@ LINEAR = from_functions(
 OTHER = from_functions(lambda key, x: {}, lambda params, x: Normal(x, jnp.ones_like(x)).to_event(1))
 SCALE = Bijection(
     init=lambda key, x, given=None: (jnp.full(x.shape[-1], 0.7), {}),
-    forward=lambda p, s, x, given=None: (
+    forward=lambda p, s, x, given=None, *, key=None: (
         (x - (0 if given is None else given)) / p[None],
         -jnp.full(len(x), jnp.sum(jnp.log(p))),
     ),
-    inverse=lambda p, s, z, given=None: (
+    inverse=lambda p, s, z, given=None, *, key=None: (
         z * p[None] + (0 if given is None else given),
         jnp.full(len(z), jnp.sum(jnp.log(p))),
     ),

@@ -20,6 +20,7 @@ __all__ = [
     "evidence",
     "explain",
     "factor",
+    "flows",
     "implicit",
     "importance_weighted",
     "kl",
@@ -35,7 +36,19 @@ __all__ = [
     "verify",
 ]
 
-from vifx import data, distributions, divergences, estimators, evaluation, lipschitz, methods, nets, networks, training
+from vifx import (
+    data,
+    distributions,
+    divergences,
+    estimators,
+    evaluation,
+    flows,
+    lipschitz,
+    methods,
+    nets,
+    networks,
+    training,
+)
 from vifx.distributions import standard_normal
 from vifx.estimators import adversarial, importance_weighted, kl, mmd, reconstruction, verify
 from vifx.explain import explain

@@ -58,6 +58,7 @@ class Transformed(NamedTuple):
       params: its parameters.
       state: its state.
       given: what it is conditioned on, ``[examples, ...]``, or None.
+      key: noise of an estimated log-determinant; None where there is none.
     """
 
     base: Distribution
@@ -65,6 +66,7 @@ class Transformed(NamedTuple):
     params: PyTree
     state: PyTree
     given: Any
+    key: Key | None = None
 
     @property
     def has_rsample(self) -> bool:
@@ -83,7 +85,7 @@ class Transformed(NamedTuple):
         rows, copies = math.prod((*sample_shape, *batch)), math.prod(sample_shape)
         given = jax.tree.map(lambda x: _tiled(x, copies), self.given)
         z = self.base.sample(key, (rows,))
-        x, log_det = self.bijection.inverse(self.params, self.state, z, given)
+        x, log_det = self.bijection.inverse(self.params, self.state, z, given, key=self._noise("inverse"))
         shape = (*sample_shape, *batch)
         return x.reshape(*shape, *x.shape[1:]), (self.base.log_prob(z) - log_det).reshape(shape)
 
@@ -98,8 +100,11 @@ class Transformed(NamedTuple):
         shape = value.shape[: value.ndim - event]
         flat = value.reshape(-1, *value.shape[value.ndim - event :])
         given = jax.tree.map(lambda x: _tiled(x, flat.shape[0] // x.shape[0]), self.given)
-        z, log_det = self.bijection.forward(self.params, self.state, flat, given)
+        z, log_det = self.bijection.forward(self.params, self.state, flat, given, key=self._noise("forward"))
         return (self.base.log_prob(z) + log_det).reshape(shape)
+
+    def _noise(self, direction: Literal["forward", "inverse"]) -> Key | None:
+        return None if self.key is None else jax.random.fold_in(self.key, direction == "forward")
 
 
 def _tiled(x: Array, copies: int) -> Array:
@@ -309,8 +314,8 @@ def transformed(notation: str, base: Distribution, bijection: Bijection, *, name
         return bijection.init(key, value, join(parents))
 
     def conditional(key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool) -> tuple[Any, PyTree]:
-        del key, train
-        return Transformed(base, bijection, params, state, join(parents)), state
+        del train
+        return Transformed(base, bijection, params, state, join(parents), key), state
 
     return Factor((variable,), given, "transformed", _required(notation, name), name, bijection, init, conditional)
 

@@ -105,12 +105,16 @@ class Net(NamedTuple):
 class Bijection(NamedTuple):
     """An invertible map as a triple of pure functions; `forward` goes from data to base.
 
+    `vifx.flows` has the shipped ones, and `flows.checked` makes one of your own with its shapes and dtypes checked.
+    A log-determinant that is estimated (`flows.residual_block`, `flows.continuous`) draws its noise from `key`,
+    which every other bijection ignores.
+
     Attributes:
-      init: ``(key, x, given=None) -> (params, state)``.
-      forward: ``(params, state, x, given=None) -> (z, log_det)`` with
-        ``log_det = log|det dz/dx|``, shape ``[examples]``.
-      inverse: ``(params, state, z, given=None) -> (x, log_det)`` with
-        ``log_det = log|det dx/dz|``, shape ``[examples]``.
+      init: ``(key, x, given=None) -> (params, state)``, on data ``[examples, *event]``.
+      forward: ``(params, state, x, given=None, *, key=None) -> (z, log_det)`` with
+        ``log_det = log|det dz/dx|`` in nats, shape ``[examples]``.
+      inverse: ``(params, state, z, given=None, *, key=None) -> (x, log_det)`` with
+        ``log_det = log|det dx/dz|`` in nats, shape ``[examples]``.
     """
 
     init: Callable[..., tuple[PyTree, PyTree]]

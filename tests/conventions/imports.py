@@ -15,7 +15,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "nets": ("types",),
     "distributions": ("types",),
     "networks": ("types", "nets", "distributions"),
-    "flows": ("types",),
+    "flows": ("types", "nets", "distributions", "networks", "lipschitz"),
     "lipschitz": ("types", "nets"),
     "mixtures": ("types", "distributions"),
     "data": ("types",),

@@ -127,8 +127,8 @@ def test_a_summed_latent_whose_generative_parent_is_drawn_is_sampled():
 def test_flow_maximum_likelihood_is_the_change_of_variables(x64):
     scale = Bijection(
         init=lambda key, x, given=None: (jnp.asarray([0.3], x.dtype), {}),
-        forward=lambda p, s, x, given=None: (x * jnp.exp(p)[None], jnp.full(len(x), jnp.sum(p))),
-        inverse=lambda p, s, z, given=None: (z * jnp.exp(-p)[None], jnp.full(len(z), -jnp.sum(p))),
+        forward=lambda p, s, x, given=None, *, key=None: (x * jnp.exp(p)[None], jnp.full(len(x), jnp.sum(p))),
+        inverse=lambda p, s, z, given=None, *, key=None: (z * jnp.exp(-p)[None], jnp.full(len(z), -jnp.sum(p))),
     )
     objective = vifx.kl(Joint(evidence("x")), Joint(transformed("x", standard_normal(1), scale, name="flow")))
     _, value, metrics, gradient = loss_and_gradient(objective, {"x": jnp.asarray(X)})
@@ -142,12 +142,12 @@ def test_flow_maximum_likelihood_is_the_change_of_variables(x64):
 def test_flow_posterior_equals_the_normal_posterior_in_expectation(x64):
     """Equation (4) with F_x(u) = σu + μ(x) is equation (2): same model, the latent's term drawn for one."""
     affine = Bijection(
-        init=lambda key, z, given: ({"slope": jnp.asarray(0.6), "log_scale": jnp.asarray(np.log(0.5))}, {}),
-        forward=lambda p, s, z, given: (
+        init=lambda key, z, given=None: ({"slope": jnp.asarray(0.6), "log_scale": jnp.asarray(np.log(0.5))}, {}),
+        forward=lambda p, s, z, given, *, key=None: (
             (z - p["slope"] * given) * jnp.exp(-p["log_scale"]),
             jnp.full(len(z), -p["log_scale"]),
         ),
-        inverse=lambda p, s, u, given: (
+        inverse=lambda p, s, u, given, *, key=None: (
             p["slope"] * given + u * jnp.exp(p["log_scale"]),
             jnp.full(len(u), p["log_scale"]),
         ),
@@ -183,8 +183,8 @@ def test_transformed_factor_is_initialized_on_drawn_latents():
 
     identity = Bijection(
         init,
-        lambda p, s, x, given=None: (x, jnp.zeros(len(x))),
-        lambda p, s, z, given=None: (z, jnp.zeros(len(z))),
+        lambda p, s, x, given=None, *, key=None: (x, jnp.zeros(len(x))),
+        lambda p, s, z, given=None, *, key=None: (z, jnp.zeros(len(z))),
     )
     objective = vifx.kl(
         Joint(evidence("x"), factor("z | x", linear(0.6, 0.5), name="encoder")),

@@ -1,0 +1,105 @@
+"""A base distribution and a bijection, used as a density by itself."""
+
+from __future__ import annotations
+
+__all__ = ["Flow"]
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from vifx.distributions import tempered
+from vifx.types import Array, Bijection, Distribution, Key, PyTree
+
+
+class Flow(NamedTuple):
+    """A normalizing flow: ``log q(x) = log q_base(f(x)) + log|det ∂f/∂x|``, equation (3).
+
+    Inside a joint write ``transformed("x", base, bijection, name=...)``; this is the same density as plain functions
+    of parameters, for everything that is done with a fitted flow.
+
+    Attributes:
+      base: the distribution of ``z``, without a batch axis.
+      bijection: the map ``f`` from data to base.
+
+    References:
+      Rezende & Mohamed (2015), arXiv:1505.05770; Dinh et al. (2017), arXiv:1605.08803.
+    """
+
+    base: Distribution
+    bijection: Bijection
+
+    def init(self, key: Key, x: Array, given: Any = None) -> tuple[PyTree, PyTree]:
+        """Return parameters and state, initialized on data ``[examples, *event]``."""
+        return self.bijection.init(key, x, given)
+
+    def log_prob(self, params: PyTree, state: PyTree, x: Array, given: Any = None, *, key: Key | None = None) -> Array:
+        """Return ``log q(x)`` in nats, ``[examples]``.
+
+        Args:
+          params: the bijection's parameters.
+          state: the bijection's state.
+          x: data, ``[examples, *event]``.
+          given: what it is conditioned on.
+          key: noise of an estimated log-determinant.
+        """
+        z, log_det = self.bijection.forward(params, state, x, given, key=key)
+        return self.base.log_prob(z) + log_det
+
+    def sample(
+        self, key: Key, params: PyTree, state: PyTree, examples: int, given: Any = None, *, temperature: float = 1.0
+    ) -> Array:
+        """Draw ``x = f⁻¹(z)``, ``[examples, *event]``.
+
+        Args:
+          key: the noise.
+          params: the bijection's parameters.
+          state: the bijection's state.
+          examples: how many, at least 1.
+          given: what it is conditioned on, one row per example.
+          temperature: T > 0, by which the standard deviation of a normal base is multiplied.
+
+        Raises:
+          ValueError: `examples` or `temperature` is out of range, or the base has no scale to temper.
+        """
+        if not isinstance(examples, int) or isinstance(examples, bool) or examples < 1:
+            raise ValueError(f"sample: examples must be an integer ≥ 1, got {examples!r}.")
+        base: Any = self.base
+        z = tempered(base, temperature).sample(key, (examples,))
+        return self.decode(params, state, z, given)
+
+    def encode(self, params: PyTree, state: PyTree, x: Array, given: Any = None) -> Array:
+        """Return ``z = f(x)``."""
+        return self.bijection.forward(params, state, x, given)[0]
+
+    def decode(self, params: PyTree, state: PyTree, z: Array, given: Any = None) -> Array:
+        """Return ``x = f⁻¹(z)``."""
+        return self.bijection.inverse(params, state, z, given)[0]
+
+    def interpolate(
+        self, params: PyTree, state: PyTree, start: Array, end: Array, given: Any = None, *, points: int = 8
+    ) -> Array:
+        """Decode the straight lines between the codes of two batches of data.
+
+        Args:
+          params: the bijection's parameters.
+          state: the bijection's state.
+          start: data, ``[examples, *event]``.
+          end: data of the same shape.
+          given: what both are conditioned on.
+          points: how many points a line has, its two ends included.
+
+        Returns:
+          ``[examples, points, *event]``, from `start` to `end`.
+
+        Raises:
+          ValueError: the shapes differ or `points` is less than 2.
+        """
+        if start.shape != end.shape:
+            raise ValueError(f"interpolate: start has shape {list(start.shape)} and end {list(end.shape)}; give pairs.")
+        if not isinstance(points, int) or isinstance(points, bool) or points < 2:
+            raise ValueError(f"interpolate: points must be an integer ≥ 2, got {points!r}.")
+        first, last = (self.encode(params, state, x, given) for x in (start, end))
+        shares = [index / (points - 1) for index in range(points)]
+        lines = [self.decode(params, state, (1 - share) * first + share * last, given) for share in shares]
+        return jnp.stack(lines, axis=1)
