@@ -13,7 +13,10 @@ A bijection goes from data to base. ``transformed("x", base, bijection, name="fl
 from __future__ import annotations
 
 __all__ = [
+    "Elementwise",
     "Flow",
+    "additive",
+    "affine",
     "chain",
     "checked",
     "conditioned",
@@ -25,6 +28,7 @@ __all__ = [
 from vifx.flows.chain import chain
 from vifx.flows.checked import checked
 from vifx.flows.conditioned import conditioned
+from vifx.flows.elementwise import Elementwise, additive, affine
 from vifx.flows.flow import Flow
 from vifx.flows.identity import identity
 from vifx.flows.invert import invert
