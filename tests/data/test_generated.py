@@ -7,7 +7,7 @@ import pytest
 from scipy import integrate, optimize, stats
 
 from vifx import data
-from vifx.data.generated import GENERATED
+from vifx.data.generated import GENERATED, MIXTURES, generate
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def test_modes_are_the_stated_ones(name):
     np.testing.assert_allclose(modes.weights, [w for _, _, w in expected])
 
 
-@pytest.mark.parametrize("name", list(GENERATED))
+@pytest.mark.parametrize("name", list(MIXTURES))
 def test_samples_follow_their_modes(name):
     """Counts by χ², and within each mode every axis by Kolmogorov–Smirnov, at 1e-4 over all tests of a dataset."""
     modes, split = data.modes(name), data.load(data.Config(name, validation=0)).train
@@ -48,7 +48,7 @@ def test_samples_follow_their_modes(name):
             assert stats.kstest(standard, "norm").pvalue > level
 
 
-@pytest.mark.parametrize("name", list(GENERATED))
+@pytest.mark.parametrize("name", list(MIXTURES))
 def test_log_prob_is_the_mixture_of_normals(name):
     modes = data.modes(name)
     values = np.random.default_rng(0).normal(size=(20, modes.centres.shape[1])) * 2
@@ -127,6 +127,8 @@ def test_generated_data_is_listed_and_described():
     ("call", "message"),
     [
         (lambda: data.modes("rings"), "one of ring, grid25, fgan_mixture; got 'rings'"),
+        (lambda: data.modes("two_moons"), "must be a mixture of Gaussians, one of ring.*got 'two_moons'"),
+        (lambda: generate("moon", validation=0, split_seed=0), "one of ring, .*two_moons, .*; got 'moon'"),
         (lambda: data.prepare(data.Config("ring")), "ring is generated each time it is loaded"),
         (lambda: data.open_splits(data.Config("grid25")), "grid25 is generated.*use it as it is"),
         (lambda: data.load(data.Config("ring", source="/somewhere")), "takes no source"),

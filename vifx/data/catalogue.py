@@ -34,7 +34,7 @@ def available(directory: str | None = None) -> dict[str, str]:
     names = {
         "digits": "prepared on first use",
         "fashion_mnist": "prepared from a folder of IDX files (source)",
-        **{name: kind for name, (kind, _) in GENERATED.items()},
+        **GENERATED,
     }
     return names | dict.fromkeys(_prepared_names(folder), f"prepared in {folder}")
 
@@ -98,7 +98,8 @@ def load(config: Config) -> Dataset:
 
     A dataset with a validation split of its own keeps it; otherwise `config.validation` of the training
     split is held out (see `hold_out`). Images are uint8 `[examples, height, width, channels]`, labels int32
-    `[examples]`. Generated datasets, such as `ring`, are drawn from `config.split_seed` (see `modes`).
+    `[examples]`. Generated datasets, such as `ring`, are drawn from `config.split_seed` (see `modes`
+    and `vifx.data.shapes.draw_shape`).
 
     Raises:
       ValueError: as `open_splits`; and if there is no split `train` or `test`.

@@ -1,8 +1,8 @@
-"""Datasets that are drawn from a known mixture of Gaussians: nothing lies on disk, and the truth is at hand."""
+"""Datasets that are drawn when they are loaded: nothing lies on disk, and the truth is at hand."""
 
 from __future__ import annotations
 
-__all__ = ["GENERATED", "Modes", "generate", "modes"]
+__all__ = ["GENERATED", "MIXTURES", "Modes", "generate", "modes"]
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vifx.data.dataset import Dataset, Info, Split, hold_out
+from vifx.data.shapes import SHAPES, draw_shape
 
 _TRAIN, _TEST = 50_000, 10_000
 
@@ -38,7 +39,7 @@ class Modes(NamedTuple):
 
 
 def modes(name: str) -> Modes:
-    """Return the modes of a generated dataset.
+    """Return the modes of a generated dataset that is a mixture of Gaussians.
 
     * ``ring``: 8 equal Gaussians of scale 0.1 at angles 2πk/8 on a circle of radius 2;
     * ``grid25``: 25 equal Gaussians of scale 0.05 on the 5×5 grid of spacing 2 around the origin;
@@ -46,7 +47,7 @@ def modes(name: str) -> Modes:
       cannot fit it, and each divergence prefers another one.
 
     Raises:
-      ValueError: if there is no such dataset.
+      ValueError: if there is no such mixture.
 
     Reference: for the grid and the ring, Srivastava et al., VEEGAN, 2017; for the last, Nowozin et al., f-GAN,
     2016, whose figures for six divergences determine the five numbers.
@@ -54,39 +55,49 @@ def modes(name: str) -> Modes:
     >>> modes("ring").centres[2].round(6).tolist()
     [0.0, 2.0]
     """
-    if name not in GENERATED:
-        raise ValueError(f"name must be a generated dataset, one of {', '.join(GENERATED)}; got {name!r}")
-    return GENERATED[name][1]()
+    if name not in MIXTURES:
+        raise ValueError(f"name must be a mixture of Gaussians, one of {', '.join(MIXTURES)}; got {name!r}")
+    return MIXTURES[name][1]()
 
 
 def generate(name: str, *, validation: int | float, split_seed: int) -> Dataset:
     """Draw a generated dataset: 50,000 examples for training and 10,000 for testing.
 
-    ``x`` is float32 ``[examples, dimensions]`` and ``y`` the index of the mode, int32. Everything, the test split
-    too, is a fixed function of the seed; the validation split is held out of the training split as elsewhere.
+    ``x`` is float32 ``[examples, dimensions]`` and ``y`` the index of the mode, or of the part of the shape, int32.
+    Everything, the test split too, is a fixed function of the seed; the validation split is held out of the training
+    split as elsewhere.
 
     Args:
-      name: which one; see `modes`.
+      name: which one; see `modes` for the mixtures and `vifx.data.shapes.draw_shape` for the shapes in the plane.
       validation: how much of the training split to hold out (see `hold_out`).
       split_seed: of the draws and of what is held out.
 
     Raises:
       ValueError: if there is no such dataset, or `validation` is out of range.
     """
-    mixture = modes(name)
+    if name not in GENERATED:
+        raise ValueError(f"name must be a generated dataset, one of {', '.join(GENERATED)}; got {name!r}")
     # RandomState because NumPy promises that its stream never changes; Generator's may.
     stream = np.random.RandomState(split_seed)
-    drawn, test = _draw(stream, mixture, _TRAIN), _draw(stream, mixture, _TEST)
+    if name in SHAPES:
+        count, dimensions = SHAPES[name][1], 2
+        drawn, test = (_split(*draw_shape(name, stream, size)) for size in (_TRAIN, _TEST))
+    else:
+        mixture = modes(name)
+        count, dimensions = mixture.centres.shape
+        drawn, test = (_split(*_draw(stream, mixture, size)) for size in (_TRAIN, _TEST))
     train, held = hold_out(drawn, validation, split_seed)
-    count, dimensions = mixture.centres.shape
     return Dataset(train, held, test, Info(name, (dimensions,), count, -np.inf, np.inf))
 
 
-def _draw(stream: np.random.RandomState, mixture: Modes, size: int) -> Split:
+def _split(x: NDArray[Any], y: NDArray[Any]) -> Split:
+    return {"x": x.astype(np.float32), "y": y.astype(np.int32)}
+
+
+def _draw(stream: np.random.RandomState, mixture: Modes, size: int) -> tuple[NDArray[Any], NDArray[Any]]:
     y = np.searchsorted(np.cumsum(mixture.weights)[:-1], stream.random_sample(size), side="right")
     noise = stream.standard_normal((size, mixture.centres.shape[1]))
-    x = mixture.centres[y] + mixture.scale[y, None] * noise
-    return {"x": x.astype(np.float32), "y": y.astype(np.int32)}
+    return mixture.centres[y] + mixture.scale[y, None] * noise, y
 
 
 def _equal(centres: NDArray[Any], scale: float) -> Modes:
@@ -108,7 +119,7 @@ def _fgan_mixture() -> Modes:
     return Modes(np.array([[-1.0], [2.0]]), np.array([0.25, np.sqrt(2.0)]), np.array([1 / 3, 2 / 3]))
 
 
-GENERATED: Mapping[str, tuple[str, Callable[[], Modes]]] = MappingProxyType(
+MIXTURES: Mapping[str, tuple[str, Callable[[], Modes]]] = MappingProxyType(
     {
         "ring": ("generated: 8 Gaussians on a circle", _ring),
         "grid25": ("generated: 25 Gaussians on a grid", _grid25),
@@ -119,3 +130,8 @@ GENERATED: Mapping[str, tuple[str, Callable[[], Modes]]] = MappingProxyType(
     }
 )
 """By name: what it is, and what makes its modes."""
+
+GENERATED: Mapping[str, str] = MappingProxyType(
+    {name: what for name, (what, *_) in (*MIXTURES.items(), *SHAPES.items())}
+)
+"""Every generated dataset by name: what it is."""

@@ -1,0 +1,87 @@
+"""Shapes in the plane that flows are tried on: densities that are no mixture of a few Gaussians."""
+
+from __future__ import annotations
+
+__all__ = ["SHAPES", "draw_shape"]
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Points: TypeAlias = tuple[NDArray[Any], NDArray[Any]]
+
+
+def draw_shape(name: str, stream: np.random.RandomState, size: int) -> Points:
+    """Draw points of a shape and the part of it that each belongs to.
+
+    With u uniform on [0, 1), ε standard normal in the plane, and part k drawn uniformly:
+
+    * ``two_moons``: (cos πu, sin πu) and (1 − cos πu, ½ − sin πu), plus 0.1 ε;
+    * ``circles``: radius 1 and 2, angle 2πu, plus 0.1 ε;
+    * ``spirals``: radius t and angle t + πk with t = 3π√u, divided by 3, plus 0.1 ε;
+    * ``pinwheel``: r = 1 + 0.3 ε₀ and 0.1 ε₁, turned by 2πk/5 + e^r / 4 and doubled, k one of five;
+    * ``checkerboard``: uniform on the eight dark squares of a 4×4 board on [−4, 4)²; the density is 1/32.
+
+    Args:
+      name: which shape.
+      stream: the random numbers.
+      size: how many points.
+
+    Returns:
+      Points ``[size, 2]`` and the index of the part ``[size]``.
+
+    References:
+      Moons and circles as in scikit-learn (Pedregosa et al., 2011); pinwheel: Johnson et al. (2016), arXiv:1603.06277;
+      spirals and checkerboard as used by Grathwohl et al. (2019), arXiv:1810.01367.
+    """
+    return SHAPES[name][2](stream, size)
+
+
+def _two_moons(stream: np.random.RandomState, size: int) -> Points:
+    y, t = stream.randint(2, size=size), np.pi * stream.random_sample(size)
+    arc = np.stack([np.cos(t), np.sin(t)], axis=1)
+    x = np.where(y[:, None] == 0, arc, np.array([1.0, 0.5]) - arc)
+    return x + 0.1 * stream.standard_normal((size, 2)), y
+
+
+def _circles(stream: np.random.RandomState, size: int) -> Points:
+    y, angle = stream.randint(2, size=size), 2 * np.pi * stream.random_sample(size)
+    x = (1.0 + y)[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return x + 0.1 * stream.standard_normal((size, 2)), y
+
+
+def _spirals(stream: np.random.RandomState, size: int) -> Points:
+    y, t = stream.randint(2, size=size), 3 * np.pi * np.sqrt(stream.random_sample(size))
+    angle = t + np.pi * y
+    x = (t / 3)[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return x + 0.1 * stream.standard_normal((size, 2)), y
+
+
+def _pinwheel(stream: np.random.RandomState, size: int) -> Points:
+    y = stream.randint(5, size=size)
+    along, across = (stream.standard_normal((size, 2)) * np.array([0.3, 0.1]) + np.array([1.0, 0.0])).T
+    angle = 2 * np.pi * y / 5 + np.exp(along) / 4
+    cos, sin = np.cos(angle), np.sin(angle)
+    return 2 * np.stack([cos * along - sin * across, sin * along + cos * across], axis=1), y
+
+
+def _checkerboard(stream: np.random.RandomState, size: int) -> Points:
+    y = stream.randint(8, size=size)
+    row, column = y // 2, 2 * (y % 2) + (y // 2) % 2
+    corner = 2.0 * np.stack([column, row], axis=1) - 4.0
+    return corner + 2.0 * stream.random_sample((size, 2)), y
+
+
+SHAPES: Mapping[str, tuple[str, int, Callable[[np.random.RandomState, int], Points]]] = MappingProxyType(
+    {
+        "two_moons": ("generated: two half circles in the plane that reach into each other", 2, _two_moons),
+        "circles": ("generated: a circle inside another", 2, _circles),
+        "spirals": ("generated: two spirals that wind around each other", 2, _spirals),
+        "pinwheel": ("generated: five bent arms in the plane", 5, _pinwheel),
+        "checkerboard": ("generated: the dark squares of a 4×4 board", 8, _checkerboard),
+    }
+)
+"""By name: what it is, how many parts it has, and what draws it."""
