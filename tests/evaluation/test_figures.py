@@ -102,6 +102,16 @@ def test_latent_traversal_rows_are_latents_and_columns_values():
     assert texts(figure)[1:8] == ["z₀", "z₇", "z₁₂", "−2.1", "−0.4", "0.4", "2.1"]
 
 
+def test_image_rows_have_their_labels():
+    images = IMAGES.reshape(2, 6, 8, 8, 1)
+    figure = evaluation.image_rows(images, ("T = 0.5", "T = 1"), title="Samples")
+    cells = drawn(figure)
+    assert len(cells) == 12
+    for (row, column), image in cells.items():
+        np.testing.assert_array_equal(image, images[row, column, ..., 0])
+    assert texts(figure) == ["Samples", "T = 0.5", "T = 1"]
+
+
 def test_latent_manifold_has_its_second_latent_upwards():
     images = generator.random(size=(3, 3, 5, 5))
     figure = evaluation.latent_manifold(images, (-1.0, 0.0, 1.0))
@@ -117,6 +127,7 @@ def test_latent_manifold_has_its_second_latent_upwards():
         lambda: evaluation.image_grid(IMAGES, title="A rather long title over images that are small"),
         lambda: evaluation.reconstructions(IMAGES[:2], IMAGES[:2]),
         lambda: evaluation.latent_traversal(IMAGES.reshape(3, 4, 8, 8), (0, 1, 127), range(4)),
+        lambda: evaluation.image_rows(IMAGES.reshape(3, 4, 8, 8), ("T = 0.5", "T = 0.85", "T = 1"), title="Samples"),
         lambda: evaluation.loss_curves({"train": (range(50), np.linspace(9, 1, 50))}, title="T"),
         lambda: evaluation.bound_curve({k: evaluation.Estimate(-np.ones(3) / k) for k in (1, 100_000)}),
     ],
@@ -216,6 +227,7 @@ def test_png_is_reproducible_and_saved_atomically(tmp_path):
         (lambda: evaluation.image_grid(IMAGES, columns=0), "columns must be at least 1"),
         (lambda: evaluation.reconstructions(IMAGES, IMAGES[:3]), "one shape"),
         (lambda: evaluation.latent_traversal(np.zeros((2, 3, 8, 8)), (0,), (1, 2, 3)), "one row per dimension"),
+        (lambda: evaluation.image_rows(np.zeros((2, 3, 8, 8)), ("one",)), "one row per label"),
         (lambda: evaluation.latent_manifold(np.zeros((2, 3, 8, 8)), (1, 2)), "one row and one column per value"),
         (lambda: evaluation.loss_curves({}), "at least one curve"),
         (lambda: evaluation.loss_curves({"train": ([1], [1, 2])}), "two vectors of one length"),

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.stats import multivariate_normal
 
 import vifx.distributions as distributions
@@ -241,6 +242,8 @@ def test_estimate_is_the_textbook_mean_and_error():
     assert estimate.mean == pytest.approx(3.0)
     assert estimate.standard_error == pytest.approx(math.sqrt(7.0 / 3.0))
     assert math.isnan(evaluation.Estimate(np.array([1.0])).standard_error)
+    half = stats.norm.ppf(0.975) * math.sqrt(7.0 / 3.0)
+    assert estimate.interval == pytest.approx((3.0 - half, 3.0 + half), rel=1e-12)
     # Single precision must not spoil a long mean.
     assert evaluation.Estimate(np.full(100_000, 0.1, np.float32)).mean == pytest.approx(np.float32(0.1), rel=1e-9)
 

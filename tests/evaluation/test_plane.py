@@ -94,6 +94,31 @@ def test_density_fit_draws_normals_and_their_parameters():
     assert title(figure) == "KL"
 
 
+def test_density_2d_shows_the_density_between_its_data_and_its_samples():
+    """A normal of scale ½: its values stand at their points, the x₁ axis upwards, and its mass is in the title."""
+    law = stats.multivariate_normal([1.0, -1.0], np.diag([0.25, 0.04]))
+    data, samples = np.random.default_rng(0).normal(size=(2, 400, 2)) * [0.5, 0.2] + [1.0, -1.0]
+    samples[0] = [9.0, 0.0]
+    figure = evaluation.density_2d(law.logpdf, data, samples, title="normal", resolution=60)
+    panels = figure.axes
+    (image,) = panels[1].images
+    left, right, bottom, top = image.get_extent()
+    x0, x1 = (low + (high - low) * (np.arange(60) + 0.5) / 60 for low, high in ((left, right), (bottom, top)))
+    np.testing.assert_allclose(np.asarray(image.get_array()), law.pdf(np.stack(np.meshgrid(x0, x1), -1)), rtol=2e-5)
+    assert image.origin == "lower"
+    np.testing.assert_allclose(points(panels[0].collections[0]), data)
+    np.testing.assert_allclose(points(panels[2].collections[0]), samples)
+    inside = np.prod([np.diff(stats.norm.cdf(ends)) for ends in (np.array([left, right]) * 2 - 2, [-99, 99])])
+    assert title_of(panels[1]) == f"density, {inside:.1%} of it in the picture"
+    assert title_of(panels[2]) == "400 samples"
+    assert panels[2].texts[0].get_text() == "1 of 400 samples are outside the picture"
+    assert figure.get_suptitle() == "normal"
+
+
+def title_of(axes):
+    return axes.get_title(loc="left")
+
+
 @pytest.mark.parametrize(
     "figure",
     [
@@ -124,6 +149,8 @@ def test_no_text_is_cut(figure):
         (lambda: evaluation.mode_scatter(np.full((3, 2), np.inf), RING.centres, 0.1), "3 of 3 that are not"),
         (lambda: evaluation.critic_field(lambda x: x, RING.centres, RING.centres), r"got shape \(25600, 2\)"),
         (lambda: evaluation.critic_field(lambda x: x[:, 0] / 0, RING.centres, RING.centres), "25600 values that are"),
+        (lambda: evaluation.density_2d(lambda x: x[:, 0] / 0, RING.centres, RING.centres), "57600 values that are"),
+        (lambda: evaluation.density_2d(lambda x: x[:, 0], np.zeros((3, 1)), RING.centres), r"data must be \[n, 2\]"),
         (lambda: evaluation.density_fit_1d([0, 1], [1], {}), "two vectors of one length"),
         (lambda: evaluation.density_fit_1d([0, 1], [1, 1], {"fit": (0, 0)}), "scale of fit 'fit' must be positive"),
     ],

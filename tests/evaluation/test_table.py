@@ -48,6 +48,8 @@ def test_described_knows_units_and_directions():
                 "test/bits_per_dim": 2.0,
                 "iwae/1000": -1.0,
                 "novel": 7.0,
+                "nll/pixels": evaluation.Estimate(np.array([5.0, 7.0])),
+                "nll/y": evaluation.Estimate(np.array([5.0, 7.0]), "95 % interval"),
             }
         )
     }
@@ -57,6 +59,8 @@ def test_described_knows_units_and_directions():
     assert rows["kl/z_sampled"].meaning.endswith("sampling")
     assert rows["test/bits_per_dim"].unit == "bits/dim"
     assert rows["iwae/1000"].better == "higher"
+    assert rows["nll/pixels"].meaning.startswith("upper bound")
+    assert rows["nll/y"] == evaluation.Metric("nll/y", 6.0, 1.0, "nats", "lower", "95 % interval")
     assert rows["novel"] == evaluation.Metric("novel", 7.0)
 
 

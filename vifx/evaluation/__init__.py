@@ -22,6 +22,7 @@ __all__ = [
     "bits_per_dim",
     "bound_curve",
     "critic_field",
+    "density_2d",
     "density_fit_1d",
     "described",
     "elbo",
@@ -30,7 +31,9 @@ __all__ = [
     "expected_high_quality",
     "fmd",
     "frechet_distance",
+    "gaussian_nll",
     "image_grid",
+    "image_rows",
     "importance_weighted_bound",
     "kl_per_latent",
     "latent_manifold",
@@ -62,7 +65,8 @@ from vifx.evaluation.curves import bound_curve, latent_scatter, loss_curves, met
 from vifx.evaluation.density import density_fit_1d
 from vifx.evaluation.estimate import Estimate
 from vifx.evaluation.features import Features, Fmd, fmd
-from vifx.evaluation.figures import image_grid, latent_manifold, latent_traversal, reconstructions
+from vifx.evaluation.figures import image_grid, image_rows, latent_manifold, latent_traversal, reconstructions
+from vifx.evaluation.gaussian import gaussian_nll
 from vifx.evaluation.latents import (
     Codes,
     active_units,
@@ -76,7 +80,7 @@ from vifx.evaluation.latents import (
 )
 from vifx.evaluation.likelihood import average_metrics, bits_per_dim, elbo, importance_weighted_bound
 from vifx.evaluation.modes import ModeCoverage, expected_high_quality, mode_coverage
-from vifx.evaluation.plane import critic_field, mode_scatter
+from vifx.evaluation.plane import critic_field, density_2d, mode_scatter
 from vifx.evaluation.probes import linear_probe_accuracy, nearest_neighbour_accuracy
 from vifx.evaluation.report import report_html, write_report
 from vifx.evaluation.samples import (

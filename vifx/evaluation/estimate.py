@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+_NORMAL_975 = 1.959963984540054  # the quantile of N(0, 1) that leaves 2.5 % above
+
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
@@ -20,6 +22,7 @@ class Estimate:
 
     Attributes:
       values: one value per example, shape ``[examples]``.
+      note: a few words that stand as its meaning in a table, in place of what is known by its name.
 
     >>> import numpy as np
     >>> str(Estimate(np.array([1.0, 2.0, 3.0])))
@@ -27,6 +30,7 @@ class Estimate:
     """
 
     values: NDArray[np.floating] = field(repr=False)
+    note: str = ""
 
     @property
     def mean(self) -> float:
@@ -39,6 +43,12 @@ class Estimate:
         if len(self.values) < 2:
             return math.nan
         return float(np.std(self.values, ddof=1, dtype=np.float64) / math.sqrt(len(self.values)))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % confidence interval of the mean, ``mean ∓ 1.96 standard errors``: normal, so for many examples."""
+        half = _NORMAL_975 * self.standard_error
+        return self.mean - half, self.mean + half
 
     def __str__(self) -> str:
         return f"{self.mean:.3f} ± {self.standard_error:.3f}"

@@ -9,7 +9,7 @@ drawn in red.
 
 from __future__ import annotations
 
-__all__ = ["image_grid", "latent_manifold", "latent_traversal", "reconstructions"]
+__all__ = ["image_grid", "image_rows", "latent_manifold", "latent_traversal", "reconstructions"]
 
 import math
 from collections.abc import Sequence
@@ -47,6 +47,24 @@ def image_grid(
         raise ValueError(f"columns must be at least 1, got {columns}.")
     cells = [(*divmod(i, columns), image) for i, image in enumerate(images)]
     return _mosaic(cells, _Labels(title=title), limits)
+
+
+def image_rows(images: ArrayLike, rows: Sequence[str], *, title: str = "", limits: Limits | None = None) -> Figure:
+    """Draw rows of images, each with a label in front.
+
+    Args:
+      images: ``[rows, columns, height, width(, channels)]``.
+      rows: a label for each row.
+      title: above, on the left.
+      limits: the values of black and white; (0, 255) for uint8 and (0, 1) for floats by default.
+
+    Raises:
+      ValueError: if `images` does not have one row per label.
+    """
+    images = _as_images(images, "images", leading=2)
+    _require_grid(images, (len(rows), images.shape[1]), "one row per label")
+    cells = [(r, c, image) for r, row in enumerate(images) for c, image in enumerate(row)]
+    return _mosaic(cells, _Labels(title=title, rows=tuple(rows)), limits)
 
 
 def reconstructions(

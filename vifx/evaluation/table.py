@@ -88,6 +88,7 @@ _KNOWN = MappingProxyType(
         "*/*_estimate": ("", "", "estimate of the divergence, no bound"),
         "*kl_to_anchor/*": ("nats", "", "divergence from the model at the start of the phase"),
         "*proximal*": ("", "", "distance from the model at the start of the phase"),
+        "nll/pixels": ("nats", "lower", "upper bound on −log probability of the 8-bit pixels"),
         "*nll/*": ("nats", "lower", "−log density under the generative joint"),
         "*kl/*_sampled": ("nats", "", "divergence term, by sampling"),
         "*kl/*": ("nats", "", "divergence term"),
@@ -123,7 +124,7 @@ def described(metrics: Mapping[str, Estimate | float]) -> list[Metric]:
         known = (entry for pattern, entry in _KNOWN.items() if fnmatch.fnmatchcase(name, pattern))
         unit, better, meaning = next(known, ("", "", ""))
         if isinstance(value, Estimate):
-            rows.append(Metric(name, value.mean, value.standard_error, unit, better, meaning))
+            rows.append(Metric(name, value.mean, value.standard_error, unit, better, value.note or meaning))
         else:
             note = value.note if isinstance(value, Noted) else meaning
             rows.append(Metric(name, float(value), None, unit, better, note))
