@@ -271,10 +271,17 @@ def test_conditional_flow_starts_from_noise_of_its_base():
     assert joint.sample(jax.random.key(1), params, state, {"y": jnp.zeros((3, 2))}).values["z"].shape == (3, 2)
 
 
-def test_transformed_needs_values_to_start_from():
-    joint = Joint(transformed("x", standard_normal(2), SCALE, name="flow"))
-    with pytest.raises(ValueError, match="initialized on values of 'x'"):
-        joint.init(jax.random.key(0), {}, examples=3)
+def test_transformed_without_values_or_parents_is_initialized_on_noise():
+    seen = []
+
+    def init(key, x, given=None):
+        seen.append(np.asarray(x))
+        return SCALE.init(key, x, given)
+
+    joint = Joint(transformed("x", standard_normal(2), SCALE._replace(init=init), name="flow"))
+    params, _ = joint.init(jax.random.key(0), {}, examples=3)
+    assert scipy.stats.kstest(seen[0].reshape(-1), "norm").pvalue > 1e-4
+    np.testing.assert_allclose(params["flow"], [0.7, 0.7])
 
 
 def test_implicit_factors_sample_and_have_no_density():

@@ -1,8 +1,8 @@
 """vifx: declare two joint distributions, get pure loss functions.
 
 The vocabulary is a handful of words: a `Joint` is a product of factors (`evidence`, `factor`, `implicit`,
-`transformed`), an estimator (`kl`, `importance_weighted`, `reconstruction`, `adversarial`) turns a pair of joints
-into an `Objective`, `explain` prints its derivation and `verify` checks it by enumeration.
+`transformed`, `target`), an estimator (`kl`, `importance_weighted`, `reconstruction`, `adversarial`) turns a pair of
+joints into an `Objective`, `explain` prints its derivation and `verify` checks it by enumeration.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ __all__ = [
     "networks",
     "reconstruction",
     "standard_normal",
+    "target",
     "training",
     "transformed",
     "verify",
@@ -52,7 +53,7 @@ from vifx import (
 from vifx.distributions import standard_normal
 from vifx.estimators import adversarial, importance_weighted, kl, mmd, reconstruction, verify
 from vifx.explain import explain
-from vifx.factor import evidence, factor, implicit, transformed
+from vifx.factor import evidence, factor, implicit, target, transformed
 from vifx.joint import Joint
 from vifx.objective import Objective
 

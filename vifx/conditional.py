@@ -68,8 +68,13 @@ def draw(key: Key, item: Factor, conditional: Any, examples: int) -> Array:
     """Draw one value per example from a conditional, ``[examples, *event]``.
 
     Raises:
-      ValueError: the sample's leading axis is not the examples.
+      ValueError: the factor is known up to a constant only, or the sample's leading axis is not the examples.
     """
+    if item.kind == "target":
+        raise ValueError(
+            f"{item} is known up to a constant and cannot be sampled; fit another joint to it, "
+            f"kl(Joint(transformed({item.name!r}, ...)), Joint({item}), samples=...), and sample that."
+        )
     value = conditional.sample(key, () if item.given else (examples,))
     if value.shape[:1] != (examples,):
         raise ValueError(
@@ -130,7 +135,8 @@ def _are_weights(conditional: Any, value: Array) -> bool:
 def _check_conditional(item: Factor, conditional: Any, examples: int) -> None:
     if item.kind == "evidence":
         return
-    if not hasattr(conditional, "sample") or (item.kind != "implicit" and not has_density(conditional)):
+    samples = hasattr(conditional, "sample") or item.kind == "target"
+    if not samples or (item.kind != "implicit" and not has_density(conditional)):
         what = (
             f"an array {conditional.dtype}{list(conditional.shape)}"
             if hasattr(conditional, "dtype")

@@ -4,111 +4,25 @@ from __future__ import annotations
 
 __all__ = [
     "Factor",
-    "PointMass",
-    "Transformed",
     "evidence",
     "factor",
     "has_density",
     "implicit",
+    "target",
     "transformed",
 ]
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 
+from vifx.distributions import PointMass, Transformed, Unnormalized
 from vifx.nets import as_net, is_network
 from vifx.types import Array, Bijection, Distribution, Key, PyTree
 
-Kind = Literal["evidence", "density", "implicit", "transformed"]
-
-
-class PointMass(NamedTuple):
-    """The distribution δ(value): it can be sampled and has no density.
-
-    Attributes:
-      value: the point of each example, ``[examples, *event]``.
-    """
-
-    value: Array
-
-    @property
-    def mean(self) -> Array:
-        """The point itself."""
-        return self.value
-
-    def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
-        """Return the point itself, repeated: ``[*sample_shape, examples, *event]``."""
-        del key
-        return jnp.broadcast_to(self.value, (*sample_shape, *self.value.shape))
-
-
-class Transformed(NamedTuple):
-    """A base distribution pushed through a bijection, equation (3).
-
-    ``log q(x | y) = log q(f(x)) + log|det ∂f/∂x|`` with ``f = bijection.forward(·, y)``.
-
-    Attributes:
-      base: the distribution of ``z``, without a batch axis.
-      bijection: the map from data to base.
-      params: its parameters.
-      state: its state.
-      given: what it is conditioned on, ``[examples, ...]``, or None.
-      key: noise of an estimated log-determinant; None where there is none.
-    """
-
-    base: Distribution
-    bijection: Bijection
-    params: PyTree
-    state: PyTree
-    given: Any
-    key: Key | None = None
-
-    @property
-    def has_rsample(self) -> bool:
-        """Whether samples are differentiable in the parameters: they are if the base's are."""
-        return bool(getattr(self.base, "has_rsample", True))
-
-    def sample_with_log_prob(self, key: Key, sample_shape: tuple[int, ...] = ()) -> tuple[Array, Array]:
-        """Draw ``x = f⁻¹(z)`` and its log-density in nats from one pass through the bijection.
-
-        Returns:
-          Samples ``[*sample_shape, *batch, *event]`` and log-densities ``[*sample_shape, *batch]``,
-          where ``batch`` is ``(examples,)`` with parents and ``()`` without.
-        """
-        given_leaves = jax.tree.leaves(self.given)
-        batch = (given_leaves[0].shape[0],) if given_leaves else ()
-        rows, copies = math.prod((*sample_shape, *batch)), math.prod(sample_shape)
-        given = jax.tree.map(lambda x: _tiled(x, copies), self.given)
-        z = self.base.sample(key, (rows,))
-        x, log_det = self.bijection.inverse(self.params, self.state, z, given, key=self._noise("inverse"))
-        shape = (*sample_shape, *batch)
-        return x.reshape(*shape, *x.shape[1:]), (self.base.log_prob(z) - log_det).reshape(shape)
-
-    def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
-        """Draw ``x = f⁻¹(z)``, shape ``[*sample_shape, *batch, *event]``."""
-        return self.sample_with_log_prob(key, sample_shape)[0]
-
-    def log_prob(self, value: Array) -> Array:
-        """Return the log-density in nats of ``[..., *batch, *event]``, shape ``[..., *batch]``."""
-        one = jax.eval_shape(lambda: self.sample(jax.random.key(0)))
-        event = one.ndim - (1 if jax.tree.leaves(self.given) else 0)
-        shape = value.shape[: value.ndim - event]
-        flat = value.reshape(-1, *value.shape[value.ndim - event :])
-        given = jax.tree.map(lambda x: _tiled(x, flat.shape[0] // x.shape[0]), self.given)
-        z, log_det = self.bijection.forward(self.params, self.state, flat, given, key=self._noise("forward"))
-        return (self.base.log_prob(z) + log_det).reshape(shape)
-
-    def _noise(self, direction: Literal["forward", "inverse"]) -> Key | None:
-        return None if self.key is None else jax.random.fold_in(self.key, direction == "forward")
-
-
-def _tiled(x: Array, copies: int) -> Array:
-    return x if copies == 1 else jnp.tile(x, (copies,) + (1,) * (x.ndim - 1))
+Kind = Literal["evidence", "density", "implicit", "target", "transformed"]
 
 
 def has_density(conditional: object) -> bool:
@@ -120,12 +34,12 @@ def has_density(conditional: object) -> bool:
 class Factor:
     """One conditional distribution ``variables | given`` of a joint.
 
-    Make factors with `evidence`, `factor`, `implicit` and `transformed`.
+    Make factors with `evidence`, `factor`, `implicit`, `target` and `transformed`.
 
     Attributes:
       variables: what it is a distribution of; one name, or several for evidence.
       given: its parents.
-      kind: ``"evidence"``, ``"density"``, ``"implicit"`` or ``"transformed"``.
+      kind: ``"evidence"``, ``"density"``, ``"implicit"``, ``"target"`` or ``"transformed"``.
       owner: the network whose parameters it uses, or None.
       label: what `str` writes in front of the parentheses.
       source: the object it was made from; one owner may appear in several factors with one source.
@@ -273,6 +187,49 @@ def implicit(notation: str, what: Any, *, name: str | None = None) -> Factor:
     return Factor((variable,), given, "implicit", None, "δ", what, None, known)
 
 
+def target(notation: str, log_density: Callable[[Array], Array]) -> Factor:
+    """A density that is known up to a constant, to be approximated: ``log q(z) = log_density(z) − log Z``.
+
+    In a generative joint it is what variational inference fits: ``kl(Joint(transformed("z", ...)),
+    Joint(target("z", f)), samples=256)`` is the reverse KL without ``log Z``, which `Objective.dropped` lists.
+
+    Args:
+      notation: one variable without parents.
+      log_density: ``[examples, *event] -> [examples]`` in nats, up to a constant; without parameters, since the
+        constant would depend on them.
+
+    Raises:
+      ValueError: malformed notation, or parents.
+      TypeError: `log_density` is not a plain function.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> print(target("z", lambda z: -jnp.sum(jnp.abs(z), axis=-1)))
+      target(z)
+    """
+    variable, given = _parsed(notation)
+    if given:
+        raise ValueError(
+            f"target {notation!r}: the normalizing constant would depend on {', '.join(given)}; write {variable!r}, "
+            "with the values it is conditioned on inside the function."
+        )
+    if is_network(log_density) or isinstance(log_density, Distribution):
+        raise TypeError(
+            f"target {notation!r}: log_density must be a function of the value, got {type(log_density).__name__}; a "
+            "normalized density with parameters is a factor(...)."
+        )
+    _require_function(notation, log_density)
+
+    def conditional(key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool) -> tuple[Any, PyTree]:
+        del key, params, parents, train
+        return Unnormalized(log_density), state
+
+    label = getattr(log_density, "__name__", "target")
+    return Factor(
+        (variable,), (), "target", None, "target" if label == "<lambda>" else label, log_density, None, conditional
+    )
+
+
 def transformed(notation: str, base: Distribution, bijection: Bijection, *, name: str) -> Factor:
     """A base distribution pushed through a bijection, equation (3): a flow as a factor.
 
@@ -302,15 +259,10 @@ def transformed(notation: str, base: Distribution, bijection: Bijection, *, name
         return None if not parents else parents[0] if len(parents) == 1 else parents
 
     def init(key: Key, value: Array | None, *parents: Array) -> tuple[PyTree, PyTree]:
-        if value is None and parents:
-            # A posterior has no values before it is made: noise of the base stands in for them.
-            key, noise = jax.random.split(key)
-            value = base.sample(noise, (parents[0].shape[0],))
         if value is None:
-            raise ValueError(
-                f"factor {notation!r}: a bijection is initialized on values of {variable!r}; put {variable!r} in "
-                "the batch."
-            )
+            # A latent has no values before it is made: noise of the base stands in for them.
+            key, noise = jax.random.split(key)
+            value = base.sample(noise, (parents[0].shape[0] if parents else 256,))
         return bijection.init(key, value, join(parents))
 
     def conditional(key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool) -> tuple[Any, PyTree]:

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from vifx.conditional import condition, density, draw, fold, nearest
-from vifx.distributions import tempered
-from vifx.factor import Factor, Transformed
+from vifx.distributions import Transformed, tempered
+from vifx.factor import Factor
 from vifx.types import Array, Batch, Key, Params, PyTree, State
 
 

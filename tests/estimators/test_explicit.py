@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 
 import vifx
-from vifx import Joint, evidence, factor, implicit, standard_normal, transformed
+from vifx import Joint, evidence, factor, implicit, standard_normal, target, transformed
 from vifx.distributions import Categorical, Normal
 from vifx.nets import from_functions
 from vifx.types import Bijection
@@ -218,7 +218,7 @@ MAP = from_functions(lambda key, x: jnp.ones(()), lambda p, x: p * x)
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: vifx.kl(Joint(PRIOR, DECODER), Joint(PRIOR, DECODER)), "has no evidence"),
+        (lambda: vifx.kl(Joint(target("x", jnp.sum)), Joint(target("x", jnp.sum))), "cannot be sampled, so it has no"),
         (
             lambda: vifx.kl(Joint(evidence("x")), Joint(PRIOR, DECODER)),
             "the inference joint p̃.x. has no factor for 'z'",

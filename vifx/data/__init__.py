@@ -12,6 +12,7 @@ __all__ = [
     "Split",
     "Streaming",
     "Transform",
+    "Unobserved",
     "Window",
     "available",
     "batches",
@@ -56,3 +57,4 @@ from vifx.data.transforms import (
     one_hot,
     sample_pairing,
 )
+from vifx.data.unobserved import Unobserved

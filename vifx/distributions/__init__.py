@@ -1,7 +1,8 @@
 """Distributions with the conventions that every factor relies on.
 
-All are NumPyro distributions: pytrees with a batch shape (the examples) and an event shape, `sample(key,
-sample_shape)` and `log_prob(value)` in nats. Pixels that are images use `to_event` to become one event.
+The families are NumPyro distributions: pytrees with a batch shape (the examples) and an event shape, `sample(key,
+sample_shape)` and `log_prob(value)` in nats. Pixels that are images use `to_event` to become one event. `PointMass`,
+`Transformed` and `Unnormalized` are what `implicit`, `transformed` and `target` factors make.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ __all__ = [
     "DiscretizedLogistic",
     "MixtureOfDiscretizedLogistics",
     "Normal",
+    "PointMass",
+    "Transformed",
+    "Unnormalized",
     "standard_normal",
     "tempered",
     "uniform_categorical",
@@ -22,4 +26,7 @@ from vifx.distributions.categorical import Categorical, uniform_categorical
 from vifx.distributions.discretized_logistic import DiscretizedLogistic
 from vifx.distributions.mixture_of_discretized_logistics import MixtureOfDiscretizedLogistics
 from vifx.distributions.normal import Normal, standard_normal
+from vifx.distributions.point_mass import PointMass
 from vifx.distributions.tempered import tempered
+from vifx.distributions.transformed import Transformed
+from vifx.distributions.unnormalized import Unnormalized

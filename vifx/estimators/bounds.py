@@ -54,9 +54,8 @@ def bound(
     how = treatments(both, params, state, batch, samples=samples, train=train)
     finite = bool(how) and set(how.values()) == {"summed"}
     noise = fold(key, "inference")
-    visits, new_state = walk(
-        noise, both.inference, params, state, batch, samples=samples, train=train, sum_finite=finite
-    )
+    how_many = {"samples": samples, "examples": both.examples}
+    visits, new_state = walk(noise, both.inference, params, state, batch, **how_many, train=train, sum_finite=finite)
     latents = [visit for visit in visits if visit.how != "evidence"]
     if gradient != "reparameterized":
         _require_draws(latents, gradient)
@@ -105,7 +104,9 @@ def treatments(both: Pair, params: Params, state: State, batch: Batch, *, sample
     how: dict[str, How] = {}
 
     def trace(key: Key, params: Params, state: State, batch: Batch) -> None:
-        visits, _ = walk(key, both.inference, params, state, batch, samples=samples, train=train)
+        visits, _ = walk(
+            key, both.inference, params, state, batch, samples=samples, train=train, examples=both.examples
+        )
         how.update({visit.factor.variables[0]: visit.how for visit in visits if visit.how != "evidence"})
 
     jax.eval_shape(trace, jax.eval_shape(lambda: jax.random.key(0)), params, state, dict(batch))

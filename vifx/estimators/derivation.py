@@ -48,11 +48,17 @@ def derive(both: Pair) -> Lines:
     for constant in both.constants:
         text = f"the evidence's own term, {constant}, has no parameters: it is dropped"
         lines.append((text, rf"{_tex_entropy(str(constant))} \text{{ has no parameters: it is dropped}}"))
+    for item in (f for f in both.generative.factors if f.kind == "target"):
+        text = f"{item} is known up to its constant Z, which has no parameters: log Z is dropped"
+        lines.append((text, r"\log Z \text{ has no parameters: it is dropped}"))
     terms = term_formulas(both)
     total = " + ".join(text for _, text, _ in terms)
     tex_total = " + ".join(latex for _, _, latex in terms)
     lines.append((f"L = {total}", rf"\mathcal{{L}} = {tex_total}"))
     if not both.constants:
+        if both.left_out:
+            bound = r"\mathrm{KL} = \mathcal{L} + \log Z \ge 0, \quad \mathrm{ELBO} = -\mathcal{L} \le \log Z"
+            lines.append(("KL = L + log Z ≥ 0,  and  ELBO = −L ≤ log Z", bound))
         return tuple(lines)
     given = ", ".join(v for c in both.constants for v in c.given)
     inside = ", ".join(v for c in both.constants for v in c.variables) + (f" | {given}" if given else "")

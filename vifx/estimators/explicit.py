@@ -57,11 +57,12 @@ def kl(
     `vifx.explain`.
 
     Args:
-      inference: starts from evidence; every other factor has a density.
-      generative: over the same variables; evidence here (inputs of a conditional model) cancels.
+      inference: starts from evidence, if there is any; every other factor has a density.
+      generative: over the same variables; evidence here (inputs of a conditional model) cancels, and a `target`
+        leaves out its log Z.
       weights: multipliers of named terms, numbers or schedules of the update count, by term name:
         ``{"kl/z": 4.0}`` is a β-VAE, ``{"kl/z": optax.linear_schedule(0, 1, 1000)}`` anneals.
-      samples: draws per example of the first latent that is drawn.
+      samples: draws per example of the first latent that is drawn; without evidence, draws in all.
       free_bits: nats below which a latent's batch-mean term exerts no pressure,
         ``max(free_bits, kl/z)``, per latent variable (Kingma et al., 2016).
       name: prefix of the metrics, to tell objectives in a sum apart.
@@ -148,7 +149,9 @@ def _explicit(
     latex = r"\mathrm{KL}(p \,\|\, q)" if complete else r"\mathbb{E}_p[-\log q(x \mid z)]"
     lines = derive(both) if complete else ()
     joints = (both.inference, both.generative)
-    part = Part(1.0, title, latex, *joints, constants, lines, terms, {"model": claim})
+    part = Part(
+        1.0, title, latex, *joints, constants, lines, terms, {"model": claim}, both.left_out if complete else ()
+    )
     return Objective(init, {"model": Player(both.owners, loss)}, (part,))
 
 
@@ -181,7 +184,9 @@ def _estimates(
 ) -> tuple[dict[str, _Estimate], State]:
     """Evaluate the named terms; every conditional is evaluated once."""
     noise = fold(key, "inference")
-    visits, state = walk(noise, both.inference, params, state, batch, samples=samples, train=train)
+    visits, state = walk(
+        noise, both.inference, params, state, batch, samples=samples, train=train, examples=both.examples
+    )
     estimates = {}
     for item in both.generative.factors:
         term = both.term_of(item)

@@ -95,7 +95,8 @@ def _objective(both: Pair, samples: int, gradient: Gradient, prefix: str) -> Obj
     latex = rf"-\mathbb{{E}} \log \frac{{1}}{{{samples}}} \sum_k \frac{{q(x, z_k)}}{{p(z_k \mid x)}}"
     title = f"importance-weighted bound, K = {samples}"
     derivation = derive_importance_weighted(both, samples)
-    part = Part(1.0, title, latex, both.inference, both.generative, both.constants, derivation, terms, {"model": claim})
+    joints = (both.inference, both.generative)
+    part = Part(1.0, title, latex, *joints, both.constants, derivation, terms, {"model": claim}, both.left_out)
     return Objective(init, {"model": Player(both.owners, loss)}, (part,))
 
 

@@ -22,6 +22,7 @@ class Pair(NamedTuple):
       owners: the networks of both, inference first.
       term_names: one per generative factor with a density: ``"nll/x"`` for evidence, ``"kl/z"`` for latents.
       constants: the entropies that dropping the evidence's own density leaves out.
+      left_out: further constants in words: the normalizing constants of targets.
     """
 
     inference: Joint
@@ -29,6 +30,12 @@ class Pair(NamedTuple):
     owners: tuple[str, ...]
     term_names: tuple[str, ...]
     constants: tuple[Constant, ...]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def examples(self) -> int | None:
+        """How many examples there are without evidence: one, of which every draw is a sample; None with evidence."""
+        return None if self.inference.observed else 1
 
     def term_of(self, item: Factor) -> str:
         """Return the name of a generative factor's term."""
@@ -41,20 +48,24 @@ def pair(caller: str, inference: Joint, generative: Joint, *, latents: bool = Tr
 
     Args:
       caller: the estimator's name, for messages.
-      inference: starts from evidence.
+      inference: starts from evidence, unless neither joint has any.
       generative: over the same variables; its evidence is part of the inference joint's.
       latents: whether latents must have densities too.
 
     Raises:
       TypeError: something that is not a joint.
-      ValueError: no evidence, different variables, or a density that does not exist; the message
-        names the factor.
+      ValueError: different variables, a target to take expectations under, or a density that does not exist; the
+        message names the factor.
     """
     for argument, joint in (("inference", inference), ("generative", generative)):
         if not isinstance(joint, Joint):
             raise TypeError(f"{caller}: {argument} must be a Joint, got {type(joint).__name__}.")
-    if not inference.observed:
-        raise ValueError(f"{caller}: inference = {inference} has no evidence; start it with evidence('x').")
+    for item in inference.factors:
+        if item.kind == "target":
+            raise ValueError(
+                f"{caller}: {item} is known up to a constant and cannot be sampled, so it has no place in the "
+                "inference joint, which expectations are under; put it in the generative joint."
+            )
     for joint, other, role in ((inference, generative, "generative"), (generative, inference, "inference")):
         for variable in joint.variables:
             if variable not in other.variables:
@@ -66,7 +77,8 @@ def pair(caller: str, inference: Joint, generative: Joint, *, latents: bool = Tr
     for item in generative.factors:
         _check_factor(caller, item, inference, latents)
     owners = tuple(dict.fromkeys((*inference.owners, *generative.owners)))
-    result = Pair(inference, generative, owners, (), _constants(inference, generative))
+    left_out = tuple(f"+ log Z of {item}" for item in generative.factors if item.kind == "target")
+    result = Pair(inference, generative, owners, (), _constants(inference, generative), left_out)
     names = tuple(result.term_of(item) for item in generative.factors if item.kind != "evidence")
     if not names:
         raise ValueError(f"{caller}: the generative joint {generative} is evidence alone; there is nothing to fit.")
@@ -106,8 +118,8 @@ def pair_init(key: Key, both: Pair, batch: Batch) -> tuple[Params, State]:
     The generative joint runs on the values that the inference joint has drawn, so that
     data-dependent initializations see what training will show them.
     """
-    params, state = both.inference.init(key, batch)
+    params, state = both.inference.init(key, batch, examples=both.examples)
     noise = fold(key, "inference")
-    values = both.inference.sample(noise, params, state, batch).values
+    values = both.inference.sample(noise, params, state, batch, examples=both.examples).values
     more_params, more_state = both.generative.init(key, values, fixed=values)
     return {**more_params, **params}, {**more_state, **state}

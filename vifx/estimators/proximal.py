@@ -19,10 +19,11 @@ import jax
 import jax.numpy as jnp
 
 from vifx.conditional import condition, density, fold
+from vifx.distributions import PointMass
 from vifx.estimators.closed_form import closed_form
 from vifx.estimators.expectation import mean
 from vifx.estimators.sides import Drawn, Side
-from vifx.factor import Factor, PointMass
+from vifx.factor import Factor
 from vifx.types import Array, Key, Params, State
 
 

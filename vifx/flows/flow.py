@@ -65,7 +65,7 @@ class Flow(NamedTuple):
         if not isinstance(examples, int) or isinstance(examples, bool) or examples < 1:
             raise ValueError(f"sample: examples must be an integer ≥ 1, got {examples!r}.")
         base: Any = self.base
-        z = tempered(base, temperature).sample(key, (examples,))
+        z: Any = tempered(base, temperature).sample(key, (examples,))
         return self.decode(params, state, z, given)
 
     def encode(self, params: PyTree, state: PyTree, x: Array, given: Any = None) -> Array:

@@ -1,0 +1,37 @@
+"""The source of an objective without evidence."""
+
+from __future__ import annotations
+
+__all__ = ["Unobserved"]
+
+from vifx.types import Array, Batch, Key
+
+
+class Unobserved:
+    """A source of empty minibatches, for joints that have no evidence.
+
+    Variational inference of a target density draws everything that it needs:
+    ``kl(Joint(transformed("z", ...)), Joint(target("z", f)), samples=256)`` is fitted on
+    ``Unobserved()``.
+
+    Attributes:
+      arrays: none.
+    """
+
+    def __init__(self) -> None:
+        self.arrays: Batch = {}
+
+    def window(self, first: int, batches: int) -> tuple[()]:
+        """Return what `take` needs: nothing.
+
+        Raises:
+          ValueError: if `first` is negative or `batches` is not positive.
+        """
+        if first < 0 or batches < 1:
+            raise ValueError(f"a window needs first >= 0 and batches >= 1, got first={first}, batches={batches}")
+        return ()
+
+    def take(self, key: Key, arrays: Batch, window: tuple[()], i: Array | int) -> Batch:
+        """Return an empty minibatch."""
+        del key, arrays, window, i
+        return {}

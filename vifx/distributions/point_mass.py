@@ -1,0 +1,31 @@
+"""A value as a distribution."""
+
+from __future__ import annotations
+
+__all__ = ["PointMass"]
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from vifx.types import Array, Key
+
+
+class PointMass(NamedTuple):
+    """The distribution δ(value): it can be sampled and has no density.
+
+    Attributes:
+      value: the point of each example, ``[examples, *event]``.
+    """
+
+    value: Array
+
+    @property
+    def mean(self) -> Array:
+        """The point itself."""
+        return self.value
+
+    def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Return the point itself, repeated: ``[*sample_shape, examples, *event]``."""
+        del key
+        return jnp.broadcast_to(self.value, (*sample_shape, *self.value.shape))
