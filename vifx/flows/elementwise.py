@@ -61,8 +61,8 @@ def affine(*, bound: float | None = None, form: str = "exponential") -> Elementw
     Args:
       bound: the largest ``|log a|``: then ``log a = bound·tanh(s/bound)``, which has slope 1 at zero. None for
         ``log a = s``. It belongs to the exponential form.
-      form: ``"exponential"`` for ``log a = s``; ``"sigmoid"`` for ``a = σ(s + 2)/σ(2)``, which grows without bound in
-        neither direction (``a < 1.14``): Glow's scale, divided by what it is at zero.
+      form: ``"exponential"`` for ``log a = s``; ``"sigmoid"`` for ``a = σ(s + 2)/σ(2)``, which stays
+        between 0 and 1.14: Glow's scale, divided by what it is at ``s = 0``.
 
     Raises:
       ValueError: `bound` is not positive and finite or is given with the sigmoid form, or `form` is unknown.

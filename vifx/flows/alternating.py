@@ -1,0 +1,54 @@
+"""Couplings whose halves take turns."""
+
+from __future__ import annotations
+
+__all__ = ["alternating"]
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from vifx.flows.chain import chain
+from vifx.flows.conditioners import dense
+from vifx.flows.coupling import coupling
+from vifx.flows.elementwise import Elementwise
+from vifx.flows.masks import halves
+from vifx.flows.stack import stack
+from vifx.types import Array, Bijection
+
+
+def alternating(
+    elementwise: Elementwise,
+    depth: int,
+    *,
+    hidden: Sequence[int] = (64, 64),
+    activation: Callable[[Array], Array] = jax.nn.relu,
+    body: Any = None,
+    between: Sequence[Bijection] = (),
+    unroll: int | bool = 1,
+) -> Bijection:
+    """Compose couplings of events ``[dims]``; the first half stays in one, the second half in the next.
+
+    A pair of couplings is the block of a `stack`, so that alternating costs no permutation.
+
+    Args:
+      elementwise: the map of each element.
+      depth: how many couplings, at least 1; an odd number leaves one of its own after the pairs.
+      hidden: the widths of each coupling's conditioner.
+      activation: its nonlinearity.
+      body: a network ``(half, *given) -> features`` in its place.
+      between: bijections after each pair, such as `shuffle`.
+      unroll: as in `stack`.
+
+    Raises:
+      ValueError: `depth` is not a positive integer, or `hidden` or `unroll` is out of range.
+    """
+    if not isinstance(depth, int) or isinstance(depth, bool) or depth < 1:
+        raise ValueError(f"alternating: depth must be an integer ≥ 1, got {depth!r}; it counts couplings.")
+    network = dense(hidden, activation=activation) if body is None else body
+    one, other = (coupling(network, elementwise, mask=halves(swapped=swapped)) for swapped in (False, True))
+    if depth == 1:
+        return one
+    pairs = stack(chain(one, other, *between), depth // 2, unroll=unroll)
+    return chain(pairs, one) if depth % 2 else pairs

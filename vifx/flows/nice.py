@@ -1,0 +1,45 @@
+"""NICE: additive couplings and one scale."""
+
+from __future__ import annotations
+
+__all__ = ["nice"]
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from vifx.flows.alternating import alternating
+from vifx.flows.chain import chain
+from vifx.flows.elementwise import additive
+from vifx.flows.scale import scale
+from vifx.types import Array, Bijection
+
+
+def nice(
+    depth: int = 4,
+    *,
+    hidden: Sequence[int] = (64, 64),
+    activation: Callable[[Array], Array] = jax.nn.relu,
+    body: Any = None,
+    unroll: int | bool = 1,
+) -> Bijection:
+    """Additive couplings of events ``[dims]``, volume preserving, and a last layer ``z = exp(s)·x``.
+
+    ``log|det ∂z/∂x| = Σ s`` in nats, the same for every example.
+
+    Args:
+      depth: how many couplings.
+      hidden: the widths of each coupling's conditioner.
+      activation: its nonlinearity.
+      body: a network ``(half, *given) -> features`` in its place.
+      unroll: as in `stack`.
+
+    Raises:
+      ValueError: an argument is out of range.
+
+    References:
+      Dinh, Krueger & Bengio (2015), arXiv:1410.8516.
+    """
+    couplings = alternating(additive(), depth, hidden=hidden, activation=activation, body=body, unroll=unroll)
+    return chain(couplings, scale())

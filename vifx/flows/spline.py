@@ -1,0 +1,48 @@
+"""Spline flows on vectors: rational-quadratic couplings."""
+
+from __future__ import annotations
+
+__all__ = ["spline"]
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from vifx.flows.alternating import alternating
+from vifx.flows.permutation import shuffle
+from vifx.flows.rational_quadratic import rational_quadratic
+from vifx.types import Array, Bijection
+
+
+def spline(
+    depth: int = 8,
+    *,
+    hidden: Sequence[int] = (64, 64),
+    bins: int = 8,
+    bound: float = 3.0,
+    activation: Callable[[Array], Array] = jax.nn.relu,
+    body: Any = None,
+    unroll: int | bool = 1,
+) -> Bijection:
+    """Rational-quadratic couplings of events ``[dims]`` with alternating halves, shuffled after each pair.
+
+    Args:
+      depth: how many couplings.
+      hidden: the widths of each coupling's conditioner.
+      bins: how many intervals a spline has.
+      bound: the splines act on ``[-bound, bound]``, so that data should be of about unit scale.
+      activation: the conditioner's nonlinearity.
+      body: a network ``(half, *given) -> features`` in its place.
+      unroll: as in `stack`.
+
+    Raises:
+      ValueError: an argument is out of range.
+
+    References:
+      Durkan, Bekasov, Murray & Papamakarios (2019), arXiv:1906.04032.
+    """
+    elementwise = rational_quadratic(bins=bins, bound=bound)
+    return alternating(
+        elementwise, depth, hidden=hidden, activation=activation, body=body, between=(shuffle(),), unroll=unroll
+    )
