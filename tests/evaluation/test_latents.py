@@ -12,8 +12,8 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 
 import vifx.distributions as distributions
-from vifx import evaluation
-from vifx.factor import evidence, factor, implicit
+from vifx import evaluation, flows, networks
+from vifx.factor import evidence, factor, implicit, transformed
 from vifx.joint import Joint
 
 X = np.random.default_rng(0).normal(size=(23, 3)).astype(np.float32)
@@ -42,6 +42,19 @@ def test_encode_a_deterministic_encoder():
     np.testing.assert_allclose(codes.mean, 3 * X, rtol=1e-6)
     np.testing.assert_array_equal(codes.variance, np.zeros_like(X))
     np.testing.assert_array_equal(codes.sample, codes.mean)
+
+
+def test_encode_a_flow_by_its_draws():
+    """A posterior without a mean is described by a hundred draws of its own for every example."""
+    posterior = flows.conditional_affine(networks.MLP((4,)))
+    inference = Joint(evidence("x"), transformed("z | x", distributions.standard_normal(2), posterior, name="encoder"))
+    params, state = inference.init(jax.random.key(0), {"x": jnp.asarray(X)})
+    params["encoder"]["head"]["bias"] = jnp.asarray([2.0, -1.0, np.log(0.5), 0.0])
+    codes = evaluation.encode(jax.random.key(1), inference, params, state, {"x": X})
+    error = np.array([0.5, 1.0]) / np.sqrt(100 * len(X))
+    np.testing.assert_array_less(np.abs(codes.mean.mean(0) - [2, -1]), 4.3 * error)
+    np.testing.assert_allclose(codes.variance.mean(0), [0.25, 1.0], rtol=4.3 * np.sqrt(2 / (100 * len(X))))
+    assert len(np.unique(codes.sample)) == codes.sample.size
 
 
 def test_encode_refuses_what_is_no_latent():

@@ -27,13 +27,16 @@ from vifx.evaluation.batches import example_keys, in_batches
 from vifx.joint import Joint
 from vifx.types import Array, Key, Params, State
 
+DRAWS = 100
+"""How many draws the moments of a posterior without a closed form are taken over."""
+
 
 class Codes(NamedTuple):
     """The posterior of one latent at each example, each ``[examples, latent]``.
 
     Attributes:
-      mean: ``E[z|x]``; for a deterministic encoder the code itself.
-      variance: ``Var[z|x]``; zero for a deterministic encoder.
+      mean: ``E[z|x]``; for a deterministic encoder the code itself, for a flow the mean of 100 draws.
+      variance: ``Var[z|x]``; zero for a deterministic encoder, that of the draws for a flow.
       sample: one draw of ``z | x``.
     """
 
@@ -67,7 +70,6 @@ def encode(
 
     Raises:
       ValueError: if `inference` has no such latent, or the entries of `split` disagree in length.
-      TypeError: if the conditional has neither a mean and a variance nor is a deterministic map.
     """
     if variable in inference.observed or variable not in inference.variables:
         latents = [name for name in inference.variables if name not in inference.observed]
@@ -90,12 +92,11 @@ def _codes(
         drawn = inference.sample(example_key, params, state, single)
         value, conditional = drawn.values[variable], drawn.conditionals[variable]
         if hasattr(conditional, "log_prob"):
-            if not (hasattr(conditional, "mean") and hasattr(conditional, "variance")):
-                raise TypeError(
-                    f"variable {variable!r}: {type(conditional).__name__} has no mean and "
-                    "variance, which codes are made of; use a conditional that has both."
-                )
-            mean, variance = conditional.mean, conditional.variance
+            if hasattr(conditional, "mean") and hasattr(conditional, "variance"):
+                mean, variance = conditional.mean, conditional.variance
+            else:
+                draws = conditional.sample(jax.random.fold_in(example_key, 0), (DRAWS,))
+                mean, variance = jnp.mean(draws, axis=0), jnp.var(draws, axis=0, ddof=1)
         else:
             mean, variance = value, jnp.zeros_like(value)
         return mean[0], variance[0], value[0]
