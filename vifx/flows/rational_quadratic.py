@@ -27,7 +27,7 @@ def rational_quadratic(
     zero the identity.
 
     Args:
-      bins: the number of intervals between knots, at least 1.
+      bins: the number of intervals between knots, at least 2.
       bound: half the length of the interval.
       min_bin: the smallest width and height of a bin, as a share of the interval.
       min_slope: the smallest slope at a knot.
@@ -75,35 +75,36 @@ class _Piece(NamedTuple):
 def _piece(
     theta: Array, value: Array, bins: int, bound: float, min_bin: float, min_slope: float, *, by_height: bool
 ) -> _Piece:
-    """Find each element's bin by comparisons with the knots in turn: selections alone, no gather to differentiate."""
-    widths = _sizes([theta[..., k] for k in range(bins)], bound, min_bin)
-    heights = _sizes([theta[..., bins + k] for k in range(bins)], bound, min_bin)
-    edge = jnp.full_like(value, -bound)
-    flat = jnp.zeros_like(value)  # what gives slope 1
-    left, bottom, width, height = edge, edge, widths[0], heights[0]
-    first, last = flat, theta[..., 2 * bins] if bins > 1 else flat
-    x, z = edge, edge
-    for k in range(1, bins):
-        x, z = x + widths[k - 1], z + heights[k - 1]
-        beyond = value >= (z if by_height else x)
-        left, bottom = jnp.where(beyond, x, left), jnp.where(beyond, z, bottom)
-        width, height = jnp.where(beyond, widths[k], width), jnp.where(beyond, heights[k], height)
-        first = jnp.where(beyond, theta[..., 2 * bins + k - 1], first)
-        last = jnp.where(beyond, theta[..., 2 * bins + k] if k < bins - 1 else flat, last)
+    """Find each element's bin by comparisons with all knots: masked sums, no gather to differentiate."""
+    # A coupling lays the parameters of its elements side by side, so that here nothing is moved.
+    theta = jnp.moveaxis(theta, -1, -2)
+    widths = _sizes(theta[..., :bins, :], bound, min_bin)
+    heights = _sizes(theta[..., bins : 2 * bins, :], bound, min_bin)
+    sizes = heights if by_height else widths
+    knots = [sizes[..., 0, :]]
+    for k in range(1, bins - 1):
+        knots.append(knots[-1] + sizes[..., k, :])
+    over = value[..., None, :] >= jnp.stack(knots, axis=-2) - bound
+    always = jnp.ones_like(over[..., :1, :])
+    before = jnp.concatenate((over, ~always), axis=-2)
+    here = jnp.concatenate((always, over), axis=-2) & ~before
+
+    def total(where: Array, values: Array) -> Array:
+        return jnp.sum(jnp.where(where, values, jnp.zeros_like(values)), axis=-2)
+
+    slopes = theta[..., 2 * bins :, :]
     at_zero = math.log(math.expm1(1 - min_slope))
-    slopes = (min_slope + jax.nn.softplus(slope + at_zero) for slope in (first, last))
-    return _Piece(left, width, bottom, height, *slopes)
+    first, last = (
+        min_slope + jax.nn.softplus(total(where, slopes) + at_zero) for where in (here[..., 1:, :], here[..., :-1, :])
+    )
+    left, bottom = total(before, widths) - bound, total(before, heights) - bound
+    return _Piece(left, total(here, widths), bottom, total(here, heights), first, last)
 
 
-def _sizes(logits: list[Array], bound: float, min_bin: float) -> list[Array]:
-    """``2·bound·(min_bin + (1 - bins·min_bin)·softmax)``, one array a bin."""
-    largest = logits[0]
-    for logit in logits[1:]:
-        largest = jnp.maximum(largest, logit)
-    weights = [jnp.exp(logit - jax.lax.stop_gradient(largest)) for logit in logits]
-    total = sum(weights[1:], start=weights[0])
-    unit = 2 * bound * (1 - len(logits) * min_bin) / total
-    return [2 * bound * min_bin + unit * weight for weight in weights]
+def _sizes(logits: Array, bound: float, min_bin: float) -> Array:
+    """``2·bound·(min_bin + (1 - bins·min_bin)·softmax)`` over the axis before the last."""
+    share = (1 - logits.shape[-2] * min_bin) * jax.nn.softmax(logits, axis=-2)
+    return 2 * bound * (min_bin + share)
 
 
 def _evaluate(piece: _Piece, share: Array) -> tuple[Array, Array]:
@@ -131,8 +132,8 @@ def _solve(piece: _Piece, risen: Array) -> Array:
 
 
 def _check(bins: int, bound: float, min_bin: float, min_slope: float) -> None:
-    if not isinstance(bins, int) or isinstance(bins, bool) or bins < 1:
-        raise ValueError(f"rational_quadratic: bins must be an integer ≥ 1, got {bins!r}.")
+    if not isinstance(bins, int) or isinstance(bins, bool) or bins < 2:
+        raise ValueError(f"rational_quadratic: bins must be an integer ≥ 2, got {bins!r}.")
     if not (0 < bound < math.inf):
         raise ValueError(f"rational_quadratic: bound must be positive and finite, got {bound!r}.")
     if not (0 < min_bin * bins < 1):
