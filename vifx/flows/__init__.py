@@ -16,6 +16,7 @@ __all__ = [
     "Elementwise",
     "Flow",
     "Mask",
+    "actnorm",
     "additive",
     "affine",
     "alternating",
@@ -27,10 +28,17 @@ __all__ = [
     "conditioned",
     "coupling",
     "dense",
+    "flatten",
+    "glow",
     "halves",
     "identity",
+    "image_realnvp",
     "invert",
+    "last_scale",
+    "linear",
+    "logit",
     "mask",
+    "multiscale",
     "nice",
     "permutation",
     "planar",
@@ -42,9 +50,12 @@ __all__ = [
     "scale",
     "shuffle",
     "spline",
+    "split_off",
+    "squeeze",
     "stack",
 ]
 
+from vifx.flows.actnorm import actnorm
 from vifx.flows.alternating import alternating
 from vifx.flows.chain import chain
 from vifx.flows.checked import checked
@@ -53,10 +64,16 @@ from vifx.flows.conditioned import conditioned
 from vifx.flows.conditioners import dense
 from vifx.flows.coupling import coupling
 from vifx.flows.elementwise import Elementwise, additive, affine
+from vifx.flows.flatten import flatten
 from vifx.flows.flow import Flow
+from vifx.flows.glow import glow
 from vifx.flows.identity import identity
+from vifx.flows.image_realnvp import image_realnvp
 from vifx.flows.invert import invert
+from vifx.flows.linear import linear
+from vifx.flows.logit import logit
 from vifx.flows.masks import Mask, channels, checkerboard, halves, mask
+from vifx.flows.multiscale import last_scale, multiscale
 from vifx.flows.nice import nice
 from vifx.flows.permutation import permutation, reverse, shuffle
 from vifx.flows.planar import planar
@@ -66,4 +83,6 @@ from vifx.flows.realnvp import realnvp
 from vifx.flows.residual_block import residual_block
 from vifx.flows.scale import scale
 from vifx.flows.spline import spline
+from vifx.flows.split_off import split_off
+from vifx.flows.squeeze import squeeze
 from vifx.flows.stack import stack

@@ -8,6 +8,8 @@ Parents are positional, with the examples as first axis; modules with batch stat
 and ``Critic(body)`` a critic of any body: one logit per example.
 
 >>> critic = Critic(MLP((400, 400)))
+
+`ConvConditioner` and `ZeroConv` are the body and the head of a flow's couplings of images.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ __all__ = [
     "CategoricalHead",
     "Conditional",
     "Conv",
+    "ConvConditioner",
     "ConvDecoder",
     "ConvEncoder",
     "ConvTranspose",
@@ -41,11 +44,13 @@ __all__ = [
     "SNResNetCritic",
     "SNResNetFeatures",
     "SNResNetGenerator",
+    "ZeroConv",
     "convolve",
     "convolve_transpose",
 ]
 
 from vifx.networks.conditional import Conditional
+from vifx.networks.conditioner import ConvConditioner, ZeroConv
 from vifx.networks.conv import ConvDecoder, ConvEncoder
 from vifx.networks.convolution import Conv, ConvTranspose, convolve, convolve_transpose
 from vifx.networks.critics import Critic, PairCritic, ProjectionCritic
