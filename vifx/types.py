@@ -81,11 +81,11 @@ class Distribution(Protocol):
     parents has no batch axis: `sample(key, (examples,))` gives ``[examples, *event]``.
     """
 
-    def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
+    def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Any:
         """Draw samples of shape ``[*sample_shape, *batch, *event]``."""
         ...
 
-    def log_prob(self, value: Array) -> Array:
+    def log_prob(self, value: Array) -> Any:
         """Return the log-density in nats, shape ``[..., *batch]``."""
         ...
 

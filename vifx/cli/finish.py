@@ -56,7 +56,7 @@ def finish(run: Run, built: Experiment, train_state: TrainState, console: Consol
         _write_report(run, built, found, images, alarms, step)
     console.print()
     if found:
-        title = f"Test split after {step:,} updates"
+        title = f"{'Measured' if built.splits is None else 'Test split'} after {step:,} updates"
         evaluation.print_metrics(evaluation.described(found), title=title, console=console)
     console.print(f"figures  {run.figures}", markup=False)
     console.print(f"report   {run.report}", markup=False)
@@ -66,6 +66,8 @@ def _announcement(run: Run, built: Experiment) -> str:
     """Return what comes next, which may take minutes."""
     if built.evaluate is None:
         return "drawing"
+    if built.splits is None:
+        return "measuring; then drawing"
     few = getattr(run.config, "bound_examples", None)
     of = "" if few is None else f", the K-sample bounds on {min(few, len(built.splits.test['x'])):,} images of it"
     return f"measuring on the test split{of}; then drawing"

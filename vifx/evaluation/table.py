@@ -79,6 +79,13 @@ _KNOWN = MappingProxyType(
         "elbo": ("nats", "higher", "lower bound on log-likelihood"),
         "iwae/*": ("nats", "higher", "lower bound, K samples"),
         "loss": ("nats", "lower", "the objective as trained"),
+        "log_evidence": (
+            "nats",
+            "higher",
+            "below log Z on average, near it for many samples",
+        ),
+        "log_z": ("nats", "", "logarithm of the target's integral, by quadrature"),
+        "effective_share": ("", "higher", "effective over drawn samples; 1 for a perfect fit"),
         "*critic/accuracy": ("", "", "0.5: the critic cannot tell the two apart"),
         "*critic/saturation": ("", "lower", "samples of whose origin the critic is all but sure"),
         "*critic/logit/inference": ("", "", "mean critic output, inference side"),

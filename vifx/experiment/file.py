@@ -44,7 +44,7 @@ class Experiment:
       objective: what is minimized, by whom.
       step: the training step.
       source: where minibatches come from.
-      splits: the train, validation and test arrays.
+      splits: the train, validation and test arrays; None without data.
       inference: the inference joint.
       generative: the generative joint; `vifx sample` draws from it.
       monitor: `(key, params, state) -> {name: value}` on the validation split, during training.
@@ -64,7 +64,7 @@ class Experiment:
     objective: Objective
     step: Step
     source: Any
-    splits: data.Dataset
+    splits: data.Dataset | None
     inference: Joint
     generative: Joint
     monitor: Measure | None = None

@@ -1,0 +1,90 @@
+"""f-VAE on Fashion-MNIST, the article's model: a Gaussian encoder in the coordinates of a flow.
+
+``F_x(u) = F(σ₁(x)u + E(x))`` with ``q(x|z) = N(G(F⁻¹(z)), σ₂²)`` is, in the coordinates v = F⁻¹(z), a VAE whose prior
+is the flow: ``p(v|x) = N(E(x), σ₁(x)²)`` and ``q(x|v) = N(G(v), σ₂²)``.
+
+Source:   Su and Wu (2018), f-VAEs: improve VAEs with conditional flows, arXiv:1809.05861.
+Command:  vifx train experiments/fvae_fashion_mnist.py
+          vifx train experiments/fvae_fashion_mnist.py --flow none
+Hardware: 2 CPU cores, about 8 minutes.
+Metric:   FMD 30.0 and coverage 0.75 on the test split, 10,000 samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import optax
+
+import vifx
+from vifx import data, flows, nets, networks, training
+from vifx.experiment import Config as BaseConfig
+from vifx.experiment import Experiment, PositiveFloat, PositiveInt, adversarial, variational
+from vifx.experiment.features import feature_network
+
+
+@dataclass(frozen=True)
+class Config(BaseConfig):
+    """The options of this experiment."""
+
+    steps: PositiveInt = 8000
+    """How many updates to make."""
+    evaluate_every: PositiveInt | None = 1000
+    """Updates between two evaluations on the validation split; the best is kept."""
+    flow: Literal["prior", "none"] = "prior"
+    """Whether the prior of v is a flow; none is the plain VAE."""
+    learning_rate: PositiveFloat = 1e-3
+    """Step size of Adam."""
+    latent: PositiveInt = 16
+    """Dimension of v."""
+    depth: PositiveInt = 8
+    """Couplings in the flow."""
+    scale: PositiveFloat = 0.1
+    """Standard deviation σ₂ of a pixel given its mean."""
+    hidden: tuple[PositiveInt, ...] = (512, 512)
+    """Widths of the hidden layers of encoder and decoder."""
+    quality_examples: PositiveInt = 10_000
+    """Test images and samples that the quality is measured on."""
+    data: data.Config = field(default_factory=lambda: data.Config("fashion_mnist", batch_size=128, validation=5000))
+    """Which data set, and how it is read."""
+
+
+def build(config: Config) -> Experiment:
+    """Build the two joints, KL(inference ‖ generative), and what to measure and draw."""
+    splits = data.load(config.data)
+    validation, test = (
+        {**split, "x": split["x"].astype("float32") / 255} for split in (splits.validation, splits.test)
+    )
+    body = networks.MLP(config.hidden)
+    encoder = networks.Conditional(body, networks.DiagonalNormal((config.latent,)))
+    decoder = networks.Conditional(body, networks.NormalFixedScale(splits.info.shape, config.scale))
+    encoder, decoder = (nets.in_precision(net, config.precision) for net in (encoder, decoder))
+    base, flow = vifx.standard_normal(config.latent), flows.realnvp(config.depth, hidden=(128, 128))
+    prior = vifx.transformed("v", base, flow, name="prior") if config.flow == "prior" else vifx.factor("v", base)
+
+    inference = vifx.Joint(vifx.evidence("x"), vifx.factor("v | x", encoder, name="encoder"))
+    generative = vifx.Joint(prior, vifx.factor("x | v", decoder, name="decoder"))
+    objective = vifx.kl(inference, generative)
+    sample = adversarial.sampler(generative, low=0.0)
+    features = lambda: feature_network(config.data)  # noqa: E731
+    bounds = variational.bounds(inference, generative, test, samples=(1,), latent="v")
+    quality = adversarial.image_quality(sample, splits.test, features, n=config.quality_examples, train=splits.train)
+    return Experiment(
+        objective=objective,
+        step=training.optimize(objective, optax.adam(config.learning_rate)),
+        source=data.Resident(splits.train, config.data.batch_size, config.seed, data.normalize(low=0.0)),
+        splits=splits,
+        inference=inference,
+        generative=generative,
+        monitor=variational.monitor(objective, validation),
+        evaluate=lambda key, params, state: {**bounds(key, params, state), **quality(key, params, state)},
+        drawings={
+            "samples": variational.draw_samples(sample),
+            "reconstructions": variational.draw_reconstructions(
+                inference, generative, test, originals=splits.test["x"], white=1.0
+            ),
+        },
+        sample=sample,
+        best="validation/loss",
+    )
