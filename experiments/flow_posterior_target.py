@@ -4,7 +4,7 @@ Source:   Rezende and Mohamed (2015), Variational inference with normalizing flo
 Command:  vifx train experiments/flow_posterior_target.py
           vifx train experiments/flow_posterior_target.py --target wave --family planar
 Hardware: 2 CPU cores, about a minute.
-Metric:   log evidence 1.2 nats and effective share 0.9.
+Metric:   log evidence 1.877 nats and effective share 0.959; the quadrature of the target is 1.8775 nats.
 """
 
 from __future__ import annotations

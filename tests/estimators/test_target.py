@@ -145,9 +145,13 @@ def _around(z):
 def test_explained():
     text = vifx.explain(vifx.kl(*joints(), samples=8), {})
     assert "hill(z) is known up to its constant Z, which has no parameters: log Z is dropped" in text
+    assert "log flow(z) = log base(f(z)) + log|det ∂f(z)/∂z|, f the bijection   (3)" in text
     assert "KL = L + log Z ≥ 0,  and  ELBO = −L ≤ log Z" in text
     assert "dropped     + log Z of hill(z)" in text
     assert "z: 8 draws, reparameterized" in text
+    text = vifx.explain(_weighted(*joints(), 8), {})
+    assert "E[w] = Z, the target's constant, for (z) drawn from the inference joint" in text
+    assert "L = −E log (1/8) Σ_k w_k ≥ −log Z, by Jensen's inequality" in text
 
 
 def test_trains_on_empty_minibatches():

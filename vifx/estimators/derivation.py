@@ -48,6 +48,12 @@ def derive(both: Pair) -> Lines:
     for constant in both.constants:
         text = f"the evidence's own term, {constant}, has no parameters: it is dropped"
         lines.append((text, rf"{_tex_entropy(str(constant))} \text{{ has no parameters: it is dropped}}"))
+    flows = {str(f): f for f in (*both.inference.factors, *both.generative.factors) if f.kind == "transformed"}
+    for item in flows.values():
+        variable = item.variables[0]
+        text = f"log {item} = log base(f({variable})) + log|det ∂f({variable})/∂{variable}|, f the bijection"
+        latex = rf"\log {tex(item)} = \log \mathrm{{base}}(f({variable})) + \log|\det \partial f / \partial {variable}|"
+        lines.append((f"{text}   (3)", latex))
     for item in (f for f in both.generative.factors if f.kind == "target"):
         text = f"{item} is known up to its constant Z, which has no parameters: log Z is dropped"
         lines.append((text, r"\log Z \text{ has no parameters: it is dropped}"))
@@ -80,6 +86,15 @@ def derive_importance_weighted(both: Pair, samples: int) -> Lines:
     denominator = " ".join(map(str, latents)) or "1"
     tex_ratio = rf"\frac{{{' '.join(map(tex, modelled))}}}{{{' '.join(map(tex, latents)) or '1'}}}"
     drawn = ", ".join(f.variables[0] for f in latents) or "nothing"
+    if both.left_out:
+        return (
+            (f"w = {numerator} / {denominator}", rf"w = {tex_ratio}"),
+            (f"E[w] = Z, the target's constant, for ({drawn}) drawn from the inference joint", r"\mathbb{E}[w] = Z"),
+            (
+                f"L = −E log (1/{samples}) Σ_k w_k ≥ −log Z, by Jensen's inequality",
+                rf"\mathcal{{L}}_{{{samples}}} = -\mathbb{{E}}\log\tfrac{{1}}{{{samples}}}\sum_k w_k \ge -\log Z",
+            ),
+        )
     return (
         (f"w = {numerator} / {denominator}", rf"w = {tex_ratio}"),
         (
