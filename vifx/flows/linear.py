@@ -5,12 +5,13 @@ from __future__ import annotations
 __all__ = ["linear"]
 
 import math
+from functools import partial, reduce
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.lax.linalg import lu, triangular_solve
+from jax.lax.linalg import lu
 
 from vifx.flows.checked import checked
 from vifx.types import Array, Bijection, Key, PyTree
@@ -25,7 +26,7 @@ def linear(*, weight: Any = None) -> Bijection:
     ``log|det ∂z/∂x| = positions · Σ_i log|U_ii|`` in nats, with height · width positions for images, one for vectors.
 
     The one parameter ``"factors"``, ``[channels, channels]``, has ``L`` below its diagonal, ``U`` above it and
-    ``log|U_ii|`` on it. The inverse solves two triangular systems.
+    ``log|U_ii|`` on it. The inverse is a product with ``U⁻¹ L⁻¹ P^T``, as fast as the forward map.
 
     Args:
       weight: where to start, ``[channels, channels]``; None for a random rotation.
@@ -63,15 +64,14 @@ def linear(*, weight: Any = None) -> Bijection:
     def forward(params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
         del given, key
         lower, upper = _triangles(params, state)
-        return x @ (state["permutation"] @ (lower @ upper)).T, _log_det(params, x)
+        matrix = _product(state["permutation"], lower, upper)
+        return _product(x, matrix.T), _log_det(params, x)
 
     def inverse(params: PyTree, state: PyTree, z: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
         del given, key
         lower, upper = _triangles(params, state)
-        rows = z.reshape(-1, z.shape[-1]) @ state["permutation"]
-        rows = triangular_solve(lower, rows, lower=True, transpose_a=True, unit_diagonal=True)
-        rows = triangular_solve(upper, rows, transpose_a=True)
-        return rows.reshape(z.shape), -_log_det(params, z)
+        matrix = _product(state["permutation"], _triangular_inverse(lower).T, _triangular_inverse(upper.T))
+        return _product(z, matrix), -_log_det(params, z)
 
     return checked("linear", init, forward, inverse)
 
@@ -80,6 +80,26 @@ def _triangles(params: PyTree, state: PyTree) -> tuple[Array, Array]:
     factors = params["factors"]
     lower = jnp.tril(factors, -1) + jnp.eye(factors.shape[0], dtype=factors.dtype)
     return lower, jnp.triu(factors, 1) + jnp.diag(state["sign"] * jnp.exp(jnp.diagonal(factors)))
+
+
+def _triangular_inverse(lower: Array) -> Array:
+    """Invert diagonal blocks of 1, 2, 4, … rows: ``[[A, 0], [B, C]]⁻¹ = [[A⁻¹, 0], [−C⁻¹BA⁻¹, C⁻¹]]`` for each pair.
+
+    A few products of small matrices: a triangular solve calls a library that starts threads on CPUs, and is slow on
+    accelerators.
+    """
+    size = lower.shape[0]
+    inverse = jnp.diag(1 / jnp.diagonal(lower))
+    for block in (1 << level for level in range((size - 1).bit_length())):
+        index = np.arange(size) // block
+        below = (index[:, None] // 2 == index[None] // 2) & (index[:, None] > index[None])
+        inverse = inverse - _product(inverse, jnp.where(below, lower, 0), inverse)
+    return inverse
+
+
+def _product(*matrices: Array) -> Array:
+    """The matrix product in full precision, which accelerators do not use by default: round trips need it."""
+    return reduce(partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST), matrices)
 
 
 def _log_det(params: PyTree, x: Array) -> Array:
