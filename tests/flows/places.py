@@ -1,17 +1,16 @@
-"""Random places in a bijection's space of parameters, made by one compiled program."""
+"""Random places in a bijection's space of parameters, drawn without compiling an initialization."""
 
 from __future__ import annotations
 
 import jax
-from flows.oracle import perturbed
+import numpy as np
 
 
-def place(bijection, x, given=None, *, scale=1.0, seed=0):
-    """Initialize on data and move away from there: parameters and state."""
-
-    @jax.jit
-    def draw(x, given):
-        params, state = bijection.init(jax.random.key(seed), x, given)
-        return perturbed(jax.random.key(seed + 1), params, scale), state
-
-    return draw(x, given)
+def place(bijection, x, given=None, *, scale=0.5, seed=0):
+    """Normal parameters of the shapes that `init` makes, and the state, which has to be empty."""
+    params, state = jax.eval_shape(bijection.init, jax.random.key(0), x, given)
+    assert not jax.tree.leaves(state)
+    draw = np.random.default_rng(seed)
+    return jax.tree.map(
+        lambda leaf: jax.numpy.asarray(scale * draw.standard_normal(leaf.shape), leaf.dtype), params
+    ), state

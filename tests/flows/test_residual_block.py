@@ -138,6 +138,8 @@ def setting():
     with jax.enable_x64(True):
         block, x = flows.residual_block(squashed(), lipschitz=L), jnp.asarray(0.5 * X)
         params, state = place(block, x, scale=1.0)
+        # Symmetric, so that the powers of the Jacobian have traces that matter.
+        params = {"kernel": params["kernel"] + params["kernel"].T, "bias": 0.1 * params["bias"]}
         exact = block.forward(params, state, x)[1]
 
         @jax.jit
