@@ -20,23 +20,28 @@ __all__ = [
     "additive",
     "affine",
     "alternating",
+    "autoregressive",
     "chain",
     "channels",
     "checked",
     "checkerboard",
+    "cnf",
     "conditional_affine",
     "conditioned",
+    "continuous",
     "coupling",
     "dense",
     "flatten",
     "glow",
     "halves",
+    "iaf",
     "identity",
     "image_realnvp",
     "invert",
     "last_scale",
     "linear",
     "logit",
+    "maf",
     "mask",
     "multiscale",
     "nice",
@@ -45,6 +50,7 @@ __all__ = [
     "radial",
     "rational_quadratic",
     "realnvp",
+    "residual",
     "residual_block",
     "reverse",
     "scale",
@@ -57,21 +63,26 @@ __all__ = [
 
 from vifx.flows.actnorm import actnorm
 from vifx.flows.alternating import alternating
+from vifx.flows.autoregressive import autoregressive
 from vifx.flows.chain import chain
 from vifx.flows.checked import checked
+from vifx.flows.cnf import cnf
 from vifx.flows.conditional_affine import conditional_affine
 from vifx.flows.conditioned import conditioned
 from vifx.flows.conditioners import dense
+from vifx.flows.continuous import continuous
 from vifx.flows.coupling import coupling
 from vifx.flows.elementwise import Elementwise, additive, affine
 from vifx.flows.flatten import flatten
 from vifx.flows.flow import Flow
 from vifx.flows.glow import glow
+from vifx.flows.iaf import iaf
 from vifx.flows.identity import identity
 from vifx.flows.image_realnvp import image_realnvp
 from vifx.flows.invert import invert
 from vifx.flows.linear import linear
 from vifx.flows.logit import logit
+from vifx.flows.maf import maf
 from vifx.flows.masks import Mask, channels, checkerboard, halves, mask
 from vifx.flows.multiscale import last_scale, multiscale
 from vifx.flows.nice import nice
@@ -80,6 +91,7 @@ from vifx.flows.planar import planar
 from vifx.flows.radial import radial
 from vifx.flows.rational_quadratic import rational_quadratic
 from vifx.flows.realnvp import realnvp
+from vifx.flows.residual import residual
 from vifx.flows.residual_block import residual_block
 from vifx.flows.scale import scale
 from vifx.flows.spline import spline
