@@ -119,6 +119,25 @@ def test_dequantize_is_exact_and_stays_inside_the_open_interval():
     assert abs(((counts - expected) ** 2 / expected).sum() - 63) / np.sqrt(126) < Z
 
 
+@pytest.mark.parametrize("shades", [2, 17, 255])
+def test_dequantize_undoes_the_spread_of_fewer_shades(shades):
+    shade = np.tile(np.arange(shades), (400, 1))
+    pixels = np.round(255 * shade / (shades - 1)).astype(np.uint8)
+    x = np.asarray(dequantize(shades=shades)(jax.random.key(3), {"x": jnp.asarray(pixels)})["x"])
+    assert x.dtype == np.float32
+    assert (x.min() > 0) & (x.max() < 1)
+    u = x.astype(np.float64) * shades - shade
+    assert (u.min() > -1e-5) & (u.max() < 1 + 1e-5)
+    assert abs(z_score(u, 1 / 2, 1 / 12)) < Z
+    assert abs(z_score((u - 0.5) ** 2, 1 / 12, 1 / 180)) < Z
+
+
+@pytest.mark.parametrize("shades", [1, 257, 17.0, True])
+def test_dequantize_refuses_other_numbers_of_shades(shades):
+    with pytest.raises(ValueError, match="from 2 to 256, got"):
+        dequantize(shades=shades)
+
+
 @pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (0.0, 1.0), (0.1, 0.7), (-3.0, 11.0)])
 def test_normalize_is_affine_with_exact_endpoints(low, high):
     for transform in (normalize(low=low, high=high), jax.jit(normalize(low=low, high=high))):

@@ -28,6 +28,7 @@ from vifx.joint import Joint
 from vifx.types import Array, Key, Params, State
 
 _BATCH = 500
+_NETWORK = 2**32 - 1  # folded in for the networks, where no example's index is
 
 
 def likelihood(
@@ -159,7 +160,7 @@ def _nll_rows(
     batch: Mapping[str, Array],
     indices: Array,
 ) -> Array:
-    noise, network = jax.random.split(key)
+    network = jax.random.fold_in(jax.random.fold_in(key, _NETWORK), indices[0])
     if shades is not None:
         transform = data.dequantize(shades=shades)
 
@@ -168,7 +169,7 @@ def _nll_rows(
             single = transform(own, {name: value[None] for name, value in example.items()})
             return {name: value[0] for name, value in single.items()}
 
-        batch = jax.vmap(one)(example_keys(noise, indices), dict(batch))
+        batch = jax.vmap(one)(example_keys(key, indices), dict(batch))
     values = {name: batch[name] for name in generative.variables}
-    terms = generative.log_prob(params, state, values, key=jax.random.fold_in(network, indices[0]))
+    terms = generative.log_prob(params, state, values, key=network)
     return -jnp.asarray(sum(terms.values()))
