@@ -45,7 +45,7 @@ RUNS = [
     for name, (small, extras) in CASES.items()
     for index, extra in enumerate(extras)
 ]
-FAMILIES = ("vae", "iwae", "hvae", "cvae")
+FAMILIES = ("vae", "iwae", "hvae", "cvae", *("nice", "realnvp", "spline", "maf", "glow", "fvae", "flow"))
 
 
 def project(images):
