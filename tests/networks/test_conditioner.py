@@ -34,7 +34,7 @@ def test_without_blocks(parents):
     params = moved(net.init(jax.random.key(0), IMAGES, *parents)["params"])
     h = convolution(IMAGES, params["Conv_0"])
     if parents:
-        h = h + (jnp.concatenate(parents, axis=1) @ params["Dense_0"]["kernel"])[:, None, None]
+        h = h + (jnp.concatenate(parents, axis=1) @ params["Parents"]["kernel"][0, 0])[:, None, None]
     expected = jax.nn.relu(convolution(jax.nn.relu(h), params["Conv_1"]))
     found = net.apply({"params": params}, IMAGES, *parents)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
@@ -43,11 +43,15 @@ def test_without_blocks(parents):
 
 def test_with_blocks():
     net = ConvConditioner(6, blocks=2)
-    params = moved(net.init(jax.random.key(0), IMAGES, CLASSES)["params"])
-    h = convolution(IMAGES, params["Conv_0"]) + (CLASSES @ params["Dense_0"]["kernel"])[:, None, None]
+    params = net.init(jax.random.key(0), IMAGES, CLASSES)["params"]
+    first = convolution(IMAGES, params["Conv_0"]) + (CLASSES @ params["Parents"]["kernel"][0, 0])[:, None, None]
+    found = net.apply({"params": params}, IMAGES, CLASSES)
+    np.testing.assert_allclose(found, jax.nn.relu(first), rtol=1e-4, atol=1e-5)
+    params = moved(params)
+    h = convolution(IMAGES, params["Conv_0"]) + (CLASSES @ params["Parents"]["kernel"][0, 0])[:, None, None]
     for block in range(2):
-        layers = params[f"ResidualBlock_{block}"]
-        h = h + convolution(jax.nn.relu(convolution(jax.nn.relu(h), layers["Conv_0"])), layers["Conv_1"])
+        branch = convolution(jax.nn.relu(h), params[f"Conv_{block + 1}"])
+        h = h + convolution(jax.nn.relu(branch), params[f"ZeroConv_{block}"]["Conv_0"])
     found = net.apply({"params": params}, IMAGES, CLASSES)
     np.testing.assert_allclose(found, jax.nn.relu(h), rtol=1e-4, atol=1e-4)
 

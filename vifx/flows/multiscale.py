@@ -108,7 +108,7 @@ def _check_finite(name: str, params: PyTree) -> None:
         invalid = np.argwhere(~np.isfinite(np.asarray(leaf)))
         if len(invalid):
             raise ValueError(
-                f"{name}: params{jax.tree_util.keystr(path)} is not finite at {invalid[0].tolist()} after "
+                f"{name}: params{jax.tree_util.keystr(path)} is not finite at {list(map(int, invalid[0]))} after "
                 "initialization on the first batch; in an actnorm, whose last index is the channel, that is a channel "
                 "without variance. Dequantize the data (vifx.data.dequantize), or initialize on more examples."
             )

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from vifx.networks.conv import check_image
 from vifx.networks.convolution import Conv
 from vifx.networks.layers import Activation, join
-from vifx.networks.residual import ResidualBlock
 from vifx.types import Array
 
 
@@ -20,7 +19,7 @@ class ConvConditioner(nn.Module):
     The first parent is the image; further ones, such as one-hot classes, are flattened, and a linear map of them is
     added to the first feature map at every pixel.
 
-    Without blocks it is the body of Glow's couplings, whose last layer is the head ``ZeroConv(outputs)``; with blocks,
+    A block is ``h + conv(act(conv(act(h))))``, its second convolution zero at the start. Without blocks it is the body of Glow's couplings, whose last layer is the head ``ZeroConv(outputs)``; with blocks,
     a residual network as in RealNVP, with neither batch nor weight normalization.
 
     Attributes:
@@ -40,15 +39,18 @@ class ConvConditioner(nn.Module):
     def __call__(self, image: Array, *parents: Array) -> Array:
         """Map images ``[examples, height, width, channels]`` to ``[examples, height, width, hidden]``."""
         check_image(image)
-        h = Conv(self.hidden, kernel_init=nn.initializers.he_normal())(image)
+        # A truncated normal, which he_normal draws, takes four times as long to compile.
+        kernel_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+        h = Conv(self.hidden, kernel_init=kernel_init)(image)
         if parents:
-            bias = nn.Dense(self.hidden, use_bias=False)(join(*parents))
-            h = h + jnp.broadcast_to(bias[:, None, None], h.shape)
-        if self.blocks:
-            for _ in range(self.blocks):
-                h = ResidualBlock(self.hidden, activation=self.activation)(h)
-            return self.activation(h)
-        return self.activation(Conv(self.hidden, 1, kernel_init=nn.initializers.he_normal())(self.activation(h)))
+            bias = Conv(self.hidden, 1, use_bias=False, kernel_init=kernel_init, name="Parents")
+            h = h + jnp.broadcast_to(bias(join(*parents)[:, None, None]), h.shape)
+        if not self.blocks:
+            return self.activation(Conv(self.hidden, 1, kernel_init=kernel_init)(self.activation(h)))
+        for _ in range(self.blocks):
+            branch = Conv(self.hidden, kernel_init=kernel_init)(self.activation(h))
+            h = h + ZeroConv(self.hidden)(self.activation(branch))
+        return self.activation(h)
 
 
 class ZeroConv(nn.Module):
