@@ -105,6 +105,16 @@ def test_the_certificate_holds_at_every_parameter(x64, scale):
     assert scale < 1 or singular.max() > 0.9 * L  # the bound is one that is met
 
 
+@pytest.mark.parametrize("sharpness", [-2.0, 0.5, 6.0])
+def test_the_activation_keeps_the_bound_and_meets_it(x64, sharpness):
+    """One hidden unit with large kernels: the slope of g is L times that of LipSwish, whose largest is 0.9999."""
+    block, x = flows.residual_block((1,), lipschitz=L), jnp.linspace(-60, 60, 8001)[:, None]
+    layers = {f"Dense_{index}": {"kernel": jnp.full((1, 1), 7.0), "bias": jnp.zeros(1)} for index in (0, 1)}
+    params = layers | {"LipSwish_0": {"sharpness": jnp.asarray(sharpness)}}
+    slope = np.exp(np.asarray(block.forward(params, {}, x)[1])) - 1
+    assert 0.999 * L < slope.max() <= L
+
+
 def test_it_starts_as_the_identity():
     x = jnp.asarray(X, jnp.float32)
     block = flows.residual_block((8, 8))
