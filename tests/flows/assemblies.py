@@ -13,7 +13,7 @@ from vifx.distributions import standard_normal
 WIDTH = 12.0
 
 
-def integrates_to_one(bijection, given=None, *, points=1200, scale=0.3):
+def check_the_integral(bijection, given=None, *, points=1200, scale=0.3):
     """Sum the density over a grid of the plane, at random parameters, in float64.
 
     The trapezoidal rule is exact to rounding for smooth functions that vanish at the border; the kinks of splines and
@@ -23,7 +23,7 @@ def integrates_to_one(bijection, given=None, *, points=1200, scale=0.3):
     grid = jnp.stack(jnp.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     given = None if given is None else jnp.broadcast_to(given[None], (len(grid), len(given)))
     flow = flows.Flow(standard_normal(2), bijection)
-    params, state = flow.init(jax.random.key(3), grid[:4], None if given is None else given[:4])
+    params, state = jax.jit(flow.init)(jax.random.key(3), grid[:4], None if given is None else given[:4])
     params = perturbed(jax.random.key(4), params, scale)
     log_prob = jax.jit(flow.log_prob)(params, state, grid, given)
     assert float(jnp.ptp(log_prob[jnp.sum(grid**2, axis=1) < 1])) > 0.1
@@ -31,9 +31,9 @@ def integrates_to_one(bijection, given=None, *, points=1200, scale=0.3):
     assert abs(total - 1) < 1e-4, total
 
 
-def is_the_unrolled_chain(stacked, chained, arrange, x):
+def check_the_unrolled_chain(stacked, chained, arrange, x):
     """The same parameters in a scan and one after another: value, log-determinant and gradient."""
-    params, state = stacked.init(jax.random.key(0), x)
+    params, state = jax.jit(stacked.init)(jax.random.key(0), x)
     params = perturbed(jax.random.key(1), params)
 
     def objective(params, bijection, arrange):

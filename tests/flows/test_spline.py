@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flows.assemblies import block, integrates_to_one, is_the_unrolled_chain
+from flows.assemblies import block, check_the_integral, check_the_unrolled_chain
 from flows.oracle import check
 
 from vifx import flows
@@ -17,7 +17,7 @@ X = np.random.default_rng(0).standard_normal((4, 5))
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_both_directions_and_the_jacobian_agree(dtype):
     with jax.enable_x64(dtype == "float64"):
-        check(flows.spline(2, hidden=(6,), bins=4), jnp.asarray(X, dtype))
+        check(flows.spline(2, hidden=(4,), bins=3), jnp.asarray(X, dtype))
 
 
 def test_it_starts_as_its_shuffles(x64):
@@ -31,7 +31,7 @@ def test_it_starts_as_its_shuffles(x64):
 
 
 def test_the_density_is_normalized(x64):
-    integrates_to_one(flows.spline(2, hidden=(5,), activation=jnp.tanh, bins=4), points=1201, scale=0.2)
+    check_the_integral(flows.spline(2, hidden=(5,), activation=jnp.tanh, bins=4), points=1201, scale=0.2)
 
 
 def test_it_is_the_chain_of_its_couplings(x64):
@@ -43,4 +43,4 @@ def test_it_is_the_chain_of_its_couplings(x64):
         return tuple(part for index in range(2) for part in block(tree, index))
 
     chained = flows.chain(one, other, flows.shuffle(), one, other, flows.shuffle())
-    is_the_unrolled_chain(stacked, chained, arrange, jnp.asarray(X))
+    check_the_unrolled_chain(stacked, chained, arrange, jnp.asarray(X))

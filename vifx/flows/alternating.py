@@ -26,7 +26,7 @@ def alternating(
     activation: Callable[[Array], Array] = jax.nn.relu,
     body: Any = None,
     between: Sequence[Bijection] = (),
-    unroll: int | bool = 1,
+    unroll: int | bool | None = None,
 ) -> Bijection:
     """Compose couplings of events ``[dims]``; the first half stays in one, the second half in the next.
 
@@ -39,7 +39,7 @@ def alternating(
       activation: its nonlinearity.
       body: a network ``(half, *given) -> features`` in its place.
       between: bijections after each pair, such as `shuffle`.
-      unroll: as in `stack`.
+      unroll: how many pairs one iteration of the `stack` holds; None for all of up to 4 pairs, and 1 of more.
 
     Raises:
       ValueError: `depth` is not a positive integer, or `hidden` or `unroll` is out of range.
@@ -50,5 +50,8 @@ def alternating(
     one, other = (coupling(network, elementwise, mask=halves(swapped=swapped)) for swapped in (False, True))
     if depth == 1:
         return one
+    if unroll is None:
+        # Few small layers are faster without a loop, many with one; and so compile time does not grow with depth.
+        unroll = True if depth // 2 <= 4 else 1
     pairs = stack(chain(one, other, *between), depth // 2, unroll=unroll)
     return chain(pairs, one) if depth % 2 else pairs

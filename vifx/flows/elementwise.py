@@ -47,10 +47,10 @@ def additive() -> Elementwise:
     """
 
     def forward(theta: Array, x: Array) -> tuple[Array, Array]:
-        return x + theta[..., 0], jnp.zeros_like(x)
+        return x + _parameter(theta, 0), jnp.zeros_like(x)
 
     def inverse(theta: Array, z: Array) -> tuple[Array, Array]:
-        return z - theta[..., 0], jnp.zeros_like(z)
+        return z - _parameter(theta, 0), jnp.zeros_like(z)
 
     return Elementwise("additive", 1, forward, inverse)
 
@@ -83,17 +83,22 @@ def affine(*, bound: float | None = None, form: str = "exponential") -> Elementw
         raise ValueError(f"affine: bound must be positive and finite, got {bound!r}; None for no bound.")
 
     def log_scale(theta: Array) -> Array:
-        s = theta[..., 0]
+        s = _parameter(theta, 0)
         if form == "sigmoid":
             return jax.nn.log_sigmoid(s + 2) + math.log1p(math.exp(-2))
         return s if bound is None else bound * jnp.tanh(s / bound)
 
     def forward(theta: Array, x: Array) -> tuple[Array, Array]:
         s = log_scale(theta)
-        return x * jnp.exp(s) + theta[..., 1], s
+        return x * jnp.exp(s) + _parameter(theta, 1), s
 
     def inverse(theta: Array, z: Array) -> tuple[Array, Array]:
         s = log_scale(theta)
-        return (z - theta[..., 1]) * jnp.exp(-s), -s
+        return (z - _parameter(theta, 1)) * jnp.exp(-s), -s
 
     return Elementwise("affine", 2, forward, inverse)
+
+
+def _parameter(theta: Array, index: int) -> Array:
+    # A coupling lays the parameters of its elements side by side: seen so, reading one is a contiguous slice.
+    return jnp.moveaxis(theta, -1, -2)[..., index, :]

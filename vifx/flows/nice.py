@@ -17,12 +17,12 @@ from vifx.types import Array, Bijection
 
 
 def nice(
-    depth: int = 4,
+    depth: int,
     *,
     hidden: Sequence[int] = (64, 64),
     activation: Callable[[Array], Array] = jax.nn.relu,
     body: Any = None,
-    unroll: int | bool = 1,
+    unroll: int | bool | None = None,
 ) -> Bijection:
     """Additive couplings of events ``[dims]``, volume preserving, and a last layer ``z = exp(s)·x``.
 
@@ -33,7 +33,7 @@ def nice(
       hidden: the widths of each coupling's conditioner.
       activation: its nonlinearity.
       body: a network ``(half, *given) -> features`` in its place.
-      unroll: as in `stack`.
+      unroll: how many pairs one iteration of the `stack` holds; None for all of up to 4 pairs, and 1 of more.
 
     Raises:
       ValueError: an argument is out of range.

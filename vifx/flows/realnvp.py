@@ -15,13 +15,13 @@ from vifx.types import Array, Bijection
 
 
 def realnvp(
-    depth: int = 8,
+    depth: int,
     *,
     hidden: Sequence[int] = (64, 64),
     activation: Callable[[Array], Array] = jax.nn.relu,
     bound: float | None = 3.0,
     body: Any = None,
-    unroll: int | bool = 1,
+    unroll: int | bool | None = None,
 ) -> Bijection:
     """Affine couplings of events ``[dims]`` with alternating halves: ``z₂ = exp(s(x₁))·x₂ + t(x₁)``.
 
@@ -31,7 +31,7 @@ def realnvp(
       activation: its nonlinearity.
       bound: the largest ``|s|``, as in `affine`; None for no bound.
       body: a network ``(half, *given) -> features`` in its place.
-      unroll: as in `stack`.
+      unroll: how many pairs one iteration of the `stack` holds; None for all of up to 4 pairs, and 1 of more.
 
     Raises:
       ValueError: an argument is out of range.

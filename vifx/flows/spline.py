@@ -16,7 +16,7 @@ from vifx.types import Array, Bijection
 
 
 def spline(
-    depth: int = 8,
+    depth: int,
     *,
     hidden: Sequence[int] = (64, 64),
     bins: int = 8,
@@ -34,7 +34,7 @@ def spline(
       bound: the splines act on ``[-bound, bound]``, so that data should be of about unit scale.
       activation: the conditioner's nonlinearity.
       body: a network ``(half, *given) -> features`` in its place.
-      unroll: as in `stack`.
+      unroll: how many pairs one iteration of the `stack` holds.
 
     Raises:
       ValueError: an argument is out of range.
