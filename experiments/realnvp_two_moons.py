@@ -4,7 +4,7 @@ Source:   Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real 
 Command:  vifx train experiments/realnvp_two_moons.py
           vifx train experiments/realnvp_two_moons.py --data.name checkerboard
 Hardware: 2 CPU cores, about a minute.
-Metric:   NLL 1.0 nats on the test points.
+Metric:   NLL 1.020 nats on the test points; the density that they are drawn from has 1.009.
 """
 
 from __future__ import annotations
