@@ -19,8 +19,9 @@ class ConvConditioner(nn.Module):
     The first parent is the image; further ones, such as one-hot classes, are flattened, and a linear map of them is
     added to the first feature map at every pixel.
 
-    A block is ``h + conv(act(conv(act(h))))``, its second convolution zero at the start. Without blocks it is the body of Glow's couplings, whose last layer is the head ``ZeroConv(outputs)``; with blocks,
-    a residual network as in RealNVP, with neither batch nor weight normalization.
+    Without blocks it is the body of Glow's couplings, whose last layer is the head ``ZeroConv(outputs)``; with blocks,
+    ``h + conv(act(conv(act(h))))`` with a second convolution that starts at zero, a residual network as in RealNVP, but
+    with neither batch nor weight normalization.
 
     Attributes:
       hidden: channels of each layer.
