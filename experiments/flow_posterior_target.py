@@ -44,7 +44,7 @@ def build(config: Config) -> Experiment:
     """Build the flow and the target, KL(flow ‖ target), and what to measure and draw."""
     density = target.TARGETS[config.target]
     bijection = {
-        "spline": lambda: flows.chain(flows.scale(shift=True), flows.spline(config.depth, bound=4.0)),
+        "spline": lambda: flows.chain(flows.scale(shift=True), flows.spline(depth=config.depth, bound=4.0)),
         "realnvp": lambda: flows.realnvp(config.depth),
         "planar": lambda: flows.invert(flows.stack(flows.planar(), config.depth)),
     }[config.family]()

@@ -7,7 +7,8 @@ Source:   Su and Wu (2018), f-VAEs: improve VAEs with conditional flows, arXiv:1
 Command:  vifx train experiments/fvae_fashion_mnist.py
           vifx train experiments/fvae_fashion_mnist.py --flow none
 Hardware: 2 CPU cores, about 8 minutes.
-Metric:   FMD 30.0 and coverage 0.75 on the test split, 10,000 samples.
+Metric:   FMD 10.4 and coverage 0.84 on the test split, 10,000 samples, ELBO 583.8 nats; without the flow, at as
+          many updates, 68.2, 0.12 and 575.6.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def build(config: Config) -> Experiment:
     encoder = networks.Conditional(body, networks.DiagonalNormal((config.latent,)))
     decoder = networks.Conditional(body, networks.NormalFixedScale(splits.info.shape, config.scale))
     encoder, decoder = (nets.in_precision(net, config.precision) for net in (encoder, decoder))
-    base, flow = vifx.standard_normal(config.latent), flows.realnvp(config.depth, hidden=(128, 128))
+    base, flow = vifx.standard_normal(config.latent), flows.realnvp(depth=config.depth, hidden=(128, 128))
     prior = vifx.transformed("v", base, flow, name="prior") if config.flow == "prior" else vifx.factor("v", base)
 
     inference = vifx.Joint(vifx.evidence("x"), vifx.factor("v | x", encoder, name="encoder"))

@@ -86,7 +86,7 @@ def test_a_location_and_scale_posterior_is_the_normal_one(x64, samples):
 def test_equation_4_by_the_jacobian_of_its_map(x64):
     """The loss of a flow posterior, with ``F_x`` and its Jacobian taken apart by automatic differentiation."""
     latent = 3
-    bijection = flows.chain(flows.realnvp(4, hidden=(8,)), flows.conditional_affine(body()))
+    bijection = flows.chain(flows.realnvp(depth=4, hidden=(8,)), flows.conditional_affine(body()))
     inference = Joint(evidence("x"), transformed("z | x", standard_normal(latent), bijection, name="posterior"))
     generative = Joint(factor("z", standard_normal(latent)), factor("x | z", decoder(), name="decoder"))
     objective = vifx.kl(inference, generative, samples=3)
@@ -115,7 +115,7 @@ def test_a_flow_prior_with_noise_around_the_data_is_the_noisy_flow(x64):
     In the coordinates ``v = F⁻¹(z)`` the posterior is N(x, σ²), the prior the flow, the likelihood N(v, σ²): the
     two normals cancel draw by draw, and the negative log-likelihood of x + σu is left.
     """
-    bijection = flows.realnvp(4, hidden=(8,))
+    bijection = flows.realnvp(depth=4, hidden=(8,))
 
     def around(x):
         return Normal(x, jnp.full_like(x, NOISE)).to_event(1)
@@ -142,7 +142,7 @@ def test_a_flow_prior_with_noise_around_the_data_is_the_noisy_flow(x64):
 
 def test_the_f_vae_of_the_article_is_a_vae_with_a_flow_prior(x64):
     """``F_x(u) = F(σ(x)u + μ(x))``, ``q(x|z) = N(G(F⁻¹(z)), σ²)`` as (4) writes it, in coordinates ``v = F⁻¹(z)``."""
-    bijection, latent = flows.realnvp(2, hidden=(8,)), 2
+    bijection, latent = flows.realnvp(depth=2, hidden=(8,)), 2
     encoder = flows.conditional_affine(body())
     inference = Joint(evidence("x"), transformed("v | x", standard_normal(latent), encoder, name="encoder"))
     generative = Joint(
@@ -172,7 +172,7 @@ def test_the_f_vae_of_the_article_is_a_vae_with_a_flow_prior(x64):
 
 def test_maximum_likelihood_of_a_conditional_flow(x64):
     """``kl`` with a flow of x given y is the conditional negative log-likelihood, by the Jacobian."""
-    bijection = flows.realnvp(2, hidden=(8,))
+    bijection = flows.realnvp(depth=2, hidden=(8,))
     given = jnp.asarray(X[:, :2] ** 2)
     data = {"x": jnp.asarray(X), "y": given}
     objective = vifx.kl(

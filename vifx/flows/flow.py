@@ -6,6 +6,7 @@ __all__ = ["Flow"]
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from vifx.distributions import tempered
@@ -66,18 +67,26 @@ class Flow(NamedTuple):
             raise ValueError(f"sample: examples must be an integer ≥ 1, got {examples!r}.")
         base: Any = self.base
         z: Any = tempered(base, temperature).sample(key, (examples,))
-        return self.decode(params, state, z, given)
+        return self.decode(params, state, z, given, key=jax.random.fold_in(key, 1))
 
-    def encode(self, params: PyTree, state: PyTree, x: Array, given: Any = None) -> Array:
-        """Return ``z = f(x)``."""
-        return self.bijection.forward(params, state, x, given)[0]
+    def encode(self, params: PyTree, state: PyTree, x: Array, given: Any = None, *, key: Key | None = None) -> Array:
+        """Return ``z = f(x)``; only a bijection that estimates its log-determinant needs `key`."""
+        return self.bijection.forward(params, state, x, given, key=key)[0]
 
-    def decode(self, params: PyTree, state: PyTree, z: Array, given: Any = None) -> Array:
-        """Return ``x = f⁻¹(z)``."""
-        return self.bijection.inverse(params, state, z, given)[0]
+    def decode(self, params: PyTree, state: PyTree, z: Array, given: Any = None, *, key: Key | None = None) -> Array:
+        """Return ``x = f⁻¹(z)``; only a bijection that estimates its log-determinant needs `key`."""
+        return self.bijection.inverse(params, state, z, given, key=key)[0]
 
     def interpolate(
-        self, params: PyTree, state: PyTree, start: Array, end: Array, given: Any = None, *, points: int = 8
+        self,
+        params: PyTree,
+        state: PyTree,
+        start: Array,
+        end: Array,
+        given: Any = None,
+        *,
+        points: int = 8,
+        key: Key | None = None,
     ) -> Array:
         """Decode the straight lines between the codes of two batches of data.
 
@@ -88,6 +97,7 @@ class Flow(NamedTuple):
           end: data of the same shape.
           given: what both are conditioned on.
           points: how many points a line has, its two ends included.
+          key: as for `encode`.
 
         Returns:
           ``[examples, points, *event]``, from `start` to `end`.
@@ -99,7 +109,7 @@ class Flow(NamedTuple):
             raise ValueError(f"interpolate: start has shape {list(start.shape)} and end {list(end.shape)}; give pairs.")
         if not isinstance(points, int) or isinstance(points, bool) or points < 2:
             raise ValueError(f"interpolate: points must be an integer ≥ 2, got {points!r}.")
-        first, last = (self.encode(params, state, x, given) for x in (start, end))
+        first, last = (self.encode(params, state, x, given, key=key) for x in (start, end))
         shares = [index / (points - 1) for index in range(points)]
-        lines = [self.decode(params, state, (1 - share) * first + share * last, given) for share in shares]
+        lines = [self.decode(params, state, (1 - share) * first + share * last, given, key=key) for share in shares]
         return jnp.stack(lines, axis=1)
