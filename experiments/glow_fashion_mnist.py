@@ -3,8 +3,8 @@
 Source:   Kingma and Dhariwal (2018), Glow: generative flow with invertible 1×1 convolutions, arXiv:1807.03039.
 Command:  vifx train experiments/glow_fashion_mnist.py
 Hardware: 2 CPU cores, about 30 minutes beside other work.
-Metric:   3.56 bits/dim on the test split, in 256 shades of grey; a Gaussian on the logits has 4.24. On validation it is 3.63
-          after 1,500 updates and 3.53 at the end. At temperature 1 the inverse of some samples leaves float32.
+Metric:   3.56 bits/dim on the test split, in 256 shades of grey; a Gaussian on the logits has 4.24. On validation it
+          is 3.63 after 1,500 updates and 3.53 at the end. At temperature 1 some samples leave float32.
 """
 
 from __future__ import annotations
