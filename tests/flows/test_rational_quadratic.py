@@ -99,6 +99,19 @@ def test_slopes_and_gradients(x64):
     np.testing.assert_allclose(value_gradient_back, -value_gradient / slope[:, None], rtol=1e-9, atol=1e-10)
 
 
+def test_the_inverse_does_not_cancel_where_slopes_are_steep():
+    """At the right end of a bin whose right knot is 200 times as steep as the bin, the usual root loses all digits."""
+    theta = np.zeros((30, 3 * BINS - 1), np.float32)
+    theta[:, 2 * BINS + 1] = 200.0
+    x = np.linspace(-0.41, -0.395, 30, dtype=np.float32)
+    z = BOTH(theta, x)[0][0]
+    with jax.enable_x64(True):
+        exact, log_det = BOTH(jnp.asarray(theta, jnp.float64), jnp.asarray(z, jnp.float64))[1]
+    found = np.asarray(BOTH(theta, z)[1][0])
+    eps = np.finfo(np.float32).eps
+    assert np.all(np.abs(found - np.asarray(exact)) <= 8 * eps * BOUND * np.maximum(1, np.exp(np.asarray(log_det))))
+
+
 def test_extreme_parameters_stay_finite():
     """Logits of ±1e4 at, beside and beyond the knots: values, log-determinants and gradients, in float32."""
     theta = jnp.asarray(1e4 * np.sign(THETA), jnp.float32)
