@@ -1,7 +1,10 @@
-"""Continuous flows: closed forms, the order of the method, the trace's estimate, gradients and their memory."""
+"""Continuous flows: closed forms, the order of the method, the trace's estimate, gradients, memory, adaptive steps."""
 
 from __future__ import annotations
 
+import sys
+
+import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -138,6 +141,68 @@ def test_gradients_keep_one_state_a_step():
     assert (memory(64) - memory(32)) / 32 < 2 * state < 0.1 * (4 * 256 * len(x))
 
 
+def test_adaptive_steps_along_a_linear_field(x64):
+    """The matrix exponential to the tolerance and back, each example alone, and NaN for a path without an end."""
+    flow = flows.continuous(linear(lambda t: jnp.cos(t)), time=1.5, solver=diffrax.Tsit5(), tolerance=1e-8)
+    params, state = flow.init(jax.random.key(0), jnp.asarray(X))
+
+    @jax.jit
+    def both(params, x):
+        z, log_det = flow.forward(params, state, x)
+        return z, log_det, *flow.inverse(params, state, z)
+
+    z, log_det, x, log_det_back = both(params, jnp.asarray(X))
+    np.testing.assert_allclose(z, X @ scipy.linalg.expm(np.sin(1.5) * MATRIX).T, atol=1e-7)
+    np.testing.assert_allclose(log_det, np.full(5, np.sin(1.5) * np.trace(MATRIX)), atol=1e-8)
+    np.testing.assert_allclose(x, X, atol=1e-7)
+    np.testing.assert_allclose(log_det_back, -log_det, atol=1e-8)
+    for first in (1000.0, jnp.inf):
+        other = both(params, jnp.asarray(X).at[0].multiply(first))
+        for one, same in zip((z, log_det, x, log_det_back), other, strict=True):
+            np.testing.assert_array_equal(one[1:], same[1:])
+    assert all(np.isnan(part[0]).all() for part in other)
+    assert all(np.isnan(part).all() for part in both({"matrix": jnp.asarray(1e6 * MATRIX)}, jnp.asarray(X)))
+
+
+def test_adaptive_steps_agree_with_many_fixed_ones(x64):
+    """Value, the estimate of the log-determinant with one key, and gradients by parameters, values and conditioning."""
+    x, given = jnp.asarray(X), jnp.asarray(np.cos(X[:, :1]))
+    build = lambda **how: flows.continuous(curved(), trace="hutchinson", time=0.8, **how)  # noqa: E731
+    params, state = place(build(), x, given)
+
+    def compiled(flow):
+        def loss(params, x, given):
+            z, log_det = flow.forward(params, state, x, given, key=jax.random.key(3))
+            return jnp.sum(jnp.sin(z)) + jnp.sum(jnp.cos(log_det)), (z, log_det)
+
+        return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True))
+
+    free = compiled(build(solver=diffrax.Tsit5(), tolerance=1e-8))
+    found, expected = free(params, x, given), compiled(build(steps=128))(params, x, given)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
+    (_, values), (by_params, *by_example) = free(params, x, given.at[2].set(jnp.nan))
+    lost = np.arange(5) == 2
+    for part, whole in zip((*values, *by_example), (*found[0][1], *found[1][1:]), strict=True):
+        assert np.isnan(part[2]).all()
+        np.testing.assert_allclose(part[~lost], whole[~lost], rtol=1e-12)
+    assert all(np.isnan(part).all() for part in by_params)
+
+
+def test_adaptive_steps_keep_single_precision_beside_double(x64):
+    x, flow = jnp.asarray(X, jnp.float32), flows.cnf(hidden=(4,), solver=diffrax.Tsit5())
+    z, log_det = jax.jit(flow.forward)(*flow.init(jax.random.key(0), x), x)
+    np.testing.assert_array_equal(z, x, strict=True)
+    np.testing.assert_array_equal(log_det, np.zeros(5, np.float32), strict=True)
+
+
+def test_without_diffrax_the_message_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "diffrax", None)
+    flows.continuous(curved())
+    with pytest.raises(ImportError, match=r"needs diffrax, which is not installed; pip install 'vifx\[ode\]'"):
+        flows.continuous(curved(), solver="tsit5")
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -156,6 +221,19 @@ def test_gradients_keep_one_state_a_step():
             lambda x: flows.continuous(curved(), trace="hutchinson").forward([], {}, x),
             ValueError,
             "is an estimate and needs key=",
+        ),
+        (lambda x: flows.continuous(curved(), solver="tsit5"), TypeError, r"got 'tsit5'; pass diffrax.Tsit5\(\)"),
+        (lambda x: flows.continuous(curved(), solver=diffrax.Tsit5), TypeError, "must be an instance of a diffrax"),
+        (lambda x: flows.cnf(solver=diffrax.Euler()), TypeError, "with adaptive steps, got Euler"),
+        (
+            lambda x: flows.cnf(solver=diffrax.Tsit5(), tolerance=0.0),
+            ValueError,
+            "tolerance must be positive and finite, got 0.0",
+        ),
+        (
+            lambda x: flows.continuous(curved(), solver=diffrax.Tsit5(), tolerance=1e-8).forward([], {}, x),
+            ValueError,
+            "tolerance=1e-08 is below the rounding of float32",
         ),
     ],
 )

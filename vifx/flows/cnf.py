@@ -25,6 +25,8 @@ def cnf(
     time: float = 1.0,
     trace: str = "exact",
     activation: Callable[[Array], Array] = jax.nn.tanh,
+    solver: Any = None,
+    tolerance: float = 1e-5,
 ) -> Bijection:
     """Return the flow of a velocity network whose layers are gated by the time: FFJORD's on vectors.
 
@@ -38,9 +40,14 @@ def cnf(
       time: the length of the path.
       trace: ``"exact"``, or ``"hutchinson"``, FFJORD's estimate, which needs `key`.
       activation: the nonlinearity, smooth, as the method's order rests on derivatives.
+      solver: None for the Runge–Kutta method, or an adaptive diffrax solver such as ``diffrax.Tsit5()``, as in
+        `continuous`.
+      tolerance: relative and absolute tolerance of a step of `solver`.
 
     Raises:
       ValueError: an argument is out of range.
+      TypeError: `solver` is neither None nor an adaptive solver's instance.
+      ImportError: a solver is given and diffrax is not installed.
 
     References:
       Chen et al. (2018), arXiv:1806.07366; Grathwohl et al. (2019), arXiv:1810.01367.
@@ -73,7 +80,9 @@ def cnf(
             rows = activation(rows) if index < len(widths) else rows
         return rows.reshape(x.shape)
 
-    return continuous(from_functions(init, apply), steps=steps, time=time, trace=trace)
+    return continuous(
+        from_functions(init, apply), steps=steps, time=time, trace=trace, solver=solver, tolerance=tolerance
+    )
 
 
 def _context(now: Array, given: tuple[Any, ...]) -> Array:

@@ -11,19 +11,32 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vifx.flows.adaptive import adaptive
 from vifx.flows.checked import checked
 from vifx.nets import as_net
 from vifx.types import Array, Bijection, Key, PyTree
 
 
-def continuous(velocity: Any, *, steps: int = 16, time: float = 1.0, trace: str = "exact") -> Bijection:
+def continuous(
+    velocity: Any,
+    *,
+    steps: int = 16,
+    time: float = 1.0,
+    trace: str = "exact",
+    solver: Any = None,
+    tolerance: float = 1e-5,
+) -> Bijection:
     """Move along a velocity field from data at time 0 to base at `time`: ``dx/dt = v(x, t)``.
 
-    ``d log|det ∂x(t)/∂x(0)| / dt = tr ∂v/∂x`` in nats. Both are integrated together by the classical Runge–Kutta
-    method with steps of fixed size, in one scan; the inverse integrates backwards. A round trip, and the
-    log-determinant against the Jacobian, are therefore exact only up to an error of order ``(time/steps)⁴``, which
-    doubling `steps` divides by 16. Reverse-mode gradients keep one state for each step and compute the
-    rest again.
+    ``d log|det ∂x(t)/∂x(0)| / dt = tr ∂v/∂x`` in nats. Both are integrated together; the inverse integrates backwards:
+
+    * `solver` None: by the classical Runge–Kutta method with steps of fixed size, in one scan. A round trip, and the
+      log-determinant against the Jacobian, are therefore exact only up to an error of order ``(time/steps)⁴``, which
+      doubling `steps` divides by 16. Reverse-mode gradients keep one state for each step and compute the rest again.
+    * a solver of diffrax, such as ``diffrax.Tsit5()``: with adaptive steps, for each example its own, so that no
+      example's result depends on the others in its batch; compiled, a batch takes as long as its longest path. Both
+      errors are then about `tolerance`. Gradients are those of the steps taken, by diffrax's recursive checkpoints.
+      An example whose path is not finished after 4096 steps is NaN, and so are its gradients.
 
     The trace of an event of n elements:
 
@@ -34,14 +47,18 @@ def continuous(velocity: Any, *, steps: int = 16, time: float = 1.0, trace: str 
     Args:
       velocity: a `Net`, Linen or NNX module of ``(x, t, *given)``, with t as ``[examples, 1]``, that returns x's
         shape. To start as the identity let its last layer be zero at first.
-      steps: how many steps, at least 1.
+      steps: how many steps of the Runge–Kutta method, at least 1; a solver chooses its own.
       time: the length of the path, positive.
       trace: ``"exact"`` or ``"hutchinson"``.
+      solver: None, or an instance of an adaptive diffrax solver; diffrax comes with ``pip install 'vifx[ode]'``.
+      tolerance: relative and absolute tolerance of a step of `solver`, positive and above the rounding of x's dtype;
+        used with a solver alone.
 
     Raises:
       ValueError: a hyperparameter is out of its range, `velocity` changes the shape, or an estimate is used without
         `key`.
-      TypeError: `velocity` is not a network.
+      TypeError: `velocity` is not a network, or `solver` neither None nor an adaptive solver's instance.
+      ImportError: a solver is given and diffrax is not installed.
 
     References:
       Chen et al., Neural Ordinary Differential Equations, 2018, arXiv:1806.07366; Grathwohl et al., FFJORD, 2019,
@@ -54,6 +71,7 @@ def continuous(velocity: Any, *, steps: int = 16, time: float = 1.0, trace: str 
     if trace not in ("exact", "hutchinson"):
         raise ValueError(f"continuous: trace must be 'exact' or 'hutchinson', got {trace!r}.")
     net = as_net(velocity)
+    integrate = None if solver is None else adaptive(solver, tolerance=tolerance, time=time)
 
     def init(key: Key, x: Array, given: Any) -> tuple[PyTree, PyTree]:
         params, state = net.init(key, x, jnp.zeros((x.shape[0], 1), x.dtype), *_arguments(given))
@@ -61,16 +79,16 @@ def continuous(velocity: Any, *, steps: int = 16, time: float = 1.0, trace: str 
         return params, state
 
     def flow(params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None, *, backward: bool) -> Any:
-        field = _field(net.apply, params, state, given)
-        if trace == "exact":
-            rate = _exact(field, x)
-        elif key is None:
-            raise ValueError(
-                "continuous: trace='hutchinson' is an estimate and needs key=; pass one, or trace='exact'."
-            )
-        else:
-            rate = _hutchinson(field, jax.random.rademacher(jax.random.fold_in(key, 0), x.shape, x.dtype))
-        return _runge_kutta(rate, x, steps, time, backward)
+        probe = None if trace == "exact" else _probe(key, x)
+
+        def path(x: Array, given: Any, probe: Array | None) -> tuple[Array, Array]:
+            field = _field(net.apply, params, state, given)
+            rate = _exact(field, x) if probe is None else _hutchinson(field, probe)
+            if integrate is None:
+                return _runge_kutta(rate, x, steps, time, backward)
+            return integrate(rate, x, backward)
+
+        return path(x, given, probe) if integrate is None else _one_by_one(path)(x, given, probe)
 
     def forward(params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
         return flow(params, state, x, given, key, backward=False)
@@ -79,6 +97,21 @@ def continuous(velocity: Any, *, steps: int = 16, time: float = 1.0, trace: str 
         return flow(params, state, z, given, key, backward=True)
 
     return checked("continuous", init, forward, inverse)
+
+
+def _probe(key: Key | None, x: Array) -> Array:
+    if key is None:
+        raise ValueError("continuous: trace='hutchinson' is an estimate and needs key=; pass one, or trace='exact'.")
+    return jax.random.rademacher(jax.random.fold_in(key, 0), x.shape, x.dtype)
+
+
+def _one_by_one(path: Callable[..., tuple[Array, Array]]) -> Callable[..., tuple[Array, Array]]:
+    """Give each example to a function of batches as a batch of one."""
+
+    def alone(*example: Any) -> tuple[Array, Array]:
+        return jax.tree.map(lambda part: part[0], path(*jax.tree.map(lambda part: part[None], example)))
+
+    return jax.vmap(alone)
 
 
 def _arguments(given: Any) -> tuple[Any, ...]:
