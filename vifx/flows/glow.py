@@ -7,7 +7,7 @@ __all__ = ["glow"]
 from vifx.flows.actnorm import actnorm
 from vifx.flows.chain import chain
 from vifx.flows.coupling import coupling
-from vifx.flows.elementwise import affine
+from vifx.flows.elementwise import Elementwise, affine
 from vifx.flows.linear import linear
 from vifx.flows.masks import channels
 from vifx.flows.multiscale import multiscale
@@ -16,7 +16,14 @@ from vifx.networks import ConvConditioner, ZeroConv
 from vifx.types import Bijection
 
 
-def glow(*, levels: int = 2, depth: int = 8, hidden: int = 64, unroll: int | bool = 1) -> Bijection:
+def glow(
+    *,
+    levels: int = 2,
+    depth: int = 8,
+    hidden: int = 64,
+    elementwise: Elementwise | None = None,
+    unroll: int | bool = 1,
+) -> Bijection:
     """Map images ``[examples, h, w, c]`` to vectors ``[examples, h·w·c]`` as Glow does.
 
     At each level: `squeeze`, `depth` times (`actnorm`, `linear`, affine `coupling`), `split_off`. The couplings
@@ -35,6 +42,9 @@ def glow(*, levels: int = 2, depth: int = 8, hidden: int = 64, unroll: int | boo
       levels: how many resolutions; ``2^levels`` must divide height and width.
       depth: steps in each level.
       hidden: channels of the couplings' networks.
+      elementwise: what the couplings do to an element; None for Glow's ``affine(form="sigmoid")``. That one bounds the
+        scale from above alone: on data with constant regions, samples at temperature 1 can leave float32, which
+        ``affine(bound=2.0)`` prevents.
       unroll: how many steps one iteration of a level's scan holds, as in `stack`.
 
     Raises:
@@ -57,7 +67,7 @@ def glow(*, levels: int = 2, depth: int = 8, hidden: int = 64, unroll: int | boo
     step = chain(
         actnorm(),
         linear(),
-        coupling(ConvConditioner(hidden), affine(form="sigmoid"), mask=channels(), head=ZeroConv),
+        coupling(ConvConditioner(hidden), elementwise or affine(form="sigmoid"), mask=channels(), head=ZeroConv),
     )
     steps = stack(step, depth, unroll=unroll)
 

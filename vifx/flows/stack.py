@@ -50,15 +50,16 @@ def stack(block: Bijection, depth: int, *, unroll: int | bool = 1) -> Bijection:
     def run(
         direction: Any, params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None, reverse: bool
     ) -> tuple[Array, Array]:
-        keys = None if key is None else jax.random.split(key, depth)
-
-        def one(carry: tuple[Array, Array], own: tuple[PyTree, PyTree, Key | None]) -> tuple[tuple[Array, Array], None]:
+        def one(carry: tuple[Array, Array], own: tuple[PyTree, PyTree, Array]) -> tuple[tuple[Array, Array], None]:
             x, total = carry
-            x, log_det = direction(own[0], own[1], x, given, key=own[2])
+            noise = None if key is None else jax.random.fold_in(key, own[2])
+            x, log_det = direction(own[0], own[1], x, given, key=noise)
             return (x, total + log_det), None
 
         start = (x, jnp.zeros(x.shape[0], x.dtype))
-        carry, _ = jax.lax.scan(one, start, (params, state, keys), length=depth, reverse=reverse, unroll=unroll)
+        carry, _ = jax.lax.scan(
+            one, start, (params, state, jnp.arange(depth)), length=depth, reverse=reverse, unroll=unroll
+        )
         return carry
 
     def forward(params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
