@@ -185,7 +185,7 @@ def test_bad_input(call, error, message):
 
 
 def test_the_default_conditioner_is_a_dense_network(x64):
-    """Values by hand on two inputs of different shapes, and initial weights of variance one over the inputs."""
+    """Values by hand on two inputs of different shapes, and initial weights of variance ⅓ over the inputs."""
     net, x, y = flows.dense((300, 5)), jnp.asarray(X), jnp.asarray(IMAGES[:, :1, :1]).repeat(2, 0)[:4]
     params, _ = net.init(jax.random.key(0), x, y)
     params = perturbed(jax.random.key(1), params, 0.1)
@@ -195,7 +195,7 @@ def test_the_default_conditioner_is_a_dense_network(x64):
     np.testing.assert_allclose(net.apply(params, {}, x, y)[0], h, rtol=1e-12)
     wide, _ = flows.dense((100,)).init(jax.random.key(0), jnp.ones((1, 400)))
     # The variance of a sample variance of n normals is 2/n of its square.
-    assert abs(400 * np.var(wide[0]["weight"]) - 1) < 4.26 * np.sqrt(2 / 40_000)
+    assert abs(3 * 400 * np.var(wide[0]["weight"]) - 1) < 4.26 * np.sqrt(2 / 40_000)
     np.testing.assert_array_equal(wide[0]["bias"], np.zeros(100))
     for bad in ((), (0,), (2.0,)):
         with pytest.raises(ValueError, match="hidden must be at least one positive integer"):

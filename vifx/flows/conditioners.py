@@ -19,8 +19,8 @@ from vifx.types import Array, Key, Net, PyTree
 def dense(hidden: Sequence[int] = (64, 64), *, activation: Callable[[Array], Array] = jax.nn.relu) -> Net:
     """Dense layers ``h ← activation(h W + b)`` on the joined inputs, as plain functions in the data's dtype.
 
-    Inputs of any shape are flattened and put side by side. Weights start normal with variance one over the number of
-    inputs, biases at zero.
+    Inputs of any shape are flattened and put side by side. Weights start normal with variance ⅓ over the number of
+    inputs, that of uniform numbers between ±1/√inputs; biases start at zero.
 
     Args:
       hidden: the width of each layer, at least one.
@@ -41,7 +41,7 @@ def dense(hidden: Sequence[int] = (64, 64), *, activation: Callable[[Array], Arr
         return tuple(
             {
                 "weight": jax.random.normal(jax.random.fold_in(key, index), (before, after), h.dtype)
-                / math.sqrt(before),
+                / math.sqrt(3 * before),
                 "bias": jnp.zeros(after, h.dtype),
             }
             for index, (before, after) in enumerate(itertools.pairwise((h.shape[-1], *widths)))
