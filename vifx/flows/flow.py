@@ -66,8 +66,9 @@ class Flow(NamedTuple):
         if not isinstance(examples, int) or isinstance(examples, bool) or examples < 1:
             raise ValueError(f"sample: examples must be an integer ≥ 1, got {examples!r}.")
         base: Any = self.base
-        z: Any = tempered(base, temperature).sample(key, (examples,))
-        return self.decode(params, state, z, given, key=jax.random.fold_in(key, 1))
+        noise, own = jax.random.split(key)
+        z: Any = tempered(base, temperature).sample(noise, (examples,))
+        return self.decode(params, state, z, given, key=own)
 
     def encode(self, params: PyTree, state: PyTree, x: Array, given: Any = None, *, key: Key | None = None) -> Array:
         """Return ``z = f(x)``; only a bijection that estimates its log-determinant needs `key`."""
@@ -109,7 +110,11 @@ class Flow(NamedTuple):
             raise ValueError(f"interpolate: start has shape {list(start.shape)} and end {list(end.shape)}; give pairs.")
         if not isinstance(points, int) or isinstance(points, bool) or points < 2:
             raise ValueError(f"interpolate: points must be an integer ≥ 2, got {points!r}.")
-        first, last = (self.encode(params, state, x, given, key=key) for x in (start, end))
-        shares = [index / (points - 1) for index in range(points)]
-        lines = [self.decode(params, state, (1 - share) * first + share * last, given, key=key) for share in shares]
+        keys = [None] * (points + 2) if key is None else [jax.random.fold_in(key, i) for i in range(points + 2)]
+        first = self.encode(params, state, start, given, key=keys[-1])
+        last = self.encode(params, state, end, given, key=keys[-2])
+        lines = []
+        for index in range(points):
+            share = index / (points - 1)
+            lines.append(self.decode(params, state, (1 - share) * first + share * last, given, key=keys[index]))
         return jnp.stack(lines, axis=1)
