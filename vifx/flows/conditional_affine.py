@@ -9,6 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from vifx.flows.checked import checked
+from vifx.flows.parents import parents
 from vifx.nets import as_net
 from vifx.types import Array, Bijection, Key, PyTree
 
@@ -39,7 +40,7 @@ def conditional_affine(body: Any) -> Bijection:
                 "conditional_affine: given is missing; declare the factor with its parents, such as "
                 "transformed('z | x', ...), or pass given=."
             )
-        output, _ = net.apply(params, state, *(given if isinstance(given, tuple) else (given,)))
+        output, _ = net.apply(params, state, *parents(given))
         if output.ndim != 2:
             raise ValueError(
                 f"conditional_affine: body must return features [examples, width], got {list(output.shape)}; end it "
@@ -48,8 +49,7 @@ def conditional_affine(body: Any) -> Bijection:
         return output
 
     def init(key: Key, x: Array, given: Any) -> tuple[PyTree, PyTree]:
-        parents = given if isinstance(given, tuple) else () if given is None else (given,)
-        body_params, body_state = net.init(key, *parents)
+        body_params, body_state = net.init(key, *parents(given))
         width = features(body_params, body_state, given).shape[1]
         head = {"kernel": jnp.zeros((width, 2 * x[0].size), x.dtype), "bias": jnp.zeros(2 * x[0].size, x.dtype)}
         return {"body": body_params, "head": head}, {"body": body_state}

@@ -1,8 +1,8 @@
-"""The network that couplings have when none is given."""
+"""The networks that couplings and splits have when none are given."""
 
 from __future__ import annotations
 
-__all__ = ["dense"]
+__all__ = ["dense", "zero_linear"]
 
 import itertools
 import math
@@ -53,6 +53,21 @@ def dense(hidden: Sequence[int] = (64, 64), *, activation: Callable[[Array], Arr
             product = h @ layer["weight"]
             h = activation(product + jnp.broadcast_to(layer["bias"], product.shape))
         return h
+
+    return from_functions(init, apply)
+
+
+def zero_linear(outputs: int) -> Net:
+    """Map the last axis affinely to `outputs` numbers, zero at the start, in the dtype of the features."""
+
+    def init(key: Key, features: Array) -> PyTree:
+        del key
+        width, dtype = features.shape[-1], features.dtype
+        return {"weight": jnp.zeros((width, outputs), dtype), "bias": jnp.zeros(outputs, dtype)}
+
+    def apply(params: PyTree, features: Array) -> Array:
+        product = features @ params["weight"]
+        return product + jnp.broadcast_to(params["bias"], product.shape)
 
     return from_functions(init, apply)
 

@@ -11,9 +11,11 @@ import jax
 import jax.numpy as jnp
 
 from vifx.flows.checked import checked
+from vifx.flows.conditioners import zero_linear
 from vifx.flows.elementwise import Elementwise
 from vifx.flows.masks import Mask
-from vifx.nets import as_net, from_functions
+from vifx.flows.parents import parents
+from vifx.nets import as_net
 from vifx.types import Array, Bijection, Key, Net, PyTree
 
 
@@ -61,17 +63,17 @@ def coupling(body: Any, elementwise: Elementwise, *, mask: Mask, head: Callable[
 
     def head_of(changed: Array) -> Net:
         outputs = elementwise.size * changed.shape[-1]
-        return _linear(outputs) if head is None else as_net(head(outputs))
+        return zero_linear(outputs) if head is None else as_net(head(outputs))
 
     def features_of(params: PyTree, state: PyTree, unchanged: Array, given: Any) -> Array:
-        features, _ = net.apply(params["body"], state["body"], unchanged, *_parents(given))
+        features, _ = net.apply(params["body"], state["body"], unchanged, *parents(given))
         return _checked_features(features, unchanged)
 
     def init(key: Key, x: Array, given: Any) -> tuple[PyTree, PyTree]:
         body_key, head_key = jax.random.split(key)
         unchanged, changed = mask.split(x)
         params, state = {}, {}
-        params["body"], state["body"] = net.init(body_key, unchanged, *_parents(given))
+        params["body"], state["body"] = net.init(body_key, unchanged, *parents(given))
         features = features_of(params, state, unchanged, given)
         params["head"], state["head"] = head_of(changed).init(head_key, features)
         return params, state
@@ -94,25 +96,6 @@ def coupling(body: Any, elementwise: Elementwise, *, mask: Mask, head: Callable[
         return run(elementwise.inverse, params, state, z, given)
 
     return checked("coupling", init, forward, inverse)
-
-
-def _linear(outputs: int) -> Net:
-    def init(key: Key, features: Array) -> PyTree:
-        del key
-        width, dtype = features.shape[-1], features.dtype
-        return {"weight": jnp.zeros((width, outputs), dtype), "bias": jnp.zeros(outputs, dtype)}
-
-    def apply(params: PyTree, features: Array) -> Array:
-        product = features @ params["weight"]
-        return product + jnp.broadcast_to(params["bias"], product.shape)
-
-    return from_functions(init, apply)
-
-
-def _parents(given: Any) -> tuple[Any, ...]:
-    if given is None:
-        return ()
-    return given if isinstance(given, tuple) else (given,)
 
 
 def _arranged(output: Array, changed: Array, size: int) -> Array:

@@ -1,8 +1,8 @@
-"""What a bijection is conditioned on, as one row of numbers for each example."""
+"""What a bijection is conditioned on, as the inputs of a network or as one row of numbers for each example."""
 
 from __future__ import annotations
 
-__all__ = ["flattened"]
+__all__ = ["flattened", "parents"]
 
 from typing import Any
 
@@ -29,3 +29,8 @@ def flattened(given: Any, dtype: Any) -> Array | None:
             )
     rows = [leaf.reshape(leaf.shape[0], -1).astype(dtype) for leaf in leaves]
     return rows[0] if len(rows) == 1 else jnp.concatenate(rows, axis=1)
+
+
+def parents(given: Any) -> tuple[Any, ...]:
+    """Return the arrays of `given` as the further inputs of a network: none, one, or those of a tuple."""
+    return () if given is None else given if isinstance(given, tuple) else (given,)

@@ -12,7 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from vifx.flows.checked import checked
-from vifx.nets import as_net, from_functions
+from vifx.flows.conditioners import zero_linear
+from vifx.flows.parents import parents
+from vifx.nets import as_net
 from vifx.types import Array, Bijection, Key, Net, PyTree
 
 
@@ -50,7 +52,7 @@ def split_off(rest: Bijection, body: Any = None, *, head: Callable[[int], Any] |
     """
     if not isinstance(rest, Bijection):
         raise TypeError(f"split_off: rest must be a Bijection, got {type(rest).__name__}.")
-    prior = _prior(None if body is None else as_net(body), _linear if head is None else head)
+    prior = _prior(None if body is None else as_net(body), zero_linear if head is None else head)
 
     def init(key: Key, x: Array, given: Any) -> tuple[PyTree, PyTree]:
         if x.shape[-1] % 2:
@@ -60,7 +62,7 @@ def split_off(rest: Bijection, body: Any = None, *, head: Callable[[int], Any] |
             )
         a, _ = jnp.split(x, 2, axis=-1)
         own, inner = jax.random.split(key)
-        prior_params, prior_state = prior.init(own, a, *_parents(given))
+        prior_params, prior_state = prior.init(own, a, *parents(given))
         params, state = rest.init(inner, a, given)
         kept = jax.eval_shape(lambda *inputs: rest.forward(*inputs)[0], params, state, a, given)
         # Arrays without elements, whose shapes tell the inverse where to go back to.
@@ -69,7 +71,7 @@ def split_off(rest: Bijection, body: Any = None, *, head: Callable[[int], Any] |
 
     def forward(params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
         a, b = jnp.split(x, 2, axis=-1)
-        (mean, log_scale), _ = prior.apply(params["prior"], state["prior"], a, *_parents(given))
+        (mean, log_scale), _ = prior.apply(params["prior"], state["prior"], a, *parents(given))
         kept, log_det = rest.forward(params["rest"], state["rest"], a, given, key=key)
         leaving = (b - mean) * jnp.exp(-log_scale)
         z = jnp.concatenate([_vectors(kept), _vectors(leaving)], axis=1)
@@ -85,7 +87,7 @@ def split_off(rest: Bijection, body: Any = None, *, head: Callable[[int], Any] |
             )
         kept, leaving = z[:, :size].reshape(-1, *kept_event), z[:, size:].reshape(-1, *event)
         a, log_det = rest.inverse(params["rest"], state["rest"], kept, given, key=key)
-        (mean, log_scale), _ = prior.apply(params["prior"], state["prior"], a, *_parents(given))
+        (mean, log_scale), _ = prior.apply(params["prior"], state["prior"], a, *parents(given))
         b = mean + jnp.exp(log_scale) * leaving
         return jnp.concatenate([a, b], axis=-1), log_det + jnp.sum(_vectors(log_scale), axis=1)
 
@@ -125,23 +127,6 @@ def _prior(body: Net | None, head: Callable[[int], Any]) -> Net:
         return (mean, log_scale), state
 
     return Net(init, apply)
-
-
-def _linear(outputs: int) -> Net:
-    def init(key: Key, features: Array) -> PyTree:
-        del key
-        width, dtype = features.shape[-1], features.dtype
-        return {"weight": jnp.zeros((width, outputs), dtype), "bias": jnp.zeros(outputs, dtype)}
-
-    def apply(params: PyTree, features: Array) -> Array:
-        product = features @ params["weight"]
-        return product + jnp.broadcast_to(params["bias"], product.shape)
-
-    return from_functions(init, apply)
-
-
-def _parents(given: Any) -> tuple[Any, ...]:
-    return () if given is None else given if isinstance(given, tuple) else (given,)
 
 
 def _vectors(x: Array) -> Array:
