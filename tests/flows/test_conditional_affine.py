@@ -40,6 +40,8 @@ def test_bad_input():
     params, state = bijection.init(jax.random.key(0), x, given)
     with pytest.raises(ValueError, match="given is missing"):
         bijection.forward(params, state, x)
+    with pytest.raises(ValueError, match="given is missing"):
+        bijection.init(jax.random.key(0), x)
     wide = flows.conditional_affine(nets.from_functions(lambda key, y: {}, lambda p, y: y[:, None]))
     with pytest.raises(ValueError, match=r"must return features \[examples, width\], got \[5, 1, 2\]"):
         wide.init(jax.random.key(0), x, given)

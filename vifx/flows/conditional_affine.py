@@ -35,11 +35,7 @@ def conditional_affine(body: Any) -> Bijection:
     net = as_net(body)
 
     def features(params: PyTree, state: PyTree, given: Any) -> Array:
-        if given is None:
-            raise ValueError(
-                "conditional_affine: given is missing; declare the factor with its parents, such as "
-                "transformed('z | x', ...), or pass given=."
-            )
+        _require(given)
         output, _ = net.apply(params, state, *parents(given))
         if output.ndim != 2:
             raise ValueError(
@@ -49,6 +45,7 @@ def conditional_affine(body: Any) -> Bijection:
         return output
 
     def init(key: Key, x: Array, given: Any) -> tuple[PyTree, PyTree]:
+        _require(given)
         body_params, body_state = net.init(key, *parents(given))
         width = features(body_params, body_state, given).shape[1]
         head = {"kernel": jnp.zeros((width, 2 * x[0].size), x.dtype), "bias": jnp.zeros(2 * x[0].size, x.dtype)}
@@ -75,3 +72,11 @@ def conditional_affine(body: Any) -> Bijection:
 
 def _total(log_scale: Array) -> Array:
     return jnp.sum(log_scale.reshape(log_scale.shape[0], -1), axis=1)
+
+
+def _require(given: Any) -> None:
+    if given is None:
+        raise ValueError(
+            "conditional_affine: given is missing; declare the factor with its parents, such as "
+            "transformed('z | x', ...), or pass given=."
+        )
