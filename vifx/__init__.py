@@ -18,14 +18,17 @@ __all__ = [
     "estimators",
     "evaluation",
     "evidence",
+    "exact_posterior",
     "explain",
     "factor",
+    "families",
     "flows",
     "implicit",
     "importance_weighted",
     "kl",
     "lipschitz",
     "methods",
+    "mixtures",
     "mmd",
     "nets",
     "networks",
@@ -43,15 +46,17 @@ from vifx import (
     divergences,
     estimators,
     evaluation,
+    families,
     flows,
     lipschitz,
     methods,
+    mixtures,
     nets,
     networks,
     training,
 )
 from vifx.distributions import standard_normal
-from vifx.estimators import adversarial, importance_weighted, kl, mmd, reconstruction, verify
+from vifx.estimators import adversarial, exact_posterior, importance_weighted, kl, mmd, reconstruction, verify
 from vifx.explain import explain
 from vifx.factor import evidence, factor, implicit, target, transformed
 from vifx.joint import Joint

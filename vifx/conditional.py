@@ -52,6 +52,10 @@ def condition(
       ValueError: parameters of the owner are missing, or the conditional's batch shape is wrong.
       TypeError: the network's output is not a distribution.
     """
+    if item.kind == "posterior":
+        conditional, _ = item.conditional(key, params, state, *(values[name] for name in item.given), train=train)
+        _check_conditional(item, conditional, examples)
+        return conditional, dict(state)
     own_params: PyTree = {}
     own_state: PyTree = {}
     if item.owner is not None:

@@ -8,6 +8,7 @@ __all__ = [
     "factor",
     "has_density",
     "implicit",
+    "parsed",
     "target",
     "transformed",
 ]
@@ -20,9 +21,9 @@ import jax
 
 from vifx.distributions import PointMass, Transformed, Unnormalized
 from vifx.nets import as_net, is_network
-from vifx.types import Array, Bijection, Distribution, Key, PyTree
+from vifx.types import Array, Bijection, Distribution, Family, Key, PyTree
 
-Kind = Literal["evidence", "density", "implicit", "target", "transformed"]
+Kind = Literal["evidence", "density", "implicit", "posterior", "target", "transformed"]
 
 
 def has_density(conditional: object) -> bool:
@@ -34,18 +35,19 @@ def has_density(conditional: object) -> bool:
 class Factor:
     """One conditional distribution ``variables | given`` of a joint.
 
-    Make factors with `evidence`, `factor`, `implicit`, `target` and `transformed`.
+    Make factors with `evidence`, `factor`, `implicit`, `target`, `transformed` and `exact_posterior`.
 
     Attributes:
       variables: what it is a distribution of; one name, or several for evidence.
       given: its parents.
-      kind: ``"evidence"``, ``"density"``, ``"implicit"``, ``"target"`` or ``"transformed"``.
+      kind: ``"evidence"``, ``"density"``, ``"implicit"``, ``"posterior"``, ``"target"`` or ``"transformed"``.
       owner: the network whose parameters it uses, or None.
       label: what `str` writes in front of the parentheses.
       source: the object it was made from; one owner may appear in several factors with one source.
       entries: for evidence, the batch entry of each variable.
       init: ``(key, value, *parents) -> (params, state)``, None without parameters.
-      conditional: ``(key, params, state, *parents, train=...) -> (conditional, new state)``.
+      conditional: ``(key, params, state, *parents, train=...) -> (conditional, new state)``; a posterior's gets the
+        parameters and the state of all networks, and returns no state.
     """
 
     variables: tuple[str, ...]
@@ -68,8 +70,13 @@ class Factor:
         return f"{self.label}({self.name})"
 
 
-def _parsed(notation: str) -> tuple[str, tuple[str, ...]]:
-    """Parse ``"x | z, y"`` into ``("x", ("z", "y"))``."""
+def parsed(notation: str) -> tuple[str, tuple[str, ...]]:
+    """Parse the `notation` ``"x | z, y"`` into ``("x", ("z", "y"))``.
+
+    Raises:
+      TypeError: it is no string.
+      ValueError: it is malformed; the message names the part.
+    """
     if not isinstance(notation, str):
         raise TypeError(f"notation must be a string such as 'x | z', got {type(notation).__name__}.")
     left, bar, right = notation.partition("|")
@@ -108,7 +115,7 @@ def evidence(*names: str, **entries: str) -> Factor:
     if len(names) + len(entries) > len(mapping):
         raise ValueError(f"evidence: a variable appears twice in {(*names, *entries)}.")
     for name in mapping:
-        if _parsed(name)[1]:
+        if parsed(name)[1]:
             raise ValueError(f"evidence: {name!r} has parents; evidence is a distribution of plain variables.")
 
     def conditional(key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool) -> tuple[None, PyTree]:
@@ -124,7 +131,7 @@ def factor(notation: str, what: Any, *, name: str | None = None) -> Factor:
     Args:
       notation: the variable and its parents: ``"z"``, ``"z | x"``, ``"x | z, y"``.
       what: a `Net`, a Flax Linen or NNX module whose output is a distribution with one member per
-        example (event dimensions declared with ``.to_event``); a plain function of the parents
+        example (event dimensions declared with ``.to_event``); a `Family`; a plain function of the parents
         that returns such a distribution; or, without parents, a fixed distribution.
       name: the owner of the parameters; required if there are any. Factors (of either joint) that
         give the same name and the same `what` share parameters.
@@ -133,7 +140,9 @@ def factor(notation: str, what: Any, *, name: str | None = None) -> Factor:
       ValueError: malformed notation, or a missing or needless `name`.
       TypeError: `what` is none of the above.
     """
-    variable, given = _parsed(notation)
+    variable, given = parsed(notation)
+    if isinstance(what, Family):
+        return _family_factor(variable, given, what, _required(notation, name))
     if is_network(what):
         return _parametric(variable, given, "density", what, _required(notation, name))
     if isinstance(what, Distribution) and not isinstance(what, type):
@@ -172,7 +181,7 @@ def implicit(notation: str, what: Any, *, name: str | None = None) -> Factor:
     Raises:
       ValueError: malformed notation, no parents, or a missing or needless `name`.
     """
-    variable, given = _parsed(notation)
+    variable, given = parsed(notation)
     if not given:
         raise ValueError(f"implicit {notation!r}: a map needs parents; write {variable + ' | z'!r} and a prior of z.")
     if is_network(what):
@@ -207,7 +216,7 @@ def target(notation: str, log_density: Callable[[Array], Array]) -> Factor:
       >>> print(target("z", lambda z: -jnp.sum(jnp.abs(z), axis=-1)))
       target(z)
     """
-    variable, given = _parsed(notation)
+    variable, given = parsed(notation)
     if given:
         raise ValueError(
             f"target {notation!r}: the normalizing constant would depend on {', '.join(given)}; write {variable!r}, "
@@ -243,7 +252,7 @@ def transformed(notation: str, base: Distribution, bijection: Bijection, *, name
       ValueError: malformed notation, empty name, or a base with a batch axis.
       TypeError: `base` is not a distribution or `bijection` is not a `Bijection`.
     """
-    variable, given = _parsed(notation)
+    variable, given = parsed(notation)
     if not isinstance(base, Distribution) or isinstance(base, type):
         raise TypeError(f"transformed {notation!r}: base must be a distribution, got {type(base).__name__}.")
     batch_shape = tuple(getattr(base, "batch_shape", ()))
@@ -294,6 +303,13 @@ def _require_function(notation: str, what: Any) -> None:
             f"factor {notation!r}: expected a Net, a Flax Linen or NNX module, a function of the parents or a "
             f"distribution, got {kind}."
         )
+
+
+def _family_factor(variable: str, given: tuple[str, ...], what: Family, name: str) -> Factor:
+    def conditional(key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool) -> tuple[Any, PyTree]:
+        return what.apply(params, state, *parents, key=key, train=train)
+
+    return Factor((variable,), given, "density", name, name, what, what.init, conditional)
 
 
 def _required(notation: str, name: str | None) -> str:

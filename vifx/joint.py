@@ -94,7 +94,13 @@ class Joint:
         return Joint(*reversed(kept))
 
     def init(
-        self, key: Key, batch: Batch, *, fixed: Mapping[str, Array] | None = None, examples: int | None = None
+        self,
+        key: Key,
+        batch: Batch,
+        *,
+        fixed: Mapping[str, Array] | None = None,
+        examples: int | None = None,
+        present: tuple[Params, State] | None = None,
     ) -> tuple[Params, State]:
         """Initialize every network once, by running the joint on a batch.
 
@@ -104,12 +110,13 @@ class Joint:
             data-dependent initialization.
           fixed: values of further variables, used in place of samples.
           examples: how many examples to sample when nothing else gives the number.
+          present: parameters and state of networks that are initialized already; they are kept.
 
         Returns:
           Parameters and state, one entry per owner.
         """
-        params: dict[str, PyTree] = {}
-        state: dict[str, PyTree] = {}
+        params: dict[str, PyTree] = dict(present[0]) if present else {}
+        state: dict[str, PyTree] = dict(present[1]) if present else {}
         values = self.observe(batch, fixed or {})
         count = _count_examples(values, examples, self)
         for item in self.factors:

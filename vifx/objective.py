@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Constant", "Objective", "Part", "Player", "Schedule", "Term"]
+__all__ = ["Constant", "Expected", "Objective", "Part", "Player", "Schedule", "Solver", "Term"]
 
 import math
 from collections.abc import Callable, Mapping
@@ -15,10 +15,53 @@ from jax.typing import ArrayLike
 
 from vifx.factor import Factor
 from vifx.joint import Joint, check_owners
-from vifx.types import Array, Aux, Batch, Key, Loss, Params, State
+from vifx.types import Array, Aux, Batch, Key, Loss, Params, PyTree, State
 
 Schedule: TypeAlias = Callable[[Array], ArrayLike]
 """A weight as a function of the number of updates made, such as ``optax.linear_schedule(0, 1, 1000)``."""
+
+
+class Expected(NamedTuple):
+    """What an E step learns from some examples: sums over them, which add up over chunks and devices.
+
+    Attributes:
+      statistics: the expected sufficient statistics of each family, by owner.
+      log_prob: the objective that the E step has made tight, in nats: ``Σ log q(x)``, of a posterior at another
+        temperature ``Σ T log Σ_z q(x, z)^(1/T)``.
+      weight: the number of examples, or the sum of their weights.
+      counts: how often each state of each latent is expected, ``[states]`` by latent.
+    """
+
+    statistics: Mapping[str, PyTree]
+    log_prob: Array
+    weight: Array
+    counts: Mapping[str, Array]
+
+
+class Solver(NamedTuple):
+    """A player's closed-form turn, where it has one: an E step and an M step.
+
+    Attributes:
+      networks: the networks whose best parameters have a closed form.
+      others: the player's other networks, which it does not move.
+      features: ``(state, batch) -> {"<variable>@features": …}``: what can be computed once for all updates; a
+        batch that has these entries is used as it is.
+      prepare: ``(params, state) -> prepared``, once an update.
+      expect: ``(key, params, state, prepared, batch) -> Expected``; ``batch["@weights"]``, where there is one,
+        weighs the examples, and ``batch["@responsibilities"]`` takes the place of the posterior in the statistics.
+      maximize: ``(params, state, statistics, networks) -> params``.
+      log_prior: ``(params, state) -> scalar``: the log-density in nats of the parameters under their own priors.
+      degrees: ``params -> int``: how many free parameters the families have.
+    """
+
+    networks: tuple[str, ...]
+    others: tuple[str, ...]
+    features: Callable[[State, Batch], dict[str, PyTree]]
+    prepare: Callable[[Params, State], PyTree]
+    expect: Callable[[Key, Params, State, PyTree, Batch], Expected]
+    maximize: Callable[[Params, State, PyTree, tuple[str, ...]], Params]
+    log_prior: Callable[[Params, State], Array]
+    degrees: Callable[[Params], int]
 
 
 class Player(NamedTuple):
@@ -31,12 +74,14 @@ class Player(NamedTuple):
         ``params["<network>@anchor"]``; `vifx.training.anchored` puts them there.
       least_updates: how many updates a phase needs for every term to act: 2 with a proximal term, whose
         gradient is exactly zero at the first.
+      solver: its closed-form turn, or None.
     """
 
     owns: tuple[str, ...]
     loss: Loss
     anchors: tuple[str, ...] = ()
     least_updates: int = 1
+    solver: Solver | None = None
 
 
 class Constant(NamedTuple):

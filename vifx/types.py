@@ -11,6 +11,7 @@ __all__ = [
     "Batch",
     "Bijection",
     "Distribution",
+    "Family",
     "Key",
     "Loss",
     "Metrics",
@@ -100,6 +101,38 @@ class Net(NamedTuple):
 
     init: Callable[..., tuple[PyTree, PyTree]]
     apply: Callable[..., tuple[Any, PyTree]]
+
+
+class Family(NamedTuple):
+    """A conditional of a finite latent whose best parameters have a closed form: what `training.solve` moves.
+
+    With ``log q(x|s) = h(x) + φ(x)·η_s`` for every state s of the parents (all combinations of them, in order),
+    the E step is a product of features and natural parameters, and the M step a function of the expected sufficient
+    statistics ``Σ_n r_ns φ(x_n)``, which add up over chunks of examples and over devices. A family is also a
+    network: `factor` takes it, and `kl` descends its parameters like any other's. `vifx.families` has the shipped ones.
+
+    Attributes:
+      init: ``(key, value, *parents) -> (params, state)``; `value` is the variable itself, None if it is latent.
+      apply: ``(params, state, *parents, key=None, train=False) -> (distribution, state)``, as a `Net`'s.
+      features: ``(state, value) -> φ``, leaves ``[examples, ...]``: what of a value does not depend on parameters.
+      prepare: ``(params, state) -> prepared``: what of the parameters does not depend on values.
+      log_probs: ``(prepared, φ) -> [examples, states]``, in nats.
+      statistics: ``(prepared, φ, responsibilities [examples, states]) -> statistics``, sums over the examples.
+      maximize: ``(params, state, statistics) -> params``, the maximum of ``E log q + log_prior``.
+      log_prior: ``(params, state) -> scalar``, the log-density in nats of the parameters' own prior up to a constant;
+        0 for maximum likelihood.
+      degrees: ``params -> int``, how many free parameters they have, for information criteria.
+    """
+
+    init: Callable[..., tuple[PyTree, PyTree]]
+    apply: Callable[..., tuple[Any, PyTree]]
+    features: Callable[[PyTree, Array], PyTree]
+    prepare: Callable[[PyTree, PyTree], PyTree]
+    log_probs: Callable[[PyTree, PyTree], Array]
+    statistics: Callable[[PyTree, PyTree, Array], PyTree]
+    maximize: Callable[[PyTree, PyTree, PyTree], PyTree]
+    log_prior: Callable[[PyTree, PyTree], Array]
+    degrees: Callable[[PyTree], int]
 
 
 class Bijection(NamedTuple):

@@ -17,7 +17,8 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "networks": ("types", "nets", "distributions"),
     "flows": ("types", "nets", "distributions", "networks", "lipschitz"),
     "lipschitz": ("types", "nets"),
-    "mixtures": ("types", "distributions"),
+    "families": ("types", "distributions"),
+    "mixtures": (*CORE, "families", "training", "data"),
     "data": ("types",),
     "factor": ("types", "nets", "distributions"),
     "conditional": ("types", "factor"),
@@ -26,7 +27,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "objective": ("types", "factor", "joint", "divergences"),
     "estimators": (*JOINTS, "divergences", "objective"),
     "explain": (*JOINTS, "objective"),
-    "methods": (*CORE, "flows", "lipschitz", "networks", "mixtures"),
+    "methods": (*CORE, "flows", "lipschitz", "networks", "families", "mixtures"),
     "training": ("types", "objective", "data"),
     "evaluation": (*CORE, "data"),
 }

@@ -11,7 +11,9 @@ __all__ = [
     "Bernoulli",
     "Categorical",
     "DiscretizedLogistic",
+    "Finite",
     "MixtureOfDiscretizedLogistics",
+    "MultivariateNormal",
     "Normal",
     "PointMass",
     "Transformed",
@@ -24,7 +26,9 @@ __all__ = [
 from vifx.distributions.bernoulli import Bernoulli
 from vifx.distributions.categorical import Categorical, uniform_categorical
 from vifx.distributions.discretized_logistic import DiscretizedLogistic
+from vifx.distributions.finite import Finite
 from vifx.distributions.mixture_of_discretized_logistics import MixtureOfDiscretizedLogistics
+from vifx.distributions.multivariate_normal import MultivariateNormal
 from vifx.distributions.normal import Normal, standard_normal
 from vifx.distributions.point_mass import PointMass
 from vifx.distributions.tempered import tempered

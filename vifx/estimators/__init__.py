@@ -7,6 +7,7 @@ __all__ = [
     "Verification",
     "adversarial",
     "exact",
+    "exact_posterior",
     "importance_weighted",
     "kl",
     "mmd",
@@ -20,4 +21,5 @@ from vifx.estimators.adversarial_losses import Penalty
 from vifx.estimators.explicit import kl, reconstruction
 from vifx.estimators.importance import importance_weighted
 from vifx.estimators.mmd import mmd
+from vifx.estimators.posterior import exact_posterior
 from vifx.estimators.verify import Verification, verify

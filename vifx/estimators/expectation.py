@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from vifx.conditional import condition, draw, fold
+from vifx.distributions import Finite
 from vifx.factor import Factor, has_density
 from vifx.joint import Joint
 from vifx.types import Array, Batch, Key, Params, State
@@ -158,13 +159,18 @@ def _visited(item: Factor, conditional: Any, key: Key, rows: Rows, copies: int, 
 
 
 def _summed(item: Factor, conditional: Any, rows: Rows) -> Visit:
+    event = tuple(conditional.event_shape)
     support = conditional.enumerate_support(expand=False)
     states = support.shape[0]
     spread = _repeated(rows, states)
-    values = jnp.repeat(support.reshape(states), rows.total)
-    # Evaluated state by state, so that the conditional need not be repeated.
-    log_prob = jax.vmap(conditional.log_prob)(jnp.broadcast_to(support.reshape(states, 1), (states, rows.total)))
-    log_prob = log_prob.reshape(-1)
+    values = jnp.repeat(support.reshape(states, *event), rows.total, axis=0)
+    if isinstance(conditional, Finite):
+        log_probs = jnp.broadcast_to(conditional.log_probs, (rows.total, states))
+        log_prob = jnp.moveaxis(log_probs, -1, 0).reshape(-1)
+    else:
+        # Evaluated state by state, so that the conditional need not be repeated.
+        each = jnp.broadcast_to(support.reshape(states, 1, *event), (states, rows.total, *event))
+        log_prob = jax.vmap(conditional.log_prob)(each).reshape(-1)
     probability = jnp.exp(log_prob)
     weights = probability if spread.weights is None else spread.weights * probability
     after = spread._replace(values={**spread.values, item.variables[0]: values}, weights=weights)
@@ -201,6 +207,8 @@ def _repeated(rows: Rows, times: int) -> Rows:
 
 def _is_finite(conditional: Any) -> bool:
     """Return whether a conditional is over one variable of finite support, which can be summed."""
+    if isinstance(conditional, Finite):
+        return True
     return bool(getattr(conditional, "has_enumerate_support", False)) and tuple(conditional.event_shape) == ()
 
 

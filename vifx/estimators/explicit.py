@@ -18,6 +18,7 @@ from vifx.estimators.closed_form import closed_form
 from vifx.estimators.derivation import derive, term_formulas
 from vifx.estimators.expectation import Rows, Visit, describe, mean, walk
 from vifx.estimators.pair import Pair, pair, pair_init
+from vifx.estimators.solver import solver
 from vifx.factor import Factor
 from vifx.joint import Joint
 from vifx.objective import Objective, Part, Player, Schedule, Term
@@ -143,7 +144,7 @@ def _explicit(
 
     def init(key: Key, batch: Batch) -> tuple[Params, State]:
         params, state = pair_init(key, both, batch)
-        scheduled = any(callable(weight) for weight in weights.values())
+        scheduled = both.scheduled or any(callable(weight) for weight in weights.values())
         return params, {**state, "model@updates": jnp.zeros((), jnp.int32)} if scheduled else state
 
     latex = r"\mathrm{KL}(p \,\|\, q)" if complete else r"\mathbb{E}_p[-\log q(x \mid z)]"
@@ -152,7 +153,8 @@ def _explicit(
     part = Part(
         1.0, title, latex, *joints, constants, lines, terms, {"model": claim}, both.left_out if complete else ()
     )
-    return Objective(init, {"model": Player(both.owners, loss)}, (part,))
+    closed = solver(both) if complete and not weights and free_bits == 0 else None
+    return Objective(init, {"model": Player(both.owners, loss, both.anchors, solver=closed)}, (part,))
 
 
 def _weighted(

@@ -33,6 +33,17 @@ class Pair(NamedTuple):
     left_out: tuple[str, ...] = ()
 
     @property
+    def anchors(self) -> tuple[str, ...]:
+        """The networks that anchored posteriors read as they were at the start of the phase."""
+        anchored = (item for item in self.inference.factors if item.kind == "posterior" and item.source.anchored)
+        return tuple(dict.fromkeys(owner for item in anchored for owner in item.source.generative.owners))
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether a posterior's temperature is a schedule of the update count."""
+        return any(item.kind == "posterior" and callable(item.source.temperature) for item in self.inference.factors)
+
+    @property
     def examples(self) -> int | None:
         """How many examples there are without evidence: one, of which every draw is a sample; None with evidence."""
         return None if self.inference.observed else 1
@@ -75,7 +86,15 @@ def pair(caller: str, inference: Joint, generative: Joint, *, latents: bool = Tr
                 )
     check_owners((*inference.factors, *generative.factors))
     for item in generative.factors:
+        if item.kind == "posterior":
+            raise ValueError(
+                f"{caller}: {item} is computed from the generative joint, so it belongs to the inference joint: "
+                "Joint(evidence('x'), exact_posterior(generative, 'z | x'))."
+            )
         _check_factor(caller, item, inference, latents)
+    for item in inference.factors:
+        if item.kind == "posterior":
+            _check_posterior(caller, item, generative)
     owners = tuple(dict.fromkeys((*inference.owners, *generative.owners)))
     left_out = tuple(f"+ log Z of {item}" for item in generative.factors if item.kind == "target")
     result = Pair(inference, generative, owners, (), _constants(inference, generative), left_out)
@@ -106,6 +125,17 @@ def _check_factor(caller: str, item: Factor, inference: Joint, latents: bool) ->
             )
 
 
+def _check_posterior(caller: str, item: Factor, generative: Joint) -> None:
+    other = item.source.generative
+    for own in other.factors:
+        mine = generative.factor_of(own.variables[0]) if own.variables[0] in generative.variables else None
+        if mine is None or mine.source is not own.source or mine.owner != own.owner:
+            raise ValueError(
+                f"{caller}: {item} is the posterior of {other!r}, which is not the generative joint {generative!r}; "
+                "pass the same joint to exact_posterior and to the estimator."
+            )
+
+
 def _constants(inference: Joint, generative: Joint) -> tuple[Constant, ...]:
     given = tuple(v for v in inference.observed if v in generative.observed)
     modelled = tuple(v for v in inference.observed if v not in given)
@@ -118,6 +148,12 @@ def pair_init(key: Key, both: Pair, batch: Batch) -> tuple[Params, State]:
     The generative joint runs on the values that the inference joint has drawn, so that
     data-dependent initializations see what training will show them.
     """
+    if any(item.kind == "posterior" for item in both.inference.factors):
+        # A posterior is computed from the generative networks, so these come first; latents are drawn from the prior.
+        observed = both.inference.observe(batch, {})
+        known = {name: value for name, value in observed.items() if name in both.generative.variables}
+        present = both.generative.init(key, known, fixed=known, examples=both.examples)
+        return both.inference.init(key, batch, examples=both.examples, present=present)
     params, state = both.inference.init(key, batch, examples=both.examples)
     noise = fold(key, "inference")
     values = both.inference.sample(noise, params, state, batch, examples=both.examples).values

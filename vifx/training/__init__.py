@@ -21,6 +21,7 @@ __all__ = [
     "averaged",
     "averaged_params",
     "blame",
+    "cappe_moulines",
     "compile",
     "constrained",
     "data_mesh",
@@ -37,6 +38,7 @@ __all__ = [
     "replicate",
     "scanned",
     "shard_batch",
+    "solve",
     "start",
 ]
 
@@ -55,6 +57,7 @@ from vifx.training.metrics import read_metrics
 from vifx.training.report import Diverged
 from vifx.training.scan import scanned
 from vifx.training.sharding import data_mesh, replicate, shard_batch
+from vifx.training.solve import cappe_moulines, solve
 from vifx.training.state import TrainState, start
 from vifx.training.step import LossTransform, Progress, Step
 from vifx.training.turns import anchored, in_turn, repeat

@@ -1,0 +1,88 @@
+"""A distribution over finitely many values, each of which may be an array."""
+
+# NumPyro also admits no key and Python scalars; here keys and arrays are required.
+# pyright: reportIncompatibleMethodOverride=false
+from __future__ import annotations
+
+__all__ = ["Finite"]
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as numpyro
+
+from vifx.types import Array, Key
+
+
+class Finite(numpyro.Distribution):
+    """One of the given values: ``log P(v_s) = ℓ_s − log Σ_j exp ℓ_j``.
+
+    The posterior of a finite latent is one: of integers for a categorical latent, of binary vectors for a vector
+    of Bernoulli latents. A state with ``ℓ = −∞`` is impossible.
+
+    Args:
+      values: the distinct values, ``[states, *event]``.
+      logits: unnormalized log-probabilities, ``[*batch, states]``.
+
+    Raises:
+      ValueError: if there is not one logit for every value.
+
+    >>> import jax.numpy as jnp
+    >>> Finite(jnp.array([[0, 0], [0, 1], [1, 0]]), jnp.zeros((5, 3))).event_shape
+    (2,)
+    """
+
+    arg_constraints = {"logits": numpyro.constraints.real_vector}  # noqa: RUF012
+    has_enumerate_support = True
+
+    def __init__(self, values: Array, logits: Array) -> None:
+        self.values, self.logits = jnp.asarray(values), jnp.asarray(logits)
+        if self.logits.ndim == 0 or self.values.ndim == 0 or self.logits.shape[-1] != self.values.shape[0]:
+            raise ValueError(
+                f"logits of shape {self.logits.shape} must have one entry on the last axis for each of the values of "
+                f"shape {self.values.shape}; give logits [..., states] and values [states, *event]"
+            )
+        super().__init__(self.logits.shape[:-1], self.values.shape[1:], validate_args=False)
+
+    @property
+    def support(self) -> numpyro.constraints.Constraint:
+        """A superset of the values, by their dtype."""
+        real = jnp.issubdtype(self.values.dtype, jnp.floating)
+        base = numpyro.constraints.real if real else numpyro.constraints.integer_greater_than(-(2**31))
+        return numpyro.constraints.independent(base, len(self.event_shape)) if self.event_shape else base
+
+    @property
+    def log_probs(self) -> Array:
+        """The normalized log-probabilities of the states in nats, ``[*batch, states]``."""
+        return jax.nn.log_softmax(self.logits)
+
+    @property
+    def probs(self) -> Array:
+        """The probabilities of the states, ``[*batch, states]``."""
+        return jax.nn.softmax(self.logits)
+
+    def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draw values, ``[*sample_shape, *batch, *event]``."""
+        shape = sample_shape + self.batch_shape
+        return self.values[jax.random.categorical(key, jnp.broadcast_to(self.logits, (*shape, self.logits.shape[-1])))]
+
+    def log_prob(self, value: Array) -> Array:
+        """Return the log-probability in nats, ``[*batch]``; −∞ for what is none of the values."""
+        value = jnp.asarray(value)
+        event = len(self.event_shape)
+        shape = jnp.broadcast_shapes(value.shape[: value.ndim - event], self.batch_shape)
+        value = jnp.broadcast_to(value, (*shape, *self.event_shape))
+        each = jnp.expand_dims(value, len(shape))
+        states = self.values.reshape((1,) * len(shape) + self.values.shape)
+        equal = jnp.all(each == states, axis=tuple(range(len(shape) + 1, len(shape) + 1 + event)))
+        log_probs = jnp.broadcast_to(self.log_probs, (*shape, self.logits.shape[-1]))
+        return jnp.max(jnp.where(equal, log_probs, -jnp.inf), axis=-1)
+
+    def entropy(self) -> Array:
+        """``−Σ_s P(s) log P(s)`` in nats, ``[*batch]``, with 0 log 0 = 0."""
+        possible = self.log_probs > -jnp.inf
+        return -jnp.sum(self.probs * jnp.where(possible, self.log_probs, 0), axis=-1)
+
+    def enumerate_support(self, expand: bool = True) -> Array:
+        """Return the values along a new first axis: ``[states, *batch, *event]`` or, unexpanded, all of batch 1."""
+        values = self.values.reshape(len(self.values), *(1 for _ in self.batch_shape), *self.event_shape)
+        return jnp.broadcast_to(values, (len(self.values), *self.batch_shape, *self.event_shape)) if expand else values

@@ -1,0 +1,60 @@
+"""Where the states of a family start: seeds spread over the data, or responsibilities at random."""
+
+from __future__ import annotations
+
+__all__ = ["k_means_plus_plus", "nearest_seeds", "random_responsibilities"]
+
+import jax
+import jax.numpy as jnp
+
+from vifx.types import Array, Key
+
+
+def k_means_plus_plus(key: Key, x: Array, states: int) -> Array:
+    """Choose examples as seeds, each with a probability proportional to its squared distance from those before.
+
+    Args:
+      key: of the choices.
+      x: ``[examples, d]``.
+      states: how many seeds.
+
+    Returns:
+      The indices of the seeds, ``[states]``.
+
+    References:
+      Arthur & Vassilvitskii (2007), k-means++: the advantages of careful seeding.
+    """
+    keys = jax.random.split(key, states)
+    squares = jnp.sum(x**2, axis=1)
+
+    def distance(at: Array) -> Array:
+        return jnp.maximum(squares + squares[at] - 2 * (x @ x[at]), 0)
+
+    first = jax.random.randint(keys[0], (), 0, x.shape[0])
+
+    def choose(nearest: Array, key: Key) -> tuple[Array, Array]:
+        # Where every example is a seed already, any is as good.
+        logits = jnp.where(jnp.max(nearest) > 0, jnp.log(nearest), jnp.zeros_like(nearest))
+        at = jax.random.categorical(key, logits)
+        return jnp.minimum(nearest, distance(at)), at
+
+    _, rest = jax.lax.scan(choose, distance(first), keys[1:])
+    return jnp.concatenate([first[None], rest])
+
+
+def nearest_seeds(key: Key, x: Array, states: int) -> Array:
+    """Give each example to the nearest of `states` seeds: responsibilities 0 or 1, ``[examples, states]``.
+
+    Args:
+      key: of the choice of seeds, by `k_means_plus_plus`.
+      x: ``[examples, d]``.
+      states: how many.
+    """
+    seeds = x[k_means_plus_plus(key, x, states)]
+    distance = jnp.sum(seeds**2, axis=1)[None] - 2 * (x @ seeds.T)
+    return jax.nn.one_hot(jnp.argmin(distance, axis=1), states, dtype=x.dtype)
+
+
+def random_responsibilities(key: Key, examples: int, states: int) -> Array:
+    """Draw responsibilities uniformly from the simplex, ``[examples, states]``."""
+    return jax.random.dirichlet(key, jnp.ones(states, jnp.result_type(float)), (examples,))

@@ -1,0 +1,5 @@
+"""Mixtures."""
+
+from __future__ import annotations
+
+__all__ = []

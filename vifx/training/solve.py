@@ -1,0 +1,225 @@
+"""Closed-form turns: an E step over chunks and devices, then the best parameters, at once or step by step."""
+
+from __future__ import annotations
+
+__all__ = ["cappe_moulines", "solve"]
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from numbers import Real
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+from jax.typing import ArrayLike
+
+from vifx.objective import Expected, Objective, Player, Solver
+from vifx.training.names import known
+from vifx.training.sharding import check_divides
+from vifx.training.step import LossTransform, Progress, Step
+from vifx.types import Array, Batch, Key, Metrics, Params, PyTree, State
+
+EMPTY = 1e-3
+"""A state of a latent that is expected less often than this, in examples, counts as empty."""
+
+
+def solve(
+    objective: Objective,
+    player: str,
+    *,
+    networks: Sequence[str] | None = None,
+    chunk: int | None = None,
+    rate: Callable[[Array], ArrayLike] | None = None,
+    examples: int | None = None,
+    mesh: Mesh | None = None,
+) -> Step:
+    """Make one closed-form turn of one player: an E step on the batch, then an M step.
+
+    With θ° the parameters before the turn, the E step takes the expectation of the sufficient statistics under the
+    exact posterior, ``s = Σ_n Σ_z p(z|x_n; θ°) φ(x_n, z)``, and the M step the parameters
+    ``argmax_θ Σ_n E_p log q(x_n, z; θ) + log prior(θ)`` in closed form. On a batch that is the whole data set this is
+    EM, of which the objective never falls. On minibatches give a `rate`: stepwise EM,
+    ``s ← (1 − η_t) s + η_t s(minibatch)``.
+
+    Sums over chunks are compensated, so that in float32 the error of a sum does not grow with the number of examples.
+
+    Metrics, in nats, of the parameters *before* the update: ``log_prob``, the mean over the examples of log q(x) (at
+    another temperature of the posterior its own objective); ``objective``, the same plus ``log prior / examples``: what
+    never falls; ``loss/<player>``, minus it; for each latent z ``smallest/z``, the smallest expected share of a state,
+    and ``empty/z``, how many states are expected less than a thousandth of an example.
+
+    Args:
+      objective: `kl` of evidence and exact posteriors against a joint with families.
+      player: whose turn.
+      networks: which to move; all that it owns by default, which must then all be families.
+      chunk: how many examples at a time; all at once by default. Memory is that of a chunk's table of states.
+      rate: η_t in (0, 1] as a function of the number of turns made, such as `cappe_moulines()`; the first minibatch
+        counts whole.
+      examples: with a `rate`, how many examples the data set has; the statistics are scaled to as many, which
+        matters where parameters have priors. That of the minibatch by default.
+      mesh: its axis ``data`` divides the examples; each device scans its own chunks.
+
+    Raises:
+      ValueError: if the objective has no such player, the player's turn has no closed form, a network is no
+        family, or a number is not positive.
+    """
+    mover = objective.players[known(player, objective.players, "player")]
+    closed = _closed(player, mover)
+    moved = _moved(player, closed, networks)
+    for name, number in (("chunk", chunk), ("examples", examples)):
+        if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
+            raise ValueError(f"{name} must be a positive integer, got {number!r}")
+    generative = objective.parts[0].generative
+
+    def init(key: Key, params: Params, state: State) -> PyTree:
+        if rate is None:
+            return ()
+        shapes = jax.eval_shape(lambda: generative.sample(key, params, state, examples=1).values)
+        blank = {name: jnp.zeros(shape.shape, shape.dtype) for name, shape in shapes.items()}
+        batch = {name: blank[name] for name in objective.parts[0].inference.observed}
+        expected = jax.eval_shape(partial(_expect, closed, None, None), key, params, state, batch)
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), expected.statistics)
+        return zeros, jnp.zeros((), jnp.result_type(float)), jnp.zeros((), jnp.int32)
+
+    def update(key: Key, progress: Progress, batch: Batch) -> tuple[Progress, Metrics]:
+        params, state, slot = progress
+        expected = _expect(closed, chunk, mesh, key, params, state, batch)
+        statistics = expected.statistics
+        if rate is not None:
+            statistics, slot = _stepwise(rate, examples, expected, slot)
+        metrics = _metrics(player, closed, params, state, expected)
+        params = closed.maximize(params, state, statistics, moved)
+        return Progress(params, _advance(player, state), slot), metrics
+
+    def rebuild(transform: LossTransform) -> Step:
+        del transform  # there is no loss to differentiate
+        return step
+
+    step = Step(init, update, rebuild)
+    return step
+
+
+def cappe_moulines(*, exponent: float = 0.6, offset: float = 2.0) -> Callable[[Array], Array]:
+    """Return the rate ``η_t = (t + offset)^(−exponent)`` of stepwise EM.
+
+    Args:
+      exponent: in (½, 1], for which stepwise EM converges.
+      offset: at least 1; larger ones make early minibatches count less.
+
+    Raises:
+      ValueError: if a number is out of range.
+
+    References:
+      Cappé & Moulines (2009), On-line EM algorithm for latent data models; Liang & Klein (2009).
+    """
+    if not isinstance(exponent, Real) or not 0.5 < exponent <= 1:
+        raise ValueError(f"exponent must be in (0.5, 1], where stepwise EM converges, got {exponent!r}")
+    if not isinstance(offset, Real) or not offset >= 1:
+        raise ValueError(f"offset must be at least 1, got {offset!r}")
+    return lambda t: (t + offset) ** -exponent
+
+
+def _closed(player: str, mover: Player) -> Solver:
+    if mover.solver is None:
+        raise ValueError(
+            f"player {player!r} has no closed-form turn: solve needs kl(Joint(evidence(...), exact_posterior(...)), "
+            "generative) without weights, posteriors given everything known, and a generative joint of families "
+            f"(vifx.families); use descend(objective, {player!r}, optimizer)"
+        )
+    return mover.solver
+
+
+def _moved(player: str, closed: Solver, networks: Sequence[str] | None) -> tuple[str, ...]:
+    if networks is None:
+        if closed.others:
+            raise ValueError(
+                f"{closed.others[0]!r}, which player {player!r} owns, is no family, so its turn has no closed form; "
+                f"move the rest with networks={closed.networks!r}, and it with descend"
+            )
+        return closed.networks
+    if isinstance(networks, str) or not networks:
+        raise ValueError(f"networks must be names, such as {closed.networks!r}, got {networks!r}")
+    return tuple(known(name, closed.networks, "family to solve for") for name in networks)
+
+
+def _expect(
+    closed: Solver, chunk: int | None, mesh: Mesh | None, key: Key, params: Params, state: State, batch: Batch
+) -> Expected:
+    prepared = closed.prepare(params, state)
+    if mesh is None:
+        return _chunked(closed, chunk, key, params, state, prepared, batch)
+    check_divides({name: jax.tree.leaves(value)[0] for name, value in batch.items()}, mesh)
+
+    def here(everywhere: Any, batch: Batch) -> Expected:
+        key, params, state, prepared = everywhere
+        return jax.lax.psum(_chunked(closed, chunk, key, params, state, prepared, batch), "data")
+
+    divided = jax.tree.map(lambda _: PartitionSpec("data"), dict(batch))
+    run = jax.shard_map(
+        here, mesh=mesh, in_specs=(PartitionSpec(), divided), out_specs=PartitionSpec(), check_vma=False
+    )
+    return run((key, dict(params), dict(state), prepared), dict(batch))
+
+
+def _chunked(
+    closed: Solver, chunk: int | None, key: Key, params: Params, state: State, prepared: PyTree, batch: Batch
+) -> Expected:
+    """Add up the expected statistics of chunks of a batch, compensated (Kahan, 1965)."""
+    total = jax.tree.leaves(batch)[0].shape[0]
+    if chunk is None or chunk >= total:
+        return closed.expect(key, params, state, prepared, batch)
+
+    def part(start: Array | int, size: int) -> Expected:
+        sliced = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, size), dict(batch))
+        return closed.expect(key, params, state, prepared, sliced)
+
+    def add(carry: tuple[Expected, Expected], i: Array) -> tuple[tuple[Expected, Expected], None]:
+        return _compensated(carry, part(i * chunk, chunk)), None
+
+    rest = total % chunk
+    first = part(total - rest, rest) if rest else part(0, chunk)
+    zeros = jax.tree.map(jnp.zeros_like, first)
+    (sums, _), _ = jax.lax.scan(add, (first, zeros), jnp.arange(0 if rest else 1, total // chunk))
+    return sums
+
+
+def _compensated(carry: tuple[Expected, Expected], more: Expected) -> tuple[Expected, Expected]:
+    sums, lost = carry
+    corrected = jax.tree.map(jnp.subtract, more, lost)
+    new = jax.tree.map(jnp.add, sums, corrected)
+    return new, jax.tree.map(lambda after, before, added: (after - before) - added, new, sums, corrected)
+
+
+def _stepwise(
+    rate: Callable[[Array], ArrayLike], examples: int | None, expected: Expected, slot: PyTree
+) -> tuple[PyTree, PyTree]:
+    """Mix the statistics of a minibatch, per example, into those so far."""
+    mixed, weight, turns = slot
+    eta = jnp.asarray(rate(turns), weight.dtype)
+
+    def mix(old: Array, new: Array) -> Array:
+        share = eta.astype(old.dtype)
+        return (1 - share) * old + share * new / expected.weight.astype(old.dtype)
+
+    mixed = jax.tree.map(mix, mixed, expected.statistics)
+    weight = (1 - eta) * weight + eta
+    size = expected.weight if examples is None else jnp.asarray(examples, expected.weight.dtype)
+    # Divided by the weights so far, the first minibatch counts whole, whatever its rate.
+    scaled = jax.tree.map(lambda leaf: leaf * (size / weight.astype(size.dtype)).astype(leaf.dtype), mixed)
+    return scaled, (mixed, weight, turns + 1)
+
+
+def _metrics(player: str, closed: Solver, params: Params, state: State, expected: Expected) -> dict[str, Array]:
+    log_prob = expected.log_prob / expected.weight
+    objective = log_prob + closed.log_prior(params, state).astype(log_prob.dtype) / expected.weight
+    metrics = {"log_prob": log_prob, "objective": objective, f"loss/{player}": -objective}
+    for latent, counts in expected.counts.items():
+        metrics[f"smallest/{latent}"] = jnp.min(counts) / expected.weight
+        metrics[f"empty/{latent}"] = jnp.sum(counts < EMPTY).astype(jnp.int32)
+    return metrics
+
+
+def _advance(player: str, state: State) -> State:
+    counter = f"{player}@updates"
+    return {**state, counter: state[counter] + jnp.ones_like(state[counter])} if counter in state else state
