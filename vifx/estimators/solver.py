@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["solver"]
 
+import jax
 import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 
@@ -111,7 +112,7 @@ def _responsibilities(table: LatentTable, temperature: float | Array) -> tuple[A
     axes = tuple(range(1, log_prob.ndim))
     if not axes:
         return log_prob, jnp.ones_like(log_prob)
-    if not isinstance(temperature, jax.Array) and temperature == 1:
+    if isinstance(temperature, float) and temperature == 1:
         best = jnp.max(log_prob, axis=axes, keepdims=True)
         # One exponential a state; an example that is impossible in every state has responsibilities 0.
         each = jnp.exp(log_prob - jnp.where(best > -jnp.inf, best, 0))
