@@ -11,7 +11,14 @@ from conventions.sources import Function, Rule, Source, calls, dotted, exported,
 MODULE_LINES, FUNCTION_LINES = 400, 60
 MUTATORS = {"append", "extend", "add", "update", "setdefault", "pop", "clear", "insert", "remove", "popitem"}
 HOST_READS = {"item", "tolist", "block_until_ready", "device_get"}
-HOST_ROOMS = ("vifx/data/", "vifx/evaluation/", "vifx/training/", "vifx/experiment/", "vifx/cli/")
+HOST_ROOMS = (
+    "vifx/data/",
+    "vifx/evaluation/",
+    "vifx/training/",
+    "vifx/experiment/",
+    "vifx/cli/",
+    "vifx/mixtures/fit.py",
+)
 DEVICE_ROOMS = ("vifx/training/step.py", "vifx/training/combinators.py")
 
 

@@ -1,5 +1,11 @@
-"""Mixtures."""
+"""Mixtures: models whose latent is summed out exactly, fitted by EM."""
 
 from __future__ import annotations
 
-__all__ = []
+__all__ = ["FellError", "Fit", "Model", "Start", "fit", "k_means", "mixture", "starts"]
+
+from vifx.mixtures.fit import FellError, Fit, fit
+from vifx.mixtures.k_means import k_means
+from vifx.mixtures.mixture import mixture
+from vifx.mixtures.model import Model
+from vifx.mixtures.start import Start, starts

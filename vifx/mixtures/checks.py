@@ -1,0 +1,46 @@
+"""What data and weights must be, checked on the host."""
+
+from __future__ import annotations
+
+__all__ = ["checked_data"]
+
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from vifx.mixtures.model import Model
+from vifx.types import Array
+
+
+def checked_data(model: Model, x: ArrayLike, weights: ArrayLike | None) -> tuple[Array, Array | None]:
+    """Check data and weights on the host.
+
+    Args:
+      model: whose rules hold.
+      x: ``[examples, *event]``.
+      weights: ``[examples]`` or None.
+
+    Raises:
+      ValueError: what is wrong, and where.
+    """
+    data = np.asarray(x)
+    if data.ndim == 0 or len(data) == 0:
+        raise ValueError(f"x must have examples along its first axis, got shape {list(data.shape)}.")
+    if not (np.issubdtype(data.dtype, np.number) or data.dtype == bool):
+        raise ValueError(f"x must be numbers, got {data.dtype}; encode categories as integers.")
+    if np.issubdtype(data.dtype, np.floating) and not np.isfinite(data).all():
+        where = tuple(map(int, np.argwhere(~np.isfinite(data))[0]))
+        raise ValueError(f"x has a value that is not finite, {data[where]} at index {where}; remove the example.")
+    model.check(data)
+    if weights is None:
+        return jnp.asarray(data), None
+    each = np.asarray(weights)
+    if each.shape != (len(data),):
+        raise ValueError(f"weights must have shape [{len(data)}], one for each example, got {list(each.shape)}.")
+    if not np.isfinite(each.astype(np.float64)).all() or (each < 0).any():
+        where = int(np.argwhere(~(np.isfinite(each.astype(np.float64)) & (each >= 0)))[0][0])
+        raise ValueError(f"weights must be finite and not negative; example {where} has {each[where]}.")
+    if not each.astype(np.float64).sum() > 0:
+        raise ValueError("weights are all zero, so that no example counts; give some a positive weight.")
+    dtype = data.dtype if np.issubdtype(data.dtype, np.floating) else np.float32
+    return jnp.asarray(data), jnp.asarray(each.astype(dtype))

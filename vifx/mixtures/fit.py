@@ -1,0 +1,249 @@
+"""EM until it converges: several starts at once, the best kept, and what went wrong said."""
+
+from __future__ import annotations
+
+__all__ = ["FellError", "Fit", "fit"]
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from numbers import Real
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jax.typing import ArrayLike
+
+from vifx.mixtures.checks import checked_data
+from vifx.mixtures.model import Model
+from vifx.mixtures.reseed import reseed
+from vifx.mixtures.start import Start, starts
+from vifx.training import Progress, replicate, shard_batch, solve
+from vifx.types import Array, Batch, Key, Metrics, Params, State
+
+
+class FellError(RuntimeError):
+    """The objective fell, or is not finite, which in exact arithmetic it never does.
+
+    Attributes:
+      params: the parameters before the update that lowered it.
+      state: the state that goes with them.
+    """
+
+    def __init__(self, message: str, params: Params, state: State) -> None:
+        super().__init__(message)
+        self.params, self.state = params, state
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A fitted model.
+
+    Attributes:
+      model: what was fitted.
+      params: of the best start, those whose objective is the last of `history`.
+      state: the state that goes with them.
+      history: the objective before each update and at the end, mean nats per example: ``log q(x)``, plus
+        ``log prior / examples`` where parameters have priors.
+      histories: of every start, ``[updates + 1, starts]``.
+      converged: whether the last gain was below the tolerance.
+      examples: how many, or the sum of their weights.
+      log_likelihood: ``Σ_n log q(x_n)`` in nats.
+      degrees: how many free parameters the model has.
+      seconds: of each update, the first with its compilation.
+      messages: what a user should know: components that were empty, whether it converged.
+    """
+
+    model: Model
+    params: Params
+    state: State
+    history: np.ndarray
+    histories: np.ndarray
+    converged: bool
+    examples: float
+    log_likelihood: float
+    degrees: int
+    seconds: tuple[float, ...]
+    messages: tuple[str, ...]
+
+    @property
+    def bic(self) -> float:
+        """``degrees · log N − 2 Σ log q(x)`` in nats; less is better (Schwarz, 1978)."""
+        return self.degrees * math.log(self.examples) - 2 * self.log_likelihood
+
+    @property
+    def aic(self) -> float:
+        """``2 degrees − 2 Σ log q(x)`` in nats; less is better (Akaike, 1974)."""
+        return 2 * self.degrees - 2 * self.log_likelihood
+
+    def log_prob(self, x: ArrayLike) -> Array:
+        """Return ``log q(x)`` in nats, ``[examples]``."""
+        return self.model.log_prob(self.params, self.state, x)
+
+    def posterior(self, x: ArrayLike) -> Any:
+        """Return ``p(z|x)``; of a mixture, its `probs` are the responsibilities ``[examples, components]``."""
+        return self.model.posterior(self.params, self.state, x)
+
+    def sample(self, key: Key, examples: int) -> Mapping[str, Array]:
+        """Draw latents and data; values by variable, ``[examples, *event]``."""
+        return self.model.sample(key, self.params, self.state, examples)
+
+
+def fit(
+    key: Key,
+    model: Model,
+    x: ArrayLike,
+    *,
+    start: Start = "k-means",
+    restarts: int = 1,
+    steps: int = 1000,
+    tolerance: float = 1e-5,
+    weights: ArrayLike | None = None,
+    chunk: int = 2048,
+    store_features: bool = True,
+    mesh: Mesh | None = None,
+    observe: Callable[[int, Metrics], None] | None = None,
+) -> Fit:
+    """Fit a model by EM until the mean objective gains less than a tolerance.
+
+    All starts run in one compiled program, one call an update, and the best is kept. A component that nothing belongs
+    to gets half of the largest one (a message says so). The objective never falls but by rounding; if it does,
+    `FellError` is raised. A `Fit` is continued with ``start=(params, state)``; runs that save checkpoints are
+    `training.fit` with `training.solve`.
+
+    Args:
+      key: of the starts.
+      model: made by `mixture` or `hmm`.
+      x: ``[examples, *event]``, all of it.
+      start: how it starts, see `starts`.
+      restarts: how many starts.
+      steps: the most updates.
+      tolerance: in mean nats per example; 0 makes all `steps`.
+      weights: of the examples, ``[examples]``, not negative; integers are counts.
+      chunk: how many examples the E step holds responsibilities of at a time.
+      store_features: whether the features of the data are computed once and kept, rather than chunk by chunk.
+      mesh: its axis ``data`` divides the examples.
+      observe: called with the number of updates made and the metrics ``[starts]`` after each E step.
+
+    Raises:
+      ValueError: data that are not finite or too few, weights that are negative or all zero, or a number out of
+        range; the message says which.
+      FellError: the objective fell by more than rounding, or is not finite.
+    """
+    _check_numbers(restarts=restarts, steps=steps, chunk=chunk, tolerance=tolerance)
+    batch = model.batch(*checked_data(model, x, weights))
+    stacked, state = starts(jax.random.fold_in(key, 0), model, batch, start, restarts)
+    if store_features:
+        batch = {**batch, **_features(model, state, batch)}
+    if mesh is not None:
+        batch, state = shard_batch(batch, mesh), replicate(state, mesh)
+        stacked = replicate(stacked, mesh)
+    monotone = not callable(model.inference.factor_of(model.latent).source.temperature)
+    history: list[np.ndarray] = []
+    seconds, messages, fresh, gain = [], [], True, math.inf
+    before, update, metrics = stacked, 0, dict[str, Array]()
+    for update in range(steps + 1):
+        began = time.perf_counter()
+        after, metrics = _update(model, chunk, mesh, stacked, state, batch)
+        objective = np.asarray(metrics["objective"], np.float64)
+        seconds.append(time.perf_counter() - began)
+        if observe is not None:
+            observe(update, metrics)
+        _require_rise(history, objective, monotone and not fresh, before, state)
+        history.append(objective)
+        gain = math.inf if fresh else float(np.max(objective - history[-2]))
+        if update == steps or (monotone and gain < tolerance):
+            break
+        before, fresh = stacked, False
+        stacked, said = reseed(jax.random.fold_in(key, 1 + update), model, batch, before, after, state, metrics)
+        messages += [f"update {update + 1}: {text}" for text in said]
+        fresh = bool(said)
+    if gain >= tolerance:
+        messages.append(f"not converged after {update} updates: the last gain was {gain:.3g} nats")
+    told = (gain < tolerance, tuple(seconds), tuple(messages))
+    return _best(model, stacked, state, batch, np.array(history), told, metrics)
+
+
+@partial(jax.jit, static_argnums=0)
+def _features(model: Model, state: State, batch: Batch) -> Batch:
+    return model.solver.features(state, batch)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _update(
+    model: Model, chunk: int, mesh: Mesh | None, stacked: Params, state: State, batch: Batch
+) -> tuple[Params, Metrics]:
+    step = solve(model.objective, "model", chunk=chunk, mesh=mesh)
+
+    def one(params: Params) -> tuple[Params, Metrics]:
+        key = jax.random.key(0)  # nothing is drawn
+        progress, metrics = step.update(key, Progress(params, state, ()), batch)
+        return progress.params, metrics
+
+    return jax.vmap(one)(stacked)
+
+
+def _require_rise(
+    history: list[np.ndarray], objective: np.ndarray, monotone: bool, before: Params, state: State
+) -> None:
+    worst = int(np.argmin(objective - history[-1])) if history else int(np.argmin(objective))
+    params = jax.tree.map(lambda leaf: leaf[worst], before)
+    if not np.isfinite(objective).all():
+        worst = int(np.argmin(np.isfinite(objective)))
+        raise FellError(
+            f"start {worst}: the objective is {objective[worst]} after {len(history)} updates.", params, state
+        )
+    if not monotone:
+        return
+    dtype = jnp.result_type(*(leaf for leaf in jax.tree.leaves(params) if jnp.issubdtype(leaf.dtype, jnp.floating)))
+    # 1e-12 in float64 and 5e-4 in float32, of means up to 100 nats.
+    allowed = 4500 * float(jnp.finfo(dtype).eps) * max(1.0, abs(float(objective[worst])) / 100)
+    fall = float(history[-1][worst] - objective[worst])
+    if fall > allowed:
+        raise FellError(
+            f"start {worst}: the objective fell by {fall:.3g} to {objective[worst]:.12g} at update {len(history)}, "
+            f"by more than rounding ({allowed:.1g}); EM never lowers it, so an M step or a density is wrong.",
+            params,
+            state,
+        )
+
+
+def _best(
+    model: Model,
+    stacked: Params,
+    state: State,
+    batch: Batch,
+    histories: np.ndarray,
+    told: tuple[bool, tuple[float, ...], tuple[str, ...]],
+    metrics: Metrics,
+) -> Fit:
+    converged, seconds, messages = told
+    best = int(np.argmax(histories[-1]))
+    params = jax.tree.map(lambda leaf: leaf[best], stacked)
+    weights = batch.get("@weights")
+    examples = float(len(batch[model.observed]) if weights is None else np.asarray(weights, np.float64).sum())
+    return Fit(
+        model,
+        params,
+        state,
+        histories[:, best],
+        histories,
+        converged,
+        examples,
+        float(metrics["log_prob"][best]) * examples,
+        model.solver.degrees(params),
+        seconds,
+        messages,
+    )
+
+
+def _check_numbers(*, restarts: int, steps: int, chunk: int, tolerance: float) -> None:
+    for name, number in (("restarts", restarts), ("steps", steps), ("chunk", chunk)):
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise ValueError(f"{name} must be a positive integer, got {number!r}.")
+    if not isinstance(tolerance, Real) or not math.isfinite(tolerance) or tolerance < 0:
+        raise ValueError(f"tolerance must be a finite number ≥ 0, in nats, got {tolerance!r}.")

@@ -1,0 +1,60 @@
+"""Finite mixtures of any family."""
+
+from __future__ import annotations
+
+__all__ = ["mixture"]
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from vifx.estimators import exact_posterior, kl
+from vifx.factor import evidence, factor
+from vifx.families import categorical
+from vifx.joint import Joint
+from vifx.mixtures.model import Model
+from vifx.objective import Schedule
+from vifx.types import Family
+
+
+def mixture(
+    make: Callable[..., Family],
+    components: int,
+    *,
+    concentration: float = 1.0,
+    temperature: float | Schedule = 1.0,
+    **options: Any,
+) -> Model:
+    """A mixture ``q(x) = Σ_z π_z q(x|z)`` of a family, with its exact posterior: the assembly of EM, equation (1).
+
+    Args:
+      make: the constructor of a family, such as `families.gaussian`; called with ``states=components``.
+      components: how many.
+      concentration: of the Dirichlet prior of the weights π; 1 is maximum likelihood.
+      temperature: of the posterior: above 1 annealed EM, 0 hard EM (of equal spherical components, k-means).
+      **options: further options of the family, such as ``covariance="full"``.
+
+    Raises:
+      ValueError: `components` is not a positive integer, or an option is out of range.
+
+    Example:
+      >>> from vifx import families
+      >>> print(mixture(families.gaussian, 3, covariance="tied").generative)
+      weights(z) · components(x | z)
+    """
+    if isinstance(components, bool) or not isinstance(components, int) or components < 1:
+        raise ValueError(f"mixture: components must be a positive integer, got {components!r}.")
+    generative = Joint(
+        factor("z", categorical(components, concentration=concentration), name="weights"),
+        factor("x | z", make(states=components, **options), name="components"),
+    )
+    inference = Joint(evidence("x"), exact_posterior(generative, "z | x", temperature=temperature))
+
+    def check(x: np.ndarray) -> None:
+        if len(x) < components:
+            raise ValueError(
+                f"a mixture of {components} components needs at least as many examples, got {len(x)}; use fewer."
+            )
+
+    return Model(generative, inference, kl(inference, generative), "z", "x", components, check)

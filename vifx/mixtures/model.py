@@ -1,0 +1,111 @@
+"""A model with an exact posterior: its two joints, its objective, and what one asks of it."""
+
+from __future__ import annotations
+
+__all__ = ["Model"]
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from vifx.joint import Joint
+from vifx.objective import Objective, Solver
+from vifx.types import Array, Batch, Key, Params, State
+
+
+def _no_rule(x: np.ndarray) -> None:
+    del x
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A generative joint with a latent that is summed out exactly: a mixture, a hidden Markov model.
+
+    It is only the assembly: ``vifx.kl(model.inference, model.generative)`` is its objective, and every step and
+    estimator takes its joints.
+
+    Attributes:
+      generative: ``q(z) q(x|z)``.
+      inference: ``p̃(x) p(z|x)`` with the exact posterior.
+      objective: their `kl`; its player ``"model"`` has a closed-form turn.
+      latent: the name of z.
+      observed: the name of x.
+      components: how many states the latent has.
+      check: raises for data that the model is not of, on the host.
+    """
+
+    generative: Joint
+    inference: Joint
+    objective: Objective
+    latent: str
+    observed: str
+    components: int
+    check: Callable[[np.ndarray], None] = field(default=_no_rule)
+
+    @property
+    def solver(self) -> Solver:
+        """The closed-form turn of the model.
+
+        Raises:
+          ValueError: the joints have none.
+        """
+        found = self.objective.players["model"].solver
+        if found is None:
+            raise ValueError(f"{self.generative!r} has no closed-form turn; train it with training.descend.")
+        return found
+
+    def log_prob(self, params: Params, state: State, x: ArrayLike, *, chunk: int = 4096) -> Array:
+        """Return ``log q(x)`` in nats, the latent summed out, ``[examples]``.
+
+        Args:
+          params: one entry per owner.
+          state: one entry per owner.
+          x: ``[examples, *event]``.
+          chunk: how many examples at a time.
+        """
+        return _log_prob(self, chunk, params, state, jnp.asarray(x))
+
+    def posterior(self, params: Params, state: State, x: ArrayLike) -> Any:
+        """Return ``p(z|x)``, a distribution with one member per example; of a mixture, `probs` are responsibilities.
+
+        Args:
+          params: one entry per owner.
+          state: one entry per owner.
+          x: ``[examples, *event]``.
+        """
+        item = self.inference.factor_of(self.latent)
+        key = jax.random.key(0)  # nothing is drawn
+        conditional, _ = item.conditional(key, params, state, jnp.asarray(x), train=False)
+        return conditional
+
+    def sample(self, key: Key, params: Params, state: State, examples: int) -> Mapping[str, Array]:
+        """Draw latents and data, ancestors first; values by variable, ``[examples, *event]``."""
+        return self.generative.sample(key, params, state, examples=examples).values
+
+    def batch(self, x: ArrayLike, weights: ArrayLike | None = None) -> Batch:
+        """Return data as the objective takes them, with the `weights` of the examples if there are any.
+
+        Args:
+          x: ``[examples, *event]``.
+          weights: ``[examples]``, not negative.
+        """
+        batch = {self.observed: jnp.asarray(x)}
+        return batch if weights is None else {**batch, "@weights": jnp.asarray(weights)}
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _log_prob(model: Model, chunk: int, params: Params, state: State, x: Array) -> Array:
+    solver = model.solver
+    prepared = solver.prepare(params, state)
+
+    def one(x: Array) -> Array:
+        key = jax.random.key(0)  # nothing is drawn
+        return solver.expect(key, params, state, prepared, {model.observed: x[None]}).log_prob
+
+    return jax.lax.map(one, x, batch_size=chunk)
