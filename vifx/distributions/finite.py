@@ -8,6 +8,7 @@ __all__ = ["Finite"]
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as numpyro
 
 from vifx.types import Array, Key
@@ -34,8 +35,10 @@ class Finite(numpyro.Distribution):
     arg_constraints = {"logits": numpyro.constraints.real_vector}  # noqa: RUF012
     has_enumerate_support = True
 
-    def __init__(self, values: Array, logits: Array) -> None:
-        self.values, self.logits = jnp.asarray(values), jnp.asarray(logits)
+    def __init__(self, values: Array | np.ndarray, logits: Array) -> None:
+        # Concrete values stay concrete inside a transformation, where a support is static.
+        self.values = values if isinstance(values, np.ndarray) else jnp.asarray(values)
+        self.logits = jnp.asarray(logits)
         if self.logits.ndim == 0 or self.values.ndim == 0 or self.logits.shape[-1] != self.values.shape[0]:
             raise ValueError(
                 f"logits of shape {self.logits.shape} must have one entry on the last axis for each of the values of "
@@ -63,7 +66,7 @@ class Finite(numpyro.Distribution):
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw values, ``[*sample_shape, *batch, *event]``."""
         shape = sample_shape + self.batch_shape
-        return self.values[jax.random.categorical(key, jnp.broadcast_to(self.logits, (*shape, self.logits.shape[-1])))]
+        return jnp.asarray(self.values)[jax.random.categorical(key, jnp.broadcast_to(self.logits, (*shape, self.logits.shape[-1])))]
 
     def log_prob(self, value: Array) -> Array:
         """Return the log-probability in nats, ``[*batch]``; −∞ for what is none of the values."""
@@ -72,7 +75,7 @@ class Finite(numpyro.Distribution):
         shape = jnp.broadcast_shapes(value.shape[: value.ndim - event], self.batch_shape)
         value = jnp.broadcast_to(value, (*shape, *self.event_shape))
         each = jnp.expand_dims(value, len(shape))
-        states = self.values.reshape((1,) * len(shape) + self.values.shape)
+        states = jnp.asarray(self.values).reshape((1,) * len(shape) + self.values.shape)
         equal = jnp.all(each == states, axis=tuple(range(len(shape) + 1, len(shape) + 1 + event)))
         log_probs = jnp.broadcast_to(self.log_probs, (*shape, self.logits.shape[-1]))
         return jnp.max(jnp.where(equal, log_probs, -jnp.inf), axis=-1)
@@ -85,4 +88,5 @@ class Finite(numpyro.Distribution):
     def enumerate_support(self, expand: bool = True) -> Array:
         """Return the values along a new first axis: ``[states, *batch, *event]`` or, unexpanded, all of batch 1."""
         values = self.values.reshape(len(self.values), *(1 for _ in self.batch_shape), *self.event_shape)
-        return jnp.broadcast_to(values, (len(self.values), *self.batch_shape, *self.event_shape)) if expand else values
+        shape = (len(self.values), *self.batch_shape, *self.event_shape)
+        return jnp.broadcast_to(values, shape) if expand else jnp.asarray(values)

@@ -1,6 +1,6 @@
 """Exact divergences by enumeration of finite spaces, through the same joints that are trained.
 
-Every variable takes finitely many values, so a joint is a table and a divergence a sum over it:
+Every variable takes finitely many values, integers or arrays of them, so a joint is a table and a divergence a sum over it:
 
     KL(p ‖ q) = Σ_{x,z} p(x,z) [ log p(x,z) − log q(x,z) ],                                   (1)
 
@@ -33,7 +33,7 @@ import numpy as np
 from jax.core import Tracer
 
 from vifx.conditional import condition, fold
-from vifx.distributions import Categorical
+from vifx.distributions import Categorical, Finite
 from vifx.joint import Joint
 from vifx.nets import from_functions
 from vifx.objective import Constant
@@ -44,7 +44,7 @@ class Table(NamedTuple):
     """A joint on a finite space, one row per assignment of all variables.
 
     Attributes:
-      values: every variable, ``[assignments]``, concrete.
+      values: every variable, ``[assignments, *event]``, concrete.
       log_prob: the log-probability of every factor, ``[assignments]``, in nats.
     """
 
@@ -88,8 +88,8 @@ def table(
       joint: factors over finite variables.
       params: one entry per owner.
       state: one entry per owner.
-      batch: examples whose empirical distribution is p̃; concrete integers, ``[examples]`` each.
-      supports: the values of every variable, whose order is also the order of the assignments; taken
+      batch: examples whose empirical distribution is p̃; concrete integers, ``[examples, *event]`` each.
+      supports: the values of every variable, ``[states, *event]``, whose order is also the order of the assignments; taken
         from the joint if absent.
 
     Returns:
@@ -99,20 +99,30 @@ def table(
       ValueError: a variable is not finite, or the batch is abstract or not of integers.
     """
     space = supports_of(joint, params, state, batch) if supports is None else supports
-    grid = np.meshgrid(*space.values(), indexing="ij")
-    values = {v: axis.reshape(-1) for v, axis in zip(space, grid, strict=True)}
+    grid = np.meshgrid(*(np.arange(len(states)) for states in space.values()), indexing="ij")
+    index = {v: axis.reshape(-1) for v, axis in zip(space, grid, strict=True)}
+    values = {v: space[v][index[v]] for v in space}
     log_prob = joint.log_prob(params, state, {v: jnp.asarray(axis) for v, axis in values.items()})
     for item in joint.factors:
         if item.kind == "evidence":
-            data = np.stack([_concrete(batch, item.entries[v]) for v in item.variables], axis=1)
-            points = np.stack([values[v] for v in item.variables], axis=1)
+            data = np.stack([_place(space[v], _concrete(batch, item.entries[v])) for v in item.variables], axis=1)
+            points = np.stack([index[v] for v in item.variables], axis=1)
             share = np.mean(np.all(points[:, None] == data[None], axis=-1), axis=1)
             log_prob = {item.name: jnp.log(jnp.asarray(share, jnp.result_type(float))), **log_prob}
     return Table(values, log_prob)
 
 
-def supports_of(joint: Joint, params: Params, state: State, batch: Batch) -> dict[str, np.ndarray]:
-    """Return the support of every variable of a joint: the batch's values, or the family's.
+def supports_of(
+    joint: Joint, params: Params, state: State, batch: Batch, *, observed: Mapping[str, np.ndarray] | None = None
+) -> dict[str, np.ndarray]:
+    """Return the support of every variable of a joint, ``[states, *event]``: the batch's values, or the family's.
+
+    Args:
+      joint: over finite variables.
+      params: one entry per owner.
+      state: one entry per owner.
+      batch: the evidence.
+      observed: the values of variables of which no others matter, so that their family may be infinite.
 
     Raises:
       ValueError: a variable has no finite support.
@@ -122,19 +132,25 @@ def supports_of(joint: Joint, params: Params, state: State, batch: Batch) -> dic
     for item in joint.factors:
         if item.kind == "evidence":
             for variable, entry in item.entries.items():
-                supports[variable] = np.unique(_concrete(batch, entry))
+                supports[variable] = np.unique(_concrete(batch, entry), axis=0)
                 first[variable] = jnp.asarray(supports[variable][:1])
             continue
         variable = item.variables[0]
         key = fold(jax.random.key(0), item.name)  # nothing is drawn
         conditional, _ = condition(key, item, params, state, first, 1, train=False)
-        if not getattr(conditional, "has_enumerate_support", False) or tuple(conditional.event_shape) != ():
+        finite = getattr(conditional, "has_enumerate_support", False)
+        if variable in (observed or {}) and not (finite and tuple(conditional.event_shape) == ()):
+            supports[variable] = (observed or {})[variable]
+            first[variable] = jnp.asarray(supports[variable][:1])
+            continue
+        if not finite or not (isinstance(conditional, Finite) or tuple(conditional.event_shape) == ()):
             raise ValueError(
                 f"{item} is not over a finite variable ({type(conditional).__name__}), so it cannot be enumerated; "
                 "state the same objective on finite factors, such as vifx.estimators.exact.tabular."
             )
         with jax.ensure_compile_time_eval():  # a support is static, also inside a transformation
-            supports[variable] = np.asarray(conditional.enumerate_support(expand=False)).reshape(-1)
+            support = np.asarray(conditional.enumerate_support(expand=False))
+            supports[variable] = support.reshape(len(support), *conditional.event_shape)
         first[variable] = jnp.asarray(supports[variable][:1])
     return supports
 
@@ -191,9 +207,11 @@ def importance_weighted_terms(
     evidence = sum((p.log_prob[f.name] for f in inference.factors if f.kind == "evidence"), jnp.zeros(()))
     cancelled = sum((q.log_prob[f.name] for f in generative.factors if f.kind == "evidence"), jnp.zeros(()))
     latent = p.total - evidence
-    codes = np.stack([p.values[v] for v in observed], axis=1)
+    spaces = {v: np.unique(p.values[v], axis=0) for v in observed}
+    codes = np.stack([_place(spaces[v], p.values[v]) for v in observed], axis=1)
     _, point_of = np.unique(codes, axis=0, return_inverse=True)
-    data = np.stack([_concrete(batch, inference.factor_of(v).entries[v]) for v in observed], axis=1)
+    entries = {v: inference.factor_of(v).entries[v] for v in observed}
+    data = np.stack([_place(spaces[v], _concrete(batch, entries[v])) for v in observed], axis=1)
     total = jnp.zeros((), latent.dtype)
     for point in range(point_of.max() + 1):
         rows = np.flatnonzero(point_of.reshape(-1) == point)
@@ -213,7 +231,8 @@ def entropy(batch: Batch, entries: Sequence[str]) -> float:
     """Return the entropy in nats of the empirical distribution of some entries of a batch."""
     if not entries:
         return 0.0
-    data = np.stack([_concrete(batch, entry) for entry in entries], axis=1)
+    each = [_concrete(batch, entry) for entry in entries]
+    data = np.stack([_place(np.unique(values, axis=0), values) for values in each], axis=1)
     _, counts = np.unique(data, axis=0, return_counts=True)
     share = counts / counts.sum()
     return float(-np.sum(share * np.log(share)))
@@ -234,8 +253,9 @@ def _tables(inference: Joint, generative: Joint, params: Params, state: State, b
     supports = supports_of(inference, params, state, batch)
     values = {v: batch[e] for item in inference.factors for v, e in item.entries.items()}
     named = _named(generative, values, batch)
-    for variable, states in supports_of(generative, params, state, named).items():
-        beyond = np.setdiff1d(supports[variable], states)
+    observed = {v: supports[v] for v in inference.observed}
+    for variable, states in supports_of(generative, params, state, named, observed=observed).items():
+        beyond = supports[variable][~np.any(_equal(supports[variable], states), axis=1)]
         if generative.factor_of(variable).kind != "evidence" and beyond.size:
             raise ValueError(
                 f"{variable!r} takes the value {beyond[0]}, but {generative.factor_of(variable)} has the states "
@@ -268,9 +288,20 @@ def _concrete(batch: Batch, entry: str) -> np.ndarray:
     if isinstance(value, Tracer):
         raise ValueError(f"batch[{entry!r}] is traced; enumeration needs its concrete values, so close over the batch.")
     array = np.asarray(value)
-    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+    if array.ndim == 0 or not np.issubdtype(array.dtype, np.integer):
         raise ValueError(
-            f"batch[{entry!r}] has shape {list(array.shape)} and type {array.dtype}; enumeration needs one integer "
-            "per example."
+            f"batch[{entry!r}] has shape {list(array.shape)} and type {array.dtype}; enumeration needs integers, one or "
+            "an array of them per example."
         )
     return array
+
+
+def _equal(values: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """Return which values are which states, ``[values, states]``."""
+    return np.all(values[:, None] == states[None], axis=tuple(range(2, values.ndim + 1)))
+
+
+def _place(states: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the number of each value's state, ``[values]``; as many as there are states for what is none."""
+    equal = _equal(values, states)
+    return np.where(equal.any(axis=1), equal.argmax(axis=1), len(states))

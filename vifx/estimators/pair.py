@@ -6,6 +6,8 @@ __all__ = ["Pair", "pair", "pair_init"]
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
+
 from vifx.conditional import fold, nearest
 from vifx.factor import Factor
 from vifx.joint import Joint, check_owners
@@ -152,7 +154,9 @@ def pair_init(key: Key, both: Pair, batch: Batch) -> tuple[Params, State]:
         # A posterior is computed from the generative networks, so these come first; latents are drawn from the prior.
         observed = both.inference.observe(batch, {})
         known = {name: value for name, value in observed.items() if name in both.generative.variables}
-        present = both.generative.init(key, known, fixed=known, examples=both.examples)
+        params, state = both.generative.init(key, known, fixed=known, examples=both.examples)
+        counter = {"model@updates": jnp.zeros((), jnp.int32)} if both.scheduled else {}
+        present = params, {**state, **counter}
         return both.inference.init(key, batch, examples=both.examples, present=present)
     params, state = both.inference.init(key, batch, examples=both.examples)
     noise = fold(key, "inference")

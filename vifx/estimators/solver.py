@@ -137,6 +137,6 @@ def _statistics(
     if own not in table.states:
         return item.source.statistics(prepared, features[owner], marginal.reshape(marginal.shape[0], -1))
     # The states of a latent are like examples, as often as they are expected.
-    states = table.states[own]
+    states = jnp.asarray(table.states[own])
     counts = jnp.sum(marginal, axis=0).reshape(len(states), -1)
     return item.source.statistics(prepared, item.source.features(state.get(owner, {}), states), counts)

@@ -34,7 +34,7 @@ class LatentTable(NamedTuple):
     """
 
     latents: tuple[str, ...]
-    states: Mapping[str, Array]
+    states: Mapping[str, np.ndarray]
     log_prob: Array
     used: Mapping[str, tuple[str, ...]]
 
@@ -78,7 +78,7 @@ def latent_table(
     Raises:
       ValueError: a latent is not finite, or there are more than `MOST_STATES` states; the message names the factor.
     """
-    states: dict[str, Array] = {}
+    states: dict[str, np.ndarray] = {}
     tables: list[tuple[Array, tuple[str, ...]]] = []
     used: dict[str, tuple[str, ...]] = {}
     for item in generative.factors:
@@ -134,17 +134,17 @@ def _by_states(
     params: Params,
     state: State,
     known: Mapping[str, Array],
-    states: Mapping[str, Array],
+    states: Mapping[str, np.ndarray],
     parents: tuple[str, ...],
     examples: int,
     train: bool,
-) -> tuple[Array, Array | None]:
+) -> tuple[Array, np.ndarray | None]:
     """Return ``[examples or 1, own states if latent, *parents' states]`` and the own states."""
     own = item.variables[0]
     sizes = [len(states[name]) for name in parents]
     combinations = math.prod(sizes)
     index = np.indices(sizes).reshape(len(sizes), combinations)
-    each = {name: states[name][index[i]] for i, name in enumerate(parents)}
+    each = {name: jnp.asarray(states[name][index[i]]) for i, name in enumerate(parents)}
     # Rows are combination by combination, and one a combination where no observed parent matters.
     copies = examples if any(name in known for name in item.given) else 1
     values = {name: jnp.repeat(value, copies, axis=0) for name, value in each.items()}
@@ -165,15 +165,15 @@ def _by_states(
     support = axis_states(item, conditional)
     batch = (rows,) if item.given else ()
     at = jnp.broadcast_to(
-        support.reshape(len(support), *(1,) * len(batch), *support.shape[1:]),
+        jnp.asarray(support).reshape(len(support), *(1,) * len(batch), *support.shape[1:]),
         (len(support), *batch, *support.shape[1:]),
     )
     log_prob = jax.vmap(conditional.log_prob)(at).reshape(len(support), combinations, copies)
     return jnp.moveaxis(log_prob, -1, 0).reshape(copies, len(support), *sizes), support
 
 
-def axis_states(item: Factor, conditional: Any) -> Array:
-    """Return the states of a finite latent, ``[states, *event]``: of a vector of finite variables, all combinations.
+def axis_states(item: Factor, conditional: Any) -> np.ndarray:
+    """Return the states of a finite latent, ``[states, *event]``, concrete: of a vector of finite variables, all combinations.
 
     Args:
       item: the latent's factor, for messages.
@@ -189,7 +189,8 @@ def axis_states(item: Factor, conditional: Any) -> Array:
         )
     event = tuple(conditional.event_shape)
     if isinstance(conditional, Independent) and event:
-        single = conditional.base_dist.enumerate_support(expand=False).reshape(-1)
+        with jax.ensure_compile_time_eval():  # a support is static, also inside a transformation
+            single = np.asarray(conditional.base_dist.enumerate_support(expand=False)).reshape(-1)
         count = len(single) ** math.prod(event)
         if count > MOST_STATES:
             raise ValueError(
@@ -198,11 +199,12 @@ def axis_states(item: Factor, conditional: Any) -> Array:
             )
         index = np.array(list(itertools.product(range(len(single)), repeat=math.prod(event))))
         return single[index].reshape(count, *event)
-    support = conditional.enumerate_support(expand=False)
-    return support.reshape(support.shape[0], *event)
+    with jax.ensure_compile_time_eval():
+        support = np.asarray(conditional.enumerate_support(expand=False))
+    return support.reshape(len(support), *event)
 
 
-def _check_size(item: Factor, states: Mapping[str, Array]) -> None:
+def _check_size(item: Factor, states: Mapping[str, np.ndarray]) -> None:
     count = math.prod(len(support) for support in states.values())
     if count > MOST_STATES:
         raise ValueError(
