@@ -11,11 +11,16 @@ __all__ = [
     "Bernoulli",
     "Categorical",
     "DiscretizedLogistic",
+    "EachStep",
     "Finite",
+    "MarkovChain",
     "MixtureOfDiscretizedLogistics",
+    "Multinomial",
     "MultivariateNormal",
+    "MultivariateStudentT",
     "Normal",
     "PointMass",
+    "Poisson",
     "Transformed",
     "Unnormalized",
     "standard_normal",
@@ -26,11 +31,16 @@ __all__ = [
 from vifx.distributions.bernoulli import Bernoulli
 from vifx.distributions.categorical import Categorical, uniform_categorical
 from vifx.distributions.discretized_logistic import DiscretizedLogistic
+from vifx.distributions.each_step import EachStep
 from vifx.distributions.finite import Finite
+from vifx.distributions.markov_chain import MarkovChain
 from vifx.distributions.mixture_of_discretized_logistics import MixtureOfDiscretizedLogistics
+from vifx.distributions.multinomial import Multinomial
 from vifx.distributions.multivariate_normal import MultivariateNormal
 from vifx.distributions.normal import Normal, standard_normal
 from vifx.distributions.point_mass import PointMass
+from vifx.distributions.poisson import Poisson
+from vifx.distributions.student_t import MultivariateStudentT
 from vifx.distributions.tempered import tempered
 from vifx.distributions.transformed import Transformed
 from vifx.distributions.unnormalized import Unnormalized

@@ -6,43 +6,64 @@ __all__ = ["categorical"]
 
 import math
 from collections.abc import Sequence
-from numbers import Real
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpyro.distributions as numpyro
 
 from vifx.distributions import Categorical
+from vifx.families.checks import Features, categories, if_concrete
 from vifx.families.parents import count, index
+from vifx.families.priors import floor_of_shares, number_from
+from vifx.families.starting import seeded, softened
+from vifx.families.zeros import best_shares, expected_log_probs
 from vifx.types import Array, Family, Key, PyTree
 
 
-def categorical(classes: int, *, states: int | Sequence[int] = (), concentration: float = 1.0) -> Family:
+def categorical(
+    classes: int, *, states: int | Sequence[int] = (), concentration: float = 1.0, floor: float = 0.0
+) -> Family:
     """One of `classes` values, free for every state of the parents: ``log q(v|s) = log π_sv``.
 
     Without parents it is the weights of a mixture; of a latent with parents, a conditional table; of data, a
-    categorical emission. The M step is ``π_sv ∝ n_sv + α − 1`` with expected counts n.
+    categorical emission, or of vectors of D variables the product ``log q(v|s) = Σ_i log π_siv_i`` (latent class
+    analysis). The M step is ``π_sv ∝ n_sv + α − 1`` with expected counts n. A class that a state has never seen has
+    probability zero, and ``log q = −∞`` on held-out data, unless `floor` is positive or `concentration` above 1.
 
     Args:
-      classes: the number of values.
+      classes: the number of values; of vectors, the largest of any variable.
       states: the number of states of the parent, or of each parent; none for a variable without parents.
       concentration: α ≥ 1 of the Dirichlet prior of each row of π; 1 is maximum likelihood.
+      floor: the least probability; the M step is the maximum over ``π ≥ floor``.
 
     Returns:
-      A family with parameters ``{"logits": [states of the parents, classes]}``.
+      A family with parameters ``{"logits": [states of the parents, classes]}``, of vectors ``[states, D, classes]``.
+      Values are integers ``[examples]`` or ``[examples, D]``, or floating weights with one more axis, of classes.
 
     Raises:
-      ValueError: a number is not a positive integer, or `concentration` is below 1.
+      ValueError: a number is not a positive integer, or `concentration` or `floor` is out of range.
+
+    References:
+      Lazarsfeld & Henry (1968), Latent Structure Analysis.
     """
     count("categorical", classes)
     sizes = count("categorical", states)
     rows = math.prod(sizes)
-    if not isinstance(concentration, Real) or not concentration >= 1 or not math.isfinite(concentration):
-        raise ValueError(f"categorical: concentration must be a finite number ≥ 1, got {concentration!r}.")
-    pseudo = float(concentration) - 1
+    pseudo = number_from("categorical", "concentration", concentration, 1) - 1
+    floor = floor_of_shares("categorical", floor, classes)
+    check = partial(categories, "categorical", classes=classes)
+    features = Features(lambda _, value: _weights(value, classes), check)
 
     def init(key: Key, value: Array | None, *parents: Array) -> tuple[PyTree, PyTree]:
-        del value, parents
+        del parents
         dtype = jnp.result_type(float)
+        if value is not None and _variables(if_concrete(check, value), classes):
+            weights = _weights(value, classes)
+            blank = jnp.full((rows, _variables(value, classes), classes), -math.log(classes), weights.dtype)
+            responsibilities = softened(key, weights, rows)
+            counts = seeded(lambda x, r: r.T @ x, weights, responsibilities)
+            return maximize({"logits": blank}, {}, counts), {}
         if not sizes:
             return {"logits": jnp.full((rows, classes), -math.log(classes), dtype)}, {}
         # Rows that are equal would stay equal for ever.
@@ -51,58 +72,61 @@ def categorical(classes: int, *, states: int | Sequence[int] = (), concentration
 
     def apply(
         params: PyTree, state: PyTree, *parents: Array, key: Key | None = None, train: bool = False
-    ) -> tuple[Categorical, PyTree]:
+    ) -> tuple[numpyro.Distribution, PyTree]:
         del key, train
         at = index(sizes, parents)
-        return Categorical(params["logits"][0] if at is None else params["logits"][at]), state
+        each = Categorical(params["logits"][0 if at is None else at])
+        return (each if params["logits"].ndim == 2 else each.to_event(1)), state
 
     def prepare(params: PyTree, state: PyTree) -> Array:
         del state
-        return jax.nn.log_softmax(params["logits"]).T
-
-    def features(state: PyTree, value: Array) -> Array:
-        del state
-        return _checked(value, classes)
+        return jax.nn.log_softmax(params["logits"]).reshape(rows, -1).T
 
     def log_probs(prepared: Array, value: Array) -> Array:
-        if jnp.issubdtype(value.dtype, jnp.floating):
-            # A weight of zero counts for nothing, where the class is impossible too.
-            weights, each = jnp.broadcast_arrays(value[:, :, None], prepared[None])
-            return jnp.sum(jnp.where(weights > 0, weights * each, 0), axis=1)
-        return prepared[value]
+        return expected_log_probs(value, prepared) if _floating(value) else prepared[value]
 
     def statistics(prepared: Array, value: Array, responsibilities: Array) -> Array:
-        weights = value if jnp.issubdtype(value.dtype, jnp.floating) else jax.nn.one_hot(value, classes)
+        weights = value if _floating(value) else jax.nn.one_hot(value, classes)
         return responsibilities.T @ weights.astype(prepared.dtype)
 
     def maximize(params: PyTree, state: PyTree, counts: Array) -> PyTree:
         del state
-        return {"logits": _log_shares(counts + pseudo, params["logits"])}
+        logits = params["logits"]
+        return {"logits": best_shares(counts.reshape(logits.shape) + pseudo, floor, logits)}
 
     def log_prior(params: PyTree, state: PyTree) -> Array:
         log_probs = prepare(params, state)
         return pseudo * jnp.sum(log_probs) if pseudo else jnp.zeros((), log_probs.dtype)
 
     def degrees(params: PyTree) -> int:
-        del params
-        return rows * (classes - 1)
+        return math.prod(params["logits"].shape[:-1]) * (classes - 1)
 
     return Family(init, apply, features, prepare, log_probs, statistics, maximize, log_prior, degrees)
 
 
-def _log_shares(counts: Array, otherwise: Array) -> Array:
-    """Return the logarithms of shares of each row, those given for a row of zeros."""
-    total = jnp.sum(counts, axis=1, keepdims=True)
-    shares = jnp.log(counts) - jnp.log(jnp.where(total > 0, total, 1))
-    return jnp.where(total > 0, shares, otherwise)
+def _floating(value: Array) -> bool:
+    return jnp.issubdtype(value.dtype, jnp.floating)
 
 
-def _checked(value: Array, classes: int) -> Array:
-    if jnp.issubdtype(value.dtype, jnp.integer) and value.ndim == 1:
+def _variables(value: Array, classes: int) -> int:
+    """Return the number of variables of vectors; 0 of values that are no vectors."""
+    plain = 2 if _floating(value) else 1
+    if not (_floating(value) or jnp.issubdtype(value.dtype, jnp.integer)) or value.ndim not in (plain, plain + 1):
+        raise ValueError(
+            f"categorical: values must be integers [examples] or [examples, variables], or weights with one more axis "
+            f"[{classes}], got {value.dtype}{list(value.shape)}."
+        )
+    if _floating(value) and value.shape[-1] != classes:
+        raise ValueError(
+            f"categorical: weights must have a last axis of {classes} classes, got {value.dtype}{list(value.shape)}; "
+            "give integers for plain classes."
+        )
+    return 0 if value.ndim == plain else value.shape[1]
+
+
+def _weights(value: Array, classes: int) -> Array:
+    """Return integers or weights of classes as they are, vectors of them as weights ``[examples, D · classes]``."""
+    if not _variables(value, classes):
         return value
-    if jnp.issubdtype(value.dtype, jnp.floating) and value.ndim == 2 and value.shape[1] == classes:
-        return value
-    raise ValueError(
-        f"categorical: values must be integers [examples] or weights [examples, {classes}], got {value.dtype}"
-        f"{list(value.shape)}."
-    )
+    weights = value if _floating(value) else jax.nn.one_hot(value, classes, dtype=jnp.result_type(float))
+    return weights.reshape(weights.shape[0], -1)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["Whitening", "whiten", "whitening"]
+__all__ = ["Kind", "Whitening", "robust_whitening", "whiten", "whitening"]
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
 from vifx.types import Array
+
+Kind: TypeAlias = Literal["full", "diagonal", "scalar"]
 
 
 class Whitening(NamedTuple):
@@ -24,7 +26,7 @@ class Whitening(NamedTuple):
     matrix: Array
 
 
-def whitening(x: Array, kind: Literal["full", "diagonal", "scalar"]) -> Whitening:
+def whitening(x: Array, kind: Kind) -> Whitening:
     """Return the map that makes data have mean 0 and variance 1.
 
     Args:
@@ -50,6 +52,26 @@ def whitening(x: Array, kind: Literal["full", "diagonal", "scalar"]) -> Whitenin
     identity = jnp.eye(x.shape[1], dtype=x.dtype)
     factor = jnp.linalg.cholesky((1 - ridge) * correlation + ridge * identity)
     return Whitening(shift, solve_triangular(factor, identity, lower=True) / scale[None])
+
+
+def robust_whitening(x: Array, kind: Kind) -> Whitening:
+    """Return the map that makes each feature have median 0 and the quartiles of a normal variable of variance 1.
+
+    Far outliers do not move it, so that the bulk of the data is not crowded into what rounding can no longer tell
+    apart.
+
+    Args:
+      x: ``[examples, d]``.
+      kind: of matrix, as in `whitening`; one scale a feature, or their mean.
+    """
+    low, shift, high = jnp.quantile(x, jnp.asarray([0.25, 0.5, 0.75], x.dtype), axis=0)
+    scale = (high - low) / 1.349
+    usual = jnp.sqrt(jnp.mean((x - shift[None]) ** 2, axis=0))
+    # Features of which more than half the values are equal; a constant one keeps its scale.
+    scale = jnp.where(scale > 0, scale, jnp.where(usual > 0, usual, 1))
+    if kind == "scalar":
+        scale = jnp.broadcast_to(jnp.mean(scale), scale.shape)
+    return Whitening(shift, jnp.diag(1 / scale) if kind == "full" else 1 / scale)
 
 
 def whiten(by: Whitening, x: Array) -> Array:

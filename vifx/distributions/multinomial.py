@@ -1,0 +1,82 @@
+"""The multinomial distribution by its logits."""
+
+# NumPyro also admits no key and Python scalars; here keys and arrays are required.
+# pyright: reportIncompatibleMethodOverride=false
+from __future__ import annotations
+
+__all__ = ["Multinomial"]
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as numpyro
+from jax.scipy.special import gammaln
+
+from vifx.types import Array, Key
+
+
+class Multinomial(numpyro.Distribution):
+    """Vectors of counts with ``log P(x) = log n! − Σ_v log x_v! + Σ_v x_v log π_v``, given their sum n.
+
+    The number of trials n = Σ_v x_v may differ between examples: the density is conditional on it. Only samples
+    need `trials`.
+
+    Args:
+      logits: ``log π`` up to a constant, ``[*batch, classes]``.
+      trials: n of samples; None if nothing is to be drawn.
+
+    Raises:
+      ValueError: `logits` has no axis of classes.
+
+    >>> import jax.numpy as jnp
+    >>> Multinomial(jnp.zeros((5, 10)), trials=3).event_shape
+    (10,)
+    """
+
+    arg_constraints = {"logits": numpyro.constraints.real_vector}  # noqa: RUF012
+    pytree_aux_fields = ("trials",)
+
+    def __init__(self, logits: Array, *, trials: int | None = None) -> None:
+        self.logits, self.trials = jnp.asarray(logits), trials
+        if self.logits.ndim == 0 or self.logits.shape[-1] == 0:
+            raise ValueError(
+                "logits must have a last axis with one entry per class, but has shape "
+                f"{self.logits.shape}; give an array of shape [..., classes]"
+            )
+        super().__init__(self.logits.shape[:-1], self.logits.shape[-1:], validate_args=False)
+
+    @property
+    def support(self) -> numpyro.constraints.Constraint:
+        """Vectors of the integers from 0 on."""
+        return numpyro.constraints.independent(numpyro.constraints.nonnegative_integer, 1)
+
+    @property
+    def probs(self) -> Array:
+        """The probabilities of one trial, ``[*batch, classes]``."""
+        return jax.nn.softmax(self.logits)
+
+    def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draw counts of `trials` trials, integers ``[*sample_shape, *batch, classes]``.
+
+        Raises:
+          ValueError: the number of trials is not known.
+        """
+        if self.trials is None:
+            raise ValueError("a multinomial is sampled with a number of trials; give trials=, such as trials=100")
+        shape = (*sample_shape, *self.batch_shape)
+        classes = self.logits.shape[-1]
+        logits = jnp.broadcast_to(self.logits, (*shape, classes))
+
+        def add(counts: Array, key: Key) -> tuple[Array, None]:
+            return counts + jax.nn.one_hot(jax.random.categorical(key, logits), classes, dtype=counts.dtype), None
+
+        zeros = jnp.zeros((*shape, classes), jnp.int32)
+        return jax.lax.scan(add, zeros, jax.random.split(key, self.trials))[0]
+
+    def log_prob(self, value: Array) -> Array:
+        """Return the log-probability in nats given the sum of the counts, ``[*batch]``."""
+        value, log_probs = jnp.broadcast_arrays(value, jax.nn.log_softmax(self.logits))
+        value = value.astype(log_probs.dtype)
+        # 0 log 0 = 0.
+        weighted = jnp.where(value > 0, value * jnp.where(value > 0, log_probs, 0), 0)
+        coefficient = gammaln(jnp.sum(value, axis=-1) + 1) - jnp.sum(gammaln(value + 1), axis=-1)
+        return coefficient + jnp.sum(weighted, axis=-1)
