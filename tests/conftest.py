@@ -5,7 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+# Most of the time of a test is compiling a program that then runs once: XLA's optimizations cost more than they save.
+_QUICK_TO_COMPILE = (
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_cpu_parallel_codegen_split_count=1",
+)
+os.environ.setdefault("XLA_FLAGS", " ".join(("--xla_force_host_platform_device_count=8", *_QUICK_TO_COMPILE)))
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import jax
