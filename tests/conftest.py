@@ -5,18 +5,25 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-# Most of the time of a test is compiling a program that then runs once: XLA's optimizations cost more than they save.
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import jax
+import pytest
+
+_DEVICES = "--xla_force_host_platform_device_count=8"
 _QUICK_TO_COMPILE = (
     "--xla_backend_optimization_level=0",
     "--xla_llvm_disable_expensive_passes=true",
     "--xla_cpu_use_fusion_emitters=false",
     "--xla_cpu_parallel_codegen_split_count=1",
 )
-os.environ.setdefault("XLA_FLAGS", " ".join(("--xla_force_host_platform_device_count=8", *_QUICK_TO_COMPILE)))
-os.environ.setdefault("MPLBACKEND", "Agg")
 
-import jax
-import pytest
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile without XLA's optimizations: most programs of the tests run once. The slow ones train for minutes."""
+    flags = (_DEVICES,) if config.option.markexpr == "slow" else (_DEVICES, *_QUICK_TO_COMPILE)
+    os.environ.setdefault("XLA_FLAGS", " ".join(flags))  # read at the first use of a device
+
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
