@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from numpyro.distributions import ExpandedDistribution, Independent, Normal
 from numpyro.distributions.kl import kl_divergence
 
+from vifx.distributions import MarkovChain
 from vifx.types import Array
 
 
@@ -21,6 +22,7 @@ def closed_form(inference: Any, generative: Any) -> Callable[[], Array] | None:
     * independent events add up;
     * two normals: ``½ [ (σ/τ)² + ((μ − ν)/τ)² − 1 − log (σ/τ)² ]``;
     * two members of one family of finite support are summed over its states;
+    * two Markov chains by the marginals of the first;
     * otherwise NumPyro's registry of pairs decides (MultivariateNormal, Beta, Gamma,
       Dirichlet, Kumaraswamy–Beta, Weibull–Gamma, ...).
 
@@ -46,6 +48,8 @@ def closed_form(inference: Any, generative: Any) -> Callable[[], Array] | None:
         return _broadcast(generative, closed_form(inference, generative.base_dist))
     if isinstance(inference, Normal) and isinstance(generative, Normal):
         return lambda: _normal(inference, generative)
+    if isinstance(inference, MarkovChain) and isinstance(generative, MarkovChain):
+        return lambda: inference.kl(generative)
     if _same_finite_family(inference, generative):
         return lambda: _summed(inference, generative)
     registry: Any = kl_divergence  # a multiple-dispatch table, which its type does not tell

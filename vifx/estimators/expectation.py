@@ -3,7 +3,8 @@
 A walk visits the factors in order and carries *rows*: the examples, repeated for every state of a
 finite latent and every draw. Three rules make the mean over rows, and its gradient, right:
 
-* a latent of finite support is **summed**: its rows carry the weight p(v|pa);
+* a latent of finite support is **summed**: its rows carry the weight p(v|pa); a Markov chain is left out of the rows,
+  since expectations under it are taken step by step, from its marginals;
 * a latent whose samples are differentiable in the parameters is **drawn**; the gradient flows
   through the draw (the reparameterization, or pathwise, estimator);
 * any other latent is drawn with the **score function**: its rows carry the weight
@@ -24,12 +25,12 @@ import jax
 import jax.numpy as jnp
 
 from vifx.conditional import condition, draw, fold
-from vifx.distributions import Finite
+from vifx.distributions import Finite, MarkovChain
 from vifx.factor import Factor, has_density
 from vifx.joint import Joint
 from vifx.types import Array, Batch, Key, Params, State
 
-How: TypeAlias = Literal["evidence", "summed", "drawn", "score function", "mapped"]
+How: TypeAlias = Literal["evidence", "summed", "chain", "drawn", "score function", "mapped"]
 """How a walk treats a variable."""
 
 
@@ -93,6 +94,7 @@ def walk(
     samples: int,
     train: bool,
     sum_finite: bool = True,
+    step_by_step: bool = False,
     examples: int | None = None,
 ) -> tuple[list[Visit], State]:
     """Visit every factor of a joint.
@@ -106,14 +108,16 @@ def walk(
       samples: how many draws per example the first drawn latent makes; later ones make one per row.
       train: the mode of the networks.
       sum_finite: whether latents of finite support are summed; if not they are drawn.
+      step_by_step: whether a Markov chain is kept as it is, for its expectations to be taken step by step; if not it is
+        drawn.
       examples: for a joint without evidence, how many examples it is drawn for.
 
     Returns:
       The visits in order and the new state of the networks.
 
     Raises:
-      ValueError: there is no evidence and no number of examples, it disagrees on that number, or a
-        log-density has the wrong shape.
+      ValueError: there is no evidence and no number of examples, it disagrees on that number, a log-density has
+        the wrong shape, or something depends on a chain that is kept.
     """
     values = joint.observe(batch, {})
     if not values and examples is None:
@@ -129,15 +133,28 @@ def walk(
         if item.kind == "evidence":
             visits.append(Visit(item, None, "evidence", rows, rows, None))
             continue
+        _require_values(item, visits)
         conditional, state = condition(
             fold(key, item.name, "network"), item, params, state, rows.values, rows.total, train=train
         )
+        if step_by_step and isinstance(conditional, MarkovChain):
+            visits.append(Visit(item, conditional, "chain", rows, rows, None))
+            continue
         noise = fold(key, item.name, "draw")
         # Only the first draw makes copies: later ones are one per row, on distinct rows already.
         copies = samples if rows.copies == 1 else 1
         visits.append(_visited(item, conditional, noise, rows, copies, sum_finite))
         rows = visits[-1].after
     return visits, state
+
+
+def _require_values(item: Factor, visits: list[Visit]) -> None:
+    for visit in visits:
+        if visit.how == "chain" and visit.factor.variables[0] in item.given:
+            raise ValueError(
+                f"{item} depends on the chain {visit.factor}, whose expectations are taken step by step; the inference "
+                "joint may have no further latent after a chain."
+            )
 
 
 def _visited(item: Factor, conditional: Any, key: Key, rows: Rows, copies: int, sum_finite: bool) -> Visit:
@@ -224,6 +241,7 @@ def describe(how: How, samples: int) -> str:
     return {
         "evidence": "mean over the batch",
         "summed": "summed over all states",
+        "chain": "exact, by forward–backward",
         "drawn": f"{draws}, reparameterized",
         "score function": f"{draws}, score function",
         "mapped": "deterministic map",

@@ -13,7 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from vifx.conditional import condition, density, fold, nearest
+from vifx.distributions import MarkovChain
 from vifx.estimators import exact
+from vifx.estimators.chain import expected_emission
 from vifx.estimators.closed_form import closed_form
 from vifx.estimators.derivation import derive, term_formulas
 from vifx.estimators.expectation import Rows, Visit, describe, mean, walk
@@ -187,7 +189,15 @@ def _estimates(
     """Evaluate the named terms; every conditional is evaluated once."""
     noise = fold(key, "inference")
     visits, state = walk(
-        noise, both.inference, params, state, batch, samples=samples, train=train, examples=both.examples
+        noise,
+        both.inference,
+        params,
+        state,
+        batch,
+        samples=samples,
+        train=train,
+        step_by_step=True,
+        examples=both.examples,
     )
     estimates = {}
     for item in both.generative.factors:
@@ -198,11 +208,18 @@ def _estimates(
         visit = next(v for v in visits if variable in v.factor.variables)
         # With its generative parents known before it, a latent's expectation can be taken by itself.
         early = visit.how != "evidence" and all(name in visit.before.values for name in item.given)
-        rows = visit.before if early else _first_rows(item, visits)
+        _require_chain(visit, item, early)
         noise = fold(key, "generative", item.name)
+        chain = _chain_above(item, visits)
+        if chain is not None:
+            value, state = expected_emission(noise, item, chain, params, state, train=train)
+            estimates[term] = _Estimate(value, _how(describe(chain.how, samples), visits, chain.before, samples), False)
+            continue
+        rows = visit.before if early else _first_rows(item, visits)
         conditional, state = condition(noise, item, params, state, rows.values, rows.total, train=train)
         if early:
             _check_events(visit, item, conditional)
+            _require_chain(visit, item, isinstance(conditional, MarkovChain))
         exactly = closed_form(visit.conditional, conditional) if early else None
         if exactly is not None:
             value = mean(rows, jnp.broadcast_to(exactly(), (rows.total,)))
@@ -226,6 +243,19 @@ def _check_events(visit: Visit, item: Factor, conditional: Any) -> None:
         raise ValueError(
             f"{visit.factor} is over events of shape {list(shapes[0])}, but {item} is over {list(shapes[1])}; make "
             "the two factors of one variable agree."
+        )
+
+
+def _chain_above(item: Factor, visits: list[Visit]) -> Visit | None:
+    """Return the visit of the chain that a factor depends on; None if it depends on none."""
+    return next((v for v in visits if v.how == "chain" and v.factor.variables[0] in item.given), None)
+
+
+def _require_chain(visit: Visit, item: Factor, met: bool) -> None:
+    if visit.how == "chain" and not met:
+        raise ValueError(
+            f"{visit.factor} is a Markov chain, so {item} must be one too, such as families.markov_chain, and its "
+            "parents come before the chain in the inference joint."
         )
 
 

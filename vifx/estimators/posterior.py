@@ -14,6 +14,7 @@ from jax.scipy.special import logsumexp
 
 from vifx.conditional import nearest
 from vifx.distributions import Finite
+from vifx.estimators.chain import chain_posterior, chain_prior, chain_table
 from vifx.estimators.table import latent_table
 from vifx.factor import Factor, parsed
 from vifx.joint import Joint
@@ -44,8 +45,9 @@ def exact_posterior(
     ``kl(Joint(evidence("x"), exact_posterior(generative, "z | x")), generative)`` has the value ``−E log q(x)``, and
     its gradient. The latent is categorical, or a vector of finite variables with at most 4096 states; everything
     that the notation does not name is summed out, so that several latents follow by the chain rule:
-    ``exact_posterior(g, "z | x"), exact_posterior(g, "w | x, z")``. It owns no parameters, and no gradient flows
-    through it: in EM the posterior is free, and the E step has put it where it is.
+    ``exact_posterior(g, "z | x"), exact_posterior(g, "w | x, z")``. A latent that is a `MarkovChain` (of
+    `families.markov_chain`) has one as posterior, by forward–backward; it is then the only latent. The posterior owns
+    no parameters, and no gradient flows through it: in EM it is free, and the E step has put it where it is.
 
     Args:
       generative: over finite latents and the variables that `notation` conditions on.
@@ -99,8 +101,12 @@ def exact_posterior(
 
     def conditional(key: Key, params: Params, state: State, *parents: Array, train: bool) -> tuple[Any, PyTree]:
         known = dict(zip(given, parents, strict=True))
-        own = posterior_params(source, params)
-        table = latent_table(key, generative, own, state, known, parents[0].shape[0], train=train)
+        own, examples = posterior_params(source, params), parents[0].shape[0]
+        chain = chain_prior(key, generative, own, state, known, examples, train=train)
+        if chain is not None and chain[0].variables[0] == variable:
+            sequences = chain_table(key, chain, generative, own, state, known, examples, train=train)
+            return chain_posterior(sequences, posterior_temperature(source, state)), {}
+        table = latent_table(key, generative, own, state, known, examples, train=train)
         if variable not in table.states:
             raise ValueError(f"exact_posterior {notation!r}: {variable!r} is given by the data; it is no latent.")
         rest = tuple(1 + axis for axis, name in enumerate(table.latents) if name != variable)

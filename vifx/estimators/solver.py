@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 
+from vifx.estimators.chain import chain_expected, chain_prior, chain_table
 from vifx.estimators.pair import Pair
 from vifx.estimators.posterior import Posterior, posterior_params, posterior_temperature, tempered_logits
 from vifx.estimators.table import LatentTable, latent_table
@@ -73,10 +74,14 @@ class _Turn:
         of_owner = {str(i.owner): ready[k] for i in self.factors if (k := f"{i.variables[0]}@features") in ready}
         own = posterior_params(self.source, params)
         examples = next(iter(known.values())).shape[0]
-        table = latent_table(
-            key, self.both.generative, own, state, known, examples, prepared=prepared, features=of_owner
-        )
-        objective, responsibilities = _responsibilities(table, posterior_temperature(self.source, state))
+        temperature = posterior_temperature(self.source, state)
+        ready = {"prepared": prepared, "features": of_owner}
+        chain = chain_prior(key, self.both.generative, own, state, known, examples)
+        if chain is not None:
+            sequences = chain_table(key, chain, self.both.generative, own, state, known, examples, **ready)
+            return chain_expected(sequences, self.factors, prepared, of_owner, temperature, batch)
+        table = latent_table(key, self.both.generative, own, state, known, examples, **ready)
+        objective, responsibilities = _responsibilities(table, temperature)
         if "@responsibilities" in batch:
             responsibilities = batch["@responsibilities"].astype(objective.dtype).reshape(responsibilities.shape)
         weights = batch.get("@weights")
