@@ -66,7 +66,8 @@ class Finite(numpyro.Distribution):
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw values, ``[*sample_shape, *batch, *event]``."""
         shape = sample_shape + self.batch_shape
-        return jnp.asarray(self.values)[jax.random.categorical(key, jnp.broadcast_to(self.logits, (*shape, self.logits.shape[-1])))]
+        state = jax.random.categorical(key, jnp.broadcast_to(self.logits, (*shape, self.logits.shape[-1])))
+        return jnp.asarray(self.values)[state]
 
     def log_prob(self, value: Array) -> Array:
         """Return the log-probability in nats, ``[*batch]``; −∞ for what is none of the values."""

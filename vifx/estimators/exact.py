@@ -1,6 +1,6 @@
 """Exact divergences by enumeration of finite spaces, through the same joints that are trained.
 
-Every variable takes finitely many values, integers or arrays of them, so a joint is a table and a divergence a sum over it:
+Every variable takes finitely many values, integers or arrays of them, so a joint is a table and a divergence a sum:
 
     KL(p ‖ q) = Σ_{x,z} p(x,z) [ log p(x,z) − log q(x,z) ],                                   (1)
 
@@ -89,8 +89,8 @@ def table(
       params: one entry per owner.
       state: one entry per owner.
       batch: examples whose empirical distribution is p̃; concrete integers, ``[examples, *event]`` each.
-      supports: the values of every variable, ``[states, *event]``, whose order is also the order of the assignments; taken
-        from the joint if absent.
+      supports: the values of every variable, ``[states, *event]``, whose order is also the order of the
+        assignments; taken from the joint if absent.
 
     Returns:
       The table; differentiable in `params`.
@@ -290,8 +290,8 @@ def _concrete(batch: Batch, entry: str) -> np.ndarray:
     array = np.asarray(value)
     if array.ndim == 0 or not np.issubdtype(array.dtype, np.integer):
         raise ValueError(
-            f"batch[{entry!r}] has shape {list(array.shape)} and type {array.dtype}; enumeration needs integers, one or "
-            "an array of them per example."
+            f"batch[{entry!r}] has shape {list(array.shape)} and type {array.dtype}; enumeration needs integers, one "
+            "or an array of them per example."
         )
     return array
 

@@ -173,7 +173,9 @@ def _by_states(
 
 
 def axis_states(item: Factor, conditional: Any) -> np.ndarray:
-    """Return the states of a finite latent, ``[states, *event]``, concrete: of a vector of finite variables, all combinations.
+    """Return the states of a finite latent, ``[states, *event]``: of a vector of finite variables, all combinations.
+
+    They are concrete, also inside a transformation.
 
     Args:
       item: the latent's factor, for messages.

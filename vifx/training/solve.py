@@ -100,7 +100,7 @@ def solve(
     return step
 
 
-def cappe_moulines(*, exponent: float = 0.6, offset: float = 2.0) -> Callable[[Array], Array]:
+def cappe_moulines(*, exponent: float = 0.7, offset: float = 2.0) -> Callable[[Array], Array]:
     """Return the rate ``η_t = (t + offset)^(−exponent)`` of stepwise EM.
 
     Args:
@@ -117,7 +117,7 @@ def cappe_moulines(*, exponent: float = 0.6, offset: float = 2.0) -> Callable[[A
         raise ValueError(f"exponent must be in (0.5, 1], where stepwise EM converges, got {exponent!r}")
     if not isinstance(offset, Real) or not offset >= 1:
         raise ValueError(f"offset must be at least 1, got {offset!r}")
-    return lambda t: (t + offset) ** -exponent
+    return lambda t: (jnp.asarray(t).astype(jnp.result_type(float)) + offset) ** -exponent
 
 
 def _closed(player: str, mover: Player) -> Solver:
