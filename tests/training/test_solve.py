@@ -167,7 +167,7 @@ def test_hard_em_of_equal_spheres_is_k_means(x64):
     """At temperature 0, with equal weights and variances, the means follow Lloyd's iterations."""
     objective = gaussian_mixture(3, covariance="spherical", temperature=0.0)
     x = clusters(60, states=3, seed=2)
-    params, state = start(objective, {"x": jnp.asarray(x)})
+    _, state = start(objective, {"x": jnp.asarray(x)})
     centres = x[:3].copy()
     step = training.solve(objective, "model", networks=("components",))
     update = jax.jit(lambda params: step.update(jax.random.key(0), Progress(params, state, ()), {"x": jnp.asarray(x)}))
@@ -191,7 +191,7 @@ def test_annealed_em_ends_where_em_ends(x64):
     for _ in range(60):
         train_state, metrics = training.compile(step)(train_state, x)
     assert int(train_state.state["model@updates"]) == 60
-    settled, history = run(objective, x, 60, dict(train_state.params), state)
+    _, history = run(objective, x, 60, dict(train_state.params), state)
     assert abs(history[-1]["objective"] - metrics["objective"]) < 1e-3
     # Another power of the joint weighs every state alike in the limit: at a high temperature components merge.
     hot = gaussian_mixture(3, temperature=1e4)
