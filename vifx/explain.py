@@ -44,11 +44,12 @@ def explain(objective: Objective, batch: Batch | None = None, *, style: Literal[
 
 
 def _phase(player: Player) -> str:
-    """Say what a turn of a player is measured against, and how many updates it needs."""
+    """Say which networks have a closed form, what a turn is measured against, and how many updates it needs."""
+    closed = f"; in closed form: {', '.join(player.solver.networks)}" if player.solver is not None else ""
     if not player.anchors:
-        return ""
+        return closed
     least = f", {player.least_updates} updates a turn at least" if player.least_updates > 1 else ""
-    return f"; a turn is a phase, anchored at its start{least}"
+    return f"{closed}; a turn is a phase, anchored at its start{least}"
 
 
 def _text(part: Part, batch: Batch | None) -> str:

@@ -267,3 +267,21 @@ def test_too_many_states_are_refused():
     objective = vifx.kl(vifx.Joint(vifx.evidence("x"), vifx.exact_posterior(generative, "z | x")), generative)
     with pytest.raises(ValueError, match=r"2\^13 = 8192 states, more than the 4096"):
         objective.init(jax.random.key(0), {"x": BATCH["x"]})
+
+
+def test_explain_names_the_e_step_and_when_the_bound_is_tight():
+    generative, (posterior,), _ = single()
+    tight = vifx.explain(vifx.kl(vifx.Joint(vifx.evidence("x"), posterior), generative))
+    assert "E step: posterior(z | x) ∝ generative(z, x); no gradient" in tight
+    assert "ELBO = −L = E[log generative(x)]" in tight
+    hot = vifx.exact_posterior(generative, "z | x", temperature=2.0)
+    loose = vifx.explain(vifx.kl(vifx.Joint(vifx.evidence("x"), hot), generative))
+    assert "generative(z, x)^(1/T), T = 2; no gradient" in loose
+    assert "ELBO = −L ≤ E[log generative(x)]" in loose
+    # The product of two posteriors that are given x alone is not their joint posterior.
+    hierarchy, _, _ = two()
+    apart = [vifx.exact_posterior(hierarchy, notation) for notation in ("z | x", "w | x")]
+    assert "ELBO = −L ≤" in vifx.explain(vifx.kl(vifx.Joint(vifx.evidence("x"), *apart), hierarchy))
+    closed, posteriors, _ = by_families()
+    text = vifx.explain(vifx.kl(vifx.Joint(vifx.evidence("x"), *posteriors), closed))
+    assert "in closed form: prior, middle, decoder" in text

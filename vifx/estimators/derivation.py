@@ -66,16 +66,45 @@ def derive(both: Pair) -> Lines:
             bound = r"\mathrm{KL} = \mathcal{L} + \log Z \ge 0, \quad \mathrm{ELBO} = -\mathcal{L} \le \log Z"
             lines.append(("KL = L + log Z ≥ 0,  and  ELBO = −L ≤ log Z", bound))
         return tuple(lines)
+    lines += _posterior_lines(both)
     given = ", ".join(v for c in both.constants for v in c.given)
     inside = ", ".join(v for c in both.constants for v in c.variables) + (f" | {given}" if given else "")
     dropped = " ".join(map(str, both.constants))
     tex_inside = inside.replace("|", r"\mid")
-    text = f"KL = L {dropped} ≥ 0,  and  ELBO = −L ≤ E[log generative({inside})]"
+    sign, tex_sign = ("=", "=") if _is_exact(both) else ("≤", r"\le")
+    text = f"KL = L {dropped} ≥ 0,  and  ELBO = −L {sign} E[log generative({inside})]"
     latex = (
         rf"\mathrm{{KL}} = \mathcal{{L}} {_tex_entropy(dropped)} \ge 0, \quad "
-        rf"\mathrm{{ELBO}} = -\mathcal{{L}} \le \mathbb{{E}}[\log q({tex_inside})]"
+        rf"\mathrm{{ELBO}} = -\mathcal{{L}} {tex_sign} \mathbb{{E}}[\log q({tex_inside})]"
     )
     return (*lines, (text, latex))
+
+
+def _posterior_lines(both: Pair) -> Lines:
+    """Say what an exact posterior is, and what follows: the E step makes the second term of (1) zero."""
+    posteriors = [item for item in both.inference.factors if item.kind == "posterior"]
+    lines = []
+    for item in posteriors:
+        temperature, anchored = item.source.temperature, item.source.anchored
+        power = "" if temperature == 1 else "^(1/T)"
+        heat = "" if temperature == 1 else ", T a schedule" if callable(temperature) else f", T = {temperature:g}"
+        if temperature == 0:
+            heat = ", T = 0: all of it on the likeliest state"
+        when = ", of the model at the start of the phase" if anchored else ""
+        text = f"E step: {item} ∝ generative({', '.join(both.generative.variables)}){power}{heat}{when}; no gradient"
+        tex_power = "" if temperature == 1 else "^{1/T}"
+        lines.append((text, rf"{tex(item)} \propto q({', '.join(both.generative.variables)}){tex_power}"))
+    if posteriors and _is_exact(both):
+        text = "the second term of (1), E KL(inference(latents | data) ‖ generative(latents | data)), is 0 there: EM"
+        lines.append((text, r"\mathbb{E}\,\mathrm{KL}(p(z \mid x) \,\|\, q(z \mid x)) = 0"))
+    return tuple(lines)
+
+
+def _is_exact(both: Pair) -> bool:
+    """Return whether exact posteriors of the present model are all that the inference joint adds to the data."""
+    sources = [item.source for item in both.inference.factors if item.kind == "posterior"]
+    present = all(source.temperature == 1 and not source.anchored for source in sources)
+    return bool(sources) and present and both.jointly_exact
 
 
 def derive_importance_weighted(both: Pair, samples: int) -> Lines:

@@ -41,6 +41,19 @@ class Pair(NamedTuple):
         return tuple(dict.fromkeys(owner for item in anchored for owner in item.source.generative.owners))
 
     @property
+    def jointly_exact(self) -> bool:
+        """Whether the inference joint is evidence and posteriors alone, which together are the joint posterior."""
+        known = set(self.inference.observed)
+        for item in self.inference.factors:
+            if item.kind not in ("evidence", "posterior"):
+                return False
+            # A posterior given less than everything known is no factor of the joint posterior.
+            if item.kind == "posterior" and not known & set(self.generative.variables) <= set(item.given):
+                return False
+            known.add(item.variables[0])
+        return bool(self.inference.observed)
+
+    @property
     def scheduled(self) -> bool:
         """Whether a posterior's temperature is a schedule of the update count."""
         return any(item.kind == "posterior" and callable(item.source.temperature) for item in self.inference.factors)

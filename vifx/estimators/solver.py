@@ -27,17 +27,10 @@ def solver(both: Pair) -> Solver | None:
       both: the two joints.
     """
     families = [item for item in both.generative.factors if isinstance(item.source, Family)]
-    posteriors = [item for item in both.inference.factors if item.kind == "posterior"]
-    evidence = [item for item in both.inference.factors if item.kind == "evidence"]
-    if not families or not evidence or len(posteriors) + len(evidence) != len(both.inference.factors):
+    if not families or not both.jointly_exact:
         return None
-    known = {*both.inference.observed}
-    for item in posteriors:
-        if not known & set(both.generative.variables) <= set(item.given):
-            return None  # a posterior given less than everything known is no factor of the joint posterior
-        known.add(item.variables[0])
-    sources = [item.source for item in posteriors]
-    if len({(id(source.temperature), source.anchored) for source in sources}) > 1:
+    sources = [item.source for item in both.inference.factors if item.kind == "posterior"]
+    if any((each.temperature, each.anchored) != (sources[0].temperature, sources[0].anchored) for each in sources):
         return None
     turn = _Turn(both, tuple(families), sources[0] if sources else Posterior(both.generative, 1.0, False))
     others = tuple(name for name in both.generative.owners if name not in turn.owners)
