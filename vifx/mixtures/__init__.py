@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["FellError", "Fit", "Model", "Start", "fit", "k_means", "mixture", "starts"]
+__all__ = ["FellError", "Fit", "Model", "Start", "fit", "hmm", "k_means", "mixture", "most_likely_path", "starts"]
 
 from vifx.mixtures.fit import FellError, Fit, fit
+from vifx.mixtures.hmm import hmm, most_likely_path
 from vifx.mixtures.k_means import k_means
 from vifx.mixtures.mixture import mixture
 from vifx.mixtures.model import Model

@@ -1,0 +1,101 @@
+"""Hidden Markov models with emissions of any family."""
+
+from __future__ import annotations
+
+__all__ = ["hmm", "most_likely_path"]
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from vifx.estimators import exact_posterior, kl
+from vifx.factor import evidence, factor
+from vifx.families import each_step, markov_chain
+from vifx.joint import Joint
+from vifx.mixtures.model import Model
+from vifx.objective import Schedule
+from vifx.types import Array, Family, Params, State
+
+
+def hmm(
+    make: Callable[..., Family],
+    states: int,
+    *,
+    length: int,
+    concentration: float = 1.0,
+    stickiness: float = 0.0,
+    parallel: bool = False,
+    temperature: float | Schedule = 1.0,
+    **options: Any,
+) -> Model:
+    """A hidden Markov model ``q(x, z) = π(z_1) Π_t A(z_t, z_{t+1}) Π_t q(x_t|z_t)``, with its exact posterior.
+
+    It is only the assembly of `markov_chain` and `each_step`; EM on it is the algorithm of Baum & Welch. Data are
+    ``[sequences, length, *event]``. The posterior is a `MarkovChain`, with `marginals` ``[sequences, length, states]``;
+    `most_likely_path` is its mode. Sequences of several lengths are padded and have their lengths as a further variable:
+
+        generative = Joint(evidence("lengths"), factor("z | lengths", markov_chain(3, length=50), name="chain"),
+                           factor("x | z, lengths", each_step(gaussian(3)), name="emissions"))
+        inference = Joint(evidence("x", "lengths"), exact_posterior(generative, "z | x, lengths"))
+
+    Args:
+      make: the constructor of the emissions' family, such as `families.gaussian`; called with ``states=states``.
+      states: how many.
+      length: the number of steps of every sequence.
+      concentration: of the Dirichlet priors of the initial distribution and of the rows of the transitions.
+      stickiness: counts that the prior adds to staying in a state.
+      parallel: whether time is divided by an associative scan.
+      temperature: of the posterior: above 1 annealed EM, 0 Viterbi training.
+      **options: further options of the family, such as ``covariance="full"``.
+
+    Raises:
+      ValueError: a number is out of range.
+
+    References:
+      Rabiner (1989), A tutorial on hidden Markov models.
+
+    Example:
+      >>> from vifx import families
+      >>> print(hmm(families.gaussian, 3, length=50, covariance="diagonal").generative)
+      chain(z) · emissions(x | z)
+    """
+    chain = markov_chain(states, length=length, concentration=concentration, stickiness=stickiness, parallel=parallel)
+    generative = Joint(
+        factor("z", chain, name="chain"),
+        factor("x | z", each_step(make(states=states, **options)), name="emissions"),
+    )
+    inference = Joint(evidence("x"), exact_posterior(generative, "z | x", temperature=temperature))
+
+    def check(x: np.ndarray) -> None:
+        if x.ndim < 2 or x.shape[1] != length:
+            raise ValueError(
+                f"hmm: x must be sequences [sequences, {length}, ...], got shape {list(x.shape)}; one sequence alone is "
+                "x[None]."
+            )
+
+    return Model(generative, inference, kl(inference, generative), "z", "x", states, check)
+
+
+def most_likely_path(model: Model, params: Params, state: State, x: ArrayLike) -> Array:
+    """Return ``argmax_z p(z|x)``, the likeliest sequence of states, integers ``[sequences, length]``.
+
+    Args:
+      model: made by `hmm`.
+      params: one entry per owner.
+      state: one entry per owner.
+      x: ``[sequences, length, *event]``.
+
+    References:
+      Viterbi (1967), Error bounds for convolutional codes.
+    """
+    return _path(model, params, state, jnp.asarray(x))
+
+
+@partial(jax.jit, static_argnums=0)
+def _path(model: Model, params: Params, state: State, x: Array) -> Array:
+    return model.posterior(params, state, x).most_likely()
