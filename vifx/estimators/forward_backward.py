@@ -118,7 +118,7 @@ def _messages_in_parallel(tables: Array, steps: Array) -> tuple[Array, Array]:
 
 def _certain(chain: MarkovChain, path: Array) -> MarkovChain:
     """Return the chain that is a path for sure."""
-    chosen = path[..., None] == jnp.arange(chain.states)
+    chosen = jax.nn.one_hot(path, chain.states, dtype=bool)
     logits = jnp.where(chosen, 0.0, -jnp.inf).astype(chain.initial_logits.dtype)
     later = jnp.broadcast_to(logits[:, 1:, None, :], chain.transition_logits.shape)
     return MarkovChain(logits[:, 0], later, chain.length, parallel=chain.parallel)

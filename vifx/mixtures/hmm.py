@@ -37,7 +37,7 @@ def hmm(
 
     It is only the assembly of `markov_chain` and `each_step`; EM on it is the algorithm of Baum & Welch. Data are
     ``[sequences, length, *event]``. The posterior is a `MarkovChain`, with `marginals` ``[sequences, length, states]``;
-    `most_likely_path` is its mode. Sequences of several lengths are padded and have their lengths as a further variable:
+    `most_likely_path` is its mode. Sequences of several lengths are padded, their lengths a further variable:
 
         generative = Joint(evidence("lengths"), factor("z | lengths", markov_chain(3, length=50), name="chain"),
                            factor("x | z, lengths", each_step(gaussian(3)), name="emissions"))
@@ -74,8 +74,8 @@ def hmm(
     def check(x: np.ndarray) -> None:
         if x.ndim < 2 or x.shape[1] != length:
             raise ValueError(
-                f"hmm: x must be sequences [sequences, {length}, ...], got shape {list(x.shape)}; one sequence alone is "
-                "x[None]."
+                f"hmm: x must be sequences [sequences, {length}, ...], got shape {list(x.shape)}; one sequence alone "
+                "is x[None]."
             )
 
     return Model(generative, inference, kl(inference, generative), "z", "x", states, check)

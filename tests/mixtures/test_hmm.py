@@ -1,0 +1,236 @@
+"""Hidden Markov models: Baum and Welch's iterations against hmmlearn, paths against enumeration, lengths one by one."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special
+from hmmlearn.hmm import CategoricalHMM, GaussianHMM
+
+import vifx
+from vifx import families, mixtures, training
+
+SEQUENCES, LENGTH, STATES = 6, 9, 3
+GENERATOR = np.random.default_rng(0)
+MEANS = np.array([[-1.0, 0.0], [1.5, 1.0], [0.0, -2.0]])
+HIDDEN = GENERATOR.integers(0, STATES, size=(SEQUENCES, LENGTH))
+VECTORS = MEANS[HIDDEN] + GENERATOR.normal(size=(SEQUENCES, LENGTH, 2))
+SYMBOLS = np.where(GENERATOR.uniform(size=HIDDEN.shape) < 0.7, HIDDEN, GENERATOR.integers(0, 4, size=HIDDEN.shape))
+PATHS = np.array(list(itertools.product(range(STATES), repeat=4)))
+KINDS = {
+    "diagonal": (families.gaussian, {"covariance": "diagonal", "floor": 0.0}, VECTORS),
+    "full": (families.gaussian, {"covariance": "full", "floor": 0.0}, VECTORS),
+    "categorical": (lambda states: families.categorical(4, states=states), {}, SYMBOLS),
+}
+
+
+def start(model, x, seed=0):
+    """Parameters away from symmetry."""
+    params, state = jax.jit(model.objective.init)(jax.random.key(seed), {"x": jnp.asarray(x)})
+    noise = np.random.default_rng(seed)
+    chain = {"initial": noise.normal(size=STATES), "transitions": noise.normal(size=(STATES, STATES))}
+    return {**params, "chain": jax.tree.map(jnp.asarray, chain)}, state
+
+
+def turns(objective, params, state, batch, number, **options):
+    """Iterations of `solve`: all parameters, and the mean log-likelihood before each."""
+    step = training.solve(objective, "model", **options)
+
+    def turn(progress, _):
+        after, metrics = step.update(jax.random.key(0), progress, batch)
+        return after, (progress.params, metrics)
+
+    run = jax.jit(lambda p: jax.lax.scan(turn, training.Progress(p, state, ()), length=number))
+    progress, (params, metrics) = run(params)
+    return progress.params, params, metrics
+
+
+def peer_of(kind, params, turns):
+    """hmmlearn's model at the same parameters, without its priors and floors."""
+    chain = jax.tree.map(lambda leaf: np.asarray(jax.nn.softmax(leaf)), params["chain"])
+    common = {"n_iter": turns, "tol": -np.inf, "init_params": "", "startprob_prior": 1.0, "transmat_prior": 1.0}
+    if kind == "categorical":
+        peer = CategoricalHMM(STATES, emissionprob_prior=1.0, n_features=4, **common)
+        peer.emissionprob_ = np.asarray(jax.nn.softmax(params["emissions"]["logits"]))
+    else:
+        own = params["emissions"]
+        peer = GaussianHMM(
+            STATES,
+            covariance_type="diag" if kind == "diagonal" else "full",
+            min_covar=0.0,
+            means_prior=0.0,
+            means_weight=0.0,
+            covars_prior=0.0,
+            covars_weight=1.0,
+            **common,
+        )
+        peer.means_ = np.asarray(own["mean"])
+        scale = np.asarray(own["scale"] if kind == "diagonal" else own["scale_tril"])
+        peer.covars_ = scale**2 if kind == "diagonal" else scale @ np.swapaxes(scale, -1, -2)
+    peer.startprob_, peer.transmat_ = chain["initial"], chain["transitions"]
+    return peer
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_turn_is_hmmlearns(x64, kind, caplog):
+    make, options, x = KINDS[kind]
+    model = mixtures.hmm(make, STATES, length=LENGTH, **options)
+    params, state = start(model, x)
+    batch = {"x": jnp.asarray(x)}
+    last, _, metrics = turns(model.objective, params, state, batch, 12)
+    peer = peer_of(kind, params, 12)
+    caplog.set_level(logging.ERROR, "hmmlearn")
+    peer.fit(x.reshape(SEQUENCES * LENGTH, -1), [LENGTH] * SEQUENCES)
+    np.testing.assert_allclose(metrics["log_prob"] * SEQUENCES, list(peer.monitor_.history), rtol=0, atol=1e-8)
+    assert np.diff(metrics["log_prob"]).min() > -1e-12
+    np.testing.assert_allclose(jax.nn.softmax(last["chain"]["transitions"]), peer.transmat_, atol=1e-8)
+    np.testing.assert_allclose(jax.nn.softmax(last["chain"]["initial"]), peer.startprob_, atol=1e-8)
+    # The marginals and the path of the fitted model.
+    posterior = jax.jit(lambda p: model.posterior(p, state, batch["x"]).marginals)(last)
+    flat = x.reshape(SEQUENCES * LENGTH, -1)
+    np.testing.assert_allclose(posterior.reshape(-1, STATES), peer.predict_proba(flat, [LENGTH] * SEQUENCES), atol=1e-7)
+    path = mixtures.most_likely_path(model, last, state, x)
+    np.testing.assert_array_equal(path.ravel(), peer.predict(flat, [LENGTH] * SEQUENCES))
+    each = [peer.score(sequence.reshape(LENGTH, -1)) for sequence in x]
+    np.testing.assert_allclose(model.log_prob(last, state, x), each, rtol=0, atol=1e-7)
+
+
+def test_scans_and_chunks_and_weights_agree(x64):
+    found = {}
+    weights = np.array([1.0, 2.0, 0.0, 1.0, 1.0, 3.0])
+    many = np.repeat(VECTORS, weights.astype(int), axis=0)
+    for name, parallel, x, extra, options in (
+        ("scan", False, VECTORS, {}, {}),
+        ("parallel", True, VECTORS, {}, {}),
+        ("chunks", False, VECTORS, {}, {"chunk": 4}),
+        ("weighted", False, VECTORS, {"@weights": jnp.asarray(weights)}, {}),
+        ("repeated", False, many, {}, {}),
+    ):
+        model = mixtures.hmm(families.gaussian, STATES, length=LENGTH, parallel=parallel)
+        params, state = start(model, VECTORS)
+        found[name] = turns(model.objective, params, state, {"x": jnp.asarray(x), **extra}, 5, **options)
+    for one, other in (("scan", "parallel"), ("scan", "chunks"), ("weighted", "repeated")):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), found[one], found[other])
+    assert abs(float(found["scan"][2]["log_prob"][4] - found["weighted"][2]["log_prob"][4])) > 1e-3
+
+
+def lengths_joints(length, **options):
+    generative = vifx.Joint(
+        vifx.evidence("lengths"),
+        vifx.factor("z | lengths", families.markov_chain(STATES, length=length, **options), name="chain"),
+        vifx.factor("x | z, lengths", families.each_step(families.gaussian(STATES)), name="emissions"),
+    )
+    inference = vifx.Joint(vifx.evidence("x", "lengths"), vifx.exact_posterior(generative, "z | x, lengths"))
+    return generative, vifx.kl(inference, generative)
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_sequences_of_several_lengths_are_hmmlearns_and_ends_count_for_nothing(x64, parallel):
+    lengths = np.array([9, 4, 1, 7, 2, 9])
+    padded = np.where(np.arange(LENGTH)[None, :, None] < lengths[:, None, None], VECTORS, 1e3)
+    _, objective = lengths_joints(LENGTH, parallel=parallel)
+    batch = {"x": jnp.asarray(padded), "lengths": jnp.asarray(lengths)}
+    first, state = jax.jit(objective.init)(jax.random.key(0), batch)
+    # The start comes from what is no filling.
+    assert np.abs(first["emissions"]["mean"]).max() < 10
+    params, _ = start(mixtures.hmm(families.gaussian, STATES, length=LENGTH), VECTORS)
+    last, each, metrics = turns(objective, params, state, batch, 6)
+    peer = peer_of("full", params, 6)
+    flat = np.concatenate([own[:n] for own, n in zip(padded, lengths, strict=True)])
+    peer.fit(flat, lengths)
+    np.testing.assert_allclose(metrics["log_prob"] * SEQUENCES, list(peer.monitor_.history), rtol=0, atol=1e-8)
+    np.testing.assert_allclose(jax.nn.softmax(last["chain"]["transitions"]), peer.transmat_, atol=1e-8)
+    np.testing.assert_allclose(jax.nn.softmax(last["chain"]["initial"]), peer.startprob_, atol=1e-8)
+    np.testing.assert_allclose(last["emissions"]["mean"], peer.means_, atol=1e-8)
+    # The loss is the same, and what the log-likelihood of each sequence alone adds up to.
+    at = jax.tree.map(lambda leaf: leaf[0], each)
+    loss = jax.jit(jax.value_and_grad(lambda p: objective.players["model"].loss(jax.random.key(0), p, state, batch)[0]))
+    value, gradient = loss(at)
+
+    def alone(p):
+        total = 0.0
+        for own, n in zip(padded, lengths, strict=True):
+            model = mixtures.hmm(families.gaussian, STATES, length=int(n))
+            total = total - model.log_prob(p, state, own[None, :n])[0] / SEQUENCES
+        return total
+
+    expected, slope = jax.jit(jax.value_and_grad(alone))(at)
+    np.testing.assert_allclose(value, expected, rtol=0, atol=1e-11)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), gradient, slope)
+
+
+def enumerated(model, params, state, x):
+    """``log q(x, z)`` of every path, ``[paths, sequences]``."""
+
+    def one(path):
+        values = {"x": x, "z": jnp.broadcast_to(path, x.shape[:2])}
+        return sum(model.generative.log_prob(params, state, values).values())
+
+    return jax.jit(jax.vmap(one))(jnp.asarray(PATHS))
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_the_path_and_tempered_posteriors_are_those_of_all_paths(x64, parallel):
+    x = jnp.asarray(VECTORS[:, :4])
+    model = mixtures.hmm(families.gaussian, STATES, length=4)
+    params, state = start(model, x)
+    log_prob = np.asarray(enumerated(model, params, state, x))
+    best = log_prob.argmax(axis=0)
+    np.testing.assert_array_equal(mixtures.most_likely_path(model, params, state, x), PATHS[best])
+    for temperature in (1.0, 2.5, 0.0):
+        scheduled = (temperature, lambda count, t=temperature: t + 0.0 * count)
+        for own in scheduled:
+            made = mixtures.hmm(families.gaussian, STATES, length=4, temperature=own, parallel=parallel)
+            counted = {**state, "model@updates": jnp.zeros((), jnp.int32)} if callable(own) else state
+            if temperature:
+                scaled = log_prob / temperature
+                logits = scipy.special.logsumexp(scaled, axis=0)
+                share, value = np.exp(scaled - logits), temperature * logits
+            else:
+                share, value = np.eye(len(PATHS))[best].T, log_prob.max(axis=0)
+            expected = np.einsum("pn,ptk->ntk", share, np.eye(STATES)[PATHS])
+            chain = jax.jit(lambda made=made, s=counted: made.posterior(params, s, x).marginals)()
+            np.testing.assert_allclose(chain, expected, atol=1e-12)
+            found = jax.jit(lambda made=made, s=counted: made.log_prob(params, s, x))()
+            np.testing.assert_allclose(found, value, rtol=0, atol=1e-11)
+
+
+def test_viterbi_training_climbs_the_density_of_the_best_path(x64):
+    model = mixtures.hmm(families.gaussian, STATES, length=LENGTH, covariance="tied", temperature=0.0)
+    params, state = start(model, VECTORS)
+    _, _, metrics = turns(model.objective, params, state, {"x": jnp.asarray(VECTORS)}, 8)
+    assert np.diff(metrics["log_prob"]).min() > -1e-12
+    assert metrics["log_prob"][-1] - metrics["log_prob"][0] > 1e-2
+
+
+def test_fit_continues_and_samples_follow_the_chain(x64):
+    model = mixtures.hmm(families.gaussian, STATES, length=LENGTH)
+    params, state = start(model, VECTORS)
+    fitted = mixtures.fit(jax.random.key(0), model, VECTORS, start=(params, state), steps=6, tolerance=0.0)
+    np.testing.assert_allclose(
+        fitted.history, turns(model.objective, params, state, {"x": jnp.asarray(VECTORS)}, 7)[2]["log_prob"], atol=1e-10
+    )
+    assert fitted.degrees == (STATES - 1) + STATES * (STATES - 1) + STATES * (2 + 3)
+    drawn = model.sample(jax.random.key(1), fitted.params, state, 4000)
+    z, x = np.asarray(drawn["z"]), np.asarray(drawn["x"])
+    pairs = np.zeros((STATES, STATES))
+    np.add.at(pairs, (z[:, :-1].ravel(), z[:, 1:].ravel()), 1)
+    expected = jax.nn.softmax(fitted.params["chain"]["transitions"])
+    np.testing.assert_allclose(pairs / pairs.sum(1, keepdims=True), expected, atol=0.03)
+    means = np.stack([x[z == k].mean(0) for k in range(STATES)])
+    np.testing.assert_allclose(means, fitted.params["emissions"]["mean"], atol=0.1)
+
+
+def test_bad_input():
+    model = mixtures.hmm(families.gaussian, 2, length=5)
+    with pytest.raises(ValueError, match=r"sequences \[sequences, 5, ...\], got shape \[7, 2\]"):
+        mixtures.fit(jax.random.key(0), model, np.zeros((7, 2)))
+    with pytest.raises(ValueError, match="markov_chain: states must be a positive integer, got 0"):
+        mixtures.hmm(families.gaussian, 0, length=5)
+    with pytest.raises(ValueError, match="markov_chain: length must be a positive integer, got 0"):
+        mixtures.hmm(families.gaussian, 2, length=0)
