@@ -140,8 +140,7 @@ def fit(
     if store_features:
         batch = {**batch, **_features(model, state, batch)}
     if mesh is not None:
-        batch, state = shard_batch(batch, mesh), replicate(state, mesh)
-        stacked = replicate(stacked, mesh)
+        batch, (stacked, state) = _divided(batch, mesh), replicate((stacked, state), mesh)
     monotone = not callable(model.inference.factor_of(model.latent).source.temperature)
     history: list[np.ndarray] = []
     seconds, messages, fresh, gain = [], [], True, math.inf
@@ -156,16 +155,24 @@ def fit(
         _require_rise(history, objective, monotone and not fresh, before, state)
         history.append(objective)
         gain = math.inf if fresh else float(np.max(objective - history[-2]))
-        if update == steps or (monotone and gain < tolerance):
+        if update == steps or (monotone and tolerance > 0 and gain < tolerance):
             break
         before, fresh = stacked, False
         stacked, said = reseed(jax.random.fold_in(key, 1 + update), model, batch, before, after, state, metrics)
         messages += [f"update {update + 1}: {text}" for text in said]
         fresh = bool(said)
-    if gain >= tolerance:
+    converged = tolerance > 0 and gain < tolerance
+    if not converged:
         messages.append(f"not converged after {update} updates: the last gain was {gain:.3g} nats")
-    told = (gain < tolerance, tuple(seconds), tuple(messages))
+    told = (converged, tuple(seconds), tuple(messages))
     return _best(model, stacked, state, batch, np.array(history), told, metrics)
+
+
+def _divided(batch: Batch, mesh: Mesh) -> Batch:
+    """Divide the examples of every array of a batch over the mesh; features may be trees of them."""
+    leaves, structure = jax.tree.flatten(dict(batch))
+    placed = shard_batch({f"array {i}": leaf for i, leaf in enumerate(leaves)}, mesh)
+    return jax.tree.unflatten(structure, list(placed.values()))
 
 
 @partial(jax.jit, static_argnums=0)

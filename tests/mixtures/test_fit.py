@@ -1,0 +1,256 @@
+"""Fitting mixtures: against scikit-learn, from every kind of start, and what happens when something is wrong."""
+
+from __future__ import annotations
+
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+
+from vifx import families, mixtures, training
+
+KEY = jax.random.key(0)
+IRIS = load_iris().data
+SCIKIT = {"full": "full", "tied": "tied", "diagonal": "diag", "spherical": "spherical"}
+
+
+def model(covariance="diagonal", components=3, **options):
+    return mixtures.mixture(families.gaussian, components, covariance=covariance, **options)
+
+
+def clusters(examples=90, size=2, states=3, seed=0, dtype=np.float64):
+    random = np.random.default_rng(seed)
+    centres = 10 * random.normal(size=(states, size))
+    return (centres[np.arange(examples) % states] + random.normal(size=(examples, size))).astype(dtype)
+
+
+def precisions(params, covariance):
+    if covariance == "full":
+        return np.linalg.inv(np.einsum("kij,klj->kil", params["scale_tril"], params["scale_tril"]))
+    if covariance == "tied":
+        return np.linalg.inv(np.asarray(params["scale_tril"] @ params["scale_tril"].T))
+    return 1 / np.asarray(params["scale"]) ** 2
+
+
+@pytest.mark.parametrize("covariance", SCIKIT)
+def test_every_iteration_is_scikit_learns(covariance, x64):
+    mixture = model(covariance)
+    params, state = jax.jit(mixture.objective.init)(jax.random.key(1), {"x": jnp.asarray(IRIS)})
+    found = mixtures.fit(KEY, mixture, IRIS, start=(params, state), steps=20, tolerance=0.0, chunk=64)
+    other = GaussianMixture(
+        3,
+        covariance_type=SCIKIT[covariance],
+        weights_init=np.exp(params["weights"]["logits"][0]),
+        means_init=np.asarray(params["components"]["mean"]),
+        precisions_init=precisions(params["components"], covariance),
+        max_iter=1,
+        warm_start=True,
+        tol=0,
+        reg_covar=0,
+    )
+    theirs = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for _ in range(20):
+            theirs.append(other.fit(IRIS).lower_bound_)
+    np.testing.assert_allclose(found.history[:20], theirs, atol=1e-9)
+    assert (np.diff(found.history) > -1e-12).all()
+    np.testing.assert_allclose(found.log_prob(IRIS), other.score_samples(IRIS), atol=1e-9)
+    np.testing.assert_allclose(found.posterior(IRIS).probs, other.predict_proba(IRIS), atol=1e-9)
+    assert abs(found.bic - other.bic(IRIS)) < 1e-6
+    assert abs(found.aic - other.aic(IRIS)) < 1e-6
+
+
+def test_restarts_find_what_scikit_learn_finds(x64):
+    found = mixtures.fit(KEY, model("full"), IRIS, restarts=8, tolerance=1e-7)
+    other = GaussianMixture(3, n_init=8, tol=1e-7, max_iter=1000, reg_covar=0, random_state=0).fit(IRIS)
+    assert found.converged
+    assert found.history[-1] > other.lower_bound_ - 1e-5
+    assert found.histories.shape == (len(found.history), 8)
+    assert found.history[-1] == found.histories[-1].max()
+    # Each start is what it would be alone: parameters differ, the data are shared.
+    start = np.argmax(found.histories[-1])
+    assert np.ptp(found.histories[-1]) > 1e-6 or start == 0
+
+
+def test_starts_of_every_kind(x64):
+    x = clusters()
+    labels = np.arange(90) % 3
+    by_labels = mixtures.fit(KEY, model(), x, start=labels, steps=1, tolerance=0.0)
+    by_shares = mixtures.fit(KEY, model(), x, start=np.eye(3)[labels], steps=1, tolerance=0.0)
+    np.testing.assert_allclose(by_labels.history, by_shares.history, atol=1e-13)
+    # From labels: the means of the classes, before the first update.
+    params, _ = mixtures.starts(KEY, model(), {"x": jnp.asarray(x)}, labels, 1)
+    expected = np.stack([x[labels == k].mean(0) for k in range(3)])
+    np.testing.assert_allclose(params["components"]["mean"][0], expected, atol=1e-12)
+    best = mixtures.fit(KEY, model(), x, start=labels, tolerance=1e-9)
+    for kind in ("k-means", "k-means++", "random"):
+        found = mixtures.fit(KEY, model(), x, start=kind, restarts=4, tolerance=1e-9)
+        assert abs(found.history[-1] - best.history[-1]) < 1e-6
+        again = mixtures.fit(KEY, model(), x, start=kind, restarts=4, tolerance=1e-9)
+        np.testing.assert_allclose(found.histories, again.histories, atol=1e-12)
+
+
+def test_a_fit_goes_on_where_it_was(x64):
+    x = clusters()
+    whole = mixtures.fit(KEY, model(), x, start="random", steps=9, tolerance=0.0)
+    half = mixtures.fit(KEY, model(), x, start="random", steps=4, tolerance=0.0)
+    assert not half.converged
+    assert "not converged after 4 updates" in half.messages[-1]
+    rest = mixtures.fit(KEY, model(), x, start=(half.params, half.state), steps=5, tolerance=0.0)
+    np.testing.assert_allclose(np.concatenate([half.history[:-1], rest.history]), whole.history, atol=1e-12)
+
+
+def test_k_means_is_lloyds_iterations(x64):
+    from sklearn.cluster import KMeans
+
+    x = clusters(seed=3)
+    standard = (x - x.mean(0)) / x.std(0)
+    found = np.asarray(mixtures.k_means(jax.random.key(2), jnp.asarray(x), 3)).argmax(1)
+    centres = np.stack([standard[found == k].mean(0) for k in range(3)])
+    other = KMeans(3, init=centres, n_init=1).fit(standard)
+    np.testing.assert_array_equal(found, other.labels_)
+
+
+def test_an_empty_component_gets_half_of_the_largest(x64):
+    """Two components on the data and one far away, which nothing belongs to."""
+    x = clusters(states=2)
+    mixture = model("spherical")
+    far = {"mean": jnp.array([[0.0, 0.0], [1.0, 1.0], [1e6, 1e6]]), "scale": jnp.ones(3)}
+    _, state = mixtures.starts(KEY, mixture, {"x": jnp.asarray(x)}, "random", 1)
+    params = {"weights": {"logits": jnp.log(jnp.ones((1, 3)) / 3)}, "components": far}
+    found = mixtures.fit(KEY, mixture, x, start=(params, state), tolerance=1e-8)
+    assert any("component 2 was empty and got half of component" in text for text in found.messages)
+    shares = np.asarray(found.posterior(x).probs).mean(0)
+    assert (shares > 0.01).all()
+    assert np.isfinite(found.history).all()
+    assert np.abs(found.params["components"]["mean"]).max() < 100
+
+
+def test_a_component_on_one_point_is_floored(x64):
+    x = np.concatenate([clusters(60, states=2), [[50.0, 50.0]]])
+    for covariance, name in (("full", "scale_tril"), ("diagonal", "scale"), ("spherical", "scale")):
+        found = mixtures.fit(KEY, model(covariance, floor=1e-4), x, start=np.r_[np.arange(60) % 2, 2])
+        assert np.isfinite(found.history).all()
+        scale = np.asarray(found.params["components"][name])[2]
+        variance = np.diag(scale @ scale.T) if covariance == "full" else scale**2
+        np.testing.assert_allclose(variance, 1e-4, rtol=1e-6)
+
+
+def test_a_fall_of_the_objective_is_an_error(x64):
+    """A family whose M step doubles every scale lowers the likelihood at once."""
+
+    def broken(states):
+        family = families.gaussian(states, covariance="diagonal")
+
+        def maximize(params, state, statistics):
+            found = family.maximize(params, state, statistics)
+            return {**found, "scale": 2 * found["scale"]}
+
+        return family._replace(maximize=maximize)
+
+    mixture = mixtures.mixture(broken, 2)
+    with pytest.raises(mixtures.FellError, match=r"objective fell by .* at update [12]") as caught:
+        mixtures.fit(KEY, mixture, clusters(states=2), start="k-means")
+    assert np.isfinite(mixture.log_prob(caught.value.params, caught.value.state, clusters(states=2))).all()
+
+
+def test_weights_are_counts(x64):
+    x = clusters(30)
+    times = np.random.default_rng(0).integers(0, 4, 30)
+    labels = np.arange(30) % 3
+    weighted = mixtures.fit(KEY, model(), x, weights=times, start=labels, steps=5, tolerance=0.0)
+    repeated = mixtures.fit(
+        KEY, model(), np.repeat(x, times, axis=0), start=np.repeat(labels, times), steps=5, tolerance=0.0
+    )
+    np.testing.assert_allclose(weighted.history, repeated.history, atol=1e-10)
+    assert weighted.examples == times.sum()
+    assert abs(weighted.bic - repeated.bic) < 1e-6
+
+
+def test_devices_share_the_data(x64):
+    x = clusters(96)
+    one = mixtures.fit(KEY, model("full"), x, steps=5, tolerance=0.0, restarts=2)
+    eight = mixtures.fit(KEY, model("full"), x, steps=5, tolerance=0.0, restarts=2, chunk=5, mesh=training.data_mesh())
+    np.testing.assert_allclose(one.histories, eight.histories, atol=1e-10)
+
+
+def test_float32_is_near_float64():
+    x = 1000 + clusters(2000, 4, dtype=np.float64)
+    labels = np.arange(2000) % 3
+    narrow = mixtures.fit(KEY, model("full"), x.astype(np.float32), start=labels, steps=5, tolerance=0.0, chunk=100)
+    with jax.enable_x64(True):
+        wide = mixtures.fit(jax.random.key(0), model("full"), x, start=labels, steps=5, tolerance=0.0)
+    np.testing.assert_allclose(narrow.history, wide.history, atol=1e-3)
+
+
+def test_samples_and_densities_belong_together(x64):
+    found = mixtures.fit(KEY, model("full"), clusters(), tolerance=1e-6)
+    drawn = found.sample(jax.random.key(5), 4000)
+    # The mean of log q over own samples is minus the entropy, which quadrature gives.
+    grid = np.stack(np.meshgrid(np.linspace(-20, 20, 161), np.linspace(-20, 20, 161)), axis=-1).reshape(-1, 2)
+    log_prob = np.asarray(found.log_prob(grid))
+    cell = (40 / 160) ** 2
+    assert abs(np.exp(log_prob).sum() * cell - 1) < 1e-3
+    entropy = -(np.exp(log_prob) * log_prob).sum() * cell
+    own = -np.asarray(found.log_prob(drawn["x"]))
+    assert abs(own.mean() - entropy) < 4 * own.std() / np.sqrt(4000)
+
+
+def test_observe_sees_every_e_step(x64):
+    seen = []
+    found = mixtures.fit(KEY, model(), clusters(), steps=3, tolerance=0.0, observe=lambda n, m: seen.append((n, m)))
+    assert [n for n, _ in seen] == [0, 1, 2, 3]
+    np.testing.assert_allclose([float(m["objective"][0]) for _, m in seen], found.history, atol=0)
+    assert len(found.seconds) == 4
+
+
+def test_bad_input_is_named():
+    x = clusters(10, dtype=np.float32)
+    cases = [
+        ({"x": x[:2]}, "needs at least as many examples, got 2"),
+        ({"x": np.where(x > 3, np.nan, x)}, "not finite, nan at index"),
+        ({"x": x[:0]}, "must have examples"),
+        ({"x": np.array(["a", "b", "c"])}, "must be numbers"),
+        ({"weights": np.zeros(10)}, "weights are all zero"),
+        ({"weights": -np.ones(10)}, "example 0 has -1.0"),
+        ({"weights": np.ones(9)}, r"weights must have shape \[10\]"),
+        ({"start": "kmeans"}, "start must be 'k-means'"),
+        ({"start": np.arange(10)}, "labels 0 to 9, but the components are 0 to 2"),
+        ({"start": np.zeros(4, int)}, "4 labels for 10 examples"),
+        ({"start": np.full((10, 3), 0.5)}, "sum to 1 for each example"),
+        ({"start": np.zeros((10, 2))}, r"responsibilities \[10, 3\]"),
+        ({"start": np.arange(10) % 3, "restarts": 2}, "would all be the same"),
+        ({"restarts": 0}, "restarts must be a positive integer"),
+        ({"steps": 0}, "steps must be a positive integer"),
+        ({"chunk": 0}, "chunk must be a positive integer"),
+        ({"tolerance": -1.0}, "tolerance must be a finite number"),
+    ]
+    for options, message in cases:
+        with pytest.raises(ValueError, match=message):
+            mixtures.fit(KEY, model(), options.pop("x", x), **options)
+    for components in (0, -1, 2.5, True):
+        with pytest.raises(ValueError, match="components must be a positive integer"):
+            mixtures.mixture(families.gaussian, components)
+
+
+def test_select_prefers_the_true_number(x64):
+    x, outside = clusters(150, seed=1), clusters(150, seed=1)[::-1] + 0.1
+    for criterion in ("bic", "aic", "held_out"):
+        found = mixtures.select(
+            KEY, lambda k: model("spherical", k), (1, 2, 3), x, criterion=criterion, held_out=outside, tolerance=1e-4
+        )
+        assert found.best.components == 3
+    single = found.candidates[0]
+    assert single.held_out == pytest.approx(float(np.mean(single.fit.log_prob(outside))))
+    with pytest.raises(ValueError, match="criterion must be one of"):
+        mixtures.select(KEY, model, (1, 2), x, criterion="likelihood")
+    with pytest.raises(ValueError, match="needs examples that are not fitted"):
+        mixtures.select(KEY, model, (1, 2), x, criterion="held_out")
+    with pytest.raises(ValueError, match="each once"):
+        mixtures.select(KEY, model, (1, 1), x)
