@@ -24,22 +24,19 @@ def k_means_plus_plus(key: Key, x: Array, states: int) -> Array:
     References:
       Arthur & Vassilvitskii (2007), k-means++: the advantages of careful seeding.
     """
-    keys = jax.random.split(key, states)
     squares = jnp.sum(x**2, axis=1)
 
     def distance(at: Array) -> Array:
         return jnp.maximum(squares + squares[at] - 2 * (x @ x[at]), 0)
 
-    first = jax.random.randint(keys[0], (), 0, x.shape[0])
-
-    def choose(nearest: Array, key: Key) -> tuple[Array, Array]:
-        # Where every example is a seed already, any is as good.
-        logits = jnp.where(jnp.max(nearest) > 0, jnp.log(nearest), jnp.zeros_like(nearest))
-        at = jax.random.categorical(key, logits)
+    def choose(nearest: Array, number: Array) -> tuple[Array, Array]:
+        # Before the first seed, and where every example is a seed already, any is as good.
+        most = jnp.max(nearest)
+        logits = jnp.where((most > 0) & (most < jnp.inf), jnp.log(nearest), jnp.zeros_like(nearest))
+        at = jax.random.categorical(jax.random.fold_in(key, number), logits)
         return jnp.minimum(nearest, distance(at)), at
 
-    _, rest = jax.lax.scan(choose, distance(first), keys[1:])
-    return jnp.concatenate([first[None], rest])
+    return jax.lax.scan(choose, jnp.full_like(squares, jnp.inf), jnp.arange(states))[1]
 
 
 def nearest_seeds(key: Key, x: Array, states: int) -> Array:
