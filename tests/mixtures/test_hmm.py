@@ -182,22 +182,30 @@ def test_the_path_and_tempered_posteriors_are_those_of_all_paths(x64, parallel):
     log_prob = np.asarray(enumerated(model, params, state, x))
     best = log_prob.argmax(axis=0)
     np.testing.assert_array_equal(mixtures.most_likely_path(model, params, state, x), PATHS[best])
-    for temperature in (1.0, 2.5, 0.0):
-        scheduled = (temperature, lambda count, t=temperature: t + 0.0 * count)
-        for own in scheduled:
-            made = mixtures.hmm(families.gaussian, STATES, length=4, temperature=own, parallel=parallel)
-            counted = {**state, "model@updates": jnp.zeros((), jnp.int32)} if callable(own) else state
-            if temperature:
-                scaled = log_prob / temperature
-                logits = scipy.special.logsumexp(scaled, axis=0)
-                share, value = np.exp(scaled - logits), temperature * logits
-            else:
-                share, value = np.eye(len(PATHS))[best].T, log_prob.max(axis=0)
-            expected = np.einsum("pn,ptk->ntk", share, np.eye(STATES)[PATHS])
-            chain = jax.jit(lambda made=made, s=counted: made.posterior(params, s, x).marginals)()
-            np.testing.assert_allclose(chain, expected, atol=1e-12)
-            found = jax.jit(lambda made=made, s=counted: made.log_prob(params, s, x))()
-            np.testing.assert_allclose(found, value, rtol=0, atol=1e-11)
+    temperatures = (1.0, 2.5, 0.0)
+    # Half of the update count, as a schedule that a program reads; and two numbers that it is made with.
+    scheduled = mixtures.hmm(
+        families.gaussian, STATES, length=4, temperature=lambda count: count / 2, parallel=parallel
+    )
+
+    def at(model, state):
+        return model.posterior(params, state, x).marginals, model.log_prob(params, state, x)
+
+    counts = jnp.array([2, 5, 0], jnp.int32)
+    found = jax.jit(jax.vmap(lambda count: at(scheduled, {**state, "model@updates": count})))(counts)
+    cases = [(t, jax.tree.map(lambda leaf, i=i: leaf[i], found)) for i, t in enumerate(temperatures)]
+    for t in () if parallel else (2.5, 0.0):
+        fixed = mixtures.hmm(families.gaussian, STATES, length=4, temperature=t)
+        cases.append((t, jax.jit(lambda fixed=fixed: at(fixed, state))()))
+    for temperature, (marginals, value) in cases:
+        if temperature:
+            scaled = log_prob / temperature
+            total = scipy.special.logsumexp(scaled, axis=0)
+            share, expected = np.exp(scaled - total), temperature * total
+        else:
+            share, expected = np.eye(len(PATHS))[best].T, log_prob.max(axis=0)
+        np.testing.assert_allclose(marginals, np.einsum("pn,ptk->ntk", share, np.eye(STATES)[PATHS]), atol=1e-12)
+        np.testing.assert_allclose(value, expected, rtol=0, atol=1e-11)
 
 
 def test_viterbi_training_climbs_the_density_of_the_best_path(x64):
