@@ -182,6 +182,8 @@ def test_statistics_of_a_turn_are_those_of_all_paths(x64):
     np.testing.assert_allclose([found.log_prob, found.weight], [np.sum(weights * total), weights.sum()], rtol=1e-12)
     given = np.random.default_rng(2).dirichlet(np.ones(STATES), size=(EXAMPLES, LENGTH))
     found = run(params, {**batch, "@responsibilities": jnp.asarray(given)})
+    with pytest.raises(ValueError, match=r"those of every step, \[examples, length, states\] = \[4, 4, 3\]"):
+        run(params, {**batch, "@responsibilities": jnp.asarray(given[:, 0])})
     table = np.einsum("ntk,ntc->kc", given, np.eye(4)[SYMBOLS])
     np.testing.assert_allclose(jax.tree.leaves(found.statistics["table"])[0], table, atol=1e-12)
 

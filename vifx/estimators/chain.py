@@ -245,6 +245,9 @@ def chain_expected(
       temperature: of the posterior.
       batch: its ``"@weights"``, ``[examples]``, weigh the sequences, and its ``"@responsibilities"``, ``[examples, T,
         K]``, take the place of the marginals in the statistics of emissions.
+
+    Raises:
+      ValueError: those responsibilities are not of every step.
     """
     objective, chain = smoothed(table, temperature=temperature)
     weights = batch["@weights"] if "@weights" in batch else jnp.ones(objective.shape, objective.dtype)
@@ -255,6 +258,11 @@ def chain_expected(
     share = jnp.where(objective > -jnp.inf, weights, 0)
     marginals = chain.marginals
     if responsibilities is not None:
+        if responsibilities.size != marginals.size:
+            raise ValueError(
+                f"@responsibilities has shape {list(responsibilities.shape)}, but {latent!r} is a chain: give "
+                f"those of every step, [examples, length, states] = {list(marginals.shape)}."
+            )
         marginals = responsibilities.astype(marginals.dtype).reshape(marginals.shape)
     own = jnp.where(table.inside[:, :, None], marginals * share[:, None, None], 0)
     statistics = {}
