@@ -166,6 +166,7 @@ def test_list_shows_every_part(tiny, vifx_command, tmp_path):
     words = vifx_command("list").out.split()
     assert {"experiments/tiny.py", "digits", "fashion_mnist", "kl", "importance_weighted", "in_turn"} <= set(words)
     assert set(networks.__all__) | set(distributions.__all__) <= set(words)
+    assert {"gaussian", "bernoulli", "mixture", "hmm", "k_means", "exact_posterior", "solve"} <= set(words)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["train", "--help"], ["sample", "--help"], ["data", "--help"]])

@@ -45,7 +45,10 @@ RUNS = [
     for name, (small, extras) in CASES.items()
     for index, extra in enumerate(extras)
 ]
-FAMILIES = ("vae", "iwae", "hvae", "cvae", *("nice", "realnvp", "spline", "maf", "glow", "fvae", "flow"))
+FAMILIES = (
+    *("vae", "iwae", "hvae", "cvae", "nice", "realnvp", "spline", "maf", "glow", "fvae", "flow"),
+    *("gmm", "bernoulli", "ppca", "hmm", "deep"),
+)
 
 
 def project(images):

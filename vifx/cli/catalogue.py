@@ -14,7 +14,19 @@ from typing import Annotated, Any
 
 import tyro
 
-from vifx import data, distributions, divergences, estimators, flows, lipschitz, methods, networks, training
+from vifx import (
+    data,
+    distributions,
+    divergences,
+    estimators,
+    families,
+    flows,
+    lipschitz,
+    methods,
+    mixtures,
+    networks,
+    training,
+)
 from vifx.cli.console import output
 from vifx.cli.parse import UsageError, nearest, parse
 from vifx.cli.prepare import build, mistakes, parse_experiment, run_key
@@ -103,6 +115,9 @@ def list_command(arguments: Sequence[str]) -> None:
         "methods": dict(_functions(methods, "Assembly")),
         "divergences": {name: divergences.named(name).formula for name in divergences.NAMES}
         | dict(_functions(divergences, "Divergence")),
+        "posteriors": dict(_functions(estimators, "Factor")),
+        "families": dict(_functions(families, "Family")),
+        "mixtures": {name: line for name, line in _parts(mixtures) if name.islower()},
         "flows": {name: line for name, line in _functions(flows, "Bijection") if name != "checked"},
         "Lipschitz constraints": {name: line for name, line in _parts(lipschitz) if name.islower()},
         "combinators of steps": dict(_functions(training, "Step")),

@@ -121,8 +121,11 @@ def _main_metrics(metrics: Mapping[str, int | float]) -> str:
     """Return the metrics that say most: the bound first, then its terms."""
     hidden = ("step", "guard/", "grad_norm/", "loss/")
     names = [name for name in metrics if not name.startswith(hidden)] or [n for n in metrics if n != "step"]
-    order = sorted(names, key=lambda name: (name not in ("elbo", "iwae"), "/" not in name, name))
-    return "  ".join(f"{name} {_short(metrics[name])}" for name in order[:_SHOWN])
+    exact = {"log_prob": -3, "objective": -2}  # of EM, whose gains are small
+    first = exact | {"elbo": -1, "iwae": -1}
+    order = sorted(names, key=lambda name: (first.get(name, 0), "/" not in name, name))
+    shown = {name: metrics[name] for name in order[:_SHOWN]}
+    return "  ".join(f"{name} {f'{value:.4f}' if name in exact else _short(value)}" for name, value in shown.items())
 
 
 def _short(value: float) -> str:

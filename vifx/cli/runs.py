@@ -177,6 +177,7 @@ def _train(run: Run, built: Experiment, console: Console, *, from_step: int | No
                     evaluate_every=config.evaluate_every,
                     best=built.best,
                     alarms=built.alarms,
+                    monotone=built.monotone,
                     mesh=mesh_of(config),
                     observe=observe,
                     config_hash=identity(config),

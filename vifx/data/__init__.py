@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 __all__ = [
+    "CASINO",
+    "Casino",
     "Config",
     "Dataset",
+    "Full",
     "Info",
     "Modes",
+    "Pca",
     "Resident",
     "Source",
     "Split",
@@ -31,17 +35,21 @@ __all__ = [
     "normalize",
     "one_hot",
     "open_splits",
+    "pca",
     "prepare",
     "read_idx",
     "sample_pairing",
 ]
 
+from vifx.data.casino import CASINO, Casino
 from vifx.data.catalogue import available, load, open_splits, prepare
 from vifx.data.config import Config, data_directory
 from vifx.data.dataset import Dataset, Info, Split, from_arrays, hold_out
+from vifx.data.full import Full
 from vifx.data.generated import Modes, modes
 from vifx.data.idx import read_idx
 from vifx.data.order import epoch_order
+from vifx.data.pca import Pca, pca
 from vifx.data.resident import Resident, Window
 from vifx.data.rows import Source, batches
 from vifx.data.streaming import Streaming

@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vifx.data.casino import SEQUENCES, draw_casino
 from vifx.data.dataset import Dataset, Info, Split, hold_out
 from vifx.data.shapes import SHAPES, draw_shape
 
 _TRAIN, _TEST = 50_000, 10_000
+_ROLLED = 100
 
 
 class Modes(NamedTuple):
@@ -61,9 +63,10 @@ def modes(name: str) -> Modes:
 
 
 def generate(name: str, *, validation: int | float, split_seed: int) -> Dataset:
-    """Draw a generated dataset: 50,000 examples for training and 10,000 for testing.
+    """Draw a generated dataset: 50,000 examples for training and 10,000 for testing, of ``casino`` 100 each.
 
-    ``x`` is float32 ``[examples, dimensions]`` and ``y`` the index of the mode, or of the part of the shape, int32.
+    ``x`` is float32 ``[examples, dimensions]`` and ``y`` the index of the mode, or of the part of the shape, int32;
+    of ``casino`` they are the rolls and the dice (see `vifx.data.casino.draw_casino`), int32 ``[examples, length]``.
     Everything, the test split too, is a fixed function of the seed; the validation split is held out of the training
     split as elsewhere.
 
@@ -79,6 +82,10 @@ def generate(name: str, *, validation: int | float, split_seed: int) -> Dataset:
         raise ValueError(f"name must be a generated dataset, one of {', '.join(GENERATED)}; got {name!r}")
     # RandomState because NumPy promises that its stream never changes; Generator's may.
     stream = np.random.RandomState(split_seed)
+    if name in SEQUENCES:
+        (x, y), (test_x, test_y) = draw_casino(stream, _ROLLED), draw_casino(stream, _ROLLED)
+        train, held = hold_out({"x": x, "y": y}, validation, split_seed)
+        return Dataset(train, held, {"x": test_x, "y": test_y}, Info(name, x.shape[1:], None, 0, 5))
     if name in SHAPES:
         count, dimensions = SHAPES[name][1], 2
         drawn, test = (_split(*draw_shape(name, stream, size)) for size in (_TRAIN, _TEST))
@@ -132,6 +139,6 @@ MIXTURES: Mapping[str, tuple[str, Callable[[], Modes]]] = MappingProxyType(
 """By name: what it is, and what makes its modes."""
 
 GENERATED: Mapping[str, str] = MappingProxyType(
-    {name: what for name, (what, *_) in (*MIXTURES.items(), *SHAPES.items())}
+    {name: what for name, (what, *_) in (*MIXTURES.items(), *SHAPES.items())} | {**SEQUENCES}
 )
 """Every generated dataset by name: what it is."""

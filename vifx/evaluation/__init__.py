@@ -21,6 +21,9 @@ __all__ = [
     "average_metrics",
     "bits_per_dim",
     "bound_curve",
+    "cluster_accuracy",
+    "cluster_purity",
+    "component_images",
     "critic_field",
     "density_2d",
     "density_fit_1d",
@@ -46,6 +49,7 @@ __all__ = [
     "metric_curves",
     "mode_coverage",
     "mode_scatter",
+    "model_choice",
     "moment_errors",
     "nearest_distances",
     "nearest_neighbour_accuracy",
@@ -54,13 +58,17 @@ __all__ = [
     "prdc",
     "principal_components",
     "print_metrics",
+    "probability_bars",
     "reconstructions",
     "report_html",
     "save_figure",
+    "state_timeline",
     "traversal_codes",
     "write_report",
 ]
 
+from vifx.evaluation.clusters import cluster_accuracy, cluster_purity
+from vifx.evaluation.components import component_images, model_choice, probability_bars, state_timeline
 from vifx.evaluation.curves import bound_curve, latent_scatter, loss_curves, metric_curves
 from vifx.evaluation.density import density_fit_1d
 from vifx.evaluation.estimate import Estimate

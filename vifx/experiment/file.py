@@ -52,6 +52,7 @@ class Experiment:
       drawings: figures by file name, each `(key, params, state) -> Figure`.
       sample: `(key, params, state, n, temperature) -> images` in [0, 1], `[n, height, width, channels]`.
       best: the monitored metric whose smallest value marks the checkpoint to keep ("-name": largest).
+      monotone: the name of a metric of the step that never falls; a run in which it does stops with an error.
       alarms: rules on the log of metrics; the command says when one goes off, and training goes on.
       curves: figures of metrics over updates: by file name, names of metrics or patterns such as
         ``"validation/*"``. Each metric gets a panel; one that the log does not have is left out.
@@ -72,6 +73,7 @@ class Experiment:
     drawings: Mapping[str, Drawing] = field(default_factory=dict)
     sample: Callable[[Key, Params, State, int, float], NDArray[Any]] | None = None
     best: str | None = None
+    monotone: str | None = None
     alarms: Sequence[Alarm] = ()
     curves: Mapping[str, Sequence[str]] = field(default_factory=dict)
 

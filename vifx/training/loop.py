@@ -23,6 +23,7 @@ from vifx.training.metrics import Row
 from vifx.training.names import known
 from vifx.training.record import Record
 from vifx.training.report import chunk_row, require_finite
+from vifx.training.rise import Rise
 from vifx.training.sharding import replicate
 from vifx.training.state import TrainState, run_key, start
 from vifx.training.step import Step, one_update
@@ -80,6 +81,7 @@ def fit(
     evaluate_every: int | None = None,
     best: str | None = None,
     alarms: Sequence[Alarm] = (),
+    monotone: str | None = None,
     mesh: Mesh | None = None,
     observe: Callable[[Event], None] | None = None,
     config_hash: str = "",
@@ -111,6 +113,8 @@ def fit(
       best: the name of a metric whose smallest value marks the checkpoint to keep besides the last
         ones; with a minus sign in front, whose largest.
       alarms: rules on the log; when one goes off, `observe` is told, and training goes on.
+      monotone: the name of a metric that never falls but by rounding, such as EM's ``"objective"``; the run stops
+        where it does.
       mesh: divide the examples of each minibatch over its axis ``data``.
       observe: called with an `Event` at every row, alarm and checkpoint.
       config_hash: what identifies the configuration; resuming with another one is refused.
@@ -122,7 +126,7 @@ def fit(
       ValueError: if a number is not positive, or `best` is no metric.
       TypeError: if `alarms` has something else in it.
       CheckpointError: if the run cannot be resumed or saved.
-      Diverged: if a metric or a parameter is not finite, or a guarded step skipped too often.
+      Diverged: if a metric or a parameter is not finite, a guarded step skipped too often, or `monotone` fell.
       Interrupted: after SIGINT or SIGTERM, when the run is saved.
     """
     one_update(step, "fit")
@@ -138,12 +142,12 @@ def fit(
         at = int(train_state.step)
         run_chunk = stack.enter_context(advance(step, source, mesh, at))
         tell("start", at, {})
-        checked = best is None
+        checked, rise = best is None, Rise(monotone, record.history)
         while at < steps:
             begin, at = at, schedule.chunk_end(at)
             train_state, stacked = run_chunk(train_state, begin, at - begin)
             metrics = {name: np.asarray(value) for name, value in stacked.items()}
-            require_finite(train_state, metrics, begin, patience, record.where)
+            _require_sound(train_state, metrics, begin, patience, rise, record)
             row = chunk_row(metrics, at)
             if not checked:
                 checked = _require_metric(best, row, evaluate, train_state)
@@ -216,6 +220,13 @@ def _require_metric(best: str | None, row: Row, evaluate: Evaluate | None, train
     if name not in names and evaluate is not None:
         names += evaluate(train_state)
     return known(name, names, "metric for best") == name
+
+
+def _require_sound(
+    train_state: TrainState, metrics: Mapping[str, np.ndarray], begin: int, patience: int, rise: Rise, record: Record
+) -> None:
+    require_finite(train_state, metrics, begin, patience, record.where)
+    rise.check(metrics, begin, record.where)
 
 
 def _evaluated(row: Row, measured: Mapping[str, float]) -> Row:

@@ -16,11 +16,11 @@ from vifx.training.state import TrainState
 
 
 class Diverged(Exception):  # noqa: N818 - the name says what happened
-    """Training met numbers that are not finite, and stopped.
+    """Training met numbers that are not finite, or one that fell although it never may, and stopped.
 
     Attributes:
       step: which update, counted from 1 as in the log of metrics.
-      sentence: what was not finite.
+      sentence: what happened.
     """
 
     def __init__(self, step: int, sentence: str, saved: str) -> None:

@@ -1,0 +1,81 @@
+"""Deep EM on binarized 8×8 handwritten digits: a finite latent, a neural decoder and the exact posterior.
+
+Source:   Neal and Hinton (1998), A view of the EM algorithm that justifies incremental, sparse, and other variants.
+Command:  vifx train experiments/deep_em_digits.py
+Hardware: 2 CPU cores, a minute.
+Metric:   log q(x) 0.0 nats on the test digits; a Bernoulli mixture with as many components has 0.0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import optax
+
+import vifx
+from vifx import data, families, mixtures, nets, networks, training
+from vifx.experiment import Config as BaseConfig
+from vifx.experiment import Experiment, PositiveFloat, PositiveInt, components, pixels
+from vifx.experiment import mixtures as experiment
+
+
+@dataclass(frozen=True)
+class Config(BaseConfig):
+    """The options of this experiment."""
+
+    steps: PositiveInt = 1000
+    """How many turns to make, each on a minibatch."""
+    checkpoint_every: PositiveInt = 100
+    """Turns between two checkpoints, the best of which is measured and drawn."""
+    evaluate_every: PositiveInt | None = 100
+    """Turns between two evaluations on the validation split; the best is kept."""
+    learning_rate: PositiveFloat = 3e-3
+    """Step size of Adam."""
+    inner: PositiveInt = 1
+    """Updates of the decoder in one M step, all with the posterior of before the first."""
+    components: PositiveInt = 32
+    """How many states the latent has."""
+    hidden: tuple[PositiveInt, ...] = (64, 128)
+    """Widths of the hidden layers of the decoder; the first one embeds the states."""
+    data: data.Config = field(default_factory=lambda: data.Config("digits", batch_size=256))
+    """Which data set of grey images, and how it is read."""
+
+
+def build(config: Config) -> Experiment:
+    """Build the joint with a neural decoder, its exact posterior, and what to measure and draw."""
+    grey = data.load(config.data)
+    splits = pixels.binarized(grey)
+    decoder = networks.Conditional(
+        networks.MLP(config.hidden),
+        networks.BernoulliHead(splits.info.shape),
+        inputs=(networks.OneHot(config.components),),
+    )
+    generative = vifx.Joint(
+        vifx.factor("z", families.categorical(config.components), name="prior"),
+        vifx.factor("x | z", nets.in_precision(decoder, config.precision), name="decoder"),
+    )
+    posterior = vifx.exact_posterior(generative, "z | x", anchored=config.inner > 1)
+    inference = vifx.Joint(vifx.evidence("x"), posterior)
+    objective = vifx.kl(inference, generative)
+
+    # The prior has a closed form, by statistics that are averaged over minibatches; the decoder descends.
+    prior = training.solve(objective, "model", networks=("prior",), rate=training.cappe_moulines())
+    adam = experiment.only(optax.adam(config.learning_rate), "decoder")
+    step = training.in_turn(prior, training.optimize(objective, adam, updates={"model": config.inner}))
+
+    model = mixtures.Model(generative, inference, objective, "z", "x", config.components)
+    plain = mixtures.mixture(families.bernoulli, config.components, pseudo_counts=0.1)
+    vectors = pixels.Pixels(grey.info.shape)
+    return Experiment(
+        objective=objective,
+        step=step,
+        source=data.Resident({"x": splits.train["x"]}, config.data.batch_size, config.seed),
+        splits=splits,
+        inference=inference,
+        generative=generative,
+        monitor=experiment.monitor(model, splits.validation),
+        evaluate=experiment.likelihoods(model, splits, plain=plain),
+        drawings=components.drawings(model, vectors.restore, splits, grey.test["x"]),
+        sample=components.sampler(model, vectors.restore),
+        best="validation/loss",
+    )

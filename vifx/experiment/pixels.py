@@ -1,0 +1,73 @@
+"""Images as EM experiments take them: vectors of pixels, of their principal components, or of zeros and ones."""
+
+from __future__ import annotations
+
+__all__ = ["Pixels", "binarized", "embedding", "mapped"]
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vifx import data
+from vifx.data import Dataset, Split
+
+
+class Pixels(NamedTuple):
+    """Images as vectors of pixels in [0, 1]: what `data.pca` is where all of them are kept.
+
+    Attributes:
+      shape: of an image.
+    """
+
+    shape: tuple[int, ...]
+
+    def project(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """Return 8-bit images as float32 vectors ``[examples, pixels]``, in units of a white pixel."""
+        return np.divide(images.reshape(len(images), -1), 255, dtype=np.float32)
+
+    def restore(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return vectors as images ``[examples, *shape]``."""
+        return x.reshape(len(x), *self.shape)
+
+
+def embedding(images: NDArray[Any], features: int | None) -> data.Pca | Pixels:
+    """Return the map from images to their principal components, or with None to their pixels, and back.
+
+    Args:
+      images: uint8, of the training split.
+      features: how many components.
+    """
+    return Pixels(images.shape[1:]) if features is None else data.pca(images, features)
+
+
+def mapped(splits: Dataset, function: Callable[[NDArray[Any]], NDArray[Any]], *, name: str = "x") -> Dataset:
+    """Return a data set with one variable replaced in every split.
+
+    Args:
+      splits: the data set.
+      function: from the variable's array, examples first, to the new one.
+      name: the variable.
+    """
+
+    def of(split: Split) -> Split:
+        return {**split, name: function(split[name])}
+
+    train = of(splits.train)
+    shape = train[name].shape[1:]
+    info = dataclasses.replace(splits.info, shape=shape, low=-math.inf, high=math.inf)
+    return Dataset(train, of(splits.validation), of(splits.test), info)
+
+
+def binarized(splits: Dataset) -> Dataset:
+    """Return 8-bit images as vectors of zeros and ones, drawn once with the grey as the probability of a one.
+
+    Args:
+      splits: images, uint8.
+    """
+    parts = (splits.train, splits.validation, splits.test)
+    train, validation, test = (data.fixed_binarization(split, seed) for seed, split in enumerate(parts))
+    return mapped(Dataset(train, validation, test, splits.info), lambda x: x.reshape(len(x), -1))
