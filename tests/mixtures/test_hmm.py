@@ -242,3 +242,20 @@ def test_bad_input():
         mixtures.hmm(families.gaussian, 0, length=5)
     with pytest.raises(ValueError, match="markov_chain: length must be a positive integer, got 0"):
         mixtures.hmm(families.gaussian, 2, length=0)
+
+
+def test_a_fit_starts_from_names_and_from_labels_of_steps(x64):
+    random = np.random.default_rng(0)
+    z = (random.random((12, 30)).cumsum(axis=1) // 5).astype(int) % 3
+    x = random.normal(size=(12, 30, 2)) + 8 * np.array([[0, 0], [1, 1], [2, 0]])[z]
+    model = mixtures.hmm(families.gaussian, 3, length=30, covariance="diagonal")
+    best = mixtures.fit(jax.random.key(0), model, x, start=z, tolerance=1e-8)
+    assert (np.diff(best.history) > -1e-12).all()
+    for start in ("k-means", "random"):
+        found = mixtures.fit(jax.random.key(1), model, x, start=start, restarts=3, tolerance=1e-8)
+        assert abs(found.history[-1] - best.history[-1]) < 1e-5
+    # BIC counts steps, of which there are 360, as hmmlearn does.
+    expected = best.degrees * np.log(360) - 2 * np.asarray(best.log_prob(x)).sum()
+    assert abs(best.bic - expected) < 1e-6
+    path = mixtures.most_likely_path(model, best.params, best.state, x)
+    assert (np.asarray(path) == z).mean() > 0.99

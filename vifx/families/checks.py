@@ -43,7 +43,7 @@ def if_concrete(check: Callable[[np.ndarray], None], value: Array) -> Array:
     return value
 
 
-def check_values(family: Family, value: Array) -> None:
+def check_values(family: Family, value: Array | np.ndarray) -> None:
     """Check values of a family's variable, where the family states a rule: finite, in range, whole, one-hot.
 
     Args:

@@ -19,6 +19,21 @@ def floored_cholesky(covariance: Array, floor: float) -> Array:
       covariance: symmetric, ``[..., d, d]``.
       floor: the least eigenvalue; at least the rounding of the largest.
     """
+
+    # Under vmap, where a condition would become both of its branches, the batch is one more leading axis.
+    @jax.custom_batching.custom_vmap
+    def factors(covariance: Array) -> Array:
+        return _floored(covariance, floor)
+
+    @factors.def_vmap
+    def _(size: int, batched: list[bool], covariance: Array) -> tuple[Array, bool]:
+        del size
+        return factors(covariance), batched[0]
+
+    return factors(covariance)
+
+
+def _floored(covariance: Array, floor: float) -> Array:
     size = covariance.shape[-1]
     identity = jnp.broadcast_to(jnp.eye(size, dtype=covariance.dtype), covariance.shape)
     factor = jnp.linalg.cholesky(covariance)

@@ -52,6 +52,7 @@ class Fit:
       histories: of every start, ``[updates + 1, starts]``.
       converged: whether the last gain was below the tolerance.
       examples: how many, or the sum of their weights.
+      observations: the same of a mixture; of sequences, how many steps they have in all.
       log_likelihood: ``Σ_n log q(x_n)`` in nats.
       degrees: how many free parameters the model has.
       seconds: of each update, the first with its compilation.
@@ -65,6 +66,7 @@ class Fit:
     histories: np.ndarray
     converged: bool
     examples: float
+    observations: float
     log_likelihood: float
     degrees: int
     seconds: tuple[float, ...]
@@ -72,8 +74,8 @@ class Fit:
 
     @property
     def bic(self) -> float:
-        """``degrees · log N − 2 Σ log q(x)`` in nats; less is better (Schwarz, 1978)."""
-        return self.degrees * math.log(self.examples) - 2 * self.log_likelihood
+        """``degrees · log observations − 2 Σ log q(x)`` in nats; less is better (Schwarz, 1978)."""
+        return self.degrees * math.log(self.observations) - 2 * self.log_likelihood
 
     @property
     def aic(self) -> float:
@@ -213,7 +215,8 @@ def _require_rise(
     if fall > allowed:
         raise FellError(
             f"start {worst}: the objective fell by {fall:.3g} to {objective[worst]:.12g} at update {len(history)}, "
-            f"by more than rounding ({allowed:.1g}); EM never lowers it, so an M step or a density is wrong.",
+            f"by more than rounding ({allowed:.1g}); EM never lowers it, so an M step or a density is wrong"
+            + (", or float32 is too coarse for these data: try jax.enable_x64." if allowed > 1e-6 else "."),
             params,
             state,
         )
@@ -241,6 +244,7 @@ def _best(
         histories,
         converged,
         examples,
+        examples * math.prod(batch[model.observed].shape[1 : model.latent_axes]),
         float(metrics["log_prob"][best]) * examples,
         model.solver.degrees(params),
         seconds,

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 
 from vifx.estimators import exact_posterior, kl
 from vifx.factor import evidence, factor
-from vifx.families import each_step, markov_chain
+from vifx.families import check_values, each_step, markov_chain
 from vifx.joint import Joint
 from vifx.mixtures.model import Model
 from vifx.objective import Schedule
@@ -65,10 +65,8 @@ def hmm(
       chain(z) · emissions(x | z)
     """
     chain = markov_chain(states, length=length, concentration=concentration, stickiness=stickiness, parallel=parallel)
-    generative = Joint(
-        factor("z", chain, name="chain"),
-        factor("x | z", each_step(make(states=states, **options)), name="emissions"),
-    )
+    family = make(states=states, **options)
+    generative = Joint(factor("z", chain, name="chain"), factor("x | z", each_step(family), name="emissions"))
     inference = Joint(evidence("x"), exact_posterior(generative, "z | x", temperature=temperature))
 
     def check(x: np.ndarray) -> None:
@@ -77,8 +75,9 @@ def hmm(
                 f"hmm: x must be sequences [sequences, {length}, ...], got shape {list(x.shape)}; one sequence alone "
                 "is x[None]."
             )
+        check_values(family, x.reshape(-1, *x.shape[2:]))
 
-    return Model(generative, inference, kl(inference, generative), "z", "x", states, check)
+    return Model(generative, inference, kl(inference, generative), "z", "x", states, check, latent_axes=2)
 
 
 def most_likely_path(model: Model, params: Params, state: State, x: ArrayLike) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 
 from vifx.estimators import exact_posterior, kl
 from vifx.factor import evidence, factor
-from vifx.families import categorical
+from vifx.families import categorical, check_values
 from vifx.joint import Joint
 from vifx.mixtures.model import Model
 from vifx.objective import Schedule
@@ -22,7 +22,7 @@ def mixture(
     make: Callable[..., Family],
     components: int,
     *,
-    concentration: float = 1.0,
+    weights_concentration: float = 1.0,
     temperature: float | Schedule = 1.0,
     **options: Any,
 ) -> Model:
@@ -31,7 +31,7 @@ def mixture(
     Args:
       make: the constructor of a family, such as `families.gaussian`; called with ``states=components``.
       components: how many.
-      concentration: of the Dirichlet prior of the weights π; 1 is maximum likelihood.
+      weights_concentration: of the Dirichlet prior of the weights π; 1 is maximum likelihood.
       temperature: of the posterior: above 1 annealed EM, 0 hard EM (of equal spherical components, k-means).
       **options: further options of the family, such as ``covariance="full"``.
 
@@ -45,9 +45,10 @@ def mixture(
     """
     if isinstance(components, bool) or not isinstance(components, int) or components < 1:
         raise ValueError(f"mixture: components must be a positive integer, got {components!r}.")
+    family = make(states=components, **options)
     generative = Joint(
-        factor("z", categorical(components, concentration=concentration), name="weights"),
-        factor("x | z", make(states=components, **options), name="components"),
+        factor("z", categorical(components, concentration=weights_concentration), name="weights"),
+        factor("x | z", family, name="components"),
     )
     inference = Joint(evidence("x"), exact_posterior(generative, "z | x", temperature=temperature))
 
@@ -56,5 +57,6 @@ def mixture(
             raise ValueError(
                 f"a mixture of {components} components needs at least as many examples, got {len(x)}; use fewer."
             )
+        check_values(family, x)
 
     return Model(generative, inference, kl(inference, generative), "z", "x", components, check)

@@ -38,6 +38,7 @@ class Model:
       observed: the name of x.
       components: how many states the latent has.
       check: raises for data that the model is not of, on the host.
+      latent_axes: how many leading axes of x have a state each: 1 of a mixture, 2 of sequences.
     """
 
     generative: Joint
@@ -47,6 +48,7 @@ class Model:
     observed: str
     components: int
     check: Callable[[np.ndarray], None] = field(default=_no_rule)
+    latent_axes: int = 1
 
     @property
     def solver(self) -> Solver:

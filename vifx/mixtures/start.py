@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Start", "starts"]
 
+import math
 from functools import partial
 from typing import Literal, TypeAlias
 
@@ -32,7 +33,7 @@ def starts(key: Key, model: Model, batch: Batch, start: Start, restarts: int) ->
       batch: the data.
       start: ``"k-means"`` gives each example to the nearest centre of `k_means`, ``"k-means++"`` to the nearest of
         its seeds; ``"random"`` draws responsibilities; integer labels ``[examples]`` or responsibilities
-        ``[examples, components]`` are taken as they are; ``(params, state)`` continues.
+        ``[examples, components]`` (of sequences, for every step) are taken as they are; ``(params, state)`` continues.
       restarts: how many.
 
     Raises:
@@ -50,7 +51,7 @@ def starts(key: Key, model: Model, batch: Batch, start: Start, restarts: int) ->
             )
         return _drawn(model, start, jax.random.split(key, restarts), batch)
     _single(start="labels and responsibilities", restarts=restarts)
-    given = _given(np.asarray(start), model, len(batch[model.observed]))
+    given = _given(np.asarray(start), model, batch[model.observed].shape[: model.latent_axes])
     return _from_responsibilities(model, key, {**batch, "@responsibilities": jnp.asarray(given)})
 
 
@@ -61,10 +62,12 @@ def _drawn(model: Model, start: str, keys: Key, batch: Batch) -> tuple[Params, S
     def one(key: Key) -> Params:
         params, state = model.objective.init(jax.random.fold_in(key, 0), data)
         x, noise = data[model.observed], jax.random.fold_in(key, 1)
+        places, event = x.shape[: model.latent_axes], x.shape[model.latent_axes :]
         if start == "random":
-            drawn = random_responsibilities(noise, x.shape[0], model.components)
+            drawn = random_responsibilities(noise, math.prod(places), model.components)
         else:
-            drawn = k_means(noise, x, model.components, steps=_STEPS[start])
+            drawn = k_means(noise, x.reshape(math.prod(places), *event), model.components, steps=_STEPS[start])
+        drawn = drawn.reshape(*places, model.components)
         return dict(_maximize(model, params, state, {**batch, "@responsibilities": drawn}))
 
     _, state = model.objective.init(keys[0], data)
@@ -93,24 +96,23 @@ def _single(*, start: str, restarts: int) -> None:
         raise ValueError(f"restarts={restarts} of {start} would all be the same; use restarts=1.")
 
 
-def _given(start: np.ndarray, model: Model, examples: int) -> np.ndarray:
-    if start.ndim == 1 and np.issubdtype(start.dtype, np.integer):
-        if len(start) != examples:
-            raise ValueError(f"start has {len(start)} labels for {examples} examples; give one each.")
+def _given(start: np.ndarray, model: Model, places: tuple[int, ...]) -> np.ndarray:
+    if start.shape == places and np.issubdtype(start.dtype, np.integer):
         if start.min() < 0 or start.max() >= model.components:
             raise ValueError(
                 f"start has labels {start.min()} to {start.max()}, but the components are 0 to {model.components - 1}."
             )
         return np.eye(model.components)[start]
-    if start.shape != (examples, model.components) or not np.issubdtype(start.dtype, np.floating):
+    if start.shape != (*places, model.components) or not np.issubdtype(start.dtype, np.floating):
         raise ValueError(
-            f"start must be integer labels [{examples}] or responsibilities [{examples}, {model.components}], got "
+            f"start must be integer labels {list(places)} or responsibilities {[*places, model.components]}, got "
             f"{start.dtype}{list(start.shape)}."
         )
-    sums = start.sum(axis=1)
+    sums = start.sum(axis=-1)
     if not np.isfinite(start).all() or (start < 0).any() or not np.allclose(sums, 1, atol=1e-5):
-        worst = int(np.argmax(np.abs(sums - 1)))
+        worst = np.unravel_index(int(np.argmax(np.abs(sums - 1))), places)
         raise ValueError(
-            f"start: responsibilities must be ≥ 0 and sum to 1 for each example; example {worst} has {start[worst]}."
+            f"start: responsibilities must be ≥ 0 and sum to 1 for each example; example {int(worst[0])} has "
+            f"{start[worst]}."
         )
     return start
