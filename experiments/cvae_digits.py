@@ -37,6 +37,8 @@ class Config(BaseConfig):
     """Dimension of z."""
     hidden: tuple[PositiveInt, ...] = (256, 256)
     """Widths of the hidden layers of encoder and decoder."""
+    bound_examples: PositiveInt | None = None
+    """Test images for the importance-weighted bounds; all of them if None."""
     data: data.Config = field(default_factory=lambda: data.Config("digits", batch_size=128))
     """Which data set, and how it is read."""
 
@@ -72,7 +74,7 @@ def build(config: Config) -> Experiment:
         inference=inference,
         generative=generative,
         monitor=variational.monitor(objective, digits.validation),
-        evaluate=variational.bounds(inference, generative, digits.test),
+        evaluate=variational.bounds(inference, generative, digits.test, examples=config.bound_examples),
         drawings={
             "samples": variational.draw_samples(
                 sample, n=8 * classes, columns=classes, title="Samples, one class a column"

@@ -2,8 +2,8 @@
 
 Source:   Neal and Hinton (1998), A view of the EM algorithm that justifies incremental, sparse, and other variants.
 Command:  vifx train experiments/deep_em_digits.py
-Hardware: 2 CPU cores, a minute.
-Metric:   log q(x) 0.0 nats on the test digits; a Bernoulli mixture with as many components has 0.0.
+Hardware: 2 CPU cores, about 2 minutes beside other work.
+Metric:   log q(x) −22.97 nats on the test digits; a Bernoulli mixture with as many components has −23.08.
 """
 
 from __future__ import annotations
