@@ -1,0 +1,31 @@
+"""Small data for the experiments."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vifx import data
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+    path.write_bytes(gzip.compress(header + array.tobytes()))
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory) -> Path:
+    """Prepared digits, and a small data set in Fashion-MNIST's format."""
+    folder = tmp_path_factory.mktemp("data")
+    generator = np.random.default_rng(0)
+    for prefix, size in (("train", 60), ("t10k", 20)):
+        images = generator.integers(0, 256, (size, 28, 28), dtype=np.uint8)
+        write_idx(folder / f"{prefix}-images-idx3-ubyte.gz", images)
+        write_idx(folder / f"{prefix}-labels-idx1-ubyte.gz", np.arange(size, dtype=np.uint8) % 10)
+    data.prepare(data.Config("digits", directory=str(folder)))
+    data.prepare(data.Config("fashion_mnist", directory=str(folder), source=str(folder)))
+    return folder
