@@ -17,7 +17,7 @@ from vifx.families.checks import Features, categories, if_concrete
 from vifx.families.parents import count, index
 from vifx.families.priors import floor_of_shares, number_from
 from vifx.families.starting import seeded, softened
-from vifx.families.zeros import best_shares, expected_log_probs
+from vifx.families.zeros import best_shares, expected_log_probs, normalized
 from vifx.types import Array, Family, Key, PyTree
 
 
@@ -80,7 +80,7 @@ def categorical(
 
     def prepare(params: PyTree, state: PyTree) -> Array:
         del state
-        return jax.nn.log_softmax(params["logits"]).reshape(rows, -1).T
+        return normalized(params["logits"]).reshape(rows, -1).T
 
     def log_probs(prepared: Array, value: Array) -> Array:
         return expected_log_probs(value, prepared) if _floating(value) else prepared[value]

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from vifx.distributions import MarkovChain
+from vifx.families.zeros import best_shares, normalized
 from vifx.types import Array, Family, Key, PyTree
 
 
@@ -77,8 +78,8 @@ def markov_chain(
         first, pairs = statistics
         added = pseudo + stay * jnp.eye(states, dtype=pairs.dtype)
         return {
-            "initial": _log_shares(first + pseudo, params["initial"]),
-            "transitions": _log_shares(pairs + added, params["transitions"]),
+            "initial": best_shares(first + pseudo, 0.0, params["initial"]),
+            "transitions": best_shares(pairs + added, 0.0, params["transitions"]),
         }
 
     def log_prior(params: PyTree, state: PyTree) -> Array:
@@ -96,7 +97,7 @@ def markov_chain(
 
 def _prepare(params: PyTree, state: PyTree) -> tuple[Array, Array]:
     del state
-    return jax.nn.log_softmax(params["initial"]), jax.nn.log_softmax(params["transitions"])
+    return normalized(params["initial"]), normalized(params["transitions"])
 
 
 def _log_probs(prepared: tuple[Array, Array], features: tuple[Array, Array]) -> Array:
@@ -135,7 +136,7 @@ def _ending(transitions: Array, lengths: Array, length: int) -> Array:
     inside = jnp.arange(1, length)[None] < lengths[:, None]
     shape = (*inside.shape, states, states)
     end = jnp.where(jnp.arange(states) == 0, 0.0, -jnp.inf).astype(transitions.dtype)
-    going = jnp.broadcast_to(jax.nn.log_softmax(transitions), shape)
+    going = jnp.broadcast_to(normalized(transitions), shape)
     return jnp.where(jnp.broadcast_to(inside[:, :, None, None], shape), going, jnp.broadcast_to(end, shape))
 
 
@@ -159,10 +160,3 @@ def _product(counts: Array, log_probs: Array) -> Array:
     each = jnp.broadcast_to(log_probs, counts.shape)
     total = jnp.where(counts > 0, counts.astype(each.dtype) * each, 0)
     return jnp.sum(total, axis=tuple(range(1, counts.ndim)))
-
-
-def _log_shares(counts: Array, otherwise: Array) -> Array:
-    """Return the logarithms of shares of the last axis, those given for a row of zeros."""
-    total = jnp.sum(counts, axis=-1, keepdims=True)
-    shares = jnp.log(counts) - jnp.log(jnp.where(total > 0, total, 1))
-    return jnp.where(total > 0, shares, otherwise)

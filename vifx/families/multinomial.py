@@ -8,7 +8,6 @@ import math
 from collections.abc import Sequence
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 from jax.scipy.special import gammaln
 
@@ -17,7 +16,7 @@ from vifx.families.checks import Features, counts, if_concrete
 from vifx.families.parents import count, index
 from vifx.families.priors import floor_of_shares, number_from
 from vifx.families.starting import needs_values, seeded, softened
-from vifx.families.zeros import best_shares, expected_log_probs
+from vifx.families.zeros import best_shares, expected_log_probs, normalized
 from vifx.types import Array, Family, Key, PyTree
 
 
@@ -79,7 +78,7 @@ def multinomial(
 
     def prepare(params: PyTree, state: PyTree) -> Array:
         del state
-        return jax.nn.log_softmax(params["logits"]).T
+        return normalized(params["logits"]).T
 
     def log_probs(prepared: Array, features: tuple[Array, Array]) -> Array:
         found = expected_log_probs(features[0], prepared)

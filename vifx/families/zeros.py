@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["best_shares", "expected_log_probs"]
+__all__ = ["best_shares", "expected_log_probs", "normalized"]
 
+import jax
 import jax.numpy as jnp
 
 from vifx.types import Array
@@ -25,8 +26,16 @@ def expected_log_probs(weights: Array, log_probs: Array) -> Array:
     return jnp.where(total < _IMPOSSIBLE, -jnp.inf, total)
 
 
+def normalized(logits: Array) -> Array:
+    """Return log-probabilities in nats over the last axis, −∞ where logits are below −10²⁰."""
+    log_probs = jax.nn.log_softmax(logits)
+    return jnp.where(log_probs < _IMPOSSIBLE, -jnp.inf, log_probs)
+
+
 def best_shares(counts: Array, floor: float, otherwise: Array) -> Array:
     """Return the logarithms of the probabilities that maximize ``Σ_v n_v log π_v`` over ``π_v ≥ floor``.
+
+    The logarithm of zero is −10³⁰ there, so that parameters are finite; `normalized` reads it as −∞.
 
     Without a floor ``π_v = n_v / Σ n``. With one, the values whose share of the rest would be below it have the
     floor, and the others share the rest in proportion to their counts.
@@ -39,7 +48,7 @@ def best_shares(counts: Array, floor: float, otherwise: Array) -> Array:
     total = jnp.sum(counts, axis=-1, keepdims=True)
     safe = jnp.where(total > 0, total, 1)
     if floor == 0:
-        return jnp.where(total > 0, jnp.log(counts) - jnp.log(safe), otherwise)
+        return jnp.where(total > 0, jnp.maximum(jnp.log(counts) - jnp.log(safe), _ZERO), otherwise)
     # The largest k counts share 1 − (values − k) floor: as many as have more than the floor then.
     values = counts.shape[-1]
     largest = -jnp.sort(-counts, axis=-1)
