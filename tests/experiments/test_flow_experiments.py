@@ -37,7 +37,7 @@ CASES = {
     "realnvp_fashion_mnist": (DENSE, [[]]),
     "glow_fashion_mnist": (CONVOLUTIONS, [["--levels", "2"]]),
     "realnvp_two_moons": (PLANE, [[], *(["--data.name", name] for name in ("checkerboard", "pinwheel"))]),
-    "fvae_digits": (CODED, [[], ["--flow", "prior"], ["--flow", "none"]]),
+    "fvae_digits": ([*CODED, "--bound-examples", "4"], [[], ["--flow", "prior"], ["--flow", "none"]]),
     "fvae_fashion_mnist": ([*CODED, "--quality-examples", "40"], [[], ["--flow", "none"]]),
     "flow_posterior_target": (
         [*STEPS, "--depth", "2", "--samples", "8"],
