@@ -36,7 +36,7 @@ def kernel(first, second, width=1.0, scales=SCALES):
 
 
 def model_loss(objective, params, state, batch, key=0):
-    return objective.players["model"].loss(jax.random.key(key), params, state, batch)
+    return jax.jit(objective.players["model"].loss)(jax.random.key(key), params, state, batch)
 
 
 @pytest.mark.parametrize(("width", "scales"), [(1.0, SCALES), (0.5, (0.3, 2.0))])
@@ -44,7 +44,7 @@ def test_equals_the_double_loop_over_different_pairs(x64, width, scales):
     inference, generative = joints()
     objective = vifx.mmd(inference, generative, on="x", width=width, scales=scales)
     batch = {"x": jnp.asarray(np.random.default_rng(0).normal(size=(5, 2)))}
-    params, state = objective.init(jax.random.key(1), batch)
+    params, state = jax.jit(objective.init)(jax.random.key(1), batch)
     assert objective.players["model"].owns == ("generator",)
     noise = fold(jax.random.key(0), "generative", "z", "draw")
     z = standard_normal(3).sample(noise, (5,))
@@ -64,7 +64,7 @@ def test_equals_the_double_loop_over_different_pairs(x64, width, scales):
     value, aux = model_loss(objective, params, state, batch)
     np.testing.assert_allclose(value, by_hand(params["generator"]), rtol=1e-12)
     np.testing.assert_array_equal(aux.metrics["mmd/x"], value)
-    gradient = jax.grad(lambda params: model_loss(objective, params, state, batch)[0])(params)["generator"]
+    gradient = jax.jit(jax.grad(lambda params: model_loss(objective, params, state, batch)[0]))(params)["generator"]
     for i in range(3):
         for j in range(2):
             step = np.zeros((3, 2))
@@ -134,7 +134,7 @@ def test_evidence_that_both_sides_read_does_not_bias_it(x64):
 )
 def test_finite_spaces_are_exact(x64, pair, on):
     objective = vifx.mmd(*spaces.PAIRS[pair](), on=on)
-    params, state = objective.init(jax.random.key(1), spaces.batch())
+    params, state = jax.jit(objective.init)(jax.random.key(1), spaces.batch())
     verification = vifx.verify(objective, params, state, spaces.batch())["model"]
     assert verification.value_error < 1e-12
     assert verification.gradient_error < 1e-12
@@ -147,10 +147,10 @@ def test_equal_tables_have_none(x64):
     inference = Joint(evidence("x"), factor("z | x", tabular(4, states=3), name="encoder"))
     objective = vifx.mmd(inference, generative, on="z")
     batch = spaces.batch()
-    params, state = objective.init(jax.random.key(1), batch)
+    params, state = jax.jit(objective.init)(jax.random.key(1), batch)
     equal = {**params, "encoder": jnp.broadcast_to(logits, (4, 3))}
     assert abs(float(model_loss(objective, equal, state, batch)[0])) < 1e-14
-    gradient = jax.grad(lambda p: model_loss(objective, p, state, batch)[0])(equal)
+    gradient = jax.jit(jax.grad(lambda p: model_loss(objective, p, state, batch)[0]))(equal)
     assert float(jnp.max(jnp.abs(gradient["encoder"]))) < 1e-14
     a = np.asarray(jax.nn.softmax(logits))
     encoder = np.asarray(jax.nn.softmax(params["encoder"], axis=-1))
@@ -173,6 +173,6 @@ def test_bad_input_is_refused():
         vifx.mmd(inference, generative, on="w")
     objective = vifx.mmd(inference, generative, on="x")
     one = {"x": jnp.zeros((1, 2))}
-    params, state = objective.init(jax.random.key(0), one)
+    params, state = jax.jit(objective.init)(jax.random.key(0), one)
     with pytest.raises(ValueError, match="one example has no pairs"):
         model_loss(objective, params, state, one)
