@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -110,7 +112,7 @@ def test_contract(name):
         traces.append(train)
         return loss(key, params, state, batch, train=train)
 
-    run = jax.jit(jax.value_and_grad(counted, argnums=1, has_aux=True), static_argnames="train")
+    run = jax.jit(jax.value_and_grad(counted, argnums=1, has_aux=True))
     (value, aux), gradient = run(jax.random.key(1), params, state, BATCH)
     (again, _), _ = run(jax.random.key(1), params, state, BATCH)
     (other, _), _ = run(jax.random.key(2), params, state, BATCH)
@@ -125,11 +127,12 @@ def test_contract(name):
         assert max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(gradient[owner])) > 0
 
     # Evaluation keeps the state and has no dropout: its noise is the latents' alone.
-    (_, evaluated), _ = run(jax.random.key(1), params, state, BATCH, train=False)
+    _, evaluated = jax.jit(partial(loss, train=False))(jax.random.key(1), params, state, BATCH)
     assert same(evaluated.state, state)
 
     # It maps over parameters and over keys.
-    many = jax.vmap(lambda key: loss(key, params, state, BATCH)[0])(jax.random.split(jax.random.key(1), 4))
+    several = jax.jit(jax.vmap(lambda key: loss(key, params, state, BATCH)[0]))
+    many = several(jax.random.split(jax.random.key(1), 4))
     assert len(set(np.asarray(many).tolist())) == 4
 
     # The printed derivation names both joints and every metric's term.
@@ -160,7 +163,7 @@ def test_contract_of_players(name):
             traces.append(train)
             return loss(key, params, state, batch, train=train)
 
-        run = jax.jit(jax.value_and_grad(counted, argnums=1, has_aux=True), static_argnames="train")
+        run = jax.jit(jax.value_and_grad(counted, argnums=1, has_aux=True))
         (value, aux), gradient = run(jax.random.key(1), params, state, BATCH)
         (again, _), _ = run(jax.random.key(1), params, state, BATCH)
         (other, _), _ = run(jax.random.key(2), params, state, BATCH)
@@ -173,7 +176,7 @@ def test_contract_of_players(name):
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
         for owner in player.owns:
             assert max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(gradient[owner])) > 0
-        (_, evaluated), _ = run(jax.random.key(1), params, state, BATCH, train=False)
+        _, evaluated = jax.jit(partial(player.loss, train=False))(jax.random.key(1), params, state, BATCH)
         assert same(evaluated.state, state)
 
     text = vifx.explain(objective, BATCH)
