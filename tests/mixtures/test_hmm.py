@@ -245,9 +245,9 @@ def test_bad_input():
 
 
 def test_a_fit_starts_from_names_and_from_labels_of_steps(x64):
-    random = np.random.default_rng(0)
-    z = (random.random((12, 30)).cumsum(axis=1) // 5).astype(int) % 3
-    x = random.normal(size=(12, 30, 2)) + 8 * np.array([[0, 0], [1, 1], [2, 0]])[z]
+    generator = np.random.default_rng(0)
+    z = (generator.random((12, 30)).cumsum(axis=1) // 5).astype(int) % 3
+    x = generator.normal(size=(12, 30, 2)) + 8 * np.array([[0, 0], [1, 1], [2, 0]])[z]
     model = mixtures.hmm(families.gaussian, 3, length=30, covariance="diagonal")
     best = mixtures.fit(jax.random.key(0), model, x, start=z, tolerance=1e-8)
     assert (np.diff(best.history) > -1e-12).all()

@@ -23,6 +23,7 @@ from vifx.mixtures.model import Model
 from vifx.mixtures.reseed import reseed
 from vifx.mixtures.start import Start, starts
 from vifx.training import Progress, replicate, shard_batch, solve
+from vifx.training.rise import rounding
 from vifx.types import Array, Batch, Key, Metrics, Params, State
 
 
@@ -209,8 +210,7 @@ def _require_rise(
     if not monotone:
         return
     dtype = jnp.result_type(*(leaf for leaf in jax.tree.leaves(params) if jnp.issubdtype(leaf.dtype, jnp.floating)))
-    # 1e-12 in float64 and 5e-4 in float32, of means up to 100 nats.
-    allowed = 4500 * float(jnp.finfo(dtype).eps) * max(1.0, abs(float(objective[worst])) / 100)
+    allowed = rounding(float(objective[worst]), dtype)
     fall = float(history[-1][worst] - objective[worst])
     if fall > allowed:
         raise FellError(

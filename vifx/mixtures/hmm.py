@@ -37,7 +37,7 @@ def hmm(
 
     It is only the assembly of `markov_chain` and `each_step`; EM on it is the algorithm of Baum & Welch. Data are
     ``[sequences, length, *event]``. The posterior is a `MarkovChain`, with `marginals` ``[sequences, length, states]``;
-    `most_likely_path` is its mode. Sequences of several lengths are padded, their lengths a further variable:
+    `most_likely_path` is its mode. Sequences of several lengths are padded, their lengths a further variable::
 
         generative = Joint(evidence("lengths"), factor("z | lengths", markov_chain(3, length=50), name="chain"),
                            factor("x | z, lengths", each_step(gaussian(3)), name="emissions"))
