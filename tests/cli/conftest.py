@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import shutil
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,18 +95,23 @@ class Result(NamedTuple):
         return message
 
 
-@pytest.fixture
-def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An experiment file in an empty working directory."""
-    monkeypatch.chdir(tmp_path)
+def experiment_in(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Write the experiment, and work beside it."""
+    monkeypatch.chdir(directory)
     monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setenv("VIFX_DATA", str(tmp_path / "data"))
-    path = tmp_path / "tiny.py"
+    monkeypatch.setenv("VIFX_DATA", str(directory / "data"))
+    path = directory / "tiny.py"
     path.write_text(TINY, encoding="utf-8")
     return path
 
 
 @pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An experiment file in an empty working directory."""
+    return experiment_in(tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="session")
 def vifx_command():
     """Run the command in this process: ``vifx_command("train", path, ...) -> Result``."""
 
@@ -115,6 +122,41 @@ def vifx_command():
         return Result(code, out.getvalue(), err.getvalue())
 
     return run
+
+
+class Trained(NamedTuple):
+    """A run that tests read or copy, and what the command gave."""
+
+    run: Path
+    result: Result
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, vifx_command):
+    """Train the tiny experiment with some options, once for all tests: ``trained("--steps", 4) -> Trained``."""
+
+    @cache
+    def train(*options: object) -> Trained:
+        directory = tmp_path_factory.mktemp("trained")
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            path = experiment_in(directory, monkeypatch)
+            result = vifx_command("train", path, "--run", "run", *options)
+        assert result.code == 0
+        return Trained(directory / "run", result)
+
+    return train
+
+
+@pytest.fixture
+def copied(trained, tiny, tmp_path: Path):
+    """A copy of a trained run in the working directory, for the test alone: ``copied("name", *options) -> Result``."""
+
+    def copy(name: str, *options: object) -> Result:
+        run, result = trained(*options)
+        shutil.copytree(run, tmp_path / name)
+        return result
+
+    return copy
 
 
 @pytest.fixture

@@ -57,8 +57,8 @@ def test_train_writes_everything_and_says_where(tiny, vifx_command, tmp_path):
     assert "A tiny autoencoder on random bits." in page
 
 
-def test_says_what_it_measures_before_it_does(tiny, vifx_command):
-    assert "measuring on the test split; then drawing" in vifx_command("train", tiny).out.splitlines()
+def test_says_what_it_measures_before_it_does(tiny, vifx_command, trained):
+    assert "measuring on the test split; then drawing" in trained().result.out.splitlines()
     tiny.write_text(
         tiny.read_text().replace("poison: bool = False", "poison: bool = False\n    bound_examples: int = 7")
     )
@@ -68,9 +68,9 @@ def test_says_what_it_measures_before_it_does(tiny, vifx_command):
     assert "measuring on the test split, the K-sample bounds on 20 images of it; then drawing" in many
 
 
-def test_table_shows_the_recorded_results(tiny, vifx_command, tmp_path):
-    result = vifx_command("train", tiny, "--run", "run")
-    recorded = json.loads((tmp_path / "run" / "results.json").read_text())["metrics"]
+def test_table_shows_the_recorded_results(trained):
+    run, result = trained()
+    recorded = json.loads((run / "results.json").read_text())["metrics"]
     assert set(recorded) >= {"elbo", "kl/z", "nll/x", "iwae/1", "iwae/4", "active_units"}
     assert recorded["elbo"]["value"] == pytest.approx(-recorded["kl/z"]["value"] - recorded["nll/x"]["value"], rel=1e-5)
     assert recorded["iwae/1"]["value"] < recorded["iwae/4"]["value"]
@@ -78,8 +78,8 @@ def test_table_shows_the_recorded_results(tiny, vifx_command, tmp_path):
     assert float(row.split()[1].replace("−", "-")) == pytest.approx(recorded["elbo"]["value"], abs=0.05)
 
 
-def test_resume_extends_to_the_same_run(tiny, vifx_command, tmp_path):
-    assert vifx_command("train", tiny, "--run", "whole", "--steps", "8").code == 0
+def test_resume_extends_to_the_same_run(tiny, vifx_command, copied, tmp_path):
+    copied("whole")
     assert vifx_command("train", tiny, "--run", "parts", "--steps", "4").code == 0
     assert vifx_command("resume", "parts", "--steps", "8").code == 0
     assert leaves(tmp_path / "parts") == leaves(tmp_path / "whole")
@@ -90,10 +90,9 @@ def test_resume_extends_to_the_same_run(tiny, vifx_command, tmp_path):
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_another_seed_or_latent_is_another_run(tiny, vifx_command, tmp_path):
-    vifx_command("train", tiny, "--run", "a", "--steps", "2")
-    vifx_command("train", tiny, "--run", "b", "--steps", "2", "--seed", "1")
-    assert leaves(tmp_path / "a") != leaves(tmp_path / "b")
+def test_another_seed_or_latent_is_another_run(tiny, vifx_command, trained, tmp_path):
+    vifx_command("train", tiny, "--run", "b", "--seed", "1")
+    assert leaves(trained().run) != leaves(tmp_path / "b")
 
 
 def test_recorded_command_reproduces_the_run(tiny, vifx_command, tmp_path):
@@ -104,15 +103,15 @@ def test_recorded_command_reproduces_the_run(tiny, vifx_command, tmp_path):
     assert leaves(tmp_path / "a") == leaves(tmp_path / "b")
 
 
-def test_sharding_over_devices_gives_the_same_metrics(tiny, vifx_command, tmp_path):
-    vifx_command("train", tiny, "--run", "one", "--steps", "4")
+def test_sharding_over_devices_gives_the_same_metrics(tiny, vifx_command, trained, tmp_path):
     vifx_command("train", tiny, "--run", "eight", "--steps", "4", "--devices", "8")
-    one, eight = (read_metrics(tmp_path / name / "metrics.jsonl")[-1] for name in ("one", "eight"))
+    eight = read_metrics(tmp_path / "eight" / "metrics.jsonl")[-1]
+    (one,) = (row for row in read_metrics(trained().run / "metrics.jsonl") if row["step"] == eight["step"])
     assert eight["elbo"] == pytest.approx(one["elbo"], rel=1e-5)
 
 
-def test_evaluate_repeats_what_training_found(tiny, vifx_command, tmp_path):
-    first = vifx_command("train", tiny, "--run", "run")
+def test_evaluate_repeats_what_training_found(copied, vifx_command, tmp_path):
+    first = copied("run")
     before = (tmp_path / "run" / "results.json").read_bytes()
     again = vifx_command("evaluate", "run")
     assert again.code == 0
@@ -127,8 +126,8 @@ def test_results_are_of_the_best_checkpoint(tiny, vifx_command, tmp_path):
     assert json.loads((tmp_path / "run" / "results.json").read_text())["step"] == best
 
 
-def test_sample_draws_n_images_with_temperature(tiny, vifx_command, tmp_path):
-    vifx_command("train", tiny, "--run", "run")
+def test_sample_draws_n_images_with_temperature(copied, vifx_command, tmp_path):
+    copied("run")
     result = vifx_command("sample", "run", "--n", "9", "--temperature", "0.5", "--out", "nine.png")
     assert result.code == 0
     assert "9 samples at temperature 0.5: nine.png" in result.out
@@ -201,10 +200,10 @@ def _wait_for(path: Path, rows: int) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_saves_and_resume_ends_where_the_uninterrupted_run_does(
-    number, tiny, vifx_command, executable, tmp_path
+    number, tiny, vifx_command, executable, copied, tmp_path
 ):
     options = ["--steps", "400", "--checkpoint-every", "100"]
-    assert vifx_command("train", tiny, "--run", "whole", *options).code == 0
+    copied("whole", *options)
     environment = os.environ | {"JAX_NUMPY_RANK_PROMOTION": "raise"}
     process = subprocess.Popen(
         [*executable, "train", str(tiny), "--run", "cut ✂", *options],
@@ -265,8 +264,8 @@ def test_closed_pipe_is_quiet(tiny, executable, tmp_path):
     assert (tmp_path / "errors").read_text() == ""
 
 
-def test_checkpoint_of_another_config_is_refused(tiny, vifx_command):
-    vifx_command("train", tiny, "--run", "run", "--steps", "2")
+def test_checkpoint_of_another_config_is_refused(copied):
+    copied("run")
     run = open_run("run")
     with (
         Checkpoints(run.checkpoints, config_hash="another", write=False) as checkpoints,
@@ -275,8 +274,8 @@ def test_checkpoint_of_another_config_is_refused(tiny, vifx_command):
         checkpoints.restore({})
 
 
-def test_resume_from_an_earlier_checkpoint_makes_the_same_run_again(tiny, vifx_command, tmp_path):
-    assert vifx_command("train", tiny, "--run", "run").code == 0
+def test_resume_from_an_earlier_checkpoint_makes_the_same_run_again(copied, vifx_command, tmp_path):
+    copied("run")
     first = leaves(tmp_path / "run")
     assert vifx_command("resume", "run", "--from-step", "4").code == 0
     assert leaves(tmp_path / "run") == first
@@ -300,15 +299,15 @@ def test_resume_without_checkpoints_is_refused(empty, tiny, vifx_command, files,
     assert vifx_command(*shlex.split(again)[1:]).code == 0
 
 
-def test_run_that_was_stopped_before_its_first_row_can_be_resumed(tiny, vifx_command, tmp_path):
-    vifx_command("train", tiny, "--run", "run", "--steps", "2")
+def test_run_that_was_stopped_before_its_first_row_can_be_resumed(copied, vifx_command, tmp_path):
+    copied("run")
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     (tmp_path / "run" / "metrics.jsonl").unlink()
     assert vifx_command("resume", "run").code == 0
 
 
-def test_damaged_checkpoint_names_the_command_that_goes_on(tiny, vifx_command, tmp_path):
-    assert vifx_command("train", tiny, "--run", "run").code == 0
+def test_damaged_checkpoint_names_the_command_that_goes_on(copied, vifx_command, tmp_path):
+    copied("run")
     whole = leaves(tmp_path / "run")
     damaged = next(p for p in (tmp_path / "run" / "checkpoints" / "8" / "state").rglob("*") if p.is_file())
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
