@@ -188,7 +188,9 @@ def test_full_form_of_a_marginal_is_the_bound_of_equation_7(x64):
     objective = objective_of("aae", form="full")
     assert compare(objective, "model", oracle, log_ratio_at_anchor("aae")) < 1e-12
     params, _ = many(objective)
-    gaps = jax.vmap(lambda p: conditional(p) - kl(tables("aae", p)[1], tables("aae", at_anchors(p))[1]))(params)
+    gaps = jax.jit(jax.vmap(lambda p: conditional(p) - kl(tables("aae", p)[1], tables("aae", at_anchors(p))[1])))(
+        params
+    )
     assert float(jnp.min(gaps)) > -1e-12
 
 
@@ -231,7 +233,7 @@ def test_truncated_form_is_no_descent_direction_for_the_encoder(x64):
     """At the anchors and the best critic, on every random space the encoder's gradient points the wrong way."""
     objective = objective_of("ali", form="truncated")
     params, state = many(objective)
-    params = jax.vmap(lambda p: log_ratio_at_anchor("ali")(at_anchors(p)))(params)
+    params = jax.jit(jax.vmap(lambda p: log_ratio_at_anchor("ali")(at_anchors(p))))(params)
 
     def cosine(params):
         def truncated(encoder):
@@ -252,7 +254,7 @@ def test_truncated_form_is_no_descent_direction_for_the_encoder(x64):
     verification = vifx.verify(objective, single, state, BATCH)["model"]
     assert verification.cosines["encoder"] == pytest.approx(float(cosines[0]), abs=1e-9)
     assert verification.gradient_error > 1e-3
-    metrics = objective.players["model"].loss(jax.random.key(0), single, state, BATCH)[1].metrics
+    metrics = jax.jit(objective.players["model"].loss)(jax.random.key(0), single, state, BATCH)[1].metrics
     assert list(metrics) == ["adversarial/x,z_truncated"]
 
 
@@ -403,8 +405,8 @@ def test_every_structure_equals_its_enumeration(x64, pair, form):
     critic = table_critic(*(sizes[name] for name in inference.variables))
     proximal = 0.0 if form == "full" else 0.7
     objective = vifx.adversarial(inference, generative, critic, on=inference.variables, form=form, proximal=proximal)
-    params, state = objective.init(jax.random.key(1), BATCH)
-    other = objective.init(jax.random.key(2), BATCH)[0]
+    params, state = jax.jit(objective.init)(jax.random.key(1), BATCH)
+    other = jax.jit(objective.init)(jax.random.key(2), BATCH)[0]
     params = {**params, **{f"{name}@anchor": other[name] for name in objective.players["model"].owns}}
     for verification in vifx.verify(objective, params, state, BATCH).values():
         assert verification.value_error < 1e-12
@@ -414,8 +416,8 @@ def test_every_structure_equals_its_enumeration(x64, pair, form):
 @pytest.mark.parametrize("form", ["nonsaturating", "full"])
 def test_single_precision(form):
     objective = objective_of("ali", form=form)
-    params, state = objective.init(jax.random.key(1), BATCH)
-    other = objective.init(jax.random.key(2), BATCH)[0]
+    params, state = jax.jit(objective.init)(jax.random.key(1), BATCH)
+    other = jax.jit(objective.init)(jax.random.key(2), BATCH)[0]
     params = {**params, **{f"{name}@anchor": other[name] for name in objective.players["model"].owns}}
     for verification in vifx.verify(objective, params, state, BATCH).values():
         assert verification.value_error < 3e-6

@@ -131,7 +131,7 @@ def test_importance_weighted_bound_rises_to_the_evidence(x64):
         loss = objective.players["model"].loss
         bounds.append(jax.jit(jax.vmap(lambda p, run=loss, s=state: run(jax.random.key(KEY), p, s, batch)[0]))(params))
     bounds = np.stack(bounds)
-    nll = np.asarray(-jax.vmap(lambda p: oracle(p, batch)["evidence"])(params))
+    nll = -np.asarray(jax.jit(jax.vmap(lambda p: oracle(p, batch)["evidence"]))(params))
     assert np.all(np.diff(bounds, axis=0) <= 1e-14)
     assert np.all(bounds >= nll[None])
     assert np.mean(bounds[-1] - nll) < 0.35 * np.mean(bounds[0] - nll)
@@ -259,9 +259,9 @@ def test_impossible_states_are_the_limit_of_improbable_ones(x64, samples):
         )
         joints = (inference, generative)
         objective = vifx.importance_weighted(*joints, samples=samples) if samples else vifx.kl(*joints)
-        params, state = objective.init(jax.random.key(0), batch)
+        params, state = jax.jit(objective.init)(jax.random.key(0), batch)
         loss = objective.players["model"].loss
-        found = jax.value_and_grad(lambda p: loss(jax.random.key(KEY), p, state, batch), has_aux=True)(params)
+        found = jax.jit(jax.value_and_grad(lambda p: loss(jax.random.key(KEY), p, state, batch), has_aux=True))(params)
         return found, vifx.verify(objective, params, state, batch)["model"]
 
     for owners in ((), ("prior",)):
