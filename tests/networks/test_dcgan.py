@@ -180,15 +180,16 @@ def test_double_precision_stays_double(x64):
     z, labels = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3))), jnp.array([0, 1])
     generator, critic = DCGANGenerator((4, 4), (2,), norm=None), DCGANCritic((2,), inputs=(None, OneHot(2)))
     with jax.numpy_dtype_promotion("standard"):  # initial parameters are single
-        made, images = generator.init(jax.random.key(0), z), jnp.zeros((2, 4, 4, 1))
-        seen = critic.init(jax.random.key(1), images, labels)
+        made, images = jax.jit(generator.init)(jax.random.key(0), z), jnp.zeros((2, 4, 4, 1))
+        seen = jax.jit(critic.init)(jax.random.key(1), images, labels)
     made, seen = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), (made, seen))
-    images = generator.apply(made, z)
-    logits = critic.apply(seen, images, labels)
+    images = jax.jit(generator.apply)(made, z)
+    judged = jax.jit(lambda z: critic.apply(seen, generator.apply(made, z), labels))
+    logits = judged(z)
     assert images.dtype == logits.dtype == jnp.float64
     step = 1e-7 * z
-    slope = jax.jvp(lambda z: critic.apply(seen, generator.apply(made, z), labels), (z,), (z,))[1]
-    moved = critic.apply(seen, generator.apply(made, z + step), labels)
+    slope = jax.jvp(judged, (z,), (z,))[1]
+    moved = judged(z + step)
     np.testing.assert_allclose((moved - logits) / 1e-7, slope, rtol=1e-4, atol=1e-9)
 
 
