@@ -71,3 +71,10 @@ def test_the_support_is_the_values():
 def test_one_logit_for_every_value(logits):
     with pytest.raises(ValueError, match=r"must have one entry on the last axis for each of the values"):
         Finite(jnp.asarray(VALUES), logits)
+
+
+def test_it_leaves_a_compiled_function_whole():
+    law = jax.jit(lambda logits: Finite(jnp.asarray(VALUES), logits))(jnp.asarray(LOGITS, jnp.float32))
+    np.testing.assert_array_equal(law.values, VALUES)
+    np.testing.assert_allclose(law.probs, scipy.special.softmax(LOGITS, axis=1), rtol=1e-5)
+    assert law.event_shape == (2,)

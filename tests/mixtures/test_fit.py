@@ -255,3 +255,24 @@ def test_select_prefers_the_true_number(x64):
         mixtures.select(KEY, model, (1, 2), x, criterion="held_out")
     with pytest.raises(ValueError, match="each once"):
         mixtures.select(KEY, model, (1, 1), x)
+
+
+def test_examples_of_weight_zero_are_not_there(x64):
+    x = clusters()
+    labels = np.arange(90) % 3
+    far = np.concatenate([x, [[1e6, 1e6]]])
+    weights = np.concatenate([np.ones(90), [0.0]])
+    plain = mixtures.fit(KEY, model("full"), x, start=labels, steps=4, tolerance=0.0)
+    without = mixtures.fit(KEY, model("full"), far, weights=weights, start=np.r_[labels, 0], steps=4, tolerance=0.0)
+    np.testing.assert_allclose(without.history, plain.history, atol=1e-12)
+    with pytest.raises(ValueError, match="needs at least as many examples, got 2"):
+        mixtures.fit(KEY, model(), x, weights=np.r_[1, 1, np.zeros(88)])
+
+
+def test_numbers_are_vectors_of_one(x64):
+    x = clusters(size=1)
+    found = mixtures.fit(KEY, model(), x, steps=3, tolerance=0.0)
+    loss, _ = found.model.objective.players["model"].loss(jax.random.key(0), found.params, found.state, {"x": x})
+    assert abs(loss + found.history[-1]) < 1e-12
+    with pytest.raises(ValueError, match=r"numbers are vectors of one, x\[:, None\]"):
+        mixtures.fit(KEY, model(), x[:, 0])

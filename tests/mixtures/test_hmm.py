@@ -259,3 +259,19 @@ def test_a_fit_starts_from_names_and_from_labels_of_steps(x64):
     assert abs(best.bic - expected) < 1e-6
     path = mixtures.most_likely_path(model, best.params, best.state, x)
     assert (np.asarray(path) == z).mean() > 0.99
+
+
+def test_a_state_that_nothing_reaches_is_reported_and_the_fit_ends(x64):
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(6, 10, 1))
+    model = mixtures.hmm(families.gaussian, 2, length=10, covariance="diagonal")
+    start = np.zeros((6, 10), int)
+    params, state = mixtures.starts(jax.random.key(0), model, model.batch(x), start, 1)
+    params = jax.tree.map(lambda leaf: leaf[0], params)
+    params["chain"]["initial"] = jnp.array([0.0, -1e30])
+    params["chain"]["transitions"] = jnp.array([[0.0, -1e30], [0.0, 0.0]])
+    found = mixtures.fit(jax.random.key(0), model, x, start=(params, state), tolerance=1e-8, steps=50)
+    assert found.converged
+    assert found.messages == ("empty states of 'z' at the end, by start: 1",)
+    expected = -0.5 * np.log(2 * np.pi * x.var()) - 0.5
+    assert abs(found.history[-1] - 10 * expected) < 1e-9

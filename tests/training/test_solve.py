@@ -290,3 +290,30 @@ def test_what_has_no_closed_form_is_refused():
         training.cappe_moulines(exponent=0.5)
     with pytest.raises(ValueError, match="offset must be at least 1"):
         training.cappe_moulines(offset=0.5)
+
+
+def test_stepwise_statistics_follow_the_entries_of_the_batch_or_an_example(x64):
+    """The evidence may have another name in the batch, and a model that cannot be sampled is given a batch."""
+    generative = vifx.Joint(
+        vifx.factor("z", families.categorical(2), name="weights"),
+        vifx.factor("x | z", families.multinomial(2), name="components"),
+    )
+    inference = vifx.Joint(vifx.evidence(x="words"), vifx.exact_posterior(generative, "z | x"))
+    objective = vifx.kl(inference, generative)
+    batch = {"words": jnp.asarray(np.random.default_rng(0).integers(0, 5, (20, 4)))}
+    params, state = start(objective, batch)
+    expected, _ = run(objective, batch, 1, params, state)
+    moved, _ = run(objective, batch, 1, params, state, rate=training.cappe_moulines(), like=batch)
+    same(moved, expected, 1e-12)
+    with pytest.raises(ValueError, match="trials"):
+        run(objective, batch, 1, params, state, rate=training.cappe_moulines())
+
+
+def test_states_of_a_family_and_of_its_parents_agree():
+    generative = vifx.Joint(
+        vifx.factor("z", families.categorical(4), name="weights"),
+        vifx.factor("x | z", families.gaussian(3), name="components"),
+    )
+    objective = vifx.kl(vifx.Joint(vifx.evidence("x"), vifx.exact_posterior(generative, "z | x")), generative)
+    with pytest.raises(ValueError, match=r"family of 3 states, but its parents z have 4; give the family states=4"):
+        start(objective, {"x": jnp.asarray(clusters(20, dtype=np.float32))})

@@ -88,7 +88,13 @@ def latent_table(
         own = item.variables[0]
         if own in known and isinstance(item.source, Family) and len(parents) == len(item.given):
             log_prob = _by_family(item, params, state, known[own], prepared or {}, features or {})
-            log_prob = log_prob.reshape(examples, *(len(states[name]) for name in parents))
+            sizes = tuple(len(states[name]) for name in parents)
+            if log_prob.shape[1] != math.prod(sizes):
+                raise ValueError(
+                    f"{item} is a family of {log_prob.shape[1]} states, but its parents {', '.join(parents)} have "
+                    f"{' × '.join(map(str, sizes))}; give the family states={sizes[0] if len(sizes) == 1 else sizes}."
+                )
+            log_prob = log_prob.reshape(examples, *sizes)
             axes = parents
         else:
             log_prob, support = _by_states(key, item, params, state, known, states, parents, examples, train)

@@ -28,7 +28,7 @@ def gaussian(
     floor: float = 1e-6,
     prior: NormalInverseWishart | None = None,
 ) -> Family:
-    """``N(x; μ_s, Σ_s)`` for every state s of the parents, x a vector (or a number).
+    """``N(x; μ_s, Σ_s)`` for every state s of the parents, x a vector.
 
     ``log q(x|s) = −½ (x−μ)ᵀ Σ⁻¹ (x−μ) − ½ log|2πΣ|`` is linear in the features ``φ(x) = [x_i x_j (i ≤ j), x, 1]``, so
     that E and M step are a matrix product each. The data are whitened first, by a map that init finds and the

@@ -20,17 +20,14 @@ def vectors(name: str, value: Array) -> Array:
 
     Args:
       name: the family's, for messages.
-      value: ``[examples, d]``, or numbers ``[examples]``.
+      value: ``[examples, d]``.
 
     Raises:
-      ValueError: the values have more axes.
+      ValueError: the values have another number of axes.
     """
-    if value.ndim not in (1, 2):
-        raise ValueError(
-            f"{name}: values must be vectors [examples, d] or numbers [examples], got shape {list(value.shape)}; "
-            "flatten images first."
-        )
-    value = value.reshape(len(value), -1)
+    if value.ndim != 2:
+        fix = "numbers are vectors of one, x[:, None]" if value.ndim == 1 else "flatten images first"
+        raise ValueError(f"{name}: values must be vectors [examples, d], got shape {list(value.shape)}; {fix}.")
     return value if jnp.issubdtype(value.dtype, jnp.floating) else value.astype(jnp.result_type(float))
 
 

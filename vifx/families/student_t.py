@@ -42,7 +42,7 @@ def student_t(
     df: float | Literal["each", "shared"] = "each",
     floor: float = 1e-6,
 ) -> Family:
-    """``t_ν(x; μ_s, Σ_s)`` for every state s of the parents, x a vector (or a number): a normal with a drawn precision.
+    """``t_ν(x; μ_s, Σ_s)`` for every state s of the parents, x a vector: a normal with a drawn precision.
 
     ``x ~ N(μ, Σ/u)``, ``u ~ Gamma(ν/2, rate ν/2)``. The E step has the expected precisions
     ``u = (ν+d)/(ν+δ)``, with ``δ = (x−μ)ᵀ Σ⁻¹ (x−μ)``, so that outliers count for little. The M step is

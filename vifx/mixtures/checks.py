@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-__all__ = ["checked_data"]
+__all__ = ["checked_data", "counted"]
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
 from vifx.mixtures.model import Model
+from vifx.mixtures.start import Start
 from vifx.types import Array
+
+
+def counted(x: ArrayLike, weights: ArrayLike | None, start: Start) -> tuple[ArrayLike, ArrayLike | None, Start]:
+    """Leave out the examples of weight zero, which would still decide where whitening and seeds are.
+
+    Args:
+      x: ``[examples, *event]``.
+      weights: ``[examples]`` or None.
+      start: labels and responsibilities are left out alike.
+    """
+    if weights is None:
+        return x, weights, start
+    data, each = np.asarray(x), np.asarray(weights)
+    kept = each != 0
+    if each.shape != data.shape[:1] or kept.all() or not kept.any():
+        return x, weights, start
+    if isinstance(start, np.ndarray | jax.Array) and len(start) == len(data):
+        start = np.asarray(start)[kept]
+    return data[kept], each[kept], start
 
 
 def checked_data(model: Model, x: ArrayLike, weights: ArrayLike | None) -> tuple[Array, Array | None]:

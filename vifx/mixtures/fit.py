@@ -18,13 +18,16 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
-from vifx.mixtures.checks import checked_data
+from vifx.mixtures.checks import checked_data, counted
 from vifx.mixtures.model import Model
 from vifx.mixtures.reseed import reseed
 from vifx.mixtures.start import Start, starts
 from vifx.training import Progress, replicate, shard_batch, solve
 from vifx.training.rise import rounding
 from vifx.types import Array, Batch, Key, Metrics, Params, State
+
+MOST_RESEEDINGS = 10
+"""After how many updates that filled empty components a fit leaves them as they are."""
 
 
 class FellError(RuntimeError):
@@ -114,8 +117,9 @@ def fit(
     """Fit a model by EM until the mean objective gains less than a tolerance.
 
     All starts run in one compiled program, one call an update, and the best is kept. A component that nothing belongs
-    to gets half of the largest one (a message says so). The objective never falls but by rounding; if it does,
-    `FellError` is raised. A `Fit` is continued with ``start=(params, state)``; runs that save checkpoints are
+    to gets half of the largest one, ten times at most, and a message says so. The objective never falls but by
+    rounding; if it does, `FellError` is raised. A `Fit` is continued with ``start=(params, state)``; runs that save
+    checkpoints are those of
     `training.fit` with `training.solve`.
 
     Args:
@@ -138,6 +142,7 @@ def fit(
       FellError: the objective fell by more than rounding, or is not finite.
     """
     _check_numbers(restarts=restarts, steps=steps, chunk=chunk, tolerance=tolerance)
+    x, weights, start = counted(x, weights, start)
     batch = model.batch(*checked_data(model, x, weights))
     stacked, state = starts(jax.random.fold_in(key, 0), model, batch, start, restarts)
     if store_features:
@@ -146,7 +151,7 @@ def fit(
         batch, (stacked, state) = _divided(batch, mesh), replicate((stacked, state), mesh)
     monotone = not callable(model.inference.factor_of(model.latent).source.temperature)
     history: list[np.ndarray] = []
-    seconds, messages, fresh, gain = [], [], True, math.inf
+    seconds, messages, fresh, reseeded, gain = [], [], True, 0, math.inf
     before, update, metrics = stacked, 0, dict[str, Array]()
     for update in range(steps + 1):
         began = time.perf_counter()
@@ -161,12 +166,18 @@ def fit(
         if update == steps or (monotone and tolerance > 0 and gain < tolerance):
             break
         before, fresh = stacked, False
-        stacked, said = reseed(jax.random.fold_in(key, 1 + update), model, batch, before, after, state, metrics)
-        messages += [f"update {update + 1}: {text}" for text in said]
-        fresh = bool(said)
+        stacked = after
+        if reseeded < MOST_RESEEDINGS:
+            stacked, said = reseed(jax.random.fold_in(key, 1 + update), model, batch, before, after, state, metrics)
+            messages += [f"update {update + 1}: {text}" for text in said]
+            fresh = bool(said)
+            reseeded += fresh
     converged = tolerance > 0 and gain < tolerance
     if not converged:
         messages.append(f"not converged after {update} updates: the last gain was {gain:.3g} nats")
+    empty = np.asarray(metrics[f"empty/{model.latent}"])
+    if empty.any():
+        messages.append(f"empty states of {model.latent!r} at the end, by start: {', '.join(map(str, empty))}")
     told = (converged, tuple(seconds), tuple(messages))
     return _best(model, stacked, state, batch, np.array(history), told, metrics)
 

@@ -22,7 +22,7 @@ def reseed(
     """Return the updated parameters, without components that are empty in the E step before; and what was done.
 
     Each example gives a random share of its responsibility for the largest component to the empty one, and an M step
-    follows. Of a latent that is no single finite variable, empty states are only reported.
+    follows. States of a chain are left as they are.
 
     Args:
       key: of the shares.
@@ -41,7 +41,6 @@ def reseed(
         own = jax.tree.map(lambda leaf, start=start: leaf[start], before)
         posterior = model.posterior(own, state, batch[model.observed])
         if not isinstance(posterior, Finite):
-            messages.append(f"start {start}: {counts[start]} states of {model.latent!r} are empty")
             continue
         moved, empty, largest = _split(model, jax.random.fold_in(key, int(start)), own, state, batch, posterior.probs)
         after = jax.tree.map(lambda all, one, start=start: all.at[start].set(one), after, moved)

@@ -32,6 +32,7 @@ def solve(
     chunk: int | None = None,
     rate: Callable[[Array], ArrayLike] | None = None,
     examples: int | None = None,
+    like: Batch | None = None,
     mesh: Mesh | None = None,
 ) -> Step:
     """Make one closed-form turn of one player: an E step on the batch, then an M step.
@@ -45,9 +46,9 @@ def solve(
     Sums over chunks are compensated, so that in float32 the error of a sum does not grow with the number of examples.
 
     Metrics, in nats, of the parameters *before* the update: ``log_prob``, the mean over the examples of log q(x) (at
-    another temperature of the posterior its own objective); ``objective``, the same plus ``log prior / examples``: what
-    never falls; ``loss/<player>``, minus it; for each latent z ``smallest/z``, the smallest expected share of a state,
-    and ``empty/z``, how many states are expected less than a thousandth of an example.
+    another temperature of the posterior its own objective, ``T log Σ_z q(x, z)^(1/T)``); ``objective``, the same plus
+    ``log prior / examples``: what never falls; for each latent z ``smallest/z``, the smallest expected share of a
+    state, and ``empty/z``, how many states are expected less than a thousandth of an example.
 
     Args:
       objective: `kl` of evidence and exact posteriors against a joint with families.
@@ -58,6 +59,8 @@ def solve(
         counts whole.
       examples: with a `rate`, how many examples the data set has; the statistics are scaled to as many, which
         matters where parameters have priors. That of the minibatch by default.
+      like: with a `rate`, a batch whose shapes the statistics follow; needed where the generative joint cannot be
+        sampled by itself, because it has evidence or a multinomial without trials.
       mesh: its axis ``data`` divides the examples; each device scans its own chunks.
 
     Raises:
@@ -70,14 +73,11 @@ def solve(
     for name, number in (("chunk", chunk), ("examples", examples)):
         if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
             raise ValueError(f"{name} must be a positive integer, got {number!r}")
-    generative = objective.parts[0].generative
 
     def init(key: Key, params: Params, state: State) -> PyTree:
         if rate is None:
             return ()
-        shapes = jax.eval_shape(lambda: generative.sample(key, params, state, examples=1).values)
-        blank = {name: jnp.zeros(shape.shape, shape.dtype) for name, shape in shapes.items()}
-        batch = {name: blank[name] for name in objective.parts[0].inference.observed}
+        batch = _blank(objective, key, params, state) if like is None else like
         expected = jax.eval_shape(partial(_expect, closed, None, None), key, params, state, batch)
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), expected.statistics)
         return zeros, jnp.zeros((), jnp.result_type(float)), jnp.zeros((), jnp.int32)
@@ -88,7 +88,7 @@ def solve(
         statistics = expected.statistics
         if rate is not None:
             statistics, slot = _stepwise(rate, examples, expected, slot)
-        metrics = _metrics(player, closed, params, state, expected)
+        metrics = _metrics(closed, params, state, expected)
         params = closed.maximize(params, state, statistics, moved)
         return Progress(params, _advance(player, state), slot), metrics
 
@@ -98,6 +98,14 @@ def solve(
 
     step = Step(init, update, rebuild)
     return step
+
+
+def _blank(objective: Objective, key: Key, params: Params, state: State) -> Batch:
+    """Return an example of zeros, of the shapes that the generative joint draws."""
+    part = objective.parts[0]
+    shapes = jax.eval_shape(lambda: part.generative.sample(key, params, state, examples=1).values)
+    entries = {variable: entry for item in part.inference.factors for variable, entry in item.entries.items()}
+    return {entry: jnp.zeros(shapes[name].shape, shapes[name].dtype) for name, entry in entries.items()}
 
 
 def cappe_moulines(*, exponent: float = 0.7, offset: float = 2.0) -> Callable[[Array], Array]:
@@ -210,10 +218,10 @@ def _stepwise(
     return scaled, (mixed, weight, turns + 1)
 
 
-def _metrics(player: str, closed: Solver, params: Params, state: State, expected: Expected) -> dict[str, Array]:
+def _metrics(closed: Solver, params: Params, state: State, expected: Expected) -> dict[str, Array]:
     log_prob = expected.log_prob / expected.weight
     objective = log_prob + closed.log_prior(params, state).astype(log_prob.dtype) / expected.weight
-    metrics = {"log_prob": log_prob, "objective": objective, f"loss/{player}": -objective}
+    metrics = {"log_prob": log_prob, "objective": objective}
     for latent, counts in expected.counts.items():
         metrics[f"smallest/{latent}"] = jnp.min(counts) / expected.weight
         metrics[f"empty/{latent}"] = jnp.sum(counts < EMPTY).astype(jnp.int32)
