@@ -34,7 +34,7 @@ class Finite(numpyro.Distribution):
 
     arg_constraints = {"logits": numpyro.constraints.real_vector}  # noqa: RUF012
     has_enumerate_support = True
-    pytree_data_fields = ("values",)
+    pytree_data_fields = ("values", "logits")
 
     def __init__(self, values: Array | np.ndarray, logits: Array) -> None:
         # Concrete values stay concrete inside a transformation, where a support is static.
