@@ -161,3 +161,21 @@ def test_degrees_and_bad_input():
         family.init(jax.random.key(0), None)
     with pytest.raises(ValueError, match=r"x must be \[examples, 6\]"):
         families.latent_posterior(params, jnp.zeros((2, 4)))
+
+
+def test_features_of_very_different_scales_keep_their_noise_in_float32():
+    """Rounding is that of each feature: a large one beside it is no floor."""
+    x = np.random.default_rng(0).normal(size=(300, 4)) * np.array([3e3, 1, 1, 0.1])
+    family = families.factor_analysis(1, latent=1)
+
+    def fitted(x):
+        params, state = family.init(jax.random.key(0), x)
+        for _ in range(3):
+            features, whole = family.features(state, x), jnp.ones((300, 1), x.dtype)
+            params = family.maximize(params, state, family.statistics(family.prepare(params, state), features, whole))
+        return params["scale"][0]
+
+    narrow = jax.jit(fitted)(jnp.asarray(x, jnp.float32))
+    with jax.enable_x64(True):
+        wide = jax.jit(fitted)(jnp.asarray(x))
+    np.testing.assert_allclose(narrow, wide, rtol=1e-3)

@@ -65,6 +65,6 @@ def _noise(covariance: Array, loadings: Array, scale: Array) -> Array:
 
 
 def _least(covariance: Array, floor: float) -> Array:
-    """Return the floor, or the rounding of the largest variance: a feature that is explained whole stays finite."""
-    largest = jnp.max(jnp.diagonal(covariance, axis1=1, axis2=2), axis=1, keepdims=True)
-    return jnp.maximum(10 * jnp.finfo(covariance.dtype).eps * largest, max(floor, 1e-30))
+    """Return the floor, or the rounding of each variance: a feature that is explained whole stays finite."""
+    variance = jnp.diagonal(covariance, axis1=1, axis2=2)
+    return jnp.maximum(10 * jnp.finfo(covariance.dtype).eps * variance, max(floor, 1e-30))

@@ -128,8 +128,8 @@ def _start(
     every = jnp.mean((x - state.shift[None]) ** 2, axis=0)
     variance = jnp.diagonal(own.covariance, axis1=1, axis2=2)
     variance = jnp.where(own.seen[:, None], variance, jnp.broadcast_to(every, variance.shape))
-    rounding = 10 * jnp.finfo(x.dtype).eps * jnp.max(every)
-    variance = jnp.maximum(variance, jnp.maximum(rounding, jnp.asarray(max(floor, 1e-30), x.dtype)))
+    least = jnp.maximum(10 * jnp.finfo(x.dtype).eps * every, jnp.asarray(max(floor, 1e-30), x.dtype))
+    variance = jnp.maximum(variance, jnp.broadcast_to(least, variance.shape))
     return {
         "mean": jnp.broadcast_to(state.shift, variance.shape),
         "loadings": jnp.zeros((*variance.shape, latent), x.dtype),
