@@ -63,7 +63,7 @@ def build(config: Config) -> Experiment:
     adam = experiment.only(optax.adam(config.learning_rate), "decoder")
     step = training.in_turn(prior, training.optimize(objective, adam, updates={"model": config.inner}))
 
-    model = mixtures.Model(generative, inference, objective, "z", "x", config.components)
+    model = mixtures.Model(generative, inference, objective, objective, "z", "x", config.components)
     plain = mixtures.mixture(families.bernoulli, config.components, pseudo_counts=0.1)
     vectors = pixels.Pixels(grey.info.shape)
     return Experiment(

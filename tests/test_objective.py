@@ -126,7 +126,7 @@ def test_enumeration_needs_concrete_integers():
     claim = objective.parts[0].exact["model"]
     with pytest.raises(ValueError, match="traced"):
         jax.jit(lambda b: claim(params, state, b))(BATCH)
-    with pytest.raises(ValueError, match="one integer"):
+    with pytest.raises(ValueError, match="needs integers"):
         claim(params, state, {"x": jnp.ones((4, 2))})
     with pytest.raises(ValueError, match="batch lacks 'x'"):
         claim(params, state, {})

@@ -212,8 +212,12 @@ class Objective:
     def __rmul__(self, weight: float) -> Objective:
         if not isinstance(weight, Real) or not math.isfinite(weight):
             raise ValueError(f"an objective is scaled by a finite number, got {weight!r}.")
+        # What is best for a loss is best for any positive multiple of it, and for no other.
         players = {
-            name: player._replace(loss=_scaled(player.loss, float(weight))) for name, player in self.players.items()
+            name: player._replace(
+                loss=_scaled(player.loss, float(weight)), solver=player.solver if weight > 0 else None
+            )
+            for name, player in self.players.items()
         }
         parts = tuple(part._replace(weight=float(weight) * part.weight) for part in self.parts)
         return Objective(self.init, players, parts)

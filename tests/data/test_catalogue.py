@@ -180,7 +180,7 @@ def test_a_dataset_of_tfds_by_name(tmp_path):
         ("fashion-mnist", "did you mean 'fashion_mnist'"),
         ("mnits", "did you mean 'mnist'"),
         ("cifar1O", "did you mean 'cifar10'"),
-        ("qqqqqqqq", "known without network: checkerboard, circles, digits, fashion_mnist"),
+        ("qqqqqqqq", "known without network: casino, checkerboard, circles, digits, fashion_mnist"),
         ("mnist", r"mnist/<version>/dataset_info.json, found none; run `vifx data prepare mnist --allow-download`"),
         ("celeb_a", "celeb_a is not prepared"),
         ("fashion_mnist", "fashion_mnist is prepared from its four IDX files .*, got no source"),

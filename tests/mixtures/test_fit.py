@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
@@ -217,7 +219,9 @@ def test_bad_input_is_named():
         ({"x": np.where(x > 3, np.nan, x)}, "not finite, nan at index"),
         ({"x": x[:0]}, "must have examples"),
         ({"x": np.stack([x[:, 0], np.full(10, 7, np.float32)], 1)}, "feature 1, of 1 constant ones, is 7 in all 10"),
-        ({"x": np.array(["a", "b", "c"])}, "must be numbers"),
+        ({"x": np.array(["a", "b", "c"])}, "must be real numbers"),
+        ({"x": x + 1j}, "must be real numbers"),
+        ({"x": np.arange(10)[:, None] + 3_000_000_000}, "integer 3000000009, which does not fit int32"),
         ({"weights": np.zeros(10)}, "weights are all zero"),
         ({"weights": -np.ones(10)}, "example 0 has -1.0"),
         ({"weights": np.ones(9)}, r"weights must have shape \[10\]"),
@@ -276,3 +280,55 @@ def test_numbers_are_vectors_of_one(x64):
     assert abs(loss + found.history[-1]) < 1e-12
     with pytest.raises(ValueError, match=r"numbers are vectors of one, x\[:, None\]"):
         mixtures.fit(KEY, model(), x[:, 0])
+
+
+def test_a_schedule_of_temperatures_runs_on(x64):
+    """The temperature falls with the updates, and the likelihood that is reported is that of temperature 1."""
+    x = clusters()
+    falling = mixtures.mixture(families.gaussian, 3, temperature=optax.linear_schedule(4.0, 1.0, 15))
+    found = mixtures.fit(KEY, falling, x, steps=40)
+    assert int(found.state["model@updates"]) == 40
+    assert not found.converged
+    # At the end the temperature is 1, and the objective the likelihood of plain EM, which it nearly ends at.
+    assert abs(found.log_likelihood / 90 - found.history[-1]) < 1e-12
+    cold = mixtures.mixture(families.gaussian, 3)
+    further = mixtures.fit(KEY, cold, x, start=(found.params, found.state), steps=20, tolerance=0.0)
+    assert abs(further.history[0] - found.history[-1]) < 1e-12
+    assert further.history[-1] - further.history[0] < 0.02
+    hot = mixtures.fit(KEY, mixtures.mixture(families.gaussian, 3, temperature=3.0), x, steps=5)
+    plain = mixtures.mixture(families.gaussian, 3)
+    own = np.asarray(plain.log_prob(hot.params, hot.state, x))
+    np.testing.assert_allclose(hot.log_prob(x), own, atol=1e-10)
+    assert abs(hot.log_likelihood - own.sum()) < 1e-8
+    assert hot.history[-1] > own.mean() + 0.1
+
+
+def test_float32_that_has_lost_its_digits_is_an_error():
+    """Six full covariances of 18 points in 4 dimensions: variances near zero, squares that cancel."""
+    x = (1e4 * np.random.default_rng(0).normal(size=(18, 4))).astype(np.float32)
+    with pytest.raises(mixtures.FellError, match=r"too few digits|float32 is too coarse"):
+        mixtures.fit(KEY, model("full", 6), x)
+    with jax.enable_x64(True):
+        assert mixtures.fit(jax.random.key(0), model("full", 6, floor=1.0), x.astype(np.float64)).converged
+
+
+def test_an_impossible_example_is_infinitely_unlikely(x64):
+    mixture = mixtures.mixture(functools.partial(families.categorical, 4), 2)
+    seen, unseen = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 3])
+    found = mixtures.fit(KEY, mixture, seen, steps=5)
+    np.testing.assert_array_equal(np.isfinite(found.log_prob(unseen)), [True, False])
+    np.testing.assert_allclose(np.asarray(found.posterior(unseen).probs).sum(1), 1)
+    solver = mixture.solver
+    for chunk in (1, 2):
+        step = training.solve(mixture.objective, "model", chunk=chunk)
+        progress = training.Progress(found.params, found.state, ())
+        _, metrics = step.update(jax.random.key(0), progress, {"x": jnp.asarray(unseen)})
+        assert metrics["log_prob"] == -np.inf
+    for temperature in (0.0, 2.0):
+        other = mixtures.mixture(functools.partial(families.categorical, 4), 2, temperature=temperature)
+        prepared = other.solver.prepare(found.params, found.state)
+        expected = other.solver.expect(
+            jax.random.key(0), found.params, found.state, prepared, {"x": jnp.asarray(unseen)}
+        )
+        assert abs(expected.counts["z"].sum() - 1) < 1e-12
+    assert solver.degrees(found.params) == 7

@@ -189,7 +189,12 @@ def test_the_path_and_tempered_posteriors_are_those_of_all_paths(x64, parallel):
     )
 
     def at(model, state):
-        return model.posterior(params, state, x).marginals, model.log_prob(params, state, x)
+        prepared = model.solver.prepare(params, state)
+
+        def objective(x):
+            return model.solver.expect(jax.random.key(0), params, state, prepared, {"x": x[None]}).log_prob
+
+        return model.posterior(params, state, x).marginals, jax.vmap(objective)(x), model.log_prob(params, state, x)
 
     counts = jnp.array([2, 5, 0], jnp.int32)
     found = jax.jit(jax.vmap(lambda count: at(scheduled, {**state, "model@updates": count})))(counts)
@@ -197,7 +202,8 @@ def test_the_path_and_tempered_posteriors_are_those_of_all_paths(x64, parallel):
     for t in () if parallel else (2.5, 0.0):
         fixed = mixtures.hmm(families.gaussian, STATES, length=4, temperature=t)
         cases.append((t, jax.jit(lambda fixed=fixed: at(fixed, state))()))
-    for temperature, (marginals, value) in cases:
+    for temperature, (marginals, value, cold) in cases:
+        np.testing.assert_allclose(cold, scipy.special.logsumexp(log_prob, axis=0), rtol=0, atol=1e-11)
         if temperature:
             scaled = log_prob / temperature
             total = scipy.special.logsumexp(scaled, axis=0)

@@ -237,7 +237,7 @@ def test_stepwise_em_reaches_em_in_two_passes():
     _, history = run(objective, batch, 100, params, state, chunk=2048)
     step = training.solve(objective, "model", rate=training.cappe_moulines(), examples=60_000)
     given = dataclasses.replace(objective, init=lambda key, batch: (params, state))
-    fitted = training.fit(KEY, step, given, data.Resident({"x": x}, 500, 0), steps=240)
+    fitted = training.fit(jax.random.key(5), step, given, data.Resident({"x": x}, 500, 0), steps=240)
     _, after = run(objective, batch, 1, dict(fitted.train_state.params), state, chunk=2048)
     assert float(history[0]["log_prob"]) < float(history[-1]["log_prob"]) - 0.01
     assert float(history[-1]["log_prob"]) - float(after[0]["log_prob"]) < 1e-3
@@ -317,3 +317,40 @@ def test_states_of_a_family_and_of_its_parents_agree():
     objective = vifx.kl(vifx.Joint(vifx.evidence("x"), vifx.exact_posterior(generative, "z | x")), generative)
     with pytest.raises(ValueError, match=r"family of 3 states, but its parents z have 4; give the family states=4"):
         start(objective, {"x": jnp.asarray(clusters(20, dtype=np.float32))})
+
+
+def test_what_is_no_turn_of_latents_is_refused(x64):
+    """Observed parents, factors that share parameters, and objectives that are maximized."""
+    x, y = clusters(12), jnp.arange(12) % 3
+    generative = vifx.Joint(
+        vifx.factor("y", families.categorical(3), name="labels"),
+        vifx.factor("x | y", families.gaussian(3), name="components"),
+    )
+    supervised = vifx.kl(vifx.Joint(vifx.evidence("x", "y")), generative)
+    batch = {"x": jnp.asarray(x), "y": y}
+    params, state = start(supervised, batch)
+    with pytest.raises(ValueError, match="its parent 'y' is observed"):
+        run(supervised, batch, 1, params, state)
+    shared = families.gaussian(3)
+    twice = vifx.Joint(
+        vifx.factor("z", families.categorical(3), name="weights"),
+        vifx.factor("x | z", shared, name="components"),
+        vifx.factor("y | z", shared, name="components"),
+    )
+    both = vifx.kl(vifx.Joint(vifx.evidence("x", "y"), vifx.exact_posterior(twice, "z | x, y")), twice)
+    with pytest.raises(ValueError, match="which share no parameters"):
+        training.solve(both, "model")
+    with pytest.raises(ValueError, match="has no closed-form turn"):
+        training.solve(-1.0 * gaussian_mixture(3), "model")
+    assert training.solve(2.0 * gaussian_mixture(3), "model").batches == 1
+
+
+def test_a_minibatch_without_weight_changes_nothing(x64):
+    objective = gaussian_mixture(2)
+    batch = {"x": jnp.asarray(clusters(20))}
+    params, state = start(objective, batch)
+    step = training.solve(objective, "model", rate=training.cappe_moulines())
+    progress = Progress(params, state, step.init(jax.random.key(0), params, state))
+    first, _ = step.update(jax.random.key(0), progress, batch)
+    nothing, _ = step.update(jax.random.key(0), first, {**batch, "@weights": jnp.zeros(20)})
+    same(nothing.slot[:2], first.slot[:2], 1e-14)

@@ -82,7 +82,8 @@ class Categorical(numpyro.Distribution):
                     f"classes, but has shape {value.shape}; give integers for plain labels"
                 )
             weights, log_probs = jnp.broadcast_arrays(value, self.log_probs)
-            return jnp.sum(weights.astype(log_probs.dtype) * log_probs, axis=-1)
+            weights = weights.astype(log_probs.dtype)
+            return jnp.sum(jnp.where(weights > 0, weights * jnp.where(weights > 0, log_probs, 0), 0), axis=-1)
         shape = jnp.broadcast_shapes(value.shape, self.batch_shape)
         log_probs = jnp.broadcast_to(self.log_probs, (*shape, self.classes))
         index = jnp.broadcast_to(value.astype(jnp.int32), shape)[..., None]

@@ -18,7 +18,7 @@ class Finite(numpyro.Distribution):
     """One of the given values: ``log P(v_s) = ℓ_s − log Σ_j exp ℓ_j``.
 
     The posterior of a finite latent is one: of integers for a categorical latent, of binary vectors for a vector
-    of Bernoulli latents. A state with ``ℓ = −∞`` is impossible.
+    of Bernoulli latents. A state with ``ℓ = −∞`` is impossible; where all are, the distribution is uniform.
 
     Args:
       values: the distinct values, ``[states, *event]``.
@@ -57,17 +57,23 @@ class Finite(numpyro.Distribution):
     @property
     def log_probs(self) -> Array:
         """The normalized log-probabilities of the states in nats, ``[*batch, states]``."""
-        return jax.nn.log_softmax(self.logits)
+        return jax.nn.log_softmax(self._possible)
+
+    @property
+    def _possible(self) -> Array:
+        """The logits; zeros where every state is impossible, so that what follows is infinite and not undefined."""
+        nothing = jnp.max(self.logits, axis=-1, keepdims=True) == -jnp.inf
+        return jnp.where(nothing, 0, self.logits)
 
     @property
     def probs(self) -> Array:
         """The probabilities of the states, ``[*batch, states]``."""
-        return jax.nn.softmax(self.logits)
+        return jax.nn.softmax(self._possible)
 
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw values, ``[*sample_shape, *batch, *event]``."""
         shape = sample_shape + self.batch_shape
-        state = jax.random.categorical(key, jnp.broadcast_to(self.logits, (*shape, self.logits.shape[-1])))
+        state = jax.random.categorical(key, jnp.broadcast_to(self._possible, (*shape, self.logits.shape[-1])))
         return jnp.asarray(self.values)[state]
 
     def log_prob(self, value: Array) -> Array:

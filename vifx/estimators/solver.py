@@ -29,6 +29,8 @@ def solver(both: Pair) -> Solver | None:
     families = [item for item in both.generative.factors if isinstance(item.source, Family)]
     if not families or not both.jointly_exact:
         return None
+    if len({item.owner for item in families}) < len(families):
+        return None  # factors that share parameters have statistics of several variables
     sources = [item.source for item in both.inference.factors if item.kind == "posterior"]
     if any((each.temperature, each.anchored) != (sources[0].temperature, sources[0].anchored) for each in sources):
         return None
@@ -73,6 +75,12 @@ class _Turn:
         if chain is not None:
             sequences = chain_table(key, chain, self.both.generative, own, state, known, examples, **ready)
             return chain_expected(sequences, self.factors, prepared, of_owner, temperature, batch)
+        for item in self.factors:
+            if given := [name for name in item.given if name in known]:
+                raise ValueError(
+                    f"{item} has no closed-form turn: its parent {given[0]!r} is observed, and a family solves for "
+                    "latent parents; move it with descend."
+                )
         table = latent_table(key, self.both.generative, own, state, known, examples, **ready)
         objective, responsibilities = _responsibilities(table, temperature)
         if "@responsibilities" in batch:
@@ -119,7 +127,8 @@ def _responsibilities(table: LatentTable, temperature: float | Array) -> tuple[A
     logits = tempered_logits(log_prob, temperature)
     best = jnp.max(log_prob, axis=axes)
     total = logsumexp(logits, axis=axes, keepdims=True)
-    responsibilities = jnp.exp(logits - total)
+    possible = jnp.max(log_prob, axis=axes, keepdims=True) > -jnp.inf
+    responsibilities = jnp.where(possible, jnp.exp(logits - jnp.where(possible, total, 0)), 0)
     if not isinstance(temperature, jax.Array):
         return (best if temperature == 0 else temperature * total.reshape(-1)), responsibilities
     warm = temperature.astype(log_prob.dtype) * total.reshape(-1)

@@ -47,8 +47,16 @@ def checked_data(model: Model, x: ArrayLike, weights: ArrayLike | None) -> tuple
     data = np.asarray(x)
     if data.ndim == 0 or len(data) == 0:
         raise ValueError(f"x must have examples along its first axis, got shape {list(data.shape)}.")
-    if not (np.issubdtype(data.dtype, np.number) or data.dtype == bool):
-        raise ValueError(f"x must be numbers, got {data.dtype}; encode categories as integers.")
+    if not (np.issubdtype(data.dtype, np.number) or data.dtype == bool) or np.iscomplexobj(data):
+        raise ValueError(f"x must be real numbers, got {data.dtype}; encode categories as integers.")
+    if np.issubdtype(data.dtype, np.integer):
+        here = np.iinfo(jax.dtypes.canonicalize_dtype(data.dtype))
+        if data.max() > here.max or data.min() < here.min:
+            worst = data.max() if data.max() > here.max else data.min()
+            raise ValueError(
+                f"x has the integer {worst}, which does not fit {here.dtype}; "
+                "convert to floating point, or use jax.enable_x64."
+            )
     if np.issubdtype(data.dtype, np.floating) and not np.isfinite(data).all():
         where = tuple(map(int, np.argwhere(~np.isfinite(data))[0]))
         raise ValueError(f"x has a value that is not finite, {data[where]} at index {where}; remove the example.")

@@ -31,7 +31,7 @@ MOST_RESEEDINGS = 10
 
 
 class FellError(RuntimeError):
-    """The objective fell, or is not finite, which in exact arithmetic it never does.
+    """The objective fell, is not finite or has lost its digits, which in exact arithmetic it never does.
 
     Attributes:
       params: the parameters before the update that lowered it.
@@ -139,7 +139,7 @@ def fit(
     Raises:
       ValueError: data that are not finite or too few, weights that are negative or all zero, or a number out of
         range; the message says which.
-      FellError: the objective fell by more than rounding, or is not finite.
+      FellError: the objective fell by more than rounding, is not finite, or its features have lost their digits.
     """
     _check_numbers(restarts=restarts, steps=steps, chunk=chunk, tolerance=tolerance)
     x, weights, start = counted(x, weights, start)
@@ -155,7 +155,7 @@ def fit(
     before, update, metrics = stacked, 0, dict[str, Array]()
     for update in range(steps + 1):
         began = time.perf_counter()
-        after, metrics = _update(model, chunk, mesh, stacked, state, batch)
+        after, new_state, metrics = _update(model, chunk, mesh, stacked, state, batch)
         objective = np.asarray(metrics["objective"], np.float64)
         seconds.append(time.perf_counter() - began)
         if observe is not None:
@@ -166,13 +166,13 @@ def fit(
         if update == steps or (monotone and tolerance > 0 and gain < tolerance):
             break
         before, fresh = stacked, False
-        stacked = after
+        stacked, state = after, new_state
         if reseeded < MOST_RESEEDINGS:
             stacked, said = reseed(jax.random.fold_in(key, 1 + update), model, batch, before, after, state, metrics)
             messages += [f"update {update + 1}: {text}" for text in said]
             fresh = bool(said)
             reseeded += fresh
-    converged = tolerance > 0 and gain < tolerance
+    converged = monotone and tolerance > 0 and gain < tolerance
     if not converged:
         messages.append(f"not converged after {update} updates: the last gain was {gain:.3g} nats")
     empty = np.asarray(metrics[f"empty/{model.latent}"])
@@ -197,15 +197,15 @@ def _features(model: Model, state: State, batch: Batch) -> Batch:
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _update(
     model: Model, chunk: int, mesh: Mesh | None, stacked: Params, state: State, batch: Batch
-) -> tuple[Params, Metrics]:
+) -> tuple[Params, State, Metrics]:
     step = solve(model.objective, "model", chunk=chunk, mesh=mesh)
 
-    def one(params: Params) -> tuple[Params, Metrics]:
+    def one(params: Params) -> tuple[Params, State, Metrics]:
         key = jax.random.key(0)  # nothing is drawn
         progress, metrics = step.update(key, Progress(params, state, ()), batch)
-        return progress.params, metrics
+        return progress.params, progress.state, metrics
 
-    return jax.vmap(one)(stacked)
+    return jax.vmap(one, out_axes=(0, None, 0))(stacked)
 
 
 def _require_rise(
@@ -245,6 +245,7 @@ def _best(
     converged, seconds, messages = told
     best = int(np.argmax(histories[-1]))
     params = jax.tree.map(lambda leaf: leaf[best], stacked)
+    _require_digits(model, params, state, batch)
     weights = batch.get("@weights")
     examples = float(len(batch[model.observed]) if weights is None else np.asarray(weights, np.float64).sum())
     return Fit(
@@ -256,11 +257,35 @@ def _best(
         converged,
         examples,
         examples * math.prod(batch[model.observed].shape[1 : model.latent_axes]),
-        float(metrics["log_prob"][best]) * examples,
+        _log_likelihood(model, params, state, batch, float(metrics["log_prob"][best]) * examples),
         model.solver.degrees(params),
         seconds,
         messages,
     )
+
+
+def _log_likelihood(model: Model, params: Params, state: State, batch: Batch, fitted: float) -> float:
+    """Return ``Σ log q(x)``: what was fitted at temperature 1, else the sum over the examples."""
+    if model.likelihood is model.objective:
+        return fitted
+    log_prob = np.asarray(model.log_prob(params, state, batch[model.observed]), np.float64)
+    return float(np.sum(log_prob * np.asarray(batch.get("@weights", 1.0), np.float64)))
+
+
+def _require_digits(model: Model, params: Params, state: State, batch: Batch) -> None:
+    """Compare the log-likelihood by features with that by densities, which do not cancel, on a few examples."""
+    few = batch[model.observed][:256]
+    key = jax.random.key(0)  # nothing is drawn
+    loss, _ = model.likelihood.players["model"].loss(key, params, state, {model.observed: few}, train=False)
+    by_density, by_features = -float(loss), float(jnp.mean(model.log_prob(params, state, few)))
+    allowed = 20 * rounding(by_density, jnp.float32)  # a hundredth of a nat, of means below 100
+    if not abs(by_density - by_features) <= allowed:
+        text = (
+            f"the mean log-likelihood of {len(few)} examples is {by_features:.7g} nats by features and "
+            f"{by_density:.7g} by densities: {few.dtype} has too few digits for these data; use jax.enable_x64, or a "
+            "larger floor."
+        )
+        raise FellError(text, params, state)
 
 
 def _check_numbers(*, restarts: int, steps: int, chunk: int, tolerance: float) -> None:

@@ -68,6 +68,9 @@ def hmm(
     family = make(states=states, **options)
     generative = Joint(factor("z", chain, name="chain"), factor("x | z", each_step(family), name="emissions"))
     inference = Joint(evidence("x"), exact_posterior(generative, "z | x", temperature=temperature))
+    objective = likelihood = kl(inference, generative)
+    if callable(temperature) or temperature != 1:
+        likelihood = kl(Joint(evidence("x"), exact_posterior(generative, "z | x")), generative)
 
     def check(x: np.ndarray) -> None:
         if x.ndim < 2 or x.shape[1] != length:
@@ -77,7 +80,7 @@ def hmm(
             )
         check_values(family, x.reshape(-1, *x.shape[2:]))
 
-    return Model(generative, inference, kl(inference, generative), "z", "x", states, check, latent_axes=2)
+    return Model(generative, inference, objective, likelihood, "z", "x", states, check, latent_axes=2)
 
 
 def most_likely_path(model: Model, params: Params, state: State, x: ArrayLike) -> Array:

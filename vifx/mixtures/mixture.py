@@ -51,6 +51,9 @@ def mixture(
         factor("x | z", family, name="components"),
     )
     inference = Joint(evidence("x"), exact_posterior(generative, "z | x", temperature=temperature))
+    objective = likelihood = kl(inference, generative)
+    if callable(temperature) or temperature != 1:
+        likelihood = kl(Joint(evidence("x"), exact_posterior(generative, "z | x")), generative)
 
     def check(x: np.ndarray) -> None:
         if len(x) < components:
@@ -59,4 +62,4 @@ def mixture(
             )
         check_values(family, x)
 
-    return Model(generative, inference, kl(inference, generative), "z", "x", components, check)
+    return Model(generative, inference, objective, likelihood, "z", "x", components, check)

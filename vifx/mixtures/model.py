@@ -34,6 +34,7 @@ class Model:
       generative: ``q(z) q(x|z)``.
       inference: ``p̃(x) p(z|x)`` with the exact posterior.
       objective: their `kl`; its player ``"model"`` has a closed-form turn.
+      likelihood: the same at temperature 1: ``−E log q(x)``.
       latent: the name of z.
       observed: the name of x.
       components: how many states the latent has.
@@ -44,6 +45,7 @@ class Model:
     generative: Joint
     inference: Joint
     objective: Objective
+    likelihood: Objective
     latent: str
     observed: str
     components: int
@@ -57,10 +59,7 @@ class Model:
         Raises:
           ValueError: the joints have none.
         """
-        found = self.objective.players["model"].solver
-        if found is None:
-            raise ValueError(f"{self.generative!r} has no closed-form turn; train it with training.descend.")
-        return found
+        return _required(self.objective, self.generative)
 
     def log_prob(self, params: Params, state: State, x: ArrayLike, *, chunk: int = 4096) -> Array:
         """Return ``log q(x)`` in nats, the latent summed out, ``[examples]``.
@@ -101,9 +100,16 @@ class Model:
         return batch if weights is None else {**batch, "@weights": jnp.asarray(weights)}
 
 
+def _required(objective: Objective, generative: Joint) -> Solver:
+    found = objective.players["model"].solver
+    if found is None:
+        raise ValueError(f"{generative!r} has no closed-form turn; train it with training.descend.")
+    return found
+
+
 @partial(jax.jit, static_argnums=(0, 1))
 def _log_prob(model: Model, chunk: int, params: Params, state: State, x: Array) -> Array:
-    solver = model.solver
+    solver = _required(model.likelihood, model.generative)
     prepared = solver.prepare(params, state)
 
     def one(x: Array) -> Array:

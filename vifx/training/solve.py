@@ -43,7 +43,9 @@ def solve(
     EM, of which the objective never falls. On minibatches give a `rate`: stepwise EM,
     ``s ← (1 − η_t) s + η_t s(minibatch)``.
 
-    Sums over chunks are compensated, so that in float32 the error of a sum does not grow with the number of examples.
+    Weights of examples (``batch["@weights"]``) and priors of parameters belong to this turn: `descend` on the same
+    objective knows neither. Sums over chunks are compensated, so that in float32 the error of a sum does not grow with
+    the number of examples.
 
     Metrics, in nats, of the parameters *before* the update: ``log_prob``, the mean over the examples of log q(x) (at
     another temperature of the posterior its own objective, ``T log Σ_z q(x, z)^(1/T)``); ``objective``, the same plus
@@ -133,7 +135,8 @@ def _closed(player: str, mover: Player) -> Solver:
         raise ValueError(
             f"player {player!r} has no closed-form turn: solve needs kl(Joint(evidence(...), exact_posterior(...)), "
             "generative) without weights, posteriors given everything known, and a generative joint of families "
-            f"(vifx.families); use descend(objective, {player!r}, optimizer)"
+            "(vifx.families), whose parents are latents and which share no parameters; use "
+            f"descend(objective, {player!r}, optimizer)"
         )
     return mover.solver
 
@@ -196,7 +199,12 @@ def _compensated(carry: tuple[Expected, Expected], more: Expected) -> tuple[Expe
     sums, lost = carry
     corrected = jax.tree.map(jnp.subtract, more, lost)
     new = jax.tree.map(jnp.add, sums, corrected)
-    return new, jax.tree.map(lambda after, before, added: (after - before) - added, new, sums, corrected)
+
+    def rounded(after: Array, before: Array, added: Array) -> Array:
+        # What is infinite has lost nothing.
+        return jnp.where(jnp.isfinite(after), (after - before) - added, 0)
+
+    return new, jax.tree.map(rounded, new, sums, corrected)
 
 
 def _stepwise(
@@ -204,17 +212,20 @@ def _stepwise(
 ) -> tuple[PyTree, PyTree]:
     """Mix the statistics of a minibatch, per example, into those so far."""
     mixed, weight, turns = slot
-    eta = jnp.asarray(rate(turns), weight.dtype)
+    # A minibatch without weight says nothing, and the first one that does counts whole.
+    eta = jnp.where(expected.weight > 0, jnp.asarray(rate(turns), weight.dtype), 0)
+    whole = jnp.where(expected.weight > 0, expected.weight, 1)
 
     def mix(old: Array, new: Array) -> Array:
         share = eta.astype(old.dtype)
-        return (1 - share) * old + share * new / expected.weight.astype(old.dtype)
+        return (1 - share) * old + share * new / whole.astype(old.dtype)
 
     mixed = jax.tree.map(mix, mixed, expected.statistics)
     weight = (1 - eta) * weight + eta
     size = expected.weight if examples is None else jnp.asarray(examples, expected.weight.dtype)
     # Divided by the weights so far, the first minibatch counts whole, whatever its rate.
-    scaled = jax.tree.map(lambda leaf: leaf * (size / weight.astype(size.dtype)).astype(leaf.dtype), mixed)
+    so_far = jnp.where(weight > 0, weight, 1).astype(size.dtype)
+    scaled = jax.tree.map(lambda leaf: leaf * (size / so_far).astype(leaf.dtype), mixed)
     return scaled, (mixed, weight, turns + 1)
 
 
