@@ -113,7 +113,7 @@ def test_an_iteration(covariance, dtype, ratio):
         step = training.solve(model.objective, "model", chunk=CHUNK)
         run = training.compile(step)
         made = training.start(jax.random.key(0), step, model.objective, batch)
-        held = {"ours": made._replace(params=jax.tree.map(jnp.copy, params), state=state)}
+        held = {"ours": made._replace(params=jax.tree.map(jnp.copy, params), state=jax.tree.map(jnp.copy, state))}
         held["raw"] = jax.tree.map(jnp.copy, raw_start(params, state, covariance))
 
         def ours():

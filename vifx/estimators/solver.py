@@ -85,18 +85,19 @@ class _Turn:
         objective, responsibilities = _responsibilities(table, temperature)
         if "@responsibilities" in batch:
             responsibilities = batch["@responsibilities"].astype(objective.dtype).reshape(responsibilities.shape)
-        weights = batch.get("@weights")
-        weights = jnp.ones(examples, objective.dtype) if weights is None else weights.astype(objective.dtype)
-        spread = weights.reshape(-1, *(1,) * len(table.latents))
-        responsibilities = responsibilities * jnp.broadcast_to(spread, responsibilities.shape)
+        total, number = jnp.sum(objective), jnp.asarray(examples, objective.dtype)
+        if "@weights" in batch:
+            weights = batch["@weights"].astype(objective.dtype)
+            spread = weights.reshape(-1, *(1,) * len(table.latents))
+            responsibilities = responsibilities * jnp.broadcast_to(spread, responsibilities.shape)
+            # An impossible example of weight zero counts for nothing.
+            total, number = jnp.sum(jnp.where(weights > 0, weights * objective, 0)), jnp.sum(weights)
         statistics = {
             str(item.owner): _statistics(item, prepared[str(item.owner)], state, table, responsibilities, of_owner)
             for item in self.factors
         }
         counts = {name: jnp.sum(table.marginal(responsibilities, (name,)), axis=0) for name in table.latents}
-        # An impossible example of weight zero counts for nothing.
-        total = jnp.sum(jnp.where(weights > 0, weights * objective, 0))
-        return Expected(statistics, total, jnp.sum(weights), counts)
+        return Expected(statistics, total, number, counts)
 
     def maximize(self, params: Params, state: State, statistics: PyTree, networks: tuple[str, ...]) -> Params:
         moved = {

@@ -205,6 +205,11 @@ def _update(
         progress, metrics = step.update(key, Progress(params, state, ()), batch)
         return progress.params, progress.state, metrics
 
+    if jax.tree.leaves(stacked)[0].shape[0] == 1:
+        # Products of matrices without an axis of one are faster.
+        params, state, metrics = one(jax.tree.map(lambda leaf: leaf[0], stacked))
+        params, metrics = jax.tree.map(lambda leaf: leaf[None], (params, metrics))
+        return params, state, metrics
     return jax.vmap(one, out_axes=(0, None, 0))(stacked)
 
 
