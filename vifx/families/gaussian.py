@@ -32,7 +32,8 @@ def gaussian(
 
     ``log q(x|s) = −½ (x−μ)ᵀ Σ⁻¹ (x−μ) − ½ log|2πΣ|`` is linear in the features ``φ(x) = [x_i x_j (i ≤ j), x, 1]``, so
     that E and M step are a matrix product each. The data are whitened first, by a map that init finds and the
-    state keeps, so that squares do not cancel in float32. The M step is ``μ = Σ r x / Σ r`` and
+    state keeps, so that squares of data far from zero do not cancel in float32; clusters a thousand times as far
+    apart as they are wide need float64. The M step is ``μ = Σ r x / Σ r`` and
     ``Σ = Σ r (x−μ)(x−μ)ᵀ / Σ r``, its eigenvalues below `floor` raised to it: the maximum of the likelihood over
     ``Σ ⪰ floor · I``, so that the objective never falls. With a `prior` it is the maximum a posteriori,
     ``μ = (Σ r x + κ m) / (Σ r + κ)`` and

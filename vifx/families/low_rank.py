@@ -15,7 +15,9 @@ from jax.scipy.linalg import solve_triangular
 
 from vifx.families.gaussian import gaussian
 from vifx.families.parents import count
+from vifx.families.quadratic import vectors
 from vifx.families.seeding import nearest_seeds
+from vifx.families.starting import needs_values, seeded
 from vifx.families.whitening import Whitening, whiten, whitening
 from vifx.types import Array, Family, Key, PyTree
 
@@ -86,7 +88,7 @@ def low_rank(
         x = _data(name, value, latent)
         state = whitening(x, "full")
         responsibilities = nearest_seeds(key, whiten(state, x), math.prod(sizes))
-        statistics = dense.statistics((), dense.features(state, x), responsibilities)
+        statistics = seeded(lambda x, r: dense.statistics((), dense.features(state, x), r), x, responsibilities)
         return maximize(_start(state, x, statistics, floor, isotropic, latent), state, statistics), state
 
     def apply(
@@ -96,7 +98,7 @@ def low_rank(
         return dense.apply(_dense_params(params), state, *parents)
 
     def features(state: Whitening, value: Array) -> PyTree:
-        return dense.features(state, _vectors(name, value))
+        return dense.features(state, vectors(name, value))
 
     def prepare(params: PyTree, state: PyTree) -> PyTree:
         return dense.prepare(_dense_params(params), state)
@@ -145,12 +147,7 @@ def _check_numbers(name: str, latent: int, floor: float) -> None:
 
 
 def _data(name: str, value: Array | None, latent: int) -> Array:
-    if value is None:
-        raise ValueError(
-            f"{name}: its parameters are initialized from data, but there are no values of its variable; give a batch "
-            "that has them."
-        )
-    x = _vectors(name, value)
+    x = vectors(name, needs_values(name, value))
     if latent >= x.shape[1]:
         raise ValueError(
             f"{name}: latent={latent} must be less than the {x.shape[1]} features of the data; with as many, use "
@@ -169,12 +166,3 @@ def _covariance(params: PyTree) -> Array:
     scale = jnp.broadcast_to(scale[..., None] if scale.ndim == loadings.ndim - 2 else scale, loadings.shape[:-1])
     diagonal = jnp.broadcast_to(jnp.eye(loadings.shape[-2], dtype=scale.dtype), (*scale.shape, scale.shape[-1]))
     return jnp.einsum("...il,...jl->...ij", loadings, loadings) + diagonal * (scale**2)[..., None]
-
-
-def _vectors(name: str, value: Array) -> Array:
-    if value.ndim != 2:
-        raise ValueError(
-            f"{name}: values must be vectors [examples, d], got shape {list(value.shape)}; flatten images, and wrap "
-            "the family in families.each_step for sequences."
-        )
-    return value if jnp.issubdtype(value.dtype, jnp.floating) else value.astype(jnp.result_type(float))

@@ -36,7 +36,7 @@ def markov_chain(
 
     Returns:
       A family with parameters ``initial [K]`` and ``transitions [K, K]``, logits of π and of the rows of A; a logit of
-      −∞ is a transition that stays impossible.
+      −∞ is a transition that stays impossible, at concentration 1.
 
     Raises:
       ValueError: a number is out of range, or parents that are no lengths.

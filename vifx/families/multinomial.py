@@ -26,8 +26,8 @@ def multinomial(
     """Vectors of counts for every state s of the parents, such as of the words of a text, given their sum n.
 
     ``log q(x|s) = log n! − Σ_v log x_v! + Σ_v x_v log π_sv``. The M step is ``π_sv ∝ Σ r x_v + a`` over
-    ``π ≥ floor``: the maximum a posteriori under the prior Dirichlet(1 + a). A state that nothing belongs to keeps its
-    parameters.
+    ``π ≥ floor``: the maximum a posteriori under the prior Dirichlet(1 + a). Without a prior, a state
+    that nothing belongs to keeps its parameters.
 
     Args:
       states: the number of states of the parent, or of each parent; 1 without parents.

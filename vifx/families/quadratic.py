@@ -26,7 +26,11 @@ def vectors(name: str, value: Array) -> Array:
       ValueError: the values have another number of axes.
     """
     if value.ndim != 2:
-        fix = "numbers are vectors of one, x[:, None]" if value.ndim == 1 else "flatten images first"
+        fix = (
+            "numbers are vectors of one, x[:, None]"
+            if value.ndim == 1
+            else ("flatten images, and wrap the family in families.each_step for sequences")
+        )
         raise ValueError(f"{name}: values must be vectors [examples, d], got shape {list(value.shape)}; {fix}.")
     return value if jnp.issubdtype(value.dtype, jnp.floating) else value.astype(jnp.result_type(float))
 
