@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from vifx.conditional import condition, density, draw, fold, nearest
 from vifx.distributions import Transformed, tempered
+from vifx.examples import check_entries, stand_ins
 from vifx.factor import Factor
 from vifx.types import Array, Batch, Key, Params, PyTree, State
 
@@ -216,8 +217,11 @@ class Joint:
     def observe(self, batch: Batch, fixed: Mapping[str, Array]) -> dict[str, Array]:
         """Return the values that a batch and fixed variables give, by variable name.
 
+        Where ``batch["@weights"]`` gives an example no weight, the heaviest example stands in its place.
+
         Raises:
-          ValueError: a fixed variable that the joint lacks, or evidence that nothing supplies.
+          ValueError: a fixed variable that the joint lacks, evidence that nothing supplies, weights that are not one
+            for each example, or an ``@`` entry that nothing reads.
           TypeError: `batch` is not a mapping.
         """
         if not isinstance(batch, Mapping):
@@ -225,7 +229,8 @@ class Joint:
         for name in fixed:
             if name not in self.variables:
                 raise ValueError(f"fixed: {self!r} has no variable {name!r}{nearest(name, self.variables)}.")
-        values = dict(fixed)
+        check_entries(batch)
+        values, read = dict(fixed), dict[str, str]()
         for item in self.factors:
             for variable, entry in item.entries.items():
                 if variable in values:
@@ -235,8 +240,9 @@ class Joint:
                         f"batch lacks {entry!r}, which {item} is read from; it has "
                         f"{', '.join(map(repr, batch)) or 'nothing'}{nearest(entry, tuple(batch))}."
                     )
-                values[variable] = batch[entry]
-        return values
+                read[variable] = entry
+        known = stand_ins(batch, set(read.values()))
+        return values | {variable: known[entry] for variable, entry in read.items()}
 
 
 def _count_examples(values: Mapping[str, Array], examples: int | None, joint: Joint) -> int:

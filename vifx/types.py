@@ -42,7 +42,10 @@ A name with an ``@`` belongs to a player instead, such as the update counter
 ``"model@updates"`` that scheduled weights read.
 """
 Batch: TypeAlias = Mapping[str, Array]
-"""One entry per observed variable; the leading axis is the examples."""
+"""One entry per observed variable; the leading axis is the examples.
+
+``"@weights"`` says how much each example counts, see `vifx.examples`.
+"""
 Metrics: TypeAlias = Mapping[str, Array]
 """Scalars with slash-separated names: ``"kl/z"``, ``"nll/x"``, ``"critic/accuracy"``."""
 
@@ -62,8 +65,8 @@ class Aux(NamedTuple):
 class Loss(Protocol):
     """A pure function to minimize: jit, differentiate, vmap and shard it as you like.
 
-    The value is a scalar in nats, averaged over the examples of the batch. `train` is static:
-    it chooses between batch and running statistics and switches dropout.
+    The value is a scalar in nats, averaged over the examples of the batch, by their weights
+    ``batch["@weights"]`` if there are any: it is then that of the rows repeated as often. `train` is static: it chooses between batch and running statistics and switches dropout.
     """
 
     def __call__(

@@ -7,19 +7,20 @@ from collections.abc import Iterator
 
 from conventions.sources import Rule, Source
 
-JOINTS = ("types", "nets", "distributions", "factor", "conditional", "joint")
+JOINTS = ("types", "examples", "nets", "distributions", "factor", "conditional", "joint")
 CORE = (*JOINTS, "divergences", "objective", "estimators", "explain")
 
 KNOWS: dict[str, tuple[str, ...]] = {
     "types": (),
+    "examples": ("types",),
     "nets": ("types",),
     "distributions": ("types",),
     "networks": ("types", "nets", "distributions"),
     "flows": ("types", "nets", "distributions", "networks", "lipschitz"),
-    "lipschitz": ("types", "nets"),
+    "lipschitz": ("types", "examples", "nets"),
     "families": ("types", "distributions"),
     "mixtures": (*CORE, "families", "training", "data"),
-    "data": ("types",),
+    "data": ("types", "examples"),
     "factor": ("types", "nets", "distributions"),
     "conditional": ("types", "factor"),
     "joint": JOINTS,
@@ -28,7 +29,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "estimators": (*JOINTS, "divergences", "objective"),
     "explain": (*JOINTS, "objective"),
     "methods": (*CORE, "flows", "lipschitz", "networks", "families", "mixtures"),
-    "training": ("types", "objective", "data"),
+    "training": ("types", "examples", "objective", "data"),
     "evaluation": (*CORE, "data"),
 }
 SEES_ALL = ("", "experiment", "cli", "__main__")

@@ -272,3 +272,31 @@ def test_bad_splits_and_joints():
         )
     with pytest.raises(ValueError, match="event_shape"):
         evaluation.bits_per_dim(1.0, (3, 0))
+
+
+def test_weights_weigh_the_examples_of_a_split():
+    """Mean as of repeated rows; the standard error does not depend on the scale of the weights."""
+    values = np.array([1.0, 4.0, np.nan, 2.0])
+    weighted = evaluation.Estimate(values, weights=np.array([3, 1, 0, 2]))
+    repeated = np.repeat(values, [3, 1, 0, 2])
+    assert weighted.mean == pytest.approx(repeated.mean(), rel=1e-12)
+    scaled = evaluation.Estimate(values, weights=np.array([0.3, 0.1, 0, 0.2]))
+    assert scaled.standard_error == pytest.approx(weighted.standard_error, rel=1e-12)
+    alike = evaluation.Estimate(values[[0, 1, 3]], weights=np.full(3, 7.0))
+    assert alike.standard_error == pytest.approx(np.std(values[[0, 1, 3]], ddof=1) / np.sqrt(3), rel=1e-12)
+
+
+def test_estimates_over_a_split_are_weighted():
+    """The exact posterior has the log-likelihood; others have the values of the unweighted split, weighted."""
+    weights = np.arange(37) % 4
+    split = {"x": np.where(weights[:, None] > 0, X, np.nan).astype(np.float32), "@weights": weights}
+    key = jax.random.key(0)
+    bound = evaluation.importance_weighted_bound(key, *model(exact), split, samples=(2,))[2]
+    assert bound.mean == pytest.approx(np.average(LOG_LIKELIHOOD, weights=weights), rel=1e-5)
+    joints = model(rough)
+    loss = kl(*joints[:2]).players["model"].loss
+    for found, plain in (
+        (evaluation.elbo(key, *joints, each)["elbo"] for each in (split, {"x": X})),
+        (evaluation.average_metrics(key, loss, *joints[2:], each)["loss"] for each in (split, {"x": X})),
+    ):
+        assert found.mean == pytest.approx(np.average(plain.values, weights=weights), rel=1e-6)

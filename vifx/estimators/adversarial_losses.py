@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from vifx.conditional import fold
+from vifx.examples import example_mean
 from vifx.estimators.expectation import mean
 from vifx.estimators.games import Form, Game, Pieces
 from vifx.estimators.proximal import anchor_distance, log_ratio_to_anchor
@@ -24,7 +25,9 @@ from vifx.types import Array, Aux, Batch, Key, Params, State
 Penalty: TypeAlias = Callable[
     [Key, Callable[..., Array], tuple[Array, ...], tuple[Array, ...]], tuple[Array, Mapping[str, Array]]
 ]
-"""``(key, critic, at_a, at_b) -> (value, metrics)``, added to the critic's loss; `vifx.lipschitz` makes them."""
+"""``(key, critic, at_a, at_b) -> (values, metrics)``: a value for each example, of which the critic's loss adds the mean.
+
+`vifx.lipschitz` makes them."""
 
 
 @dataclass(frozen=True)
@@ -118,14 +121,17 @@ def critic_loss(
 
     if setting.penalties:
         _require_draws(drawn, setting)
+    # A pair of examples counts as the one of them that is of the data.
+    shares = a.rows.shares if a.rows.shares is not None else b.rows.shares
     for index, (weight, penalty) in enumerate(setting.penalties):
         samples = [tuple(each.values()) for each in values]
         extra, reported = penalty(fold(key, "penalty", str(index)), critic, *samples)
+        _check_penalty(index, extra, a.rows.examples)
+        metrics |= {name: example_mean(shares, each) for name, each in reported.items()}
         if callable(weight):
             weight = jnp.asarray(weight(_updates(state, "critic")), extra.dtype)
-            reported = {**reported, f"weight/penalty/{index}": weight}
-        value = value + weight * extra
-        metrics |= reported
+            metrics[f"weight/penalty/{index}"] = weight
+        value = value + weight * example_mean(shares, extra)
     return value, Aux({setting.prefix + metric: number for metric, number in metrics.items()}, state)
 
 
@@ -258,6 +264,14 @@ def _check_alike(setting: Setting, values: list[dict[str, Array]]) -> None:
             f"adversarial: {name!r} is {inference.dtype}{list(inference.shape[1:])} per example in the inference "
             f"joint, but {generative.dtype}{list(generative.shape[1:])} in the generative joint; a critic sees both, "
             "so make them alike: scale images with a transform such as data.normalize, or match the network's output."
+        )
+
+
+def _check_penalty(index: int, values: Array, examples: int) -> None:
+    if values.shape != (examples,):
+        raise ValueError(
+            f"penalties[{index}] returned values of shape {list(values.shape)}; a penalty returns one value for each "
+            f"example, [{examples}], of which the loss takes the mean."
         )
 
 

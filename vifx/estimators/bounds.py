@@ -14,6 +14,7 @@ import numpy as np
 from jax.scipy.special import gammaln, logsumexp
 
 from vifx.conditional import condition, density, fold
+from vifx.examples import example_mean
 from vifx.estimators.expectation import How, Visit, walk
 from vifx.estimators.pair import Pair
 from vifx.types import Array, Batch, Key, Params, State
@@ -69,7 +70,8 @@ def bound(
             log_p = log_p + jnp.tile(visit.log_prob, rows.total // visit.after.total)
     if finite:
         shape = (-1, rows.examples)
-        value, elbo = _over_multisets((log_q - log_p).reshape(shape), log_p.reshape(shape), samples)
+        each = _over_multisets((log_q - log_p).reshape(shape), log_p.reshape(shape), samples)
+        value, elbo = (example_mean(rows.shares, part) for part in each)
         return value, {"elbo": elbo}, new_state
 
     shape = (rows.copies, rows.examples)
@@ -77,8 +79,8 @@ def bound(
     value = logsumexp(log_weight, axis=0) - jnp.log(rows.copies)
     share = jax.lax.stop_gradient(jax.nn.softmax(log_weight, axis=0))
     metrics = {
-        "elbo": jnp.mean(jax.lax.stop_gradient(log_weight)),
-        "effective_samples": jnp.mean(1 / jnp.sum(share**2, axis=0)),
+        "elbo": example_mean(rows.shares, jax.lax.stop_gradient(jnp.mean(log_weight, axis=0))),
+        "effective_samples": example_mean(rows.shares, 1 / jnp.sum(share**2, axis=0)),
     }
     if gradient != "reparameterized":
         # Without the score: the encoder's parameters act through the draws alone.
@@ -96,7 +98,7 @@ def bound(
     if rows.weights is not None:
         # One score factor per draw: their product carries the score of the whole tuple.
         value = value * jnp.prod(rows.weights.reshape(shape), axis=0)
-    return jnp.mean(value), metrics, new_state
+    return example_mean(rows.shares, value), metrics, new_state
 
 
 def treatments(both: Pair, params: Params, state: State, batch: Batch, *, samples: int, train: bool) -> dict[str, How]:
@@ -157,7 +159,7 @@ def _over_multisets(log_weight: Array, log_p: Array, samples: int) -> tuple[Arra
       samples: K.
 
     Returns:
-      The bound and the ELBO, both the mean over the examples.
+      The bound and the ELBO, ``[examples]``.
     """
     # A state that is never drawn has no weight: its tuples count for nothing, in value and gradient.
     log_weight = jnp.where(log_p > -jnp.inf, log_weight, 0)
@@ -175,4 +177,4 @@ def _over_multisets(log_weight: Array, log_p: Array, samples: int) -> tuple[Arra
     probability = jnp.exp(log_ways[:, None] + jnp.sum(log_p[index], axis=1))
     value = logsumexp(log_weight[index], axis=1) - jnp.log(samples)
     bound = jnp.sum(jnp.where(probability > 0, probability * value, 0), axis=0)
-    return jnp.mean(bound), jnp.mean(jnp.sum(jnp.exp(log_p) * log_weight, axis=0))
+    return bound, jnp.sum(jnp.exp(log_p) * log_weight, axis=0)

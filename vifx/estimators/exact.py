@@ -4,7 +4,7 @@ Every variable takes finitely many values, integers or arrays of them, so a join
 
     KL(p ‖ q) = Σ_{x,z} p(x,z) [ log p(x,z) − log q(x,z) ],                                   (1)
 
-with p̃ the empirical distribution of the batch. Nothing here is shared with the estimators: the joints
+with p̃ the empirical distribution of the batch, weighted where it has weights. Nothing here is shared with the estimators: the joints
 are evaluated by `Joint.log_prob` on the product of all supports.
 """
 
@@ -34,6 +34,7 @@ from jax.core import Tracer
 
 from vifx.conditional import condition, fold
 from vifx.distributions import Categorical, Finite
+from vifx.examples import WEIGHTS
 from vifx.joint import Joint
 from vifx.nets import from_functions
 from vifx.objective import Constant
@@ -107,7 +108,7 @@ def table(
         if item.kind == "evidence":
             data = np.stack([_place(space[v], _concrete(batch, item.entries[v])) for v in item.variables], axis=1)
             points = np.stack([index[v] for v in item.variables], axis=1)
-            share = np.mean(np.all(points[:, None] == data[None], axis=-1), axis=1)
+            share = np.all(points[:, None] == data[None], axis=-1) @ _shares(batch, len(data))
             log_prob = {item.name: jnp.log(jnp.asarray(share, jnp.result_type(float))), **log_prob}
     return Table(values, log_prob)
 
@@ -233,8 +234,8 @@ def entropy(batch: Batch, entries: Sequence[str]) -> float:
         return 0.0
     each = [_concrete(batch, entry) for entry in entries]
     data = np.stack([_place(np.unique(values, axis=0), values) for values in each], axis=1)
-    _, counts = np.unique(data, axis=0, return_counts=True)
-    share = counts / counts.sum()
+    points, place = np.unique(data, axis=0, return_inverse=True)
+    share = np.bincount(place.reshape(-1), _shares(batch, len(data)), len(points))
     return float(-np.sum(share * np.log(share)))
 
 
@@ -293,7 +294,13 @@ def _concrete(batch: Batch, entry: str) -> np.ndarray:
             f"batch[{entry!r}] has shape {list(array.shape)} and type {array.dtype}; enumeration needs integers, one "
             "or an array of them per example."
         )
-    return array
+    return array if WEIGHTS not in batch else array[np.asarray(batch[WEIGHTS]) > 0]
+
+
+def _shares(batch: Batch, examples: int) -> np.ndarray:
+    """Return the probability of each example that has any under the evidence, ``[examples]``."""
+    weights = np.asarray(batch.get(WEIGHTS, np.ones(examples)), np.float64)
+    return weights[weights > 0] / weights.sum()
 
 
 def _equal(values: np.ndarray, states: np.ndarray) -> np.ndarray:

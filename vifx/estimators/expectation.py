@@ -26,6 +26,7 @@ import jax.numpy as jnp
 
 from vifx.conditional import condition, draw, fold
 from vifx.distributions import Finite, MarkovChain
+from vifx.examples import RESPONSIBILITIES, example_shares
 from vifx.factor import Factor, has_density
 from vifx.joint import Joint
 from vifx.types import Array, Batch, Key, Params, State
@@ -42,17 +43,27 @@ class Rows(NamedTuple):
       weights: ``[rows]``, the probabilities of summed states and the score factors; None if all are 1.
       copies: the number of draws per example; states of summed latents are not counted.
       examples: the number of examples in the batch.
+      shares: ``[examples]``, the probability of each under the evidence; None if they count alike.
     """
 
     values: dict[str, Array]
     weights: Array | None
     copies: int
     examples: int
+    shares: Array | None = None
 
     @property
     def total(self) -> int:
         """The number of rows."""
         return next(iter(self.values.values())).shape[0] if self.values else self.copies * self.examples
+
+    @property
+    def measure(self) -> Array:
+        """How much each row counts in an expectation, ``[rows]``; they sum to 1."""
+        weights = jnp.ones(self.total) if self.weights is None else self.weights
+        if self.shares is None:
+            return weights / (self.copies * self.examples)
+        return weights * jnp.tile(self.shares.astype(weights.dtype), self.total // self.examples) / self.copies
 
 
 class Visit(NamedTuple):
@@ -76,12 +87,12 @@ class Visit(NamedTuple):
 
 
 def mean(rows: Rows, integrand: Array) -> Array:
-    """Return the expectation of ``[rows]`` values per example, averaged over the examples."""
-    if rows.weights is None:
+    """Return the expectation of ``[rows]`` values, over the examples too."""
+    if rows.weights is None and rows.shares is None:
         return jnp.mean(integrand)
-    # A state of probability zero counts for nothing, whatever the integrand there.
-    integrand = jnp.where(rows.weights > 0, integrand, 0)
-    return jnp.sum(rows.weights * integrand) / (rows.copies * rows.examples)
+    # A state of probability zero, and an example of weight zero, count for nothing, whatever the integrand there.
+    measure = rows.measure
+    return jnp.sum(measure * jnp.where(measure > 0, integrand, 0))
 
 
 def walk(
@@ -104,7 +115,7 @@ def walk(
       joint: its evidence is read from `batch`.
       params: one entry per owner.
       state: one entry per owner.
-      batch: the evidence, ``[examples, *event]``.
+      batch: the evidence, ``[examples, *event]``, and the weights of the examples if there are any.
       samples: how many draws per example the first drawn latent makes; later ones make one per row.
       train: the mode of the networks.
       sum_finite: whether latents of finite support are summed; if not they are drawn.
@@ -117,8 +128,13 @@ def walk(
 
     Raises:
       ValueError: there is no evidence and no number of examples, it disagrees on that number, a log-density has
-        the wrong shape, or something depends on a chain that is kept.
+        the wrong shape, something depends on a chain that is kept, or responsibilities are given, which no loss reads.
     """
+    if RESPONSIBILITIES in batch:
+        raise ValueError(
+            f"batch[{RESPONSIBILITIES!r}] is read by training.solve alone, so a loss would be of another objective; leave "
+            "it out, or move every player with solve."
+        )
     values = joint.observe(batch, {})
     if not values and examples is None:
         raise ValueError(f"{joint!r} has no evidence; the first joint of an objective starts from evidence('x').")
@@ -127,7 +143,8 @@ def walk(
         raise ValueError(
             f"the evidence disagrees on the number of examples: { {k: len(v) for k, v in values.items()} }."
         )
-    rows = Rows(values, None, 1, observed.pop())
+    shares = example_shares(batch) if values else None
+    rows = Rows(values, None, 1, observed.pop(), shares)
     visits = []
     for item in joint.factors:
         if item.kind == "evidence":

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from vifx.estimators.adversarial_words import how_drawn
@@ -35,7 +36,8 @@ def mmd(
 
     The kernel is a sum of inverse multiquadrics, ``k(s, s′) = Σ_c C/(C + ‖s − s′‖²)`` with ``C = 2 d width² c`` in d
     dimensions. Samples give the unbiased estimate, which leaves out the pairs of one example, (a, a) and, where both
-    sides read it, (a, b), and may be negative; on finite spaces it is exact, with p̃ the batch. With ``on="z"`` and
+    sides read it, (a, b), and may be negative; on finite spaces it is exact, with p̃ the batch. Where examples have
+    weights ``w``, normalized, those pairs are a share ``Σ w²`` of all, by whose rest the others are divided. With ``on="z"`` and
     `reconstruction` it is the Wasserstein autoencoder with this penalty, the neighbour of the adversarial autoencoder
     that has one player.
 
@@ -124,7 +126,8 @@ def _apart(a: Rows, b: Rows, values: Array) -> Array:
     if count < 2:
         raise ValueError("mmd: one example has no pairs; give at least two examples in a batch.")
     same = jnp.arange(a.total)[:, None] % count == jnp.arange(b.total)[None] % count
-    return jnp.where(same, 0, values) * (count / (count - 1))
+    left_out = jax.lax.stop_gradient(outer_mean(a, b, same.astype(values.dtype)))
+    return jnp.where(same, 0, values) / (1 - left_out)
 
 
 def _joined(values: Any, names: tuple[str, ...]) -> Array:

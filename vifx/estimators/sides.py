@@ -220,7 +220,5 @@ def treatments(side: Side, params: Params, state: State, batch: Batch, *, train:
 
 def outer_mean(a: Rows, b: Rows, integrand: Array) -> Array:
     """Return the expectation over all pairs of rows of ``[rows of A, rows of B]`` values."""
-    weights = [jnp.ones(rows.total) if rows.weights is None else rows.weights for rows in (a, b)]
-    pairs = weights[0][:, None] * weights[1][None]
-    pairs = pairs / (a.copies * a.examples * b.copies * b.examples)
+    pairs = a.measure[:, None] * b.measure[None]
     return jnp.sum(jnp.where(pairs > 0, pairs * jnp.where(pairs > 0, integrand, 0), 0))

@@ -12,6 +12,7 @@ from vifx.estimators.chain import chain_expected, chain_prior, chain_table
 from vifx.estimators.pair import Pair
 from vifx.estimators.posterior import Posterior, posterior_params, posterior_temperature, tempered_logits
 from vifx.estimators.table import LatentTable, latent_table
+from vifx.examples import stand_ins
 from vifx.factor import Factor
 from vifx.objective import Expected, Solver
 from vifx.types import Array, Batch, Family, Key, Params, PyTree, State
@@ -64,6 +65,7 @@ class _Turn:
 
     def expect(self, key: Key, params: Params, state: State, prepared: PyTree, batch: Batch) -> Expected:
         observed = self.both.inference.observe(batch, {})
+        batch = stand_ins(batch, batch)
         known = {name: value for name, value in observed.items() if name in self.both.generative.variables}
         ready = {**{name: v for name, v in batch.items() if name.endswith("@features")}, **self.features(state, batch)}
         of_owner = {str(i.owner): ready[k] for i in self.factors if (k := f"{i.variables[0]}@features") in ready}

@@ -18,11 +18,14 @@ class Estimate:
     """Per-example values and their mean, in the unit of the values.
 
     The standard error ``s / sqrt(n)`` (`s` with ``n - 1``) is over examples: how far the mean would
-    move with other examples of the same distribution. It is not a number (NaN) for one example.
+    move with other examples of the same distribution. It is not a number (NaN) for one example. With weights, of
+    which ``p_i`` are the shares, the mean is ``Σ p_i v_i`` and its squared error ``Σ p_i² (v_i − mean)² / (1 − Σ p_i²)``,
+    the same where weights are equal.
 
     Attributes:
       values: one value per example, shape ``[examples]``.
       note: a few words that stand as its meaning in a table, in place of what is known by its name.
+      weights: how much each example counts, ``[examples]``, alike by default; a value of weight zero may be anything.
 
     >>> import numpy as np
     >>> str(Estimate(np.array([1.0, 2.0, 3.0])))
@@ -31,18 +34,29 @@ class Estimate:
 
     values: NDArray[np.floating] = field(repr=False)
     note: str = ""
+    weights: NDArray[np.number] | None = field(default=None, repr=False)
 
     @property
     def mean(self) -> float:
         """The mean over examples, accumulated in double precision."""
-        return float(np.mean(self.values, dtype=np.float64))
+        values, shares = self._counted
+        return float(np.sum(shares * values))
 
     @property
     def standard_error(self) -> float:
         """The standard error of the mean over examples."""
-        if len(self.values) < 2:
+        values, shares = self._counted
+        rest = 1 - np.sum(shares**2)
+        if len(values) < 2:
             return math.nan
-        return float(np.std(self.values, ddof=1, dtype=np.float64) / math.sqrt(len(self.values)))
+        return float(np.sqrt(np.sum(np.square(shares * (values - self.mean))) / rest))
+
+    @property
+    def _counted(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The values that count, and their shares, which sum to 1."""
+        values = np.asarray(self.values, np.float64)
+        weights = np.ones(len(values)) if self.weights is None else np.asarray(self.weights, np.float64)
+        return values[weights > 0], weights[weights > 0] / weights.sum()
 
     @property
     def interval(self) -> tuple[float, float]:

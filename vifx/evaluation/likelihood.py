@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from vifx.estimators import kl
 from vifx.evaluation.batches import example_keys, in_batches
 from vifx.evaluation.estimate import Estimate
+from vifx.examples import WEIGHTS
 from vifx.joint import Joint
 from vifx.types import Array, Key, Loss, Params, State
 
@@ -42,14 +43,14 @@ def average_metrics(
       loss: of any player of an objective.
       params: one entry per network.
       state: one entry per network; networks run in evaluation mode.
-      split: arrays with one common leading axis.
+      split: arrays with one common leading axis; ``"@weights"`` weigh the examples.
       batch_size: examples at a time.
 
     Raises:
       ValueError: if the entries of `split` disagree in length.
     """
     rows = in_batches(key, partial(_metric_rows, loss), params, state, split, batch_size=batch_size)
-    return {name: Estimate(values) for name, values in rows.items()}
+    return {name: Estimate(values, weights=_weights(split)) for name, values in rows.items()}
 
 
 @partial(jax.jit, static_argnums=0)
@@ -85,7 +86,7 @@ def elbo(
       generative: prior and decoder.
       params: one entry per network.
       state: one entry per network; networks run in evaluation mode.
-      split: arrays with one common leading axis.
+      split: arrays with one common leading axis; ``"@weights"`` weigh the examples.
       samples: draws of the latents for the terms without a closed form.
       batch_size: examples at a time.
 
@@ -95,7 +96,7 @@ def elbo(
     rows = in_batches(
         key, partial(_elbo_rows, inference, generative, samples), params, state, split, batch_size=batch_size
     )
-    return {name: Estimate(values) for name, values in rows.items()}
+    return {name: Estimate(values, weights=_weights(split)) for name, values in rows.items()}
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
@@ -141,7 +142,7 @@ def importance_weighted_bound(
       generative: every variable of `inference`.
       params: one entry per network.
       state: one entry per network; networks run in evaluation mode.
-      split: arrays with one common leading axis.
+      split: arrays with one common leading axis; ``"@weights"`` weigh the examples.
       samples: the numbers K.
       chunk: draws at a time: activations are held for ``batch_size × chunk`` examples, one number
         per draw is kept.
@@ -169,7 +170,7 @@ def importance_weighted_bound(
         )
     function = partial(_bound_rows, inference, generative, counts, min(chunk, counts[-1]))
     columns = in_batches(key, function, params, state, split, batch_size=batch_size)
-    return {count: Estimate(column) for count, column in zip(counts, columns, strict=True)}
+    return {count: Estimate(column, weights=_weights(split)) for count, column in zip(counts, columns, strict=True)}
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
@@ -203,6 +204,10 @@ def _bound_rows(
         return (logsumexp(blocks, axis=1) - math.log(count)).mean(axis=0)
 
     return tuple(bound(count) for count in counts)
+
+
+def _weights(split: Mapping[str, ArrayLike]) -> NDArray[Any] | None:
+    return np.asarray(split[WEIGHTS]) if WEIGHTS in split else None
 
 
 def bits_per_dim(nll: ArrayLike, event_shape: Sequence[int], *, offset: float = 0.0) -> NDArray[Any]:

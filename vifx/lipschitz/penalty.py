@@ -23,9 +23,10 @@ class Penalty(Protocol):
     """A term of the critic's loss that looks at the critic's gradient."""
 
     def __call__(self, key: Key, critic: Critic, at_a: Variables, at_b: Variables) -> tuple[Array, Metrics]:
-        """Return the weighted penalty, a mean over the examples, and metrics.
+        """Return the weighted penalty of each example, ``[examples]``, and metrics, ``[examples]`` or scalars.
 
-        `at_a` are samples of the distribution A, the data's side, and `at_b` of B.
+        `at_a` are samples of the distribution A, the data's side, and `at_b` of B. The loss takes the mean over the
+        examples, by their weights where a batch has weights.
         """
         ...
 
@@ -37,7 +38,7 @@ def gradient_penalty(weight: float, *, target: float = 1.0, one_sided: bool = Fa
     together; variables that are not (labels) are taken from A. It is a penalty at these points, and no bound
     elsewhere. Each example must pass the critic by itself: BatchNorm in the critic makes the gradient another one.
 
-    Metrics: ``penalty/gradient_norm``, the mean of ``‖∇ℓ(x̂)‖``.
+    Metrics: ``penalty/gradient_norm``, ``‖∇ℓ(x̂)‖``.
 
     Args:
       weight: at least zero; 10 in the reference.
@@ -77,7 +78,7 @@ def gradient_penalty(weight: float, *, target: float = 1.0, one_sided: bool = Fa
 def r1(weight: float) -> Penalty:
     """Penalize gradients on the data: ``weight / 2 · E_A ‖∇ℓ(x)‖²``, the norm over all floating variables.
 
-    Metrics: ``penalty/gradient_norm``, the mean of ``‖∇ℓ‖``.
+    Metrics: ``penalty/gradient_norm``, ``‖∇ℓ‖``.
 
     Args:
       weight: at least zero.
@@ -119,9 +120,9 @@ def dragan(weight: float, *, scale: float = 0.5, target: float = 1.0, one_sided:
     """Penalize gradients around the data: ``weight · E_A (‖∇ℓ(x + δ)‖ − target)²``.
 
     ``δ ~ N(0, (scale · s)² I)``, s the standard deviation of all the variable's elements in the batch (one number for
-    each variable). The norm is over all floating variables together, which alone are moved.
+    each variable, of which weights of examples are left out). The norm is over all floating variables together, which alone are moved.
 
-    Metrics: ``penalty/gradient_norm``, the mean of ``‖∇ℓ(x + δ)‖``.
+    Metrics: ``penalty/gradient_norm``, ``‖∇ℓ(x + δ)‖``.
 
     Args:
       weight: at least zero; 10 in the reference.
@@ -164,12 +165,12 @@ def _distance(
     excess = norms - target
     if one_sided:
         excess = jnp.maximum(excess, jnp.zeros_like(excess))
-    return weight * jnp.mean(excess**2), {"penalty/gradient_norm": jnp.mean(norms)}
+    return weight * excess**2, {"penalty/gradient_norm": norms}
 
 
 def _zero_centered(critic: Critic, points: Variables, weight: float, function: str) -> tuple[Array, Metrics]:
     squares = _squared_norms(critic, points, function)
-    return 0.5 * weight * jnp.mean(squares), {"penalty/gradient_norm": jnp.mean(_root(squares))}
+    return 0.5 * weight * squares, {"penalty/gradient_norm": _root(squares)}
 
 
 def _root(squares: Array) -> Array:

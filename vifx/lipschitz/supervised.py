@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vifx.examples import example_mean, example_shares, stand_ins
 from vifx.lipschitz.kernels import chosen, floating
 from vifx.lipschitz.penalty import Penalty
 from vifx.nets import as_net
@@ -61,11 +62,11 @@ def penalized(
                 jax.random.fold_in(key, zlib.crc32(f"lipschitz/{part}/{network_name}".encode()))
                 for part in ("shuffle", "noise", "direction")
             )
-            at_a = tuple(_entry(batch, name) for name in names)
+            at_a = tuple(_entries(batch, names))
             order = jax.random.permutation(shuffle, at_a[0].shape[0])
             at_b = tuple(x[order] for x in at_a)
             own: PyTree = chosen(params, network_name, function)[network_name]
-            labels = None if label is None else _entry(batch, label)
+            labels = None if label is None else _entries(batch, (label,))[0]
 
             def critic(*inputs: Array) -> Array:
                 values, _ = net.apply(own, state.get(network_name, {}), *inputs, train=False)
@@ -73,17 +74,22 @@ def penalized(
 
             added, metrics = penalty(noise, critic, at_a, at_b)
             value, aux = loss(key, params, state, batch, train=train)
-            return value + added.astype(value.dtype), aux._replace(metrics={**aux.metrics, **metrics})
+            shares = example_shares(batch)
+            metrics = {name: example_mean(shares, each) for name, each in metrics.items()}
+            added = example_mean(shares, added).astype(value.dtype)
+            return value + added, aux._replace(metrics={**aux.metrics, **metrics})
 
         return with_penalty
 
     return transform
 
 
-def _entry(batch: Batch, name: str) -> Array:
-    if name not in batch:
-        raise ValueError(f"penalized: the batch has no entry {name!r}; there are: {', '.join(map(repr, batch))}")
-    return batch[name]
+def _entries(batch: Batch, names: tuple[str, ...]) -> list[Array]:
+    for name in names:
+        if name not in batch:
+            raise ValueError(f"penalized: the batch has no entry {name!r}; there are: {', '.join(map(repr, batch))}")
+    known = stand_ins(batch, names)
+    return [known[name] for name in names]
 
 
 def _scalar(key: Key, values: Any, labels: Array | None) -> Array:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 
+from vifx.examples import WEIGHTS, example_shares
 from vifx.training.reduce import mean_metrics
 from vifx.training.step import Step, one_update
 from vifx.types import Array, Aux, Batch, Key, Loss, Params, PyTree, State
@@ -21,12 +22,12 @@ def accumulated(step: Step, microbatches: int) -> Step:
 
     With the minibatch divided into M parts of equal size, loss = (1/M) Σ_m loss_m and
     ∇loss = (1/M) Σ_m ∇loss_m: equal to the large batch for a loss that is a mean over examples
-    and draws no noise. Each part's gradient is taken inside one `lax.scan`, so the memory is
+    and draws no noise. Where examples have weights, each part counts by the sum of its own. Each part's gradient is taken inside one `lax.scan`, so the memory is
     that of one part. Part m is the examples m, m + M, m + 2M, …, with key ``fold_in(key, m)``.
 
     Every part sees the same incoming state; of the states that come out, floating-point leaves
-    are averaged and others taken from the last part (so batch statistics are the mean of the
-    parts' statistics). Metrics are averaged (integers: the largest).
+    are averaged likewise and others taken from the last part (so batch statistics are the mean of
+    the parts' statistics). Metrics are averaged (integers: the largest).
 
     Raises:
       ValueError: if `microbatches` is not positive, the step is scanned, or, when it is traced, a
@@ -97,22 +98,25 @@ def _mean(
 ) -> tuple[Array, Aux, PyTree]:
     """Average ``function(key, part) -> (value, aux, gradient)`` over the parts, in one scan."""
     count = next(iter(parts.values())).shape[0]
+    sums = {WEIGHTS: jnp.sum(parts[WEIGHTS], axis=1)} if WEIGHTS in parts else {}
+    shares = example_shares(sums)
     first = {name: value[0] for name, value in parts.items()}
     value, aux, gradient = jax.eval_shape(function, key, first)
     tree = jax.tree.structure(aux.state)
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (value, _floats(aux.state), gradient))
 
-    def body(total: PyTree, turn: tuple[Array, Batch]) -> tuple[PyTree, PyTree]:
-        i, part = turn
+    def body(total: PyTree, turn: tuple[Array, Array, Batch]) -> tuple[PyTree, PyTree]:
+        i, share, part = turn
         value, aux, gradient = function(jax.random.fold_in(key, i), part)
         new = value, _floats(aux.state), gradient
-        return jax.tree.map(jnp.add, total, new), (aux.metrics, _floats(aux.state, others=True))
+        total = jax.tree.map(lambda old, leaf: old + share.astype(leaf.dtype) * leaf, total, new)
+        return total, (aux.metrics, _floats(aux.state, others=True))
 
-    total, (metrics, rest) = jax.lax.scan(body, zeros, (jnp.arange(count), parts))
-    value, floats, gradient = jax.tree.map(lambda leaf: leaf / count, total)
+    each = jnp.full(count, 1 / count) if shares is None else shares
+    (value, floats, gradient), (metrics, rest) = jax.lax.scan(body, zeros, (jnp.arange(count), each, parts))
     last = {i: leaf[-1] for i, leaf in rest.items()}
     leaves = [floats[i] if i in floats else last[i] for i in range(tree.num_leaves)]
-    return value, Aux(mean_metrics(metrics), jax.tree.unflatten(tree, leaves)), gradient
+    return value, Aux(mean_metrics(metrics, shares), jax.tree.unflatten(tree, leaves)), gradient
 
 
 def _floats(tree: PyTree, *, others: bool = False) -> dict[int, Any]:

@@ -43,8 +43,8 @@ def solve(
     EM, of which the objective never falls. On minibatches give a `rate`: stepwise EM,
     ``s ← (1 − η_t) s + η_t s(minibatch)``.
 
-    Weights of examples (``batch["@weights"]``) and priors of parameters belong to this turn: `descend` on the same
-    objective knows neither. Sums over chunks are compensated, so that in float32 the error of a sum does not grow with
+    Weights of examples (``batch["@weights"]``) are those of every loss; priors of parameters belong to this turn, and
+    `descend` on the same objective does not know them. Sums over chunks are compensated, so that in float32 the error of a sum does not grow with
     the number of examples.
 
     Metrics, in nats, of the parameters *before* the update: ``log_prob``, the mean over the examples of log q(x) (at
