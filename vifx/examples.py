@@ -1,8 +1,8 @@
 """How much each example of a batch counts, and the entries of a batch that are not variables.
 
-``batch["@weights"]``, ``[examples]``, makes the evidence ``p̃ = Σ_n w_n δ(x_n) / Σ_n w_n``: integers are counts, so that
-losses, gradients and claims are those of the rows repeated as often. An example of weight zero stands for nothing and may
-hold anything: wherever a batch is read, a copy of the heaviest example stands in its place.
+``batch["@weights"]``, ``[examples]``, makes the evidence ``p̃ = Σ_n w_n δ(x_n) / Σ_n w_n``: integers are counts, so
+that losses, gradients and claims are those of the rows repeated as often. An example of weight zero stands for nothing
+and may hold anything: wherever a batch is read, a copy of the heaviest example stands in its place.
 """
 
 from __future__ import annotations

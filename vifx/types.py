@@ -65,8 +65,9 @@ class Aux(NamedTuple):
 class Loss(Protocol):
     """A pure function to minimize: jit, differentiate, vmap and shard it as you like.
 
-    The value is a scalar in nats, averaged over the examples of the batch, by their weights
-    ``batch["@weights"]`` if there are any: it is then that of the rows repeated as often. `train` is static: it chooses between batch and running statistics and switches dropout.
+    The value is a scalar in nats, averaged over the examples of the batch, by their weights ``batch["@weights"]`` if
+    there are any: it is then that of the rows repeated as often. `train` is static: it chooses between batch and
+    running statistics and switches dropout.
     """
 
     def __call__(

@@ -78,7 +78,8 @@ def test_weights_are_repetitions(x64, name):
         (target, expected), slope = jax.jit(jax.value_and_grad(evaluate, has_aux=True))(params, repeated())
         np.testing.assert_allclose(value, target, rtol=1e-12, atol=1e-14)
         assert aux.metrics.keys() == expected.metrics.keys()
-        for one, other in zip(jax.tree.leaves((gradient, aux.metrics)), jax.tree.leaves((slope, expected.metrics))):
+        trees = (jax.tree.leaves(tree) for tree in ((gradient, aux.metrics), (slope, expected.metrics)))
+        for one, other in zip(*trees, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-13)
     for found, target in zip(
         vifx.verify(objective, params, state, weighted()).values(),

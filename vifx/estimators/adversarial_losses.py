@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 
 from vifx.conditional import fold
-from vifx.examples import example_mean
 from vifx.estimators.expectation import mean
 from vifx.estimators.games import Form, Game, Pieces
 from vifx.estimators.proximal import anchor_distance, log_ratio_to_anchor
 from vifx.estimators.sides import Drawn, Sides, count_examples, logits, outer_mean, sides_init, walk_side
+from vifx.examples import example_mean
 from vifx.factor import Factor
 from vifx.objective import Schedule
 from vifx.types import Array, Aux, Batch, Key, Params, State
@@ -25,7 +25,7 @@ from vifx.types import Array, Aux, Batch, Key, Params, State
 Penalty: TypeAlias = Callable[
     [Key, Callable[..., Array], tuple[Array, ...], tuple[Array, ...]], tuple[Array, Mapping[str, Array]]
 ]
-"""``(key, critic, at_a, at_b) -> (values, metrics)``: a value for each example, of which the critic's loss adds the mean.
+"""``(key, critic, at_a, at_b) -> (values, metrics)``: a value for each example, whose mean the critic's loss adds.
 
 `vifx.lipschitz` makes them."""
 

@@ -14,9 +14,9 @@ import numpy as np
 from jax.scipy.special import gammaln, logsumexp
 
 from vifx.conditional import condition, density, fold
-from vifx.examples import example_mean
 from vifx.estimators.expectation import How, Visit, walk
 from vifx.estimators.pair import Pair
+from vifx.examples import example_mean
 from vifx.types import Array, Batch, Key, Params, State
 
 Gradient: TypeAlias = Literal["reparameterized", "sticking_the_landing", "doubly_reparameterized"]

@@ -4,8 +4,8 @@ Every variable takes finitely many values, integers or arrays of them, so a join
 
     KL(p ‖ q) = Σ_{x,z} p(x,z) [ log p(x,z) − log q(x,z) ],                                   (1)
 
-with p̃ the empirical distribution of the batch, weighted where it has weights. Nothing here is shared with the estimators: the joints
-are evaluated by `Joint.log_prob` on the product of all supports.
+with p̃ the empirical distribution of the batch, weighted where it has weights. Nothing here is shared with the
+estimators: the joints are evaluated by `Joint.log_prob` on the product of all supports.
 """
 
 from __future__ import annotations

@@ -132,8 +132,8 @@ def walk(
     """
     if RESPONSIBILITIES in batch:
         raise ValueError(
-            f"batch[{RESPONSIBILITIES!r}] is read by training.solve alone, so a loss would be of another objective; leave "
-            "it out, or move every player with solve."
+            f"batch[{RESPONSIBILITIES!r}] is read by training.solve alone, so a loss would be of another objective; "
+            "leave it out, or move every player with solve."
         )
     values = joint.observe(batch, {})
     if not values and examples is None:

@@ -37,9 +37,9 @@ def mmd(
     The kernel is a sum of inverse multiquadrics, ``k(s, s′) = Σ_c C/(C + ‖s − s′‖²)`` with ``C = 2 d width² c`` in d
     dimensions. Samples give the unbiased estimate, which leaves out the pairs of one example, (a, a) and, where both
     sides read it, (a, b), and may be negative; on finite spaces it is exact, with p̃ the batch. Where examples have
-    weights ``w``, normalized, those pairs are a share ``Σ w²`` of all, by whose rest the others are divided. With ``on="z"`` and
-    `reconstruction` it is the Wasserstein autoencoder with this penalty, the neighbour of the adversarial autoencoder
-    that has one player.
+    weights ``w``, normalized, those pairs are a share ``Σ w²`` of all, by whose rest the others are divided. With
+    ``on="z"`` and `reconstruction` it is the Wasserstein autoencoder with this penalty, the neighbour of the
+    adversarial autoencoder that has one player.
 
     Args:
       inference: the joint that starts from the data.

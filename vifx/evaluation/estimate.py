@@ -17,10 +17,10 @@ _NORMAL_975 = 1.959963984540054  # the quantile of N(0, 1) that leaves 2.5 % abo
 class Estimate:
     """Per-example values and their mean, in the unit of the values.
 
-    The standard error ``s / sqrt(n)`` (`s` with ``n - 1``) is over examples: how far the mean would
-    move with other examples of the same distribution. It is not a number (NaN) for one example. With weights, of
-    which ``p_i`` are the shares, the mean is ``Σ p_i v_i`` and its squared error ``Σ p_i² (v_i − mean)² / (1 − Σ p_i²)``,
-    the same where weights are equal.
+    The standard error ``s / sqrt(n)`` (`s` with ``n - 1``) is over examples: how far the mean would move with other
+    examples of the same distribution. It is not a number (NaN) for one example. With weights, of which ``p_i`` are the
+    shares, the mean is ``Σ p_i v_i`` and its squared error ``Σ p_i² (v_i − mean)² / (1 − Σ p_i²)``, the same where
+    weights are equal.
 
     Attributes:
       values: one value per example, shape ``[examples]``.

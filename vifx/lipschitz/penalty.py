@@ -120,7 +120,8 @@ def dragan(weight: float, *, scale: float = 0.5, target: float = 1.0, one_sided:
     """Penalize gradients around the data: ``weight · E_A (‖∇ℓ(x + δ)‖ − target)²``.
 
     ``δ ~ N(0, (scale · s)² I)``, s the standard deviation of all the variable's elements in the batch (one number for
-    each variable, of which weights of examples are left out). The norm is over all floating variables together, which alone are moved.
+    each variable; it takes no account of weights of examples). The norm is over all floating variables together, which
+    alone are moved.
 
     Metrics: ``penalty/gradient_norm``, ``‖∇ℓ(x + δ)‖``.
 

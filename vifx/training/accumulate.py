@@ -20,10 +20,10 @@ from vifx.types import Array, Aux, Batch, Key, Loss, Params, PyTree, State
 def accumulated(step: Step, microbatches: int) -> Step:
     """Compute every loss of a step, and its gradient, over microbatches one after the other.
 
-    With the minibatch divided into M parts of equal size, loss = (1/M) Σ_m loss_m and
-    ∇loss = (1/M) Σ_m ∇loss_m: equal to the large batch for a loss that is a mean over examples
-    and draws no noise. Where examples have weights, each part counts by the sum of its own. Each part's gradient is taken inside one `lax.scan`, so the memory is
-    that of one part. Part m is the examples m, m + M, m + 2M, …, with key ``fold_in(key, m)``.
+    With the minibatch divided into M parts of equal size, loss = (1/M) Σ_m loss_m and ∇loss = (1/M) Σ_m ∇loss_m: equal
+    to the large batch for a loss that is a mean over examples and draws no noise. Where examples have weights, each
+    part counts by the sum of its own. Each part's gradient is taken inside one `lax.scan`, so the memory is that of
+    one part. Part m is the examples m, m + M, m + 2M, …, with key ``fold_in(key, m)``.
 
     Every part sees the same incoming state; of the states that come out, floating-point leaves
     are averaged likewise and others taken from the last part (so batch statistics are the mean of

@@ -44,8 +44,8 @@ def solve(
     ``s ← (1 − η_t) s + η_t s(minibatch)``.
 
     Weights of examples (``batch["@weights"]``) are those of every loss; priors of parameters belong to this turn, and
-    `descend` on the same objective does not know them. Sums over chunks are compensated, so that in float32 the error of a sum does not grow with
-    the number of examples.
+    `descend` on the same objective does not know them. Sums over chunks are compensated, so that in float32 the error
+    of a sum does not grow with the number of examples.
 
     Metrics, in nats, of the parameters *before* the update: ``log_prob``, the mean over the examples of log q(x) (at
     another temperature of the posterior its own objective, ``T log Σ_z q(x, z)^(1/T)``); ``objective``, the same plus
