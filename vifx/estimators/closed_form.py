@@ -9,10 +9,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from numpyro.distributions import ExpandedDistribution, Independent, Normal
-from numpyro.distributions.kl import kl_divergence
+import numpy as np
+from numpyro.distributions import ExpandedDistribution, Independent
 
 from vifx.distributions import MarkovChain
+from vifx.estimators.kl_formulas import formula
 from vifx.types import Array
 
 
@@ -20,11 +21,11 @@ def closed_form(inference: Any, generative: Any) -> Callable[[], Array] | None:
     """Return a function that computes KL(inference ‖ generative) exactly, or None if there is none.
 
     * independent events add up;
-    * two normals: ``½ [ (σ/τ)² + ((μ − ν)/τ)² − 1 − log (σ/τ)² ]``;
-    * two members of one family of finite support are summed over its states;
-    * two Markov chains by the marginals of the first;
-    * otherwise NumPyro's registry of pairs decides (MultivariateNormal, Beta, Gamma,
-      Dirichlet, Kumaraswamy–Beta, Weibull–Gamma, ...).
+    * pairs of families with a known `formula`;
+    * two members of one family with the same finite support are summed over its states;
+    * two Markov chains by the marginals of the first.
+
+    Every other pair has none, and is drawn.
 
     Args:
       inference: the distribution that the expectation is under, batch ``[rows]``.
@@ -38,24 +39,19 @@ def closed_form(inference: Any, generative: Any) -> Callable[[], Array] | None:
         if dims != generative.reinterpreted_batch_ndims:
             return None
         inner = closed_form(inference.base_dist, generative.base_dist)
-        shape = jax.lax.broadcast_shapes(inference.base_dist.batch_shape, generative.base_dist.batch_shape)
         if inner is None:
             return None
+        shape = jax.lax.broadcast_shapes(inference.base_dist.batch_shape, generative.base_dist.batch_shape)
         return lambda: jnp.sum(jnp.broadcast_to(inner(), shape), axis=tuple(range(-dims, 0)))
     if isinstance(inference, ExpandedDistribution):
         return _broadcast(inference, closed_form(inference.base_dist, generative))
     if isinstance(generative, ExpandedDistribution):
         return _broadcast(generative, closed_form(inference, generative.base_dist))
-    if isinstance(inference, Normal) and isinstance(generative, Normal):
-        return lambda: _normal(inference, generative)
     if isinstance(inference, MarkovChain) and isinstance(generative, MarkovChain):
         return lambda: inference.kl(generative)
     if _same_finite_family(inference, generative):
         return lambda: _summed(inference, generative)
-    registry: Any = kl_divergence  # a multiple-dispatch table, which its type does not tell
-    if registry.dispatch(type(inference), type(generative)) is None:
-        return None
-    return lambda: kl_divergence(inference, generative)
+    return formula(inference, generative)
 
 
 def _broadcast(expanded: ExpandedDistribution, inner: Callable[[], Array] | None) -> Callable[[], Array] | None:
@@ -69,24 +65,20 @@ def _broadcast(expanded: ExpandedDistribution, inner: Callable[[], Array] | None
     return divergence
 
 
-def _normal(inference: Normal, generative: Normal) -> Array:
-    parameters = (inference.loc, inference.scale, generative.loc, generative.scale)
-    loc, scale, prior_loc, prior_scale = jnp.broadcast_arrays(*map(jnp.asarray, parameters))
-    ratio = scale / prior_scale
-    return 0.5 * (ratio**2 + ((loc - prior_loc) / prior_scale) ** 2 - 1) - jnp.log(ratio)
-
-
 def _same_finite_family(inference: Any, generative: Any) -> bool:
-    def states(distribution: Any) -> int | None:
-        if not getattr(distribution, "has_enumerate_support", False) or tuple(distribution.event_shape) != ():
-            return None
-        return distribution.enumerate_support(expand=False).shape[0]
+    if type(inference) is not type(generative):
+        return False
+    supports = _support(inference), _support(generative)
+    return supports[0] is not None and supports[1] is not None and np.array_equal(*supports)
 
-    return (
-        type(inference) is type(generative)
-        and states(inference) is not None
-        and (states(inference) == states(generative))
-    )
+
+def _support(distribution: Any) -> np.ndarray | None:
+    """Return the states of a scalar variable of finite support, None if there is no fixed set of them."""
+    if not getattr(distribution, "has_enumerate_support", False) or tuple(distribution.event_shape) != ():
+        return None
+    with jax.ensure_compile_time_eval():  # a support is static, also inside a transformation
+        support = distribution.enumerate_support(expand=False)
+    return None if isinstance(support, jax.core.Tracer) else np.asarray(support).reshape(-1)
 
 
 def _summed(inference: Any, generative: Any) -> Array:
