@@ -103,15 +103,6 @@ def test_explain_names_estimators_of_the_bound():
     assert "E[w]" in vifx.explain(bound)
 
 
-def test_too_many_multisets_are_refused():
-    wide = Joint(evidence("x"), factor("z | x", tabular(3, states=30), name="encoder"))
-    generative = Joint(factor("z", tabular(states=30), name="prior"), factor("x | z", tabular(30, states=3), name="d"))
-    objective = vifx.importance_weighted(wide, generative, samples=6)
-    params, state = objective.init(jax.random.key(0), BATCH)
-    with pytest.raises(ValueError, match="samples=6 over 30 latent states means 1623160 multisets"):
-        value(objective, params, state)
-
-
 def test_enumeration_says_what_is_not_finite():
     normal = vifx.standard_normal(2)
     inference = Joint(evidence("x"), factor("z | x", lambda x: normal.expand((len(x),))))

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Real
+from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 import jax.numpy as jnp
@@ -137,6 +138,7 @@ class Part(NamedTuple):
       exact: per player, ``(params, state, batch) -> value``: the claim, enumerated.
       left_out: further constants that the losses leave out, in words, where no entropy says it.
       critics: the networks that belong to neither joint, as factors of a label given the compared variables.
+      gaps: per player whose loss bounds its claim, ``(params, state, batch) -> bound − claim``, enumerated.
     """
 
     weight: float
@@ -150,6 +152,7 @@ class Part(NamedTuple):
     exact: Mapping[str, Callable[[Params, State, Batch], Array]]
     left_out: tuple[str, ...] = ()
     critics: tuple[Factor, ...] = ()
+    gaps: Mapping[str, Callable[[Params, State, Batch], Array]] = MappingProxyType({})
 
     @property
     def factors(self) -> tuple[Factor, ...]:

@@ -194,6 +194,45 @@ def test_full_form_of_a_marginal_is_the_bound_of_equation_7(x64):
     assert float(jnp.min(gaps)) > -1e-12
 
 
+def test_full_form_with_hidden_latents_is_a_bound_and_says_so(x64):
+    """Equation (6) is of the marginal q(x): the loss lies above it by the divergence that the latents add."""
+    _, generative = spaces.vae()
+    evidence = vifx.Joint(vifx.evidence("x"))
+    objective = vifx.adversarial(evidence, generative, table_critic(X), on="x", form="full")
+    params, state = jax.jit(objective.init)(jax.random.key(3), BATCH)
+    other = jax.jit(objective.init)(jax.random.key(4), BATCH)[0]
+    params = {**params, "prior@anchor": other["prior"], "decoder@anchor": other["decoder"]}
+
+    def joint(params, end=""):
+        prior = jax.nn.softmax(params[f"prior{end}"])
+        return prior[:, None] * jax.nn.softmax(params[f"decoder{end}"], axis=-1)
+
+    def marginal_loss(params):
+        """(6), twice, without its first term and its constant, by plain arrays."""
+        b, before = joint(params).sum(0), joint(params, "@anchor").sum(0)
+        return jnp.sum(b * -jnp.log(probability(params, 0.5))) + kl(b, before)
+
+    def gap(params):
+        whole = kl(joint(params), joint(params, "@anchor"))
+        return whole - kl(joint(params).sum(0), joint(params, "@anchor").sum(0))
+
+    found = vifx.verify(objective, params, state, BATCH)["model"]
+    np.testing.assert_allclose(found.claim, marginal_loss(params), rtol=1e-12)
+    np.testing.assert_allclose(found.gap, gap(params), rtol=1e-12)
+    np.testing.assert_allclose(found.loss, found.claim + found.gap, rtol=1e-12)
+    assert found.gap > 0.05
+    assert found.value_error < 1e-12
+    assert found.gradient_error < 1e-12
+    slopes = [jax.grad(f)(params)["decoder"].reshape(-1) for f in (lambda p: marginal_loss(p) + gap(p), marginal_loss)]
+    cosine = slopes[0] @ slopes[1] / jnp.linalg.norm(slopes[0]) / jnp.linalg.norm(slopes[1])
+    np.testing.assert_allclose(found.cosines["decoder"], cosine, rtol=1e-10)
+    assert "KL(B(x) ‖ B°(x)) ≤ KL(B(z, x) ‖ B°(z, x)), which is what is computed" in vifx.explain(objective)
+    metrics = jax.jit(objective.players["model"].loss)(jax.random.key(0), params, state, BATCH)[1].metrics
+    np.testing.assert_allclose(
+        metrics["kl_to_anchor/x_at_most"], kl(joint(params), joint(params, "@anchor")), rtol=1e-12
+    )
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_forms_at_the_best_critic_follow_known_divergences(x64, method):
     """Minimax moves down 2 JS; non-saturating, of a GAN, down KL(B ‖ A) − 2 JS."""

@@ -21,7 +21,7 @@ from vifx.estimators.adversarial_losses import (
 )
 from vifx.estimators.adversarial_words import constants_in_words, derive_adversarial, describe_terms
 from vifx.estimators.games import Form, Game, Parametrization, game
-from vifx.estimators.marginal import enumerated_critic, enumerated_model
+from vifx.estimators.marginal import enumerated_critic, enumerated_gap, enumerated_model
 from vifx.estimators.sides import Sides, critic_factor, sides
 from vifx.joint import Joint, check_owners
 from vifx.objective import Objective, Part, Player, Schedule, Term
@@ -57,7 +57,9 @@ def adversarial(
     * ``"nonsaturating"`` (default): ``E_B[−log D]``, and ``+ E_A[−log(1−D)]`` if A moves too;
     * ``"minimax"``, also called ``"saturating"``: ``E_B[log(1−D)]``, and ``+ E_A[log D]``;
     * ``"full"``: equations (6) and (8) with every term, ``E_B[−log D] + KL(B ‖ B°)``, and ``+ E_A[−log D] +
-      E_B log A°/A`` if A moves; every network must have a density, and the turn is a phase (`anchored`);
+      E_B log A°/A`` if A moves; every network must have a density, and the turn is a phase (`anchored`). Where B has
+      variables that the critic does not see, ``KL(B ‖ B°)`` is taken over them too, an upper bound as in (7), named
+      ``"kl_to_anchor/x_at_most"``; `vifx.verify` reports its gap;
     * ``"truncated"``: what is left of "full" without anchors. For a GAN this is "nonsaturating". If A moves it is
       **no descent direction for A's networks** (the encoder of ALI): the gradient of the dropped ``E_B log A°/A``
       is not zero at the anchor, and what remains points against the true one. It is here to reproduce
@@ -91,8 +93,8 @@ def adversarial(
       ``"model"``, which owns the networks of both sides. Losses are in nats where the divergence is, the mean over
       the batch. Metrics of the critic: ``"critic/accuracy"``, the mean outputs ``"critic/logit/inference"`` and
       ``"critic/logit/generative"``, ``"critic/saturation"`` (the share of samples whose origin it gives odds above
-      99 to 1), and the estimate with its direction, ``"js/x_at_least"``; of the model: ``"adversarial/x"`` and
-      ``"proximal/x"``, unweighted.
+      99 to 1), and the estimate with its direction, ``"js/x_at_least"``; of the model: ``"adversarial/x"``,
+      ``"proximal/x"`` and those of "full", unweighted.
 
     Raises:
       TypeError: something that is not a joint, a network or a divergence.
@@ -137,6 +139,9 @@ def _objective(setting: Setting, inference: Joint, generative: Joint) -> Objecti
         weight = proximal_weight(setting, state)
         return enumerated_model(setting.sides, setting.critic, setting.game, setting.form, weight, params, state, batch)
 
+    def gap(params: Params, state: State, batch: Batch) -> Array:
+        return enumerated_gap(setting.sides, setting.game, params, state, batch)
+
     def terms(batch: Batch | None) -> tuple[Term, ...]:
         weight = "schedule of the update count" if callable(setting.proximal) else f"{setting.proximal:g}"
         kinds = (setting.judge, setting.game, setting.form, weight if setting.pulls else None, len(setting.penalties))
@@ -156,6 +161,7 @@ def _objective(setting: Setting, inference: Joint, generative: Joint) -> Objecti
         {"critic": critic_claim, "model": model_claim},
         constants_in_words(*words),
         (setting.critic,),
+        {"model": gap} if setting.form == "full" and setting.sides.hidden else {},
     )
     players = {
         "critic": Player((str(setting.critic.owner),), critic),

@@ -168,7 +168,7 @@ def model_loss(
     metrics = {f"adversarial/{setting.on}{suffix}": value}
     if setting.form == "full":
         distance = anchor_distance(key, b_side, b, params, start, train=train)
-        metrics[f"kl_to_anchor/{setting.on}"] = distance
+        metrics[f"kl_to_anchor/{setting.on}{'_at_most' if setting.sides.hidden else ''}"] = distance
         value = value + 2 * (1 - setting.game.label_prior) * distance
         if a_side.moves:
             ratio = log_ratio_to_anchor(key, a_side, b, params, start, train=train)

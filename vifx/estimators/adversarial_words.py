@@ -104,6 +104,12 @@ def _form_in_words(both: Sides, played: Game, form: str) -> str:
     if not both.a.moves:
         formula = formula.partition(" + ")[2] if form in ("nonsaturating", "truncated", "full") else formula
     match form:
+        case "full" if both.hidden:
+            seen, whole = ", ".join(both.on), ", ".join(both.b.joint.variables)
+            return (
+                f"form full: every term, against the anchors of the phase, KL(B({seen}) ‖ B°({seen})) ≤ "
+                f"KL(B({whole}) ‖ B°({whole})), which is what is computed   (7)"
+            )
         case "full":
             return "form full: every term, against the anchors of the phase"
         case "truncated" if both.a.moves:
@@ -178,7 +184,8 @@ def describe_terms(
     distance = "Σ_v E KL(B(v|pa) ‖ B°(v|pa)), or E ‖G − G°‖² per element of a deterministic map"
     if form == "full":
         share = f"{2 * (1 - played.label_prior):g}"
-        terms.append(Term(f"{prefix}kl_to_anchor/{on}", distance, _tex("KL(B ‖ B°)"), under_b, share))
+        label = f"{prefix}kl_to_anchor/{on}{'_at_most' if both.hidden else ''}"
+        terms.append(Term(label, distance, _tex("KL(B ‖ B°)"), under_b, share))
         if both.a.moves:
             ratio = Term(f"{prefix}log_ratio_to_anchor/{on}", "E_B log A°/A", _tex("E_B log A°/A"), under_b, share)
             terms.append(ratio)

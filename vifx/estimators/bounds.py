@@ -22,7 +22,7 @@ from vifx.types import Array, Batch, Key, Params, State
 Gradient: TypeAlias = Literal["reparameterized", "sticking_the_landing", "doubly_reparameterized"]
 
 MOST_MULTISETS = 20_000
-"""The most multisets of latent states that an exact bound enumerates."""
+"""The most multisets of latent states that an exact bound enumerates; with more, the latents are drawn."""
 
 
 def bound(
@@ -49,11 +49,9 @@ def bound(
       train: the mode of the networks.
 
     Raises:
-      ValueError: a gradient estimator that needs reparameterized draws where there are none, or too many
-        multisets of finite states.
+      ValueError: a gradient estimator that needs reparameterized draws where there are none.
     """
-    how = treatments(both, params, state, batch, samples=samples, train=train)
-    finite = bool(how) and set(how.values()) == {"summed"}
+    how, finite = treatments(both, params, state, batch, samples=samples, train=train)
     noise = fold(key, "inference")
     how_many = {"samples": samples, "examples": both.examples}
     visits, new_state = walk(noise, both.inference, params, state, batch, **how_many, train=train, sum_finite=finite)
@@ -72,7 +70,7 @@ def bound(
         shape = (-1, rows.examples)
         each = _over_multisets((log_q - log_p).reshape(shape), log_p.reshape(shape), samples)
         value, elbo = (example_mean(rows.shares, part) for part in each)
-        return value, {"elbo": elbo}, new_state
+        return value, {"iwae": jax.lax.stop_gradient(value), "elbo": elbo}, new_state
 
     shape = (rows.copies, rows.examples)
     log_weight = (log_q - log_p).reshape(shape)
@@ -98,21 +96,34 @@ def bound(
     if rows.weights is not None:
         # One score factor per draw: their product carries the score of the whole tuple.
         value = value * jnp.prod(rows.weights.reshape(shape), axis=0)
-    return example_mean(rows.shares, value), metrics, new_state
+    total = example_mean(rows.shares, value)
+    sampled = "_sampled" if "summed" in how.values() else ""
+    return total, {f"iwae{sampled}": jax.lax.stop_gradient(total), **metrics}, new_state
 
 
-def treatments(both: Pair, params: Params, state: State, batch: Batch, *, samples: int, train: bool) -> dict[str, How]:
-    """Return how a walk with `samples` draws would treat each latent, without computing anything."""
+def treatments(
+    both: Pair, params: Params, state: State, batch: Batch, *, samples: int, train: bool
+) -> tuple[dict[str, How], bool]:
+    """Return how a walk with `samples` draws would treat each latent, without computing anything.
+
+    Returns:
+      What would be done with each latent if it were visited alone; and whether all of them are summed, exactly: they
+      are of finite support, with at most `MOST_MULTISETS` multisets of `samples` states. Otherwise all are drawn.
+    """
     how: dict[str, How] = {}
+    states: list[int] = []
 
     def trace(key: Key, params: Params, state: State, batch: Batch) -> None:
         visits, _ = walk(
             key, both.inference, params, state, batch, samples=samples, train=train, examples=both.examples
         )
         how.update({visit.factor.variables[0]: visit.how for visit in visits if visit.how != "evidence"})
+        rows = visits[-1].after
+        states.append(rows.total // (rows.copies * rows.examples))
 
     jax.eval_shape(trace, jax.eval_shape(lambda: jax.random.key(0)), params, state, dict(batch))
-    return how
+    summed = bool(how) and set(how.values()) == {"summed"}
+    return how, summed and math.comb(states[0] + samples - 1, samples) <= MOST_MULTISETS
 
 
 def _require_draws(latents: list[Visit], gradient: Gradient) -> None:
@@ -164,12 +175,6 @@ def _over_multisets(log_weight: Array, log_p: Array, samples: int) -> tuple[Arra
     # A state that is never drawn has no weight: its tuples count for nothing, in value and gradient.
     log_weight = jnp.where(log_p > -jnp.inf, log_weight, 0)
     states = log_weight.shape[0]
-    count = math.comb(states + samples - 1, samples)
-    if count > MOST_MULTISETS:
-        raise ValueError(
-            f"importance_weighted: samples={samples} over {states} latent states means {count} multisets, more than "
-            f"{MOST_MULTISETS}; use fewer samples, or kl, which sums the latent out."
-        )
     index = np.array(list(itertools.combinations_with_replacement(range(states), samples)))
     counts = np.stack([np.sum(index == s, axis=1) for s in range(states)], axis=1)
     dtype = log_weight.dtype

@@ -40,6 +40,8 @@ from vifx.nets import from_functions
 from vifx.objective import Constant
 from vifx.types import Array, Batch, Key, Net, Params, State
 
+_MOST_TUPLES = 10**6
+
 
 class Table(NamedTuple):
     """A joint on a finite space, one row per assignment of all variables.
@@ -202,6 +204,9 @@ def importance_weighted_terms(
       state: one entry per owner of both.
       batch: examples whose empirical distribution is p̃.
       samples: K.
+
+    Raises:
+      ValueError: there are too many tuples.
     """
     p, q = _tables(inference, generative, params, state, batch)
     observed = [v for v in inference.variables if v in inference.observed]
@@ -218,6 +223,11 @@ def importance_weighted_terms(
         rows = np.flatnonzero(point_of.reshape(-1) == point)
         if not np.any(np.all(data == codes[rows[0]], axis=1)):
             continue  # not in the support of the evidence
+        if len(rows) ** samples > _MOST_TUPLES:
+            raise ValueError(
+                f"the claim of samples={samples} over {len(rows)} latent states is a sum over {len(rows)}^{samples} "
+                f"tuples, more than {_MOST_TUPLES}; verify the objective with fewer samples."
+            )
         draws = rows[np.array(list(itertools.product(range(len(rows)), repeat=samples)))]
         probability = jnp.exp(evidence[rows[0]] + jnp.sum(latent[draws], axis=1))
         # A state that the inference joint never draws has no weight; what stands for it counts for nothing.

@@ -38,9 +38,9 @@ def importance_weighted(
     * ``"doubly_reparameterized"``: unbiased for every K, and the encoder's signal does not fade as K grows:
       ``Σ_k w̃_k² ∂ log w_k/∂z_k · ∂z_k/∂φ`` for the encoder.
 
-    If every latent has finite support the expectation over K-tuples is computed exactly, by multisets. A
-    latent that is neither (in a mixture with drawn ones, or without reparameterization) uses the score
-    function, with the first estimator only.
+    If every latent has finite support, the expectation over K-tuples is computed exactly, by multisets, as long as
+    there are at most 20,000 of them. A finite latent among more, or beside latents that are drawn, is drawn with the
+    score function, as is one without reparameterization; that takes the first estimator.
 
     Args:
       inference: starts from evidence; every other factor has a density.
@@ -50,13 +50,12 @@ def importance_weighted(
       name: prefix of the metrics, to tell objectives in a sum apart.
 
     Returns:
-      An objective with one player ``"model"`` that owns every network. Its loss is in nats, the mean over the
-      batch. Metrics: ``"iwae"``, minus the loss; ``"elbo"``, the mean of log w over the same draws;
-      ``"effective_samples"``, ``1/Σ w̃²``, between 1 and K.
+      An objective with one player ``"model"`` that owns every network. Its loss is in nats, the mean over the batch.
+      Metrics: ``"iwae"``, minus the loss, or ``"iwae_sampled"`` where a finite latent is drawn; ``"elbo"``, the mean
+      of log w over the same draws; ``"effective_samples"``, ``1/Σ w̃²``, between 1 and K.
 
     Raises:
-      ValueError: as `kl`; an unknown gradient estimator, or one that the latents do not admit; or too many
-        multisets.
+      ValueError: as `kl`; an unknown gradient estimator, or one that the latents do not admit.
 
     References:
       Burda et al. (2016), arXiv:1509.00519; Roeder et al. (2017), arXiv:1703.09194; Tucker et al. (2019),
@@ -77,7 +76,6 @@ def importance_weighted(
 def _objective(both: Pair, samples: int, gradient: Gradient, prefix: str) -> Objective:
     def loss(key: Key, params: Params, state: State, batch: Batch, *, train: bool = True) -> tuple[Array, Aux]:
         value, metrics, state = bound(key, both, params, state, batch, samples=samples, gradient=gradient, train=train)
-        metrics = {"iwae": jax.lax.stop_gradient(value), **metrics}
         return -value, Aux({prefix + metric: number for metric, number in metrics.items()}, state)
 
     def claim(params: Params, state: State, batch: Batch) -> Array:
@@ -103,9 +101,9 @@ def _objective(both: Pair, samples: int, gradient: Gradient, prefix: str) -> Obj
 def _plan(both: Pair, batch: Batch, samples: int) -> str:
     key = jax.eval_shape(lambda: jax.random.key(0))
     params, state = jax.eval_shape(lambda key, batch: pair_init(key, both, batch), key, dict(batch))
-    how = treatments(both, params, state, batch, samples=samples, train=False)
-    if how and set(how.values()) == {"summed"}:
+    how, exactly = treatments(both, params, state, batch, samples=samples, train=False)
+    if exactly:
         return "all K-tuples of states, exactly"
-    # Beside drawn latents, a finite one is drawn too.
+    # Beside drawn latents, or with too many tuples, a finite one is drawn too.
     drawn: dict[str, How] = {variable: "score function" if kind == "summed" else kind for variable, kind in how.items()}
     return "; ".join(f"{v}: {describe(kind, samples)}" for v, kind in drawn.items()) or "no latent: exact"

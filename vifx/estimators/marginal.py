@@ -7,7 +7,7 @@ summed over what the critic does not see.
 
 from __future__ import annotations
 
-__all__ = ["enumerated_critic", "enumerated_marginals", "enumerated_model"]
+__all__ = ["enumerated_critic", "enumerated_gap", "enumerated_marginals", "enumerated_model"]
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -75,8 +75,8 @@ def enumerated_model(
 
     ``"full"`` and ``"truncated"`` both claim equations (6) and (8), ``2π E_A[−log D] + 2(1−π) {E_B[−log D] +
     KL(B ‖ B°) + E_B log A°/A}`` (the first term only if A moves), with the parameters of today in the
-    place of a missing anchor. The others claim their own two functions; a proximal term adds ``λ KL(B ‖ B°)``
-    over all variables of B.
+    place of a missing anchor; A and B are marginals on the compared variables. The others claim their own two
+    functions; a proximal term adds ``λ KL(B ‖ B°)`` over all variables of B, the right side of equation (7).
 
     Args:
       both: A and B.
@@ -96,12 +96,29 @@ def enumerated_model(
         return value + proximal * _kl_to_anchor(both, params, anchored, state, batch)
     log_critic, _ = _log_critic(played, points.logit)
     prior = played.label_prior
-    of_b = -jnp.sum(points.b * log_critic) + _kl_to_anchor(both, params, anchored, state, batch)
+    of_b = -jnp.sum(points.b * log_critic) + _kl_of_marginals(both, params, anchored, state, batch)
     value = 2 * (1 - prior) * of_b + proximal * _kl_to_anchor(both, params, anchored, state, batch)
     if not moves:
         return value
     value = value - 2 * prior * jnp.sum(points.a * log_critic)
     return value + 2 * (1 - prior) * _log_ratio(both, params, anchored, state, batch)
+
+
+def enumerated_gap(both: Sides, played: Game, params: Params, state: State, batch: Batch) -> Array:
+    """Return how far the form "full" lies above its claim, in nats: it takes KL(B ‖ B°) over all variables of B.
+
+    ``2(1−π) {KL(B(s, h) ‖ B°(s, h)) − KL(B(s) ‖ B°(s))} ≥ 0`` with s the compared variables and h the others.
+
+    Args:
+      both: A and B.
+      played: the model's game.
+      params: one entry per owner, and the anchors.
+      state: one entry per owner.
+      batch: examples whose empirical distribution is p̃.
+    """
+    anchored = {**params, **{owner: _anchor(params, owner) for owner in both.owners}}
+    whole, seen = (kl(both, params, anchored, state, batch) for kl in (_kl_to_anchor, _kl_of_marginals))
+    return 2 * (1 - played.label_prior) * (whole - seen)
 
 
 def _anchor(params: Params, owner: str) -> object:
@@ -187,6 +204,13 @@ def _kl_to_anchor(both: Sides, params: Params, anchored: Mapping[str, object], s
     """Return KL(B ‖ B°) over all variables of B, in nats."""
     supports = _supports(both, params, state, batch)
     now, before = (_table(both.b, each, state, batch, supports).total for each in (params, anchored))
+    return exact.expectation(now, now - before)
+
+
+def _kl_of_marginals(both: Sides, params: Params, anchored: Mapping[str, object], state: State, batch: Batch) -> Array:
+    """Return KL(B ‖ B°) on the compared variables alone, in nats."""
+    supports = _supports(both, params, state, batch)
+    now, before = (jnp.log(_marginal(both.b, both.on, each, state, batch, supports)) for each in (params, anchored))
     return exact.expectation(now, now - before)
 
 

@@ -64,6 +64,11 @@ class Sides(NamedTuple):
     on: tuple[str, ...]
 
     @property
+    def hidden(self) -> tuple[str, ...]:
+        """The variables of B that are not compared; a divergence over them too bounds that of the marginal."""
+        return tuple(name for name in self.b.joint.variables if name not in self.on)
+
+    @property
     def owners(self) -> tuple[str, ...]:
         """The networks of both sides, those of the inference joint first."""
         first, second = sorted(self[:2], key=lambda side: side.role != "inference")
