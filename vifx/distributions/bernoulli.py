@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as numpyro
 
+from vifx.distributions.supports import UnitInterval, inside_of
 from vifx.types import Array, Key
 
 
@@ -18,7 +19,7 @@ class Bernoulli(numpyro.Distribution):
 
     Samples and the enumerated support are 0 and 1 *in the dtype of the logits*, so that a network takes them
     like binarized evidence. For a soft pixel x in [0, 1] `log_prob` is finite and is minus the
-    cross-entropy of Bernoulli(x) and this distribution.
+    cross-entropy of Bernoulli(x) and this distribution; outside of [0, 1] it is −∞.
 
     Args:
       logits: ``log P(1)/P(0)``, shape ``[*batch]``.
@@ -38,7 +39,7 @@ class Bernoulli(numpyro.Distribution):
     @property
     def support(self) -> numpyro.constraints.Constraint:
         """The interval [0, 1], of which 0 and 1 have the mass."""
-        return numpyro.constraints.unit_interval
+        return UnitInterval()
 
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw zeros and ones, shape ``[*sample_shape, *batch]``."""
@@ -47,9 +48,10 @@ class Bernoulli(numpyro.Distribution):
         return draws.astype(self.logits.dtype)
 
     def log_prob(self, value: Array) -> Array:
-        """Return ``x ℓ − softplus(ℓ)`` in nats, elementwise, also of booleans and integers."""
+        """Return ``x ℓ − softplus(ℓ)`` in nats, elementwise, also of booleans and integers; −∞ outside of [0, 1]."""
         value, logits = jnp.broadcast_arrays(value, self.logits)
-        return value.astype(logits.dtype) * logits - jax.nn.softplus(logits)
+        inside, value = inside_of(self.support, value)
+        return jnp.where(inside, value.astype(logits.dtype) * logits - jax.nn.softplus(logits), -jnp.inf)
 
     @property
     def mean(self) -> Array:

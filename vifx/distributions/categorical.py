@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as numpyro
 
+from vifx.distributions.supports import LabelsOrWeights, inside_of
 from vifx.types import Array, Key
 
 
@@ -18,7 +19,8 @@ class Categorical(numpyro.Distribution):
 
     Values are integers. Evidence that is mixed (mixup, soft labels) is a *floating* array of weights with one
     more axis, ``[*batch, classes]``; its `log_prob` is ``Σ_k w_k log P(k)``, minus the cross-entropy of w and
-    this distribution, and at a one-hot w the same as at the integer.
+    this distribution, and at a one-hot w the same as at the integer. Integers that are no class (−1, the usual
+    mark of a missing label, too) and weights that are not a distribution have the log-probability −∞.
 
     Args:
       logits: unnormalized log-probabilities, shape ``[*batch, classes]``.
@@ -50,8 +52,8 @@ class Categorical(numpyro.Distribution):
 
     @property
     def support(self) -> numpyro.constraints.Constraint:
-        """The integers 0, ..., classes − 1."""
-        return numpyro.constraints.integer_interval(0, self.classes - 1)
+        """The integers 0, ..., classes − 1, or weights over them that are at least 0 and sum to 1."""
+        return LabelsOrWeights(self.classes)
 
     @property
     def log_probs(self) -> Array:
@@ -82,12 +84,15 @@ class Categorical(numpyro.Distribution):
                     f"classes, but has shape {value.shape}; give integers for plain labels"
                 )
             weights, log_probs = jnp.broadcast_arrays(value, self.log_probs)
+            inside, weights = inside_of(self.support, weights, 1)
             weights = weights.astype(log_probs.dtype)
-            return jnp.sum(jnp.where(weights > 0, weights * jnp.where(weights > 0, log_probs, 0), 0), axis=-1)
+            each = jnp.where(weights > 0, weights * jnp.where(weights > 0, log_probs, 0), 0)
+            return jnp.where(inside, jnp.sum(each, axis=-1), -jnp.inf)
         shape = jnp.broadcast_shapes(value.shape, self.batch_shape)
+        inside, value = inside_of(self.support, jnp.broadcast_to(value, shape))
         log_probs = jnp.broadcast_to(self.log_probs, (*shape, self.classes))
-        index = jnp.broadcast_to(value.astype(jnp.int32), shape)[..., None]
-        return jnp.take_along_axis(log_probs, index, axis=-1)[..., 0]
+        found = jnp.take_along_axis(log_probs, value.astype(jnp.int32)[..., None], axis=-1)[..., 0]
+        return jnp.where(inside, found, -jnp.inf)
 
     def entropy(self) -> Array:
         """``−Σ_k P(k) log P(k)`` in nats, shape ``[*batch]``."""

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as numpyro
 
+from vifx.distributions.supports import WholeNumbers, inside_of
 from vifx.types import Array, Key
 
 _HALF_RANGE = 127.5  # pixel x stands at (x − 127.5)/127.5, so that 0..255 spans [−1, 1]
@@ -50,7 +51,7 @@ class DiscretizedLogistic(numpyro.Distribution):
     @property
     def support(self) -> numpyro.constraints.Constraint:
         """The integers 0, ..., 255."""
-        return numpyro.constraints.integer_interval(0, 255)
+        return WholeNumbers(255)
 
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw pixels as uint8, shape ``[*sample_shape, *batch]``."""
@@ -60,7 +61,7 @@ class DiscretizedLogistic(numpyro.Distribution):
         return jnp.clip(jnp.round(_HALF_RANGE * centred + _HALF_RANGE), 0.0, 255.0).astype(jnp.uint8)
 
     def log_prob(self, value: Array) -> Array:
-        """Return the log-probability in nats of integer pixels, elementwise.
+        """Return the log-probability in nats of integer pixels, elementwise; −∞ outside of 0..255.
 
         Raises:
           TypeError: if `value` is not an integer array: scaled pixels would be scored wrongly.
@@ -72,6 +73,7 @@ class DiscretizedLogistic(numpyro.Distribution):
                 "leave the evidence unscaled, and scale inside the network with vifx.networks.Pixels"
             )
         value, loc, log_scale = jnp.broadcast_arrays(value, self.loc, self.log_scale)
+        inside, value = inside_of(self.support, value)
         distance = (value.astype(loc.dtype) - _HALF_RANGE) / _HALF_RANGE - loc
         inverse_scale = jnp.exp(-log_scale)
         upper = (distance + _HALF_BIN) * inverse_scale
@@ -81,7 +83,7 @@ class DiscretizedLogistic(numpyro.Distribution):
         log_below_upper = jnp.where(last, 0.0, jax.nn.log_sigmoid(upper))
         log_above_lower = jnp.where(first, 0.0, jax.nn.log_sigmoid(-lower))
         log_both = jnp.where(first | last, 0.0, jnp.log(-jnp.expm1(-width)))
-        return log_below_upper + log_above_lower + log_both
+        return jnp.where(inside, log_below_upper + log_above_lower + log_both, -jnp.inf)
 
     def _exceedance(self) -> Array:
         """``P(X > k)`` for k = 0, ..., 254, shape ``[*batch, 255]``."""

@@ -11,6 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpyro.distributions as numpyro
 
+from vifx.distributions.supports import Steps
 from vifx.types import Array, Key
 
 
@@ -45,8 +46,8 @@ class EachStep(numpyro.Distribution):
 
     @property
     def support(self) -> numpyro.constraints.Constraint:
-        """That of the steps."""
-        return numpyro.constraints.independent(self.each.support, 1)
+        """Sequences of what the steps can be; beyond the end of a sequence, anything."""
+        return Steps(self.each.support, self.length, self.lengths)
 
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw ``[*sample_shape, sequences, length, *event]``; steps beyond the length of a sequence too."""

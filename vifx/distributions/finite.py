@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as numpyro
 
+from vifx.distributions.supports import Among
 from vifx.types import Array, Key
 
 
@@ -48,11 +49,9 @@ class Finite(numpyro.Distribution):
         super().__init__(self.logits.shape[:-1], self.values.shape[1:], validate_args=False)
 
     @property
-    def support(self) -> numpyro.constraints.Constraint:
-        """A superset of the values, by their dtype."""
-        real = jnp.issubdtype(self.values.dtype, jnp.floating)
-        base = numpyro.constraints.real if real else numpyro.constraints.integer_greater_than(-(2**31))
-        return numpyro.constraints.independent(base, len(self.event_shape)) if self.event_shape else base
+    def support(self) -> Among:
+        """The values."""
+        return Among(self.values)
 
     @property
     def log_probs(self) -> Array:
@@ -82,11 +81,8 @@ class Finite(numpyro.Distribution):
         event = len(self.event_shape)
         shape = jnp.broadcast_shapes(value.shape[: value.ndim - event], self.batch_shape)
         value = jnp.broadcast_to(value, (*shape, *self.event_shape))
-        each = jnp.expand_dims(value, len(shape))
-        states = jnp.asarray(self.values).reshape((1,) * len(shape) + self.values.shape)
-        equal = jnp.all(each == states, axis=tuple(range(len(shape) + 1, len(shape) + 1 + event)))
         log_probs = jnp.broadcast_to(self.log_probs, (*shape, self.logits.shape[-1]))
-        return jnp.max(jnp.where(equal, log_probs, -jnp.inf), axis=-1)
+        return jnp.max(jnp.where(self.support.states(value), log_probs, -jnp.inf), axis=-1)
 
     def entropy(self) -> Array:
         """``−Σ_s P(s) log P(s)`` in nats, ``[*batch]``, with 0 log 0 = 0."""

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as numpyro
 
+from vifx.distributions.supports import WholeNumbers, inside_of
 from vifx.types import Array, Key
 
 
@@ -64,7 +65,7 @@ class MarkovChain(numpyro.Distribution):
     @property
     def support(self) -> numpyro.constraints.Constraint:
         """The states of every step."""
-        return numpyro.constraints.independent(numpyro.constraints.integer_interval(0, self.states - 1), 1)
+        return numpyro.constraints.independent(WholeNumbers(self.states - 1), 1)
 
     @property
     def initial_log_probs(self) -> Array:
@@ -84,9 +85,8 @@ class MarkovChain(numpyro.Distribution):
         """Return the log-probability in nats of sequences ``[..., T]``, shape ``[...]``; −∞ where a state is none."""
         value = jnp.asarray(value)
         shape = jnp.broadcast_shapes(value.shape[:-1], self.batch_shape)
-        value = jnp.broadcast_to(value, (*shape, self.length)).astype(jnp.int32)
-        inside = jnp.all((value >= 0) & (value < self.states), axis=-1)
-        value = jnp.clip(value, 0, self.states - 1)
+        inside, value = inside_of(self.support, jnp.broadcast_to(value, (*shape, self.length)), 1)
+        value = value.astype(jnp.int32)
         initial = jnp.broadcast_to(self.initial_log_probs, (*shape, self.states))
         first = jnp.take_along_axis(initial, value[..., :1], axis=-1)[..., 0]
         table = self.transition_log_probs

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpyro.distributions as numpyro
 
 from vifx.distributions.discretized_logistic import DiscretizedLogistic
+from vifx.distributions.supports import WholeNumbers, inside_of
 from vifx.types import Array, Key
 
 
@@ -51,7 +52,7 @@ class MixtureOfDiscretizedLogistics(numpyro.Distribution):
     @property
     def support(self) -> numpyro.constraints.Constraint:
         """The integers 0, ..., 255."""
-        return numpyro.constraints.integer_interval(0, 255)
+        return WholeNumbers(255)
 
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw pixels as uint8, shape ``[*sample_shape, *batch]``."""
@@ -63,14 +64,16 @@ class MixtureOfDiscretizedLogistics(numpyro.Distribution):
         return DiscretizedLogistic(loc, log_scale).sample(pixel_key)
 
     def log_prob(self, value: Array) -> Array:
-        """Return ``log Σ_k π_k P_k(x)`` in nats of integer pixels, elementwise.
+        """Return ``log Σ_k π_k P_k(x)`` in nats of integer pixels, elementwise; −∞ outside of 0..255.
 
         Raises:
           TypeError: if `value` is not an integer array.
         """
-        per_component = self.components.log_prob(jnp.asarray(value)[..., None])
+        inside, value = inside_of(self.support, jnp.asarray(value))
+        per_component = self.components.log_prob(value[..., None])
         log_weights = jnp.broadcast_to(jax.nn.log_softmax(self.mixture_logits), per_component.shape)
-        return jax.nn.logsumexp(log_weights + per_component, axis=-1)
+        found = jax.nn.logsumexp(log_weights + per_component, axis=-1)
+        return jnp.where(jnp.broadcast_to(inside, found.shape), found, -jnp.inf)
 
     @property
     def mean(self) -> Array:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpyro.distributions as numpyro
 from jax.scipy.special import gammaln
 
+from vifx.distributions.supports import WholeNumbers, inside_of
 from vifx.types import Array, Key
 
 
@@ -47,7 +48,7 @@ class Multinomial(numpyro.Distribution):
     @property
     def support(self) -> numpyro.constraints.Constraint:
         """Vectors of the integers from 0 on."""
-        return numpyro.constraints.independent(numpyro.constraints.nonnegative_integer, 1)
+        return numpyro.constraints.independent(WholeNumbers(), 1)
 
     @property
     def probs(self) -> Array:
@@ -73,10 +74,11 @@ class Multinomial(numpyro.Distribution):
         return jax.lax.scan(add, zeros, jax.random.split(key, self.trials))[0]
 
     def log_prob(self, value: Array) -> Array:
-        """Return the log-probability in nats given the sum of the counts, ``[*batch]``."""
+        """Return the log-probability in nats given the sum of the counts, ``[*batch]``; −∞ of what is no counts."""
         value, log_probs = jnp.broadcast_arrays(value, jax.nn.log_softmax(self.logits))
+        inside, value = inside_of(self.support, value, 1)
         value = value.astype(log_probs.dtype)
         # 0 log 0 = 0.
         weighted = jnp.where(value > 0, value * jnp.where(value > 0, log_probs, 0), 0)
         coefficient = gammaln(jnp.sum(value, axis=-1) + 1) - jnp.sum(gammaln(value + 1), axis=-1)
-        return coefficient + jnp.sum(weighted, axis=-1)
+        return jnp.where(inside, coefficient + jnp.sum(weighted, axis=-1), -jnp.inf)

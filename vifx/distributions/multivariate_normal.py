@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpyro.distributions as numpyro
 from jax.scipy.linalg import solve_triangular
 
+from vifx.distributions.supports import inside_of
 from vifx.types import Array, Key
 
 
@@ -45,11 +46,13 @@ class MultivariateNormal(numpyro.MultivariateNormal):
         return jnp.broadcast_to(loc, moved.shape) + moved
 
     def log_prob(self, value: Array) -> Array:
-        """Return the log-density in nats, ``[*batch]``."""
+        """Return the log-density in nats, ``[*batch]``; −∞ of what is not finite."""
         loc, scale_tril = jnp.asarray(self.loc), jnp.asarray(self.scale_tril)
         shape = jnp.broadcast_shapes(value.shape, loc.shape)
-        apart = jnp.broadcast_to(value, shape) - jnp.broadcast_to(loc, shape)
+        inside, value = inside_of(self.support, jnp.broadcast_to(value, shape), 1)
+        apart = value - jnp.broadcast_to(loc, shape)
         factor = jnp.broadcast_to(scale_tril, (*shape, shape[-1]))
         white = solve_triangular(factor, apart[..., None], lower=True)[..., 0]
         log_det = jnp.sum(jnp.log(jnp.abs(jnp.diagonal(factor, axis1=-2, axis2=-1))), axis=-1)
-        return -0.5 * jnp.sum(white**2, axis=-1) - log_det - 0.5 * shape[-1] * math.log(2 * math.pi)
+        found = -0.5 * jnp.sum(white**2, axis=-1) - log_det - 0.5 * shape[-1] * math.log(2 * math.pi)
+        return jnp.where(inside, found, -jnp.inf)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as numpyro
 
+from vifx.distributions.supports import inside_of
 from vifx.types import Array, Key
 
 
@@ -44,9 +45,11 @@ class Normal(numpyro.Normal):
         return loc + scale * noise
 
     def log_prob(self, value: Array) -> Array:
-        """Return the log-density in nats, elementwise."""
+        """Return the log-density in nats, elementwise; −∞ of what is not finite."""
         value, loc, scale = jnp.broadcast_arrays(value, jnp.asarray(self.loc), jnp.asarray(self.scale))
-        return -0.5 * ((value - loc) / scale) ** 2 - jnp.log(scale) - 0.5 * math.log(2 * math.pi)
+        inside, value = inside_of(self.support, value)
+        found = -0.5 * ((value - loc) / scale) ** 2 - jnp.log(scale) - 0.5 * math.log(2 * math.pi)
+        return jnp.where(inside, found, -jnp.inf)
 
 
 def standard_normal(*event_shape: int) -> numpyro.Distribution:

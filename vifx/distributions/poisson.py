@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpyro.distributions as numpyro
 from jax.scipy.special import gammaln
 
+from vifx.distributions.supports import WholeNumbers, inside_of
 from vifx.types import Array, Key
 
 
@@ -34,7 +35,7 @@ class Poisson(numpyro.Distribution):
     @property
     def support(self) -> numpyro.constraints.Constraint:
         """The integers from 0 on."""
-        return numpyro.constraints.nonnegative_integer
+        return WholeNumbers()
 
     @property
     def mean(self) -> Array:
@@ -52,9 +53,13 @@ class Poisson(numpyro.Distribution):
         return jax.random.poisson(key, jnp.broadcast_to(self.mean, shape), shape)
 
     def log_prob(self, value: Array) -> Array:
-        """Return the log-probability in nats, elementwise, of integers or of counts in floating point."""
+        """Return the log-probability in nats, elementwise, of integers or of whole numbers in floating point.
+
+        It is −∞ of negative numbers and of fractions.
+        """
         value, log_rate = jnp.broadcast_arrays(value, self.log_rate)
+        inside, value = inside_of(self.support, value)
         value = value.astype(log_rate.dtype)
         # 0 log 0 = 0.
         weighted = jnp.where(value > 0, value * jnp.where(value > 0, log_rate, 0), 0)
-        return weighted - jnp.exp(log_rate) - gammaln(value + 1)
+        return jnp.where(inside, weighted - jnp.exp(log_rate) - gammaln(value + 1), -jnp.inf)

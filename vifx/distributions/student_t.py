@@ -14,6 +14,7 @@ import numpyro.distributions as numpyro
 from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import gammaln
 
+from vifx.distributions.supports import inside_of
 from vifx.types import Array, Key
 
 
@@ -67,13 +68,15 @@ class MultivariateStudentT(numpyro.Distribution):
         return jnp.broadcast_to(self.loc, shape) + moved
 
     def log_prob(self, value: Array) -> Array:
-        """Return the log-density in nats, ``[*batch]``."""
+        """Return the log-density in nats, ``[*batch]``; −∞ of what is not finite."""
         shape = jnp.broadcast_shapes(value.shape, self.loc.shape)
         size = shape[-1]
-        apart = jnp.broadcast_to(value, shape) - jnp.broadcast_to(self.loc, shape)
+        inside, value = inside_of(self.support, jnp.broadcast_to(value, shape), 1)
+        apart = value - jnp.broadcast_to(self.loc, shape)
         factor = jnp.broadcast_to(self.scale_tril, (*shape, size))
         white = solve_triangular(factor, apart[..., None], lower=True)[..., 0]
         df = jnp.broadcast_to(self.df, shape[:-1])
         log_det = jnp.sum(jnp.log(jnp.abs(jnp.diagonal(factor, axis1=-2, axis2=-1))), axis=-1)
         constant = gammaln(0.5 * (df + size)) - gammaln(0.5 * df) - 0.5 * size * (jnp.log(df) + math.log(math.pi))
-        return constant - log_det - 0.5 * (df + size) * jnp.log1p(jnp.sum(white**2, axis=-1) / df)
+        found = constant - log_det - 0.5 * (df + size) * jnp.log1p(jnp.sum(white**2, axis=-1) / df)
+        return jnp.where(inside, found, -jnp.inf)

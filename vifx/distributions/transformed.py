@@ -9,7 +9,9 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from numpyro.distributions import constraints
 
+from vifx.distributions.supports import inside_of
 from vifx.types import Array, Bijection, Distribution, Key, PyTree
 
 
@@ -33,6 +35,11 @@ class Transformed(NamedTuple):
     state: PyTree
     given: Any
     key: Key | None = None
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """Finite numbers; a bijection that takes fewer, such as `flows.logit`, says so itself."""
+        return constraints.independent(constraints.real, self._event())
 
     @property
     def has_rsample(self) -> bool:
@@ -60,14 +67,19 @@ class Transformed(NamedTuple):
         return self.sample_with_log_prob(key, sample_shape)[0]
 
     def log_prob(self, value: Array) -> Array:
-        """Return the log-density in nats of ``[..., *batch, *event]``, shape ``[..., *batch]``."""
-        one = jax.eval_shape(lambda: self.sample(jax.random.key(0)))
-        event = one.ndim - (1 if jax.tree.leaves(self.given) else 0)
+        """Return the log-density in nats of ``[..., *batch, *event]``: ``[..., *batch]``, −∞ where it is not finite."""
+        event = self._event()
+        inside, value = inside_of(self.support, value, event)
         shape = value.shape[: value.ndim - event]
         flat = value.reshape(-1, *value.shape[value.ndim - event :])
         given = jax.tree.map(lambda x: _tiled(x, flat.shape[0] // x.shape[0]), self.given)
         z, log_det = self.bijection.forward(self.params, self.state, flat, given, key=self._noise("forward"))
-        return (self.base.log_prob(z) + log_det).reshape(shape)
+        return jnp.where(inside, (self.base.log_prob(z) + log_det).reshape(shape), -jnp.inf)
+
+    def _event(self) -> int:
+        """How many axes an event has: of the data, which may be an image where the base is over vectors."""
+        one = jax.eval_shape(lambda: self.sample(jax.random.key(0)))
+        return one.ndim - (1 if jax.tree.leaves(self.given) else 0)
 
     def _noise(self, direction: Literal["forward", "inverse"]) -> Key | None:
         return None if self.key is None else jax.random.fold_in(self.key, direction == "forward")

@@ -24,7 +24,7 @@ def logit(*, alpha: float = 0.05) -> Bijection:
     less than ``m = α / (1 − 2α)``: clip samples that must not.
 
     Data outside of ``(−m, 1 + m)``, where samples can be, have no logit. That is an error where they can be seen; under
-    `jax.jit` their logits are not finite.
+    `jax.jit` they get ``z = 0`` with ``log_det = −∞``, so that their density is zero.
 
     Args:
       alpha: α, at least 0 and less than ½; with 0 the data must be inside of (0, 1).
@@ -51,8 +51,10 @@ def logit(*, alpha: float = 0.05) -> Bijection:
     def forward(params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
         del params, state, given, key
         _check_range(x, alpha / slope)
-        low, high = jnp.log(alpha + slope * x), jnp.log(alpha + slope * (1 - x))  # log u and log(1 − u)
-        return low - high, _sum(math.log(slope) - low - high)
+        u, rest = alpha + slope * x, alpha + slope * (1 - x)
+        inside = (u > 0) & (rest > 0)
+        low, high = (jnp.log(jnp.where(inside, part, 0.5)) for part in (u, rest))  # log u and log(1 − u)
+        return low - high, _sum(jnp.where(inside, math.log(slope) - low - high, -jnp.inf))
 
     def inverse(params: PyTree, state: PyTree, z: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
         del params, state, given, key

@@ -1,0 +1,178 @@
+"""What values a distribution can have: the constraints that `support` returns and that `log_prob` asks."""
+
+# NumPyro also admits Python scalars; here arrays are required.
+# pyright: reportIncompatibleMethodOverride=false
+from __future__ import annotations
+
+__all__ = ["Among", "LabelsOrWeights", "Steps", "UnitInterval", "WholeNumbers", "inside_of"]
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpyro.distributions.constraints import Constraint
+
+from vifx.types import Array
+
+_SLACK = 2.0**-11.5  # √ε of single precision: weights that were summed or rounded in it still are a distribution
+
+
+def inside_of(support: Any, value: Array, event: int = 0) -> tuple[Array, Array]:
+    """Return where a value is in the support, and the value with a feasible one in place of what is not.
+
+    ``jnp.where(inside, log_prob(safe), -jnp.inf)`` is then −∞ outside the support, with a gradient of zero there and
+    never NaN.
+
+    Args:
+      support: a constraint.
+      value: ``[..., *event]``.
+      event: how many axes an event has.
+
+    Returns:
+      Booleans ``[...]``, and an array of the shape of `value`.
+    """
+    inside = jnp.asarray(support(value))
+    within = jnp.broadcast_to(inside.reshape(inside.shape + (1,) * event), value.shape)
+    return inside, jnp.where(within, value, support.feasible_like(value))
+
+
+class _Support(Constraint[Any]):
+    def feasible_like(self, prototype: Any) -> Array:
+        """Return zeros."""
+        return jnp.zeros_like(prototype)
+
+    def eq(self, other: object, static: bool = False) -> bool:
+        """Return whether the other is the same set."""
+        del static
+        return type(self) is type(other) and all(np.array_equal(vars(self)[k], vars(other)[k]) for k in vars(self))
+
+
+class UnitInterval(_Support):
+    """Numbers from 0 to 1, of any dtype, booleans too."""
+
+    def __call__(self, x: Any) -> Any:
+        """Return where numbers are in [0, 1]."""
+        x = _numbers(x)
+        return (x >= 0) & (x <= 1)
+
+    def __repr__(self) -> str:
+        return "numbers from 0 to 1"
+
+
+class WholeNumbers(_Support):
+    """The integers 0, 1, …, as integers of any dtype, as booleans, or in floating point.
+
+    Args:
+      largest: the last of them; None if there is no last one.
+    """
+
+    is_discrete = True
+
+    def __init__(self, largest: int | None = None) -> None:
+        self.largest = largest
+
+    def __call__(self, x: Any) -> Any:
+        """Return where numbers are among the integers."""
+        x = _numbers(x)
+        if jnp.issubdtype(x.dtype, jnp.floating):
+            largest = float(jnp.finfo(x.dtype).max) if self.largest is None else self.largest
+            floor = jnp.floor(x) if isinstance(x, jax.Array) else np.floor(x)
+            return (x >= 0) & (x <= largest) & (x == floor)
+        # A bound beyond the dtype's own would wrap.
+        bounded = self.largest is not None and self.largest < int(jnp.iinfo(x.dtype).max)
+        return (x >= 0) & (x <= self.largest) if bounded else x >= 0
+
+    def __repr__(self) -> str:
+        return "integers from 0 on" if self.largest is None else f"integers from 0 to {self.largest}"
+
+
+class LabelsOrWeights(WholeNumbers):
+    """Integers ``0, …, classes − 1``, or a floating array whose last axis is a distribution over the classes.
+
+    Weights are at least 0, and their sum is 1 up to √ε of single precision, or of their own type if that is coarser.
+
+    Args:
+      classes: how many.
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes - 1)
+
+    def __call__(self, x: Any) -> Any:
+        """Return where labels, or whole vectors of weights, are valid: ``[*batch]``."""
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            return super().__call__(x)
+        slack = max(_SLACK, float(jnp.finfo(x.dtype).eps) ** 0.5)
+        return (x.min(axis=-1) >= 0) & (abs(x.sum(axis=-1) - 1) <= slack)
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()}, or weights over them that are at least 0 and sum to 1"
+
+
+class Among(_Support):
+    """One of finitely many arrays.
+
+    Args:
+      values: ``[states, *event]``.
+    """
+
+    is_discrete = True
+
+    def __init__(self, values: Array | np.ndarray) -> None:
+        self.values, self.event_dim = values, values.ndim - 1
+
+    def states(self, x: Any) -> Any:
+        """Return which of the values each event is, booleans ``[*batch, states]``."""
+        lead = x.ndim - self.event_dim
+        values = self.values if isinstance(x, np.ndarray) else jnp.asarray(self.values)
+        values = values.reshape((1,) * lead + self.values.shape)
+        each = x.reshape(*x.shape[:lead], 1, *x.shape[lead:])
+        return (each == values).all(axis=tuple(range(lead + 1, lead + 1 + self.event_dim)))
+
+    def __call__(self, x: Any) -> Any:
+        """Return where events are one of the values, ``[*batch]``."""
+        return self.states(x).any(axis=-1)
+
+    def __repr__(self) -> str:
+        return f"one of {self.values.shape[0]} values"
+
+    def feasible_like(self, prototype: Any) -> Array:
+        """Return the first value, repeated."""
+        return jnp.broadcast_to(jnp.asarray(self.values)[0], jnp.shape(prototype))
+
+
+class Steps(_Support):
+    """Sequences of which each step is in a support; steps beyond the end of a sequence may hold anything.
+
+    Args:
+      each: the support of a step; its parameters, if it has any, are ``[sequences × length]``.
+      length: T.
+      lengths: how many steps of each sequence there are, ``[sequences]``; None for all.
+    """
+
+    def __init__(self, each: Any, length: int, lengths: Array | None) -> None:
+        self.each, self.length, self.lengths = each, length, lengths
+        self.is_discrete, self.event_dim = each.is_discrete, each.event_dim + 1
+
+    def __call__(self, x: Any) -> Any:
+        """Return where sequences are valid, ``[..., sequences]``."""
+        lead = x.ndim - self.event_dim - 1
+        flat = x.reshape(*x.shape[:lead], x.shape[lead] * self.length, *x.shape[lead + 2 :])
+        inside = self.each(flat).reshape(*x.shape[:lead], -1, self.length)
+        if self.lengths is not None:
+            beyond = jnp.arange(self.length)[None] >= self.lengths[:, None]
+            inside = inside | jnp.broadcast_to(beyond, inside.shape)
+        return inside.all(axis=-1)
+
+    def __repr__(self) -> str:
+        return f"sequences of {self.each!r}"
+
+    def feasible_like(self, prototype: Any) -> Array:
+        """Return what is feasible for every step."""
+        return self.each.feasible_like(prototype)
+
+
+def _numbers(value: Any) -> Any:
+    """Return an array that can be compared with whole numbers, which booleans cannot."""
+    return value.astype(np.uint8) if value.dtype == np.bool_ else value
