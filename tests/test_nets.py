@@ -11,7 +11,9 @@ from flax import linen, nnx
 import vifx
 from vifx import Joint, evidence, factor, standard_normal
 from vifx.distributions import Normal
-from vifx.nets import as_net, from_functions, from_linen, from_nnx, in_precision, is_network
+from vifx.lipschitz import spectral_normalization
+from vifx.nets import as_net, from_functions, from_linen, from_nnx, in_mode, in_precision, is_network
+from vifx.networks import Conditional, Critic
 from vifx.types import Net
 
 X = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
@@ -105,6 +107,162 @@ def test_nnx_module_is_not_written_by_a_training_loss():
     np.testing.assert_array_equal(module.norm.mean[...], before)
     assert float(jnp.max(jnp.abs(gradient["norm"]["scale"]))) > 0
     assert not np.allclose(new["norm"]["mean"], state["norm"]["mean"])
+
+
+class Modes(linen.Module):
+    """The body under test in Flax's own words."""
+
+    @linen.compact
+    def __call__(self, x, *, deterministic, use_running_average):
+        x = linen.BatchNorm(use_running_average=use_running_average, momentum=0.9)(linen.Dense(4)(x))
+        return linen.Dropout(0.5)(x, deterministic=deterministic)
+
+
+class OneWord(linen.Module):
+    @linen.compact
+    def __call__(self, x, is_training):
+        return LinenBody()(x, train=is_training)
+
+
+class Attribute(linen.Module):
+    training: bool | None = None
+
+    @linen.compact
+    def __call__(self, x):
+        return LinenBody()(x, train=self.training)
+
+
+class Merged(linen.Module):
+    """Flax's idiom: an attribute or an argument, not both."""
+
+    deterministic: bool | None = False
+
+    @linen.compact
+    def __call__(self, x, deterministic=None):
+        deterministic = linen.merge_param("deterministic", self.deterministic, deterministic)
+        return LinenBody()(x, train=not deterministic)
+
+
+class NnxArgument(nnx.Module):
+    def __init__(self, *, rngs):
+        self.body = NnxBody(rngs=rngs)
+
+    def __call__(self, x, *, deterministic):
+        x = self.body.norm(self.body.dense(x), use_running_average=deterministic)
+        return self.body.dropout(x, deterministic=deterministic)
+
+
+class NnxAttribute(nnx.Module):
+    def __init__(self, *, rngs):
+        self.train = True  # which hides the method
+        self.inner = NnxArgument(rngs=rngs)
+
+    def __call__(self, x):
+        return self.inner(x, deterministic=not self.train)
+
+
+MODED = {
+    "linen arguments": Modes(),
+    "linen argument": OneWord(),
+    "linen attribute": Attribute(),
+    "linen either": Merged(),
+    "linen inside": Conditional(Modes(), linen.Dense(4)),
+    "linen head": Conditional(linen.Dense(4), Modes()),
+    "nnx argument": from_nnx(NnxArgument),
+    "nnx attribute": from_nnx(NnxAttribute),
+    "normalized": spectral_normalization(Modes()),
+    "in precision": in_precision(Modes(), "float32"),
+}
+
+
+@pytest.mark.parametrize("name", MODED)
+def test_every_word_for_the_mode(name):
+    net = as_net(MODED[name])
+    params, state = net.init(jax.random.key(0), X)
+    apply = jax.jit(net.apply, static_argnames="train")
+    one, same = apply(params, state, X, key=jax.random.key(1))
+    other, _ = apply(params, state, X, key=jax.random.key(2))
+    alone, _ = apply(params, state, X[:3], key=jax.random.key(2))
+    np.testing.assert_array_equal(one, other)
+    np.testing.assert_allclose(alone, one[:3], atol=1e-5)  # running statistics: a matter of each example
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool(jnp.all(a == b)), state, same))
+    first, moved = apply(params, state, X, key=jax.random.key(1), train=True)
+    second, _ = apply(params, state, X, key=jax.random.key(2), train=True)
+    assert not np.allclose(first, second)
+    assert not jax.tree.all(jax.tree.map(lambda a, b: bool(jnp.all(a == b)), state, moved))
+
+
+def test_a_critic_passes_the_mode_on():
+    net = as_net(Critic(Modes()))
+    params, state = net.init(jax.random.key(0), X)
+    one, _ = net.apply(params, state, X, key=jax.random.key(1))
+    other, _ = net.apply(params, state, X, key=jax.random.key(2))
+    np.testing.assert_array_equal(one, other)
+    trained, _ = net.apply(params, state, X, key=jax.random.key(2), train=True)
+    assert not np.allclose(trained, one)
+
+
+def test_functions_with_a_mode():
+    def apply(params, x, *, key=None, deterministic=True):
+        return x if deterministic else jnp.where(jax.random.bernoulli(key, params, x.shape), x, 0)
+
+    net = from_functions(lambda key, x: jnp.asarray(0.5), apply)
+    params, state = net.init(jax.random.key(0), X)
+    output, _ = net.apply(params, state, X, key=jax.random.key(1))
+    np.testing.assert_array_equal(output, X)
+    output, _ = net.apply(params, state, X, key=jax.random.key(1), train=True)
+    np.testing.assert_array_equal(output, np.where(jax.random.bernoulli(jax.random.key(1), 0.5, X.shape), X, 0))
+    assert in_mode(apply, train=True) == {"deterministic": False}
+
+
+class StaysOn(linen.Module):
+    @linen.compact
+    def __call__(self, x):
+        return linen.Dropout(0.5, deterministic=False)(linen.Dense(4)(x))
+
+
+class OwnStatistics(linen.Module):
+    @linen.compact
+    def __call__(self, x):
+        return linen.BatchNorm(use_running_average=False)(x)
+
+
+class ForgetsToPassOn(linen.Module):
+    @linen.compact
+    def __call__(self, x, train=False):
+        return OneWord()(x, is_training=True)
+
+
+class Attends(linen.Module):
+    @linen.compact
+    def __call__(self, x):
+        return linen.MultiHeadDotProductAttention(1, dropout_rate=0.1, deterministic=False)(x[:, None])
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (StaysOn(), "StaysOn: Dropout_0, a Dropout, has deterministic=False in evaluation mode"),
+        (OwnStatistics(), "OwnStatistics: BatchNorm_0, a BatchNorm, has use_running_average=False"),
+        (linen.Sequential([linen.Dense(4), linen.Dropout(0.5)]), "Sequential: layers_1, a Dropout, .*=None"),
+        (linen.Sequential([linen.Dense(4), linen.BatchNorm()]), "Sequential: layers_1, a BatchNorm, .*=None"),
+        (ForgetsToPassOn(), "ForgetsToPassOn: OneWord_0, a OneWord, has is_training=True"),
+        (Attends(), "deterministic=False in evaluation mode"),
+        (Conditional(StaysOn(), linen.Dense(2)), "Conditional: body/Dropout_0"),
+    ],
+)
+def test_layers_that_stay_in_training_mode_are_refused(module, message):
+    with pytest.raises(ValueError, match=f"{message}.*Give .* an argument train"):
+        as_net(module).init(jax.random.key(0), X)
+
+
+def test_layers_that_do_nothing_or_are_frozen_are_not_refused():
+    layers = [linen.Dense(4), linen.Dropout(0.0, deterministic=False), linen.BatchNorm(use_running_average=True)]
+    net = as_net(linen.Sequential(layers))
+    params, state = net.init(jax.random.key(0), X)
+    output, _ = net.apply(params, state, X, key=jax.random.key(1))
+    kernel, bias = (np.asarray(params["layers_0"][name]) for name in ("kernel", "bias"))
+    np.testing.assert_allclose(output, (X @ kernel + bias) / np.sqrt(1 + 1e-5), atol=1e-5)
 
 
 def test_nnx_noise_needs_a_key():

@@ -6,8 +6,9 @@ library; everything else sees `Net(init, apply)`.
 
 from __future__ import annotations
 
-__all__ = ["as_net", "from_functions", "from_linen", "from_nnx", "in_precision", "is_network"]
+__all__ = ["as_net", "from_functions", "from_linen", "from_nnx", "in_mode", "in_precision", "is_network"]
 
+import dataclasses
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -18,30 +19,65 @@ from flax import linen, nnx
 
 from vifx.types import Key, Net, PyTree
 
+_MODES = {
+    "train": True,
+    "training": True,
+    "is_training": True,
+    "update_stats": True,
+    "deterministic": False,
+    "use_running_average": False,
+}
+"""What the libraries call the mode, with the value that means training."""
+
+
+def in_mode(call: Callable[..., Any], *, train: bool) -> dict[str, bool]:
+    """Return the keywords that put a call into training or evaluation mode, by the names that it has for them.
+
+    These are ``train``, ``training``, ``is_training`` and ``update_stats``, and inverted ``deterministic`` and
+    ``use_running_average``.
+
+    Args:
+      call: a function, or a module, whose ``__call__`` is meant.
+      train: training mode.
+
+    >>> in_mode(lambda x, deterministic: x, train=True)
+    {'deterministic': False}
+    """
+    function = type(call).__call__ if isinstance(call, linen.Module | nnx.Module) else call
+    keywords = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(function).parameters
+    return {
+        name: train == training
+        for name, training in _MODES.items()
+        if name in parameters and parameters[name].kind in keywords
+    }
+
 
 def from_linen(module: linen.Module) -> Net:
     """Adapt a Flax Linen module.
 
     The ``"params"`` collection becomes the parameters, every other collection (``"batch_stats"``,
-    ...) the state. ``train=`` is passed on when the module's ``__call__`` has that keyword; the key
-    serves every random stream that the module asks for, dropout included. State is written in
-    training mode alone.
+    ...) the state. The mode is passed on by every name that `in_mode` knows, whether it is an argument
+    of ``__call__`` or an attribute of the module; the key serves every random stream that the module
+    asks for, dropout included. State is written in training mode alone.
 
     Args:
       module: an unbound Linen module.
 
     Raises:
       TypeError: `module` is not a Linen module.
+      ValueError: from `init`, a layer stays in training mode, or has no mode, in evaluation.
     """
     if not isinstance(module, linen.Module):
         raise TypeError(f"from_linen: module must be a flax.linen.Module, got {type(module).__name__}.")
-    has_mode = "train" in inspect.signature(type(module).__call__).parameters
+    modules = {train: _with_mode(module, train) for train in (False, True)}
 
     def mode(train: bool) -> dict[str, Any]:
-        return {"train": train} if has_mode else {}
+        return in_mode(module, train=train)
 
     def init(key: Key, *inputs: Any) -> tuple[PyTree, PyTree]:
-        variables = dict(module.init(key, *inputs, **mode(False)))
+        with linen.intercept_methods(_refuse_training(type(module).__name__)):
+            variables = dict(modules[False].init(key, *inputs, **mode(False)))
         return variables.pop("params", {}), variables
 
     def apply(
@@ -51,18 +87,58 @@ def from_linen(module: linen.Module) -> Net:
         rngs = None if key is None else {"params": key}
         variables = {"params": params, **state}
         if not (train and state):
-            return module.apply(variables, *inputs, rngs=rngs, **mode(train)), state
-        output, written = module.apply(variables, *inputs, rngs=rngs, mutable=list(state), **mode(train))
+            return modules[train].apply(variables, *inputs, rngs=rngs, **mode(train)), state
+        output, written = modules[train].apply(variables, *inputs, rngs=rngs, mutable=list(state), **mode(train))
         return output, {**state, **written}
 
     return Net(init, apply)
+
+
+def _with_mode(module: linen.Module, train: bool) -> linen.Module:
+    """Return a module whose attributes say the mode, where it has any that its ``__call__`` is not given."""
+    given = in_mode(module, train=train)
+    own: dict[str, Any] = {
+        field.name: None if field.name in given else train == _MODES[field.name]
+        for field in dataclasses.fields(module)
+        if field.name in _MODES and isinstance(getattr(module, field.name), bool | None)
+    }
+    return module.clone(**own) if own else module
+
+
+def _refuse_training(whole: str) -> Callable[..., Any]:
+    """Return an interceptor of evaluation that refuses a layer which is not told, or told otherwise."""
+
+    def intercept(function: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+        layer = context.module
+        if context.method_name == "__call__":
+            bound = inspect.signature(type(layer).__call__).bind_partial(layer, *args, **kwargs)
+            bound.apply_defaults()
+            for name, training in _MODES.items():
+                if name not in bound.arguments and not hasattr(layer, name):
+                    continue
+                value = bound.arguments.get(name)
+                value = getattr(layer, name, None) if value is None else value
+                untold = value is None and isinstance(layer, linen.Dropout | linen.BatchNorm)
+                idle = getattr(layer, "rate", getattr(layer, "dropout_rate", None)) == 0
+                if untold or (value is training and not idle):
+                    raise ValueError(
+                        f"{whole}: {'/'.join(layer.path) or type(layer).__name__}, a {type(layer).__name__}, has "
+                        f"{name}={value} in evaluation mode, so that dropout or the statistics of the batch would stay "
+                        f"on. Give {whole}.__call__ an argument train, and pass it on to each such layer: "
+                        "Dropout(rate, deterministic=not train), BatchNorm(use_running_average=not train)."
+                    )
+        return function(*args, **kwargs)
+
+    return intercept
 
 
 def from_nnx(module: nnx.Module | Callable[..., nnx.Module]) -> Net:
     """Adapt a Flax NNX module.
 
     `nnx.Param` leaves become the parameters, random streams are refilled from the key of each
-    call, everything else (`nnx.BatchStat`, ...) becomes the state.
+    call, everything else (`nnx.BatchStat`, ...) becomes the state. The mode is passed on to ``__call__`` by
+    every name that `in_mode` knows, and set by the module's ``train()`` and ``eval()`` and on attributes of
+    these names.
 
     Args:
       module: a constructor that is called as ``module(rngs=nnx.Rngs(key))``, so that every
@@ -82,7 +158,7 @@ def from_nnx(module: nnx.Module | Callable[..., nnx.Module]) -> Net:
     _, param_shapes, stream_shapes, rest_shapes = nnx.split(abstract, nnx.Param, nnx.RngState, ...)
     graphs = {}
     for train in (False, True):
-        abstract.train() if train else abstract.eval()
+        _set_mode(abstract, train)
         graphs[train] = nnx.graphdef(abstract)
 
     def init(key: Key, *inputs: Any) -> tuple[PyTree, PyTree]:
@@ -110,13 +186,23 @@ def from_nnx(module: nnx.Module | Callable[..., nnx.Module]) -> Net:
         filled_params, filled_rest = _filled(param_shapes, params), _filled(rest_shapes, state)
         # Without copy the merged module would share variables with an outer trace.
         merged = nnx.merge(graphs[train], filled_params, streams(key), filled_rest, copy=True)
-        output = merged(*inputs)
+        output = merged(*inputs, **in_mode(merged, train=train))
         if not train:
             return output, state
         _, _, _, rest = nnx.split(merged, nnx.Param, nnx.RngState, ...)
         return output, nnx.to_pure_dict(rest)
 
     return Net(init, apply)
+
+
+def _set_mode(module: nnx.Module, train: bool) -> None:
+    switch = getattr(module, "train" if train else "eval")
+    if callable(switch):  # an attribute may have the method's name
+        switch()
+    for _, part in nnx.iter_modules(module):
+        for name in _MODES.keys() & vars(part).keys():
+            if isinstance(getattr(part, name), bool | None):
+                setattr(part, name, train == _MODES[name])
 
 
 def _filled(shapes: nnx.State, values: PyTree) -> nnx.State:
@@ -130,10 +216,12 @@ def from_functions(init: Callable[..., PyTree], apply: Callable[..., Any]) -> Ne
 
     Args:
       init: ``(key, *inputs) -> params``.
-      apply: ``(params, *inputs) -> output``.
+      apply: ``(params, *inputs) -> output``; it also gets the key and the mode, if it has an argument ``key`` or one
+        of those of `in_mode`.
 
-    For networks with state, dropout or a mode, build `vifx.types.Net` directly.
+    For networks with state, build `vifx.types.Net` directly.
     """
+    with_key = "key" in inspect.signature(apply).parameters
 
     def net_init(key: Key, *inputs: Any) -> tuple[PyTree, PyTree]:
         return init(key, *inputs), {}
@@ -141,8 +229,8 @@ def from_functions(init: Callable[..., PyTree], apply: Callable[..., Any]) -> Ne
     def net_apply(
         params: PyTree, state: PyTree, *inputs: Any, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:
-        del key, train
-        return apply(params, *inputs), state
+        noise = {"key": key} if with_key else {}
+        return apply(params, *inputs, **noise, **in_mode(apply, train=train)), state
 
     return Net(net_init, net_apply)
 

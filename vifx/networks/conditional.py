@@ -9,6 +9,7 @@ from typing import Any
 
 import flax.linen as nn
 
+from vifx.nets import in_mode
 from vifx.networks.inputs import enter
 from vifx.types import Array
 
@@ -17,7 +18,7 @@ class Conditional(nn.Module):
     """``head(body(parents))``: a network whose output is a distribution.
 
     Attributes:
-      body: a module from the parents to features, called with ``train=``.
+      body: a module from the parents to features, called with ``train=``, or what it calls the mode.
       head: a module from features to a distribution, such as `DiagonalNormal`.
       inputs: one input layer per parent, in order, None for a parent that is used as it is; empty when none
         needs one. `Pixels` is for 8-bit images, `OneHot` for labels.
@@ -36,4 +37,5 @@ class Conditional(nn.Module):
         Raises:
           ValueError: if there are input layers, but not one per parent.
         """
-        return self.head(self.body(*enter(self.inputs, parents), train=train))
+        features = self.body(*enter(self.inputs, parents), **in_mode(self.body, train=train))
+        return self.head(features, **in_mode(self.head, train=train))

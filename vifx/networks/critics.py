@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
+from vifx.nets import in_mode
 from vifx.networks.inputs import OneHot, enter
 from vifx.networks.layers import LECUN, Initializer, join
 from vifx.types import Array
@@ -22,8 +23,8 @@ class Critic(nn.Module):
     critic serves ``"x"``, ``"z"`` and ``("x", "z")``.
 
     Attributes:
-      body: a module from the parents to features, called with ``train=``. Spectral normalization wants a body
-        without normalization of its own.
+      body: a module from the parents to features, called with ``train=``, or what it calls the mode. Spectral
+        normalization wants a body without normalization of its own.
       inputs: one input layer per parent, as in `Conditional`; empty when none needs one.
 
     >>> from vifx.networks import MLP, OneHot
@@ -36,7 +37,7 @@ class Critic(nn.Module):
     @nn.compact
     def __call__(self, *parents: Array, train: bool = False) -> Array:
         """Map parents ``[examples, ...]`` to logits ``[examples]``, which estimate a log-ratio in nats."""
-        return logit(self.body(*enter(self.inputs, parents), train=train))
+        return logit(self.body(*enter(self.inputs, parents), **in_mode(self.body, train=train)))
 
 
 class PairCritic(nn.Module):
@@ -77,7 +78,8 @@ class PairCritic(nn.Module):
         """
         _check_two(parents, "PairCritic", "a first variable and others")
         one, *others = enter(self.inputs, parents)
-        h = join(self.first(one, train=train), self.second(*others, train=train))
+        first = self.first(one, **in_mode(self.first, train=train))
+        h = join(first, self.second(*others, **in_mode(self.second, train=train)))
         for width in self.features:
             h = nn.leaky_relu(nn.Dense(width)(h), self.leak)
         return logit(h)
@@ -90,7 +92,7 @@ class ProjectionCritic(nn.Module):
     alternative is a body that gets both, such as ``Critic(MLP(...), inputs=(None, OneHot(10)))``.
 
     Attributes:
-      body: the features φ of all parents but the last, called with ``train=``.
+      body: the features φ of all parents but the last, called with ``train=``, or what it calls the mode.
       classes: the number of labels.
       inputs: one input layer per parent but the last, as in `Conditional`; empty when none needs one.
 
@@ -120,7 +122,7 @@ class ProjectionCritic(nn.Module):
             raise ValueError(
                 f"the label must be integers [examples] or weights [examples, classes], but has shape {label.shape}"
             )
-        features = join(self.body(*enter(self.inputs, data), train=train))
+        features = join(self.body(*enter(self.inputs, data), **in_mode(self.body, train=train)))
         embedding = nn.Dense(features.shape[-1], use_bias=False, name="embedding")(weights)
         features, embedding = promote_dtype(features, embedding)
         plain, inner = promote_dtype(logit(features), jnp.sum(features * embedding, axis=-1))
