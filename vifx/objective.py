@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 
 from vifx.factor import Factor
 from vifx.joint import Joint, check_owners
+from vifx.support import check_supports
 from vifx.types import Array, Aux, Batch, Key, Loss, Params, PyTree, State
 
 Schedule: TypeAlias = Callable[[Array], ArrayLike]
@@ -138,6 +139,7 @@ class Part(NamedTuple):
       exact: per player, ``(params, state, batch) -> value``: the claim, enumerated.
       left_out: further constants that the losses leave out, in words, where no entropy says it.
       critics: the networks that belong to neither joint, as factors of a label given the compared variables.
+      explicit: whether the losses evaluate the densities of the generative joint at the evidence.
       gaps: per player whose loss bounds its claim, ``(params, state, batch) -> bound − claim``, enumerated.
     """
 
@@ -152,6 +154,7 @@ class Part(NamedTuple):
     exact: Mapping[str, Callable[[Params, State, Batch], Array]]
     left_out: tuple[str, ...] = ()
     critics: tuple[Factor, ...] = ()
+    explicit: bool = True
     gaps: Mapping[str, Callable[[Params, State, Batch], Array]] = MappingProxyType({})
 
     @property
@@ -192,6 +195,16 @@ class Objective:
         """The constants left out of the values, in words: ``("− H(p̃(x))",)``."""
         words = (part.left_out if part.weight == 1 else _weighted_words(part) for part in self.parts)
         return (*map(str, self.constants), *(text for texts in words for text in texts))
+
+    def check(self, params: Params, state: State, batch: Batch) -> None:
+        """Refuse a batch with values that a generative density makes impossible, see `vifx.support.check_supports`.
+
+        Raises:
+          ValueError: there is one; the message names the factor, the variable, the value and a remedy.
+        """
+        for part in self.parts:
+            if part.explicit:
+                check_supports(part.inference, part.generative, params, state, batch)
 
     def __add__(self, other: Objective) -> Objective:
         if not isinstance(other, Objective):

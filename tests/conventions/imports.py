@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from conventions.sources import Rule, Source
 
-JOINTS = ("types", "examples", "nets", "distributions", "factor", "conditional", "joint")
+JOINTS = ("types", "examples", "nets", "distributions", "factor", "conditional", "joint", "support")
 CORE = (*JOINTS, "divergences", "objective", "estimators", "explain")
 
 KNOWS: dict[str, tuple[str, ...]] = {
@@ -25,7 +25,8 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "conditional": ("types", "factor"),
     "joint": JOINTS,
     "divergences": ("types",),
-    "objective": ("types", "factor", "joint", "divergences"),
+    "support": ("types", "examples", "distributions", "factor", "conditional", "joint"),
+    "objective": ("types", "factor", "joint", "support", "divergences"),
     "estimators": (*JOINTS, "divergences", "objective"),
     "explain": (*JOINTS, "objective"),
     "methods": (*CORE, "flows", "lipschitz", "networks", "families", "mixtures"),

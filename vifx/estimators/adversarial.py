@@ -161,6 +161,7 @@ def _objective(setting: Setting, inference: Joint, generative: Joint) -> Objecti
         {"critic": critic_claim, "model": model_claim},
         constants_in_words(*words),
         (setting.critic,),
+        False,
         {"model": gap} if setting.form == "full" and setting.sides.hidden else {},
     )
     players = {

@@ -88,7 +88,9 @@ def mmd(
 
     title = f"squared maximum mean discrepancy on ({', '.join(both.on)})"
     lines = ((f"A and B have equal means of every feature of k, iff {_FORMULA} = 0", _LATEX + " = 0"),)
-    part = Part(1.0, title, r"\mathrm{MMD}^2", inference, generative, (), lines, terms, {"model": claim})
+    part = Part(
+        1.0, title, r"\mathrm{MMD}^2", inference, generative, (), lines, terms, {"model": claim}, explicit=False
+    )
     return Objective(init, {"model": Player(both.owners, loss)}, (part,))
 
 

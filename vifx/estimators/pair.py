@@ -12,6 +12,7 @@ from vifx.conditional import fold, nearest
 from vifx.factor import Factor
 from vifx.joint import Joint, check_owners
 from vifx.objective import Constant
+from vifx.support import check_supports
 from vifx.types import Batch, Key, Params, State
 
 
@@ -162,7 +163,16 @@ def pair_init(key: Key, both: Pair, batch: Batch) -> tuple[Params, State]:
 
     The generative joint runs on the values that the inference joint has drawn, so that
     data-dependent initializations see what training will show them.
+
+    Raises:
+      ValueError: a concrete batch has a value that a generative density makes impossible.
     """
+    params, state = _init(key, both, batch)
+    check_supports(both.inference, both.generative, params, state, batch)
+    return params, state
+
+
+def _init(key: Key, both: Pair, batch: Batch) -> tuple[Params, State]:
     if any(item.kind == "posterior" for item in both.inference.factors):
         # A posterior is computed from the generative networks, so these come first; latents are drawn from the prior.
         observed = both.inference.observe(batch, {})

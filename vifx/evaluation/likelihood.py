@@ -20,6 +20,7 @@ from vifx.evaluation.batches import example_keys, in_batches
 from vifx.evaluation.estimate import Estimate
 from vifx.examples import WEIGHTS
 from vifx.joint import Joint
+from vifx.support import check_supports
 from vifx.types import Array, Key, Loss, Params, State
 
 
@@ -91,8 +92,9 @@ def elbo(
       batch_size: examples at a time.
 
     Raises:
-      ValueError: if a factor has no density, or the entries of `split` disagree in length.
+      ValueError: if a factor has no density or makes a value impossible, or the entries of `split` disagree in length.
     """
+    check_supports(inference, generative, params, state, split)
     rows = in_batches(
         key, partial(_elbo_rows, inference, generative, samples), params, state, split, batch_size=batch_size
     )
@@ -152,7 +154,8 @@ def importance_weighted_bound(
       ``{K: Estimate}``, per-example values inside.
 
     Raises:
-      ValueError: if a K or `chunk` is not positive, a factor has no density, or the variables of
+      ValueError: if a K or `chunk` is not positive, a factor has no density or makes a value impossible, or the
+      variables of
         the joints differ.
 
     Reference: Burda, Grosse and Salakhutdinov (2016), Importance weighted autoencoders.
@@ -168,6 +171,7 @@ def importance_weighted_bound(
             f"{sorted(inference.variables)} and {sorted(generative.variables)}; conditioning variables are "
             "evidence in both."
         )
+    check_supports(inference, generative, params, state, split)
     function = partial(_bound_rows, inference, generative, counts, min(chunk, counts[-1]))
     columns = in_batches(key, function, params, state, split, batch_size=batch_size)
     return {count: Estimate(column, weights=_weights(split)) for count, column in zip(counts, columns, strict=True)}

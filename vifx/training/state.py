@@ -50,12 +50,15 @@ def start(key: Key, step: Step, objective: Objective, batch: Batch) -> TrainStat
 
     Raises:
       TypeError: if `objective` is not an objective or `batch` not a mapping.
+      ValueError: if a density of the objective makes a value of the batch impossible.
     """
     if not isinstance(objective, Objective):
         raise TypeError(f"start takes (key, step, objective, batch), got a {type(objective).__name__} as objective")
     if not isinstance(batch, Mapping):
         raise TypeError(f'batch must be a mapping such as {{"x": array}}, got a {type(batch).__name__}')
-    return _start(step, objective, key, batch)
+    begun = _start(step, objective, key, batch)
+    objective.check(begun.params, begun.state, batch)
+    return begun
 
 
 @partial(jax.jit, static_argnums=(0, 1))
