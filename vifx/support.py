@@ -58,7 +58,7 @@ def check_supports(
     found: list[tuple[Factor, Any, Any]] = []
 
     def trace(key: Key) -> None:
-        drawn = inference.sample(key, params, state, {name: jnp.asarray(value) for name, value in batch.items()})
+        drawn = inference.sample(key, params, state, jax.tree.map(jnp.asarray, dict(batch)))
         examples = len(next(iter(drawn.values.values())))
         for item in modelled:
             noise = fold(key, item.name)
