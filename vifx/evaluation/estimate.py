@@ -39,24 +39,24 @@ class Estimate:
     @property
     def mean(self) -> float:
         """The mean over examples, accumulated in double precision."""
-        values, shares = self._counted
-        return float(np.sum(shares * values))
+        values, weights = self._counted
+        return float(np.sum(weights * values) / np.sum(weights))
 
     @property
     def standard_error(self) -> float:
         """The standard error of the mean over examples."""
-        values, shares = self._counted
-        rest = 1 - np.sum(shares**2)
+        values, weights = self._counted
         if len(values) < 2:
             return math.nan
-        return float(np.sqrt(np.sum(np.square(shares * (values - self.mean))) / rest))
+        shares = weights / np.sum(weights)
+        return float(np.sqrt(np.sum(np.square(shares * (values - self.mean))) / (1 - np.sum(shares**2))))
 
     @property
     def _counted(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The values that count, and their shares, which sum to 1."""
+        """The values that count, and their weights."""
         values = np.asarray(self.values, np.float64)
         weights = np.ones(len(values)) if self.weights is None else np.asarray(self.weights, np.float64)
-        return values[weights > 0], weights[weights > 0] / weights.sum()
+        return values[weights > 0], weights[weights > 0]
 
     @property
     def interval(self) -> tuple[float, float]:
