@@ -17,7 +17,9 @@ GREY = np.linspace(0, 1, 24).reshape(4, 6).astype(np.float32)
 
 
 def vae(head):
-    encoder = factor("z | x", lambda x: distributions.Normal(0.1 * x[:, :2].astype(float), jnp.ones((len(x), 2))).to_event(1))
+    encoder = factor(
+        "z | x", lambda x: distributions.Normal(0.1 * x[:, :2].astype(float), jnp.ones((len(x), 2))).to_event(1)
+    )
     decoder = factor("x | z", Conditional(MLP((4,)), head), name="decoder")
     return Joint(evidence("x"), encoder), Joint(factor("z", vifx.standard_normal(2)), decoder)
 

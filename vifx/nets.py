@@ -239,10 +239,10 @@ def as_net(network: Net | linen.Module | nnx.Module) -> Net:
     """Return `network` as a `Net`, adapting Linen and NNX modules.
 
     Raises:
-      TypeError: `network` is none of these.
+      TypeError: `network` is none of these, or a `Net` of functions that do not have its contract.
     """
     if isinstance(network, Net):
-        return network
+        return _checked(network)
     if isinstance(network, linen.Module):
         return from_linen(network)
     if isinstance(network, nnx.Module):
@@ -251,6 +251,21 @@ def as_net(network: Net | linen.Module | nnx.Module) -> Net:
         f"as_net: network must be a Net, a flax.linen.Module or an nnx.Module, got {type(network).__name__}; "
         "wrap plain functions with vifx.nets.from_functions."
     )
+
+
+def _checked(net: Net) -> Net:
+    for name in ("init", "apply"):
+        if not callable(getattr(net, name)):
+            raise TypeError(f"Net: {name} must be a function, got {type(getattr(net, name)).__name__}.")
+    parameters = inspect.signature(net.apply).parameters
+    anything = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    if lacking := [name for name in ("key", "train") if name not in parameters and not anything]:
+        raise TypeError(
+            f"Net: apply must be (params, state, *inputs, key=None, train=False) -> (output, state), and has no "
+            f"argument {' and no '.join(lacking)}; make a network of plain functions init(key, *inputs) -> params and "
+            "apply(params, *inputs) -> output with vifx.nets.from_functions(init, apply)."
+        )
+    return net
 
 
 def is_network(what: object) -> bool:

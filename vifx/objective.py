@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Constant", "Expected", "Objective", "Part", "Player", "Schedule", "Solver", "Term"]
+__all__ = ["Constant", "Expected", "Objective", "Part", "Player", "Schedule", "Solver", "Term", "require_objective"]
 
 import math
 from collections.abc import Callable, Mapping
@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeAlias
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from vifx.checks import require
 from vifx.factor import Factor
 from vifx.joint import Joint, check_owners
 from vifx.support import check_supports
@@ -241,6 +242,16 @@ class Objective:
     def __repr__(self) -> str:
         body = " + ".join(("" if p.weight == 1 else f"{p.weight:g} ") + p.title for p in self.parts)
         return f"Objective({body})"
+
+
+def require_objective(objective: Objective, caller: str) -> Objective:
+    """Return an objective, checked for a `caller`.
+
+    Raises:
+      TypeError: if it is something else, such as a joint or a loss.
+    """
+    fix = "make one of two joints, with vifx.kl(inference, generative) say"
+    return require(objective, Objective, f"{caller}: objective", "an Objective", fix)
 
 
 def _merged_order(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:

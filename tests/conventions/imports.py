@@ -12,26 +12,27 @@ CORE = (*JOINTS, "divergences", "objective", "estimators", "explain")
 
 KNOWS: dict[str, tuple[str, ...]] = {
     "types": (),
+    "checks": ("types",),
     "examples": ("types",),
     "nets": ("types",),
     "distributions": ("types",),
     "networks": ("types", "nets", "distributions"),
-    "flows": ("types", "nets", "distributions", "networks", "lipschitz"),
+    "flows": ("types", "checks", "nets", "distributions", "networks", "lipschitz"),
     "lipschitz": ("types", "examples", "nets"),
     "families": ("types", "distributions"),
-    "mixtures": (*CORE, "families", "training", "data"),
-    "data": ("types", "examples"),
+    "mixtures": (*CORE, "checks", "families", "training", "data"),
+    "data": ("types", "checks", "examples"),
     "factor": ("types", "nets", "distributions"),
     "conditional": ("types", "factor"),
     "joint": JOINTS,
     "divergences": ("types",),
     "support": ("types", "examples", "distributions", "factor", "conditional", "joint"),
-    "objective": ("types", "factor", "joint", "support", "divergences"),
+    "objective": ("types", "checks", "factor", "joint", "support", "divergences"),
     "estimators": (*JOINTS, "divergences", "objective"),
     "explain": (*JOINTS, "objective"),
     "methods": (*CORE, "flows", "lipschitz", "networks", "families", "mixtures"),
-    "training": ("types", "examples", "objective", "data"),
-    "evaluation": (*CORE, "data"),
+    "training": ("types", "checks", "examples", "objective", "data"),
+    "evaluation": (*CORE, "checks", "data"),
 }
 SEES_ALL = ("", "experiment", "cli", "__main__")
 

@@ -48,7 +48,7 @@ def test_bad_data_is_refused(arrays, error, message):
 
 def test_a_window_is_ahead_and_not_empty():
     for first, batches in ((-1, 1), (0, 0)):
-        with pytest.raises(ValueError, match="first >= 0 and batches >= 1"):
+        with pytest.raises(ValueError, match="must be at least"):
             data.Full({"x": X}).window(first, batches)
 
 

@@ -151,7 +151,7 @@ def test_bad_source(arrays, settings, message):
 
 @pytest.mark.parametrize(
     ("first", "batches", "message"),
-    [(-1, 1, "first >= 0"), (0, 0, "batches >= 1"), (0, 2**30, "fewer than 2")],
+    [(-1, 1, "first must be at least 0"), (0, 0, "batches must be at least 1"), (0, 2**30, "fewer than 2")],
 )
 def test_bad_window(first, batches, message):
     with pytest.raises(ValueError, match=message):

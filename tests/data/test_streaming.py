@@ -121,7 +121,7 @@ def test_an_exception_while_reading_surfaces(make):
         ({"batch_size": 11}, "batch_size must not exceed the 10 examples"),
         ({"batch_size": 5, "hosts": 2}, "multiple of the 2 hosts"),
         ({"batch_size": 4, "host": 2, "hosts": 2}, "host must be one of"),
-        ({"batch_size": 4, "threads": 0}, "threads and prefetch must be at least 1"),
+        ({"batch_size": 4, "threads": 0}, "must be at least 1, got 0"),
         ({"batch_size": 4, "seed": -3}, "seed must be at least 0"),
     ],
 )
@@ -135,7 +135,7 @@ def test_bad_sources():
         Streaming(Items(0), 1, 0)
     with pytest.raises(ValueError, match="one row per example"):
         Streaming({"x": np.zeros(3), "y": np.zeros(2)}, 1, 0)
-    with pytest.raises(ValueError, match="first must not be negative"):
+    with pytest.raises(ValueError, match="first must be at least 0"):
         Streaming(Items(10), 1, 0).batches(-1)
     with pytest.raises(ValueError, match=r"'x' must have one shape in all examples, got \[\(1,\), \(2,\)\]"):
         read([{"x": np.zeros(1)}, {"x": np.zeros(2)}], [0, 1])

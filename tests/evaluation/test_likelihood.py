@@ -242,6 +242,9 @@ def test_estimate_is_the_textbook_mean_and_error():
     assert estimate.mean == pytest.approx(3.0)
     assert estimate.standard_error == pytest.approx(math.sqrt(7.0 / 3.0))
     assert math.isnan(evaluation.Estimate(np.array([1.0])).standard_error)
+    assert repr(estimate) == "Estimate(3.000 ± 1.528, of 3 examples)"
+    assert (str(estimate), f"{estimate:.1f}", float(estimate)) == ("3.000 ± 1.528", "3.0 ± 1.5", 3.0)
+    assert repr(evaluation.Estimate(np.array([1.0]), "in bits")) == "Estimate(1.000 ± nan, of 1 example, in bits)"
     half = stats.norm.ppf(0.975) * math.sqrt(7.0 / 3.0)
     assert estimate.interval == pytest.approx((3.0 - half, 3.0 + half), rel=1e-12)
     # Single precision must not spoil a long mean.

@@ -238,7 +238,7 @@ def wrong(what):
         (
             lambda x: flows.Flow(standard_normal(3), flows.identity()).sample(jax.random.key(0), {}, {}, 0),
             ValueError,
-            "examples must be an integer ≥ 1, got 0",
+            "examples must be at least 1, got 0",
         ),
         (
             lambda x: flows.Flow(standard_normal(3), flows.identity()).interpolate({}, {}, x, x[:2]),
@@ -248,7 +248,7 @@ def wrong(what):
         (
             lambda x: flows.Flow(standard_normal(3), flows.identity()).interpolate({}, {}, x, x, points=1),
             ValueError,
-            "points must be an integer ≥ 2, got 1",
+            "points must be at least 2, got 1",
         ),
     ],
 )

@@ -231,16 +231,19 @@ def test_bad_input_is_named():
         ({"start": np.full((10, 3), 0.5)}, "sum to 1 for each example"),
         ({"start": np.zeros((10, 2))}, r"responsibilities \[10, 3\]"),
         ({"start": np.arange(10) % 3, "restarts": 2}, "would all be the same"),
-        ({"restarts": 0}, "restarts must be a positive integer"),
-        ({"steps": 0}, "steps must be a positive integer"),
-        ({"chunk": 0}, "chunk must be a positive integer"),
+        ({"restarts": 0}, "restarts must be at least 1"),
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"chunk": 0}, "chunk must be at least 1"),
         ({"tolerance": -1.0}, "tolerance must be a finite number"),
     ]
     for options, message in cases:
         with pytest.raises(ValueError, match=message):
             mixtures.fit(KEY, model(), options.pop("x", x), **options)
-    for components in (0, -1, 2.5, True):
-        with pytest.raises(ValueError, match="components must be a positive integer"):
+    for components in (2.5, True):
+        with pytest.raises(TypeError, match="components must be an integer"):
+            mixtures.mixture(families.gaussian, components)
+    for components in (0, -1):
+        with pytest.raises(ValueError, match="components must be at least 1"):
             mixtures.mixture(families.gaussian, components)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vifx.checks import require
 from vifx.data.config import Config, data_directory
 from vifx.data.dataset import Dataset, Split, hold_out
 from vifx.data.generated import GENERATED, generate
@@ -46,11 +47,12 @@ def prepare(config: Config) -> Path:
     `config.allow_download` says so.
 
     Raises:
+      TypeError: if `config` is no `Config`.
       ValueError: if the name is unknown (the nearest known name is suggested, without network), if what
         the dataset needs is not given, if it is generated when it is loaded, or if the directory cannot be
         written.
     """
-    _check_generated(config)
+    _check_generated(_required(config, "prepare"))
     directory = data_directory(config.directory)
     folder = _prepared_folder(directory, config.name)
     if folder is not None:
@@ -78,9 +80,10 @@ def open_splits(config: Config) -> Prepared:
       `splits`, by TFDS's names, whose examples are ``{"x": image, "y": label}``, and `info`.
 
     Raises:
+      TypeError: if `config` is no `Config`.
       ValueError: as `prepare`; and if a directory was named and does not exist, or the data is damaged.
     """
-    _check_generated(config)
+    _check_generated(_required(config, "open_splits"))
     directory = data_directory(config.directory)
     if (config.directory or os.environ.get("VIFX_DATA")) and not directory.is_dir():
         raise ValueError(
@@ -102,9 +105,10 @@ def load(config: Config) -> Dataset:
     and `vifx.data.shapes.draw_shape`).
 
     Raises:
+      TypeError: if `config` is no `Config`.
       ValueError: as `open_splits`; and if there is no split `train` or `test`.
     """
-    if config.name in GENERATED:
+    if _required(config, "load").name in GENERATED:
         if config.source is not None:
             raise ValueError(f"{config.name} is generated and takes no source, got {config.source!r}; leave it out")
         return generate(config.name, validation=config.validation, split_seed=config.split_seed)
@@ -131,6 +135,11 @@ def _read_all(split: PreparedSplit, rows: int = 1024) -> Split:
             out = arrays.setdefault(name, np.empty((total, *array.shape[1:]), dtype))
             out[start : start + len(array)] = array
     return arrays
+
+
+def _required(config: Config, caller: str) -> Config:
+    named = repr(config) if isinstance(config, str) else "'digits'"
+    return require(config, Config, f"{caller}: config", "a data.Config", f"write data.Config({named})")
 
 
 def _check_generated(config: Config) -> None:

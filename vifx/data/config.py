@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from vifx.checks import require
+
 NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)?")
 
 
@@ -80,7 +82,12 @@ def data_directory(directory: str | None = None) -> Path:
     """Return the folder of prepared data: the argument, else `$VIFX_DATA`, else the user's cache.
 
     The cache is `$XDG_CACHE_HOME/vifx/data`, by default `~/.cache/vifx/data`.
+
+    Raises:
+      TypeError: if `directory` is no path.
     """
+    if directory is not None:
+        require(directory, (str, Path), "directory", "a path", "or leave it out for the default")
     named = directory or os.environ.get("VIFX_DATA")
     if named:
         return Path(named).expanduser()

@@ -11,6 +11,7 @@ from typing import TypeAlias
 import jax
 import numpy as np
 
+from vifx.checks import described, require, require_integer
 from vifx.data.config import check_validation
 from vifx.types import Array
 
@@ -39,7 +40,7 @@ class Info:
     label_names: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """The splits of a dataset, as arrays.
 
@@ -54,6 +55,12 @@ class Dataset:
     validation: Split
     test: Split
     info: Info
+
+    def __repr__(self) -> str:
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        sizes = ", ".join(f"{name} {len(next(iter(split.values()), ())):,}" for name, split in parts.items())
+        variables = ", ".join(f"{name} {array.dtype}{list(array.shape[1:])}" for name, array in self.train.items())
+        return f"Dataset({self.info.name}: {sizes}; {variables})"
 
 
 def from_arrays(
@@ -83,6 +90,7 @@ def from_arrays(
     >>> len(dataset.train["x"]), len(dataset.validation["x"]), dataset.info.shape
     (12, 4, (1,))
     """
+    require(name, str, "name", "a text", "it is what info calls the data")
     splits = {"train": checked_arrays(train, "train"), "test": checked_arrays(test, "test")}
     if isinstance(validation, Mapping):
         splits["validation"] = checked_arrays(validation, "validation")
@@ -102,10 +110,12 @@ def hold_out(split: Split, validation: int | float, split_seed: int) -> tuple[Sp
     and N; both parts keep the original order.
 
     Raises:
+      TypeError: if `split` is no mapping of arrays, or a number is of another kind.
       ValueError: if `validation` is out of range or leaves nothing to train on.
     """
     check_validation(validation)
-    size = len(next(iter(split.values())))
+    require_integer(split_seed, "split_seed", least=0)
+    size = len(next(iter(checked_arrays(split, "split").values())))
     count = int(validation * size + 0.5) if isinstance(validation, float) else validation
     if count >= size:
         raise ValueError(f"validation must leave examples to train on, got {validation} of {size}; lower it")
@@ -122,8 +132,9 @@ def checked_arrays(arrays: Mapping[str, np.ndarray | Array], argument: str) -> S
       TypeError: if something is not an array of numbers.
       ValueError: if there is no array or no example, lengths disagree, or a number is not finite.
     """
-    if not isinstance(arrays, Mapping):
-        raise TypeError(f"{argument} must be a mapping from variables to arrays, got {type(arrays).__name__}")
+    if not isinstance(arrays, Mapping) or not all(isinstance(name, str) for name in arrays):
+        fix = "give one of its splits, such as dataset.train" if isinstance(arrays, Dataset) else 'write {"x": x}'
+        raise TypeError(f"{argument} must be a mapping from variables to arrays, got {described(arrays)}; {fix}")
     if not arrays:
         raise ValueError(f"{argument} must have at least one array, such as {{'x': images}}")
     checked = {name: _checked_array(array, f"{argument}[{name!r}]") for name, array in arrays.items()}

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
+from vifx.checks import require_function
 from vifx.data.dataset import checked_arrays
+from vifx.data.order import check_window
 from vifx.data.transforms import Transform
 from vifx.types import Array, Batch, Key
 
@@ -29,7 +31,7 @@ class Full:
       transform: ``(key, batch) -> batch``.
 
     Raises:
-      TypeError: if something is not an array of numbers.
+      TypeError: if `arrays` are no arrays of numbers by name, or `transform` no function.
       ValueError: if the arrays disagree in length, have no example, or hold a number that is not finite.
 
     >>> import jax
@@ -41,6 +43,8 @@ class Full:
     def __init__(self, arrays: Mapping[str, np.ndarray | Array], transform: Transform | None = None) -> None:
         host = checked_arrays(arrays, "arrays")
         self.size = len(next(iter(host.values())))
+        if transform is not None:
+            require_function(transform, "transform", "(key, batch) -> batch, such as data.binarize()")
         self.arrays: Batch = jax.device_put(host)
         self.transform = transform
 
@@ -48,10 +52,10 @@ class Full:
         """Return what `take` needs: nothing.
 
         Raises:
+          TypeError: if a number is no integer.
           ValueError: if `first` is negative or `batches` is not positive.
         """
-        if first < 0 or batches < 1:
-            raise ValueError(f"a window needs first >= 0 and batches >= 1, got first={first}, batches={batches}")
+        check_window(first, batches)
         return ()
 
     def take(self, key: Key, arrays: Batch, window: tuple[()], i: Array | int) -> Batch:

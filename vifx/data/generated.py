@@ -57,7 +57,7 @@ def modes(name: str) -> Modes:
     >>> modes("ring").centres[2].round(6).tolist()
     [0.0, 2.0]
     """
-    if name not in MIXTURES:
+    if not isinstance(name, str) or name not in MIXTURES:
         raise ValueError(f"name must be a mixture of Gaussians, one of {', '.join(MIXTURES)}; got {name!r}")
     return MIXTURES[name][1]()
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from vifx.checks import require
+
 GZIP_MAGIC = b"\x1f\x8b"
 DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 """Element types by the third byte of the magic number; all are big-endian."""
@@ -24,10 +26,11 @@ def read_idx(path: str | Path) -> np.ndarray:
     big-endian 32-bit size per axis, then the elements in row-major order and nothing after.
 
     Raises:
+      TypeError: if `path` is no path.
       ValueError: if the file is missing or is not exactly that, naming the file, what was expected,
         what was found and what to do.
     """
-    path = Path(path)
+    path = Path(require(path, (str, Path), "read_idx: path", "a path", "name one file"))
     if not path.is_file():
         raise ValueError(f"{path}: expected an IDX file, found none; check the folder given as `source`")
     content = _content(path)

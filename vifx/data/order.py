@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["check_batching", "epoch_order"]
+__all__ = ["check_batching", "check_window", "epoch_order"]
 
 from functools import partial
 
@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vifx.checks import require_integer
 from vifx.types import Array
 
 STREAM = 0x0DA7A
@@ -23,8 +24,10 @@ def epoch_order(seed: int, epoch: int, *, size: int) -> Array:
     devices, nor on the configured precision and random bit generator.
 
     Raises:
+      TypeError: if a number is no integer.
       ValueError: if there are no examples, or too many, or the seed is not a 32-bit number.
     """
+    require_integer(epoch, "epoch", least=0)
     check_batching(size, 1, seed)
     return _permutation(np.uint32(seed), np.uint32(epoch % 2**32), size=size)
 
@@ -33,10 +36,12 @@ def check_batching(size: int, batch_size: int, seed: int) -> None:
     """Raise unless minibatches of `batch_size` can be drawn from `size` examples.
 
     Raises:
+      TypeError: if a number is no integer.
       ValueError: if the batch is empty or larger than the data, or the seed is not a 32-bit number.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    require_integer(batch_size, "batch_size")
+    require_integer(size, "size", least=0)
+    require_integer(seed, "seed", least=0)
     if size == 0:
         raise ValueError("the data has no examples; give a split that is not empty")
     if batch_size > size:
@@ -45,6 +50,17 @@ def check_batching(size: int, batch_size: int, seed: int) -> None:
         raise ValueError(f"the data must have fewer than 2**31 examples, got {size}")
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed must be at least 0 and below 2**32, got {seed}")
+
+
+def check_window(first: int, batches: int) -> None:
+    """Raise unless there are minibatches `first` to ``first + batches − 1``.
+
+    Raises:
+      TypeError: if a number is no integer.
+      ValueError: if `first` is negative or `batches` is not positive.
+    """
+    require_integer(first, "window: first", least=0)
+    require_integer(batches, "window: batches")
 
 
 @partial(jax.jit, static_argnames="size")

@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vifx.checks import require_function
 from vifx.data.dataset import checked_arrays
-from vifx.data.order import check_batching, epoch_order
+from vifx.data.order import check_batching, check_window, epoch_order
 from vifx.data.transforms import Transform
 from vifx.types import Array, Batch, Key
 
@@ -47,6 +48,7 @@ class Resident:
       transform: applied to each minibatch inside jit, or None.
 
     Raises:
+      TypeError: if an argument is of another kind, such as a dataset or an array in place of arrays by name.
       ValueError: if the arrays disagree in length, hold non-finite numbers, or are fewer than a batch.
     """
 
@@ -60,6 +62,8 @@ class Resident:
         host = checked_arrays(arrays, "arrays")
         self.size = len(next(iter(host.values())))
         check_batching(self.size, batch_size, seed)
+        if transform is not None:
+            require_function(transform, "transform", "(key, batch) -> batch, such as data.binarize()")
         self.arrays: Batch = jax.device_put(host)
         self.batch_size = batch_size
         self.seed = seed
@@ -73,10 +77,10 @@ class Resident:
         The shapes depend on `batches` alone, so a compiled function that takes a window traces once.
 
         Raises:
+          TypeError: if a number is no integer.
           ValueError: if `first` is negative, `batches` is not positive, or the window has 2³¹ positions.
         """
-        if first < 0 or batches < 1:
-            raise ValueError(f"a window needs first >= 0 and batches >= 1, got first={first}, batches={batches}")
+        check_window(first, batches)
         length = batches * self.batch_size
         count = (length + self.size - 2) // self.size + 1
         if count * self.size >= 2**31:

@@ -9,6 +9,8 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from vifx.checks import described, require_integer
+
 
 class Examples(Protocol):
     """A random-access sequence of examples; each is a mapping from variables to arrays.
@@ -33,10 +35,19 @@ def length(source: Source) -> int:
     """Return the number of examples of a source.
 
     Raises:
+      TypeError: if it is neither a mapping of arrays nor a sequence of examples.
       ValueError: if the arrays of a mapping disagree in length, or there are none.
     """
     if not isinstance(source, Mapping):
+        if isinstance(source, type | str) or hasattr(source, "dtype") or not hasattr(source, "__getitem__"):
+            raise TypeError(
+                "source must be arrays by variable, or a random-access sequence of examples, got "
+                f'{described(source)}; give {{"x": x}}, or one split of a dataset, such as dataset.train'
+            )
         return len(source)
+    for name, array in source.items():
+        if not getattr(array, "shape", ()):
+            raise TypeError(f"source[{name!r}] must be an array [examples, ...], got {described(array)}")
     lengths = {name: len(array) for name, array in source.items()}
     if len(set(lengths.values())) != 1:
         raise ValueError(f"the arrays of a source must have one row per example, got lengths {lengths}")
@@ -70,13 +81,13 @@ def batches(source: Source, size: int) -> Iterator[dict[str, np.ndarray]]:
     """Yield all examples in order, `size` at a time; the last batch has the remainder.
 
     Raises:
+      TypeError: if `source` holds no examples, or `size` is no integer.
       ValueError: if `size` is not positive or there are no examples.
 
     >>> [len(batch["x"]) for batch in batches({"x": np.zeros((10, 2))}, 4)]
     [4, 4, 2]
     """
-    if size < 1:
-        raise ValueError(f"size must be at least 1, got {size}")
+    require_integer(size, "size")
     total = length(source)
     if total == 0:
         raise ValueError("the split has no examples; evaluate on another one, or hold some out")

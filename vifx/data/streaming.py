@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
+from vifx.checks import require_function, require_integer
 from vifx.data.order import check_batching, epoch_order
 from vifx.data.rows import Source, length, read
 from vifx.data.transforms import Transform
@@ -42,6 +43,7 @@ class Streaming:
       hosts: how many hosts there are.
 
     Raises:
+      TypeError: if an argument is of another kind.
       ValueError: if a batch is larger than the data, or a setting is out of range.
     """
 
@@ -59,9 +61,11 @@ class Streaming:
     ) -> None:
         self.size = length(source)
         check_batching(self.size, batch_size, seed)
-        if threads < 1 or prefetch < 1:
-            raise ValueError(f"threads and prefetch must be at least 1, got {threads} and {prefetch}")
-        if not 0 <= host < hosts:
+        if transform is not None:
+            require_function(transform, "transform", "(key, batch) -> batch, such as data.binarize()")
+        for name, number in (("threads", threads), ("prefetch", prefetch), ("hosts", hosts)):
+            require_integer(number, name)
+        if require_integer(host, "host", least=0) >= hosts:
             raise ValueError(f"host must be one of 0 .. hosts - 1, got host={host}, hosts={hosts}")
         if batch_size % hosts:
             raise ValueError(f"batch_size must be a multiple of the {hosts} hosts, got {batch_size}")
@@ -81,10 +85,10 @@ class Streaming:
         here, with a note that says which minibatch it was.
 
         Raises:
-          ValueError: if `first` is negative.
+          TypeError: if `first` is no integer.
+          ValueError: if it is negative.
         """
-        if first < 0:
-            raise ValueError(f"first must not be negative, got {first}")
+        require_integer(first, "batches: first", least=0)
         return self._prefetched(first)
 
     def _prefetched(self, first: int) -> Iterator[dict[str, np.ndarray]]:

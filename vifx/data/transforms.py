@@ -17,12 +17,13 @@ __all__ = [
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vifx.checks import require, require_batch, require_function, require_integer, require_number
 from vifx.types import Array, Batch, Key
 
 Transform: TypeAlias = Callable[[Key, Batch], Batch]
@@ -34,7 +35,12 @@ def compose(*transforms: Transform) -> Transform:
 
     The k-th key is `fold_in(key, k)`, so that a further transform at the end leaves the others' noise as
     it is.
+
+    Raises:
+      TypeError: if one is no function.
     """
+    for each in transforms:
+        require_function(each, "compose: a transform", "(key, batch) -> batch, such as data.binarize()")
 
     def transform(key: Key, batch: Batch) -> Batch:
         for position, each in enumerate(transforms):
@@ -50,6 +56,7 @@ def binarize(*, variable: str = "x") -> Transform:
     Raises:
       TypeError: if the variable is not uint8.
     """
+    _named(variable)
 
     def transform(key: Key, batch: Batch) -> Batch:
         pixels = _pixels(batch, variable, "binarize")
@@ -71,6 +78,7 @@ def fixed_binarization(split: Mapping[str, np.ndarray], seed: int, *, variable: 
     >>> fixed_binarization(black_and_white, 1)["x"].tolist()
     [[0.0, 1.0], [1.0, 0.0]]
     """
+    require_integer(seed, "seed", least=0)
     pixels = np.asarray(_pixels(split, variable, "fixed_binarization"))
     key = jax.random.key(seed, impl="threefry2x32")
     rows, out = 1024, np.empty(pixels.shape, np.float32)
@@ -101,6 +109,7 @@ def dequantize(*, shades: int = 256, variable: str = "x") -> Transform:
       TypeError: if the variable is not uint8.
       ValueError: if `shades` is out of range.
     """
+    _named(variable)
     if isinstance(shades, bool) or not isinstance(shades, int) or not 2 <= shades <= 256:
         raise ValueError(f"dequantize needs an integer number of shades from 2 to 256, got {shades!r}")
 
@@ -124,6 +133,8 @@ def normalize(*, low: float = -1.0, high: float = 1.0, variable: str = "x") -> T
       TypeError: if the variable is not uint8.
       ValueError: if not `low < high`, both finite.
     """
+    _named(variable)
+    low, high = require_number(low, "low"), require_number(high, "high")
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError(f"normalize needs finite low < high, got low={low}, high={high}")
 
@@ -139,11 +150,16 @@ def normalize(*, low: float = -1.0, high: float = 1.0, variable: str = "x") -> T
 
 
 def flatten(*, variable: str = "x") -> Transform:
-    """Reshape a variable from `[examples, ...]` to `[examples, dimensions]`."""
+    """Reshape a variable from `[examples, ...]` to `[examples, dimensions]`.
+
+    Raises:
+      TypeError: if `variable` is no name.
+    """
+    _named(variable)
 
     def transform(key: Key, batch: Batch) -> Batch:
         del key
-        value = batch[variable]
+        value = _value(batch, variable, "flatten")
         return {**batch, variable: value.reshape(value.shape[0], -1)}
 
     return transform
@@ -160,12 +176,12 @@ def one_hot(classes: int, *, variable: str = "y") -> Transform:
       TypeError: if the labels are not integers.
       ValueError: if there is no class.
     """
-    if classes < 1:
-        raise ValueError(f"classes must be at least 1, got {classes}")
+    _named(variable)
+    require_integer(classes, "classes")
 
     def transform(key: Key, batch: Batch) -> Batch:
         del key
-        labels = batch[variable]
+        labels = _value(batch, variable, "one_hot")
         if not jnp.issubdtype(labels.dtype, jnp.integer):
             raise TypeError(f"one_hot needs integer labels {variable!r}, got {labels.dtype}; they are encoded already")
         return {**batch, variable: jax.nn.one_hot(labels, classes, dtype=jnp.float32)}
@@ -191,7 +207,9 @@ def mixup(
       TypeError: if a variable is not floating point.
       ValueError: if α is not positive and finite, or `per` is unknown.
     """
-    if not (math.isfinite(alpha) and alpha > 0):
+    for variable in require(variables, Sequence, "variables", "a sequence of names", "write ('x', 'y')"):
+        _named(variable)
+    if not (math.isfinite(require_number(alpha, "alpha")) and alpha > 0):
         raise ValueError(f"alpha must be positive and finite, got {alpha}")
     if per not in ("example", "batch"):
         raise ValueError(f"per must be 'example' or 'batch', got {per!r}")
@@ -224,6 +242,7 @@ def sample_pairing(*, variable: str = "x") -> Transform:
     Raises:
       TypeError: if the variable is not floating point.
     """
+    _named(variable)
 
     def transform(key: Key, batch: Batch) -> Batch:
         other = _pairing(key, batch, (variable,), "sample_pairing")
@@ -233,18 +252,31 @@ def sample_pairing(*, variable: str = "x") -> Transform:
     return transform
 
 
+def _named(variable: str) -> None:
+    require(variable, str, "variable", "the name of a variable", "such as 'x'")
+
+
+def _value(batch: Mapping[str, Any], variable: str, transform: str) -> Any:
+    if variable not in require_batch(batch):
+        raise ValueError(
+            f"{transform} needs the variable {variable!r}, and the batch has {sorted(batch)}; name another"
+        )
+    return batch[variable]
+
+
 def _pairing(key: Key, batch: Batch, variables: Sequence[str], transform: str) -> Array:
     for name in variables:
-        if not jnp.issubdtype(batch[name].dtype, jnp.floating):
+        value = _value(batch, name, transform)
+        if not jnp.issubdtype(value.dtype, jnp.floating):
             raise TypeError(
-                f"{transform} needs floating-point {name!r}, got {batch[name].dtype}; "
+                f"{transform} needs floating-point {name!r}, got {value.dtype}; "
                 "apply normalize or dequantize to images and one_hot to labels before it"
             )
     return jax.random.permutation(key, jnp.arange(batch[variables[0]].shape[0], dtype=jnp.int32))
 
 
 def _pixels(batch: Mapping[str, np.ndarray | Array], variable: str, transform: str) -> Array:
-    pixels = batch[variable]
+    pixels = _value(batch, variable, transform)
     if pixels.dtype != jnp.uint8:
         raise TypeError(
             f"{transform} needs {variable!r} as uint8 pixels 0 .. 255, got {pixels.dtype}; "

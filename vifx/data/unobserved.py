@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Unobserved"]
 
+from vifx.data.order import check_window
 from vifx.types import Array, Batch, Key
 
 
@@ -25,10 +26,10 @@ class Unobserved:
         """Return what `take` needs: nothing.
 
         Raises:
+          TypeError: if a number is no integer.
           ValueError: if `first` is negative or `batches` is not positive.
         """
-        if first < 0 or batches < 1:
-            raise ValueError(f"a window needs first >= 0 and batches >= 1, got first={first}, batches={batches}")
+        check_window(first, batches)
         return ()
 
     def take(self, key: Key, arrays: Batch, window: tuple[()], i: Array | int) -> Batch:

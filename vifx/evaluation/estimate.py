@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["Estimate"]
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 _NORMAL_975 = 1.959963984540054  # the quantile of N(0, 1) that leaves 2.5 % above
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Estimate:
     """Per-example values and their mean, in the unit of the values.
 
     The standard error ``s / sqrt(n)`` (`s` with ``n - 1``) is over examples: how far the mean would move with other
     examples of the same distribution. It is not a number (NaN) for one example. With weights, of which ``p_i`` are the
     shares, the mean is ``Σ p_i v_i`` and its squared error ``Σ p_i² (v_i − mean)² / (1 − Σ p_i²)``, the same where
-    weights are equal.
+    weights are equal. ``float()`` is the mean, and a format such as
+    ``f"{estimate:.1f}"`` applies to both numbers.
 
     Attributes:
       values: one value per example, shape ``[examples]``.
@@ -28,13 +29,13 @@ class Estimate:
       weights: how much each example counts, ``[examples]``, alike by default; a value of weight zero may be anything.
 
     >>> import numpy as np
-    >>> str(Estimate(np.array([1.0, 2.0, 3.0])))
-    '2.000 ± 0.577'
+    >>> Estimate(np.array([1.0, 2.0, 3.0]))
+    Estimate(2.000 ± 0.577, of 3 examples)
     """
 
-    values: NDArray[np.floating] = field(repr=False)
+    values: NDArray[np.floating]
     note: str = ""
-    weights: NDArray[np.number] | None = field(default=None, repr=False)
+    weights: NDArray[np.number] | None = None
 
     @property
     def mean(self) -> float:
@@ -64,5 +65,16 @@ class Estimate:
         half = _NORMAL_975 * self.standard_error
         return self.mean - half, self.mean + half
 
+    def __float__(self) -> float:
+        return self.mean
+
+    def __format__(self, spec: str) -> str:
+        spec = spec or ".3f"
+        return f"{self.mean:{spec}} ± {self.standard_error:{spec}}"
+
     def __str__(self) -> str:
-        return f"{self.mean:.3f} ± {self.standard_error:.3f}"
+        return format(self)
+
+    def __repr__(self) -> str:
+        note = f", {self.note}" if self.note else ""
+        return f"Estimate({self}, of {len(self.values)} example{'s' if len(self.values) != 1 else ''}{note})"

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 __all__ = ["Flow"]
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from vifx.checks import described, require, require_array, require_integer, require_key
 from vifx.distributions import tempered
 from vifx.types import Array, Bijection, Distribution, Key, PyTree
 
 
-class Flow(NamedTuple):
+@dataclass(frozen=True)
+class Flow:
     """A normalizing flow: ``log q(x) = log q_base(f(x)) + log|det ∂f/∂x|``, equation (3).
 
     Inside a joint write ``transformed("x", base, bijection, name=...)``; this is the same density as plain functions
@@ -23,6 +26,10 @@ class Flow(NamedTuple):
       base: the distribution of ``z``, without a batch axis.
       bijection: the map ``f`` from data to base.
 
+    Raises:
+      TypeError: `base` is not a distribution, or `bijection` is not a `Bijection`.
+      ValueError: the base has a batch axis.
+
     References:
       Rezende & Mohamed (2015), arXiv:1505.05770; Dinh et al. (2017), arXiv:1605.08803.
     """
@@ -30,8 +37,32 @@ class Flow(NamedTuple):
     base: Distribution
     bijection: Bijection
 
+    def __post_init__(self) -> None:
+        if isinstance(self.base, type) or not isinstance(self.base, Distribution):
+            raise TypeError(
+                f"Flow: base must be a distribution, got {described(self.base)}; give vifx.standard_normal(2) say."
+            )
+        if batch_shape := tuple(getattr(self.base, "batch_shape", ())):
+            raise ValueError(
+                f"Flow: base has batch shape {list(batch_shape)}, expected [] (one event per example); declare event "
+                "dimensions with .to_event(n)."
+            )
+        require(
+            self.bijection,
+            Bijection,
+            "Flow: bijection",
+            "a Bijection",
+            "give flows.realnvp(4) say, or flows.checked(...)",
+        )
+
     def init(self, key: Key, x: Array, given: Any = None) -> tuple[PyTree, PyTree]:
-        """Return parameters and state, initialized on data ``[examples, *event]``."""
+        """Return parameters and state, initialized on data ``[examples, *event]``.
+
+        Raises:
+          TypeError: `key` is no typed key, or `x` no array.
+        """
+        require_key(key)
+        require_array(x, "init: x")
         return self.bijection.init(key, x, given)
 
     def log_prob(self, params: PyTree, state: PyTree, x: Array, given: Any = None, *, key: Key | None = None) -> Array:
@@ -43,8 +74,18 @@ class Flow(NamedTuple):
           x: data, ``[examples, *event]``.
           given: what it is conditioned on.
           key: noise of an estimated log-determinant.
+
+        Raises:
+          TypeError: an argument is of another kind.
+          ValueError: the event is not that of the base.
         """
-        z, log_det = self.bijection.forward(params, state, x, given, key=key)
+        z, log_det = self._forward("log_prob", key, params, state, x, given)
+        event = tuple(getattr(self.base, "event_shape", z.shape[1:]))
+        if z.shape[1:] != event:
+            raise ValueError(
+                f"log_prob: x {list(x.shape)} becomes z {list(z.shape)}, but the base has events {list(event)}; give "
+                f"[examples, {', '.join(map(str, event))}], or the base the event of z."
+            )
         return self.base.log_prob(z) + log_det
 
     def sample(
@@ -61,21 +102,33 @@ class Flow(NamedTuple):
           temperature: T > 0, by which the standard deviation of a normal base is multiplied.
 
         Raises:
+          TypeError: `key` is no typed key, or a number of another kind.
           ValueError: `examples` or `temperature` is out of range, or the base has no scale to temper.
         """
-        if not isinstance(examples, int) or isinstance(examples, bool) or examples < 1:
-            raise ValueError(f"sample: examples must be an integer ≥ 1, got {examples!r}.")
+        require_key(key)
+        require_integer(examples, "sample: examples")
         base: Any = self.base
         noise, own = jax.random.split(key)
         z: Any = tempered(base, temperature).sample(noise, (examples,))
         return self.decode(params, state, z, given, key=own)
 
     def encode(self, params: PyTree, state: PyTree, x: Array, given: Any = None, *, key: Key | None = None) -> Array:
-        """Return ``z = f(x)``; only a bijection that estimates its log-determinant needs `key`."""
-        return self.bijection.forward(params, state, x, given, key=key)[0]
+        """Return ``z = f(x)``; only a bijection that estimates its log-determinant needs `key`.
+
+        Raises:
+          TypeError: an argument is of another kind.
+        """
+        return self._forward("encode", key, params, state, x, given)[0]
 
     def decode(self, params: PyTree, state: PyTree, z: Array, given: Any = None, *, key: Key | None = None) -> Array:
-        """Return ``x = f⁻¹(z)``; only a bijection that estimates its log-determinant needs `key`."""
+        """Return ``x = f⁻¹(z)``; only a bijection that estimates its log-determinant needs `key`.
+
+        Raises:
+          TypeError: an argument is of another kind.
+        """
+        require_array(z, "decode: z")
+        if key is not None:
+            require_key(key)
         return self.bijection.inverse(params, state, z, given, key=key)[0]
 
     def interpolate(
@@ -104,12 +157,16 @@ class Flow(NamedTuple):
           ``[examples, points, *event]``, from `start` to `end`.
 
         Raises:
+          TypeError: an argument is of another kind.
           ValueError: the shapes differ or `points` is less than 2.
         """
+        require_array(start, "interpolate: start")
+        require_array(end, "interpolate: end")
         if start.shape != end.shape:
             raise ValueError(f"interpolate: start has shape {list(start.shape)} and end {list(end.shape)}; give pairs.")
-        if not isinstance(points, int) or isinstance(points, bool) or points < 2:
-            raise ValueError(f"interpolate: points must be an integer ≥ 2, got {points!r}.")
+        require_integer(points, "interpolate: points", least=2)
+        if key is not None:
+            require_key(key)
         keys = [None] * (points + 2) if key is None else [jax.random.fold_in(key, i) for i in range(points + 2)]
         first = self.encode(params, state, start, given, key=keys[-1])
         last = self.encode(params, state, end, given, key=keys[-2])
@@ -118,3 +175,11 @@ class Flow(NamedTuple):
             share = index / (points - 1)
             lines.append(self.decode(params, state, (1 - share) * first + share * last, given, key=keys[index]))
         return jnp.stack(lines, axis=1)
+
+    def _forward(
+        self, where: str, key: Key | None, params: PyTree, state: PyTree, x: Array, given: Any
+    ) -> tuple[Array, Array]:
+        require_array(x, f"{where}: x")
+        if key is not None:
+            require_key(key)
+        return self.bijection.forward(params, state, x, given, key=key)

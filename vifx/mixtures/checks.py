@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from vifx.checks import require_array
 from vifx.mixtures.model import Model
 from vifx.mixtures.start import Start
 from vifx.types import Array
@@ -21,10 +22,13 @@ def counted(x: ArrayLike, weights: ArrayLike | None, start: Start) -> tuple[Arra
       x: ``[examples, *event]``.
       weights: ``[examples]`` or None.
       start: labels and responsibilities are left out alike.
+
+    Raises:
+      TypeError: if `x` or `weights` are no arrays.
     """
     if weights is None:
         return x, weights, start
-    data, each = np.asarray(x), np.asarray(weights)
+    data, each = np.asarray(require_array(x, "x")), np.asarray(require_array(weights, "weights"))
     kept = each != 0
     if each.shape != data.shape[:1] or kept.all() or not kept.any():
         return x, weights, start
@@ -42,9 +46,10 @@ def checked_data(model: Model, x: ArrayLike, weights: ArrayLike | None) -> tuple
       weights: ``[examples]`` or None.
 
     Raises:
+      TypeError: if `x` is no array.
       ValueError: what is wrong, and where.
     """
-    data = np.asarray(x)
+    data = np.asarray(require_array(x, "x"))
     if data.ndim == 0 or len(data) == 0:
         raise ValueError(f"x must have examples along its first axis, got shape {list(data.shape)}.")
     if not (np.issubdtype(data.dtype, np.number) or data.dtype == bool) or np.iscomplexobj(data):

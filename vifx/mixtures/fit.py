@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from numbers import Real
 from typing import Any
 
 import jax
@@ -18,12 +17,14 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
+from vifx.checks import require_function, require_integer, require_key, require_number
 from vifx.mixtures.checks import checked_data, counted
-from vifx.mixtures.model import Model
+from vifx.mixtures.model import Model, require_model
 from vifx.mixtures.reseed import reseed
 from vifx.mixtures.start import Start, starts
 from vifx.training import Progress, replicate, shard_batch, solve
 from vifx.training.rise import rounding
+from vifx.training.sharding import require_mesh
 from vifx.types import Array, Batch, Key, Metrics, Params, State
 
 MOST_RESEEDINGS = 10
@@ -43,7 +44,7 @@ class FellError(RuntimeError):
         self.params, self.state = params, state
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Fit:
     """A fitted model.
 
@@ -75,6 +76,14 @@ class Fit:
     degrees: int
     seconds: tuple[float, ...]
     messages: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        told = "converged" if self.converged else "not converged"
+        said = f", messages: {len(self.messages)}" if self.messages else ""
+        return (
+            f"Fit({self.model.generative}: {self.log_likelihood / self.examples:.6g} nats per example of "
+            f"{self.examples:g}, {told} after {len(self.history) - 1} updates{said})"
+        )
 
     @property
     def bic(self) -> float:
@@ -137,11 +146,14 @@ def fit(
       observe: called with the number of updates made and the metrics ``[starts]`` after each E step.
 
     Raises:
+      TypeError: an argument is of another kind.
       ValueError: data that are not finite or too few, weights that are negative or all zero, or a number out of
         range; the message says which.
       FellError: the objective fell by more than rounding, is not finite, or its features have lost their digits.
     """
-    _check_numbers(restarts=restarts, steps=steps, chunk=chunk, tolerance=tolerance)
+    require_key(key)
+    require_model(model, "fit")
+    _check_options(restarts=restarts, steps=steps, chunk=chunk, tolerance=tolerance, mesh=mesh, observe=observe)
     x, weights, start = counted(x, weights, start)
     batch = model.batch(*checked_data(model, x, weights))
     stacked, state = starts(jax.random.fold_in(key, 0), model, batch, start, restarts)
@@ -293,9 +305,20 @@ def _require_digits(model: Model, params: Params, state: State, batch: Batch) ->
         raise FellError(text, params, state)
 
 
-def _check_numbers(*, restarts: int, steps: int, chunk: int, tolerance: float) -> None:
+def _check_options(
+    *,
+    restarts: int,
+    steps: int,
+    chunk: int,
+    tolerance: float,
+    mesh: Mesh | None,
+    observe: Callable[[int, Metrics], None] | None,
+) -> None:
     for name, number in (("restarts", restarts), ("steps", steps), ("chunk", chunk)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise ValueError(f"{name} must be a positive integer, got {number!r}.")
-    if not isinstance(tolerance, Real) or not math.isfinite(tolerance) or tolerance < 0:
+        require_integer(number, name)
+    if mesh is not None:
+        require_mesh(mesh, "fit")
+    if observe is not None:
+        require_function(observe, "observe", "(updates, metrics) -> None")
+    if not math.isfinite(require_number(tolerance, "tolerance")) or tolerance < 0:
         raise ValueError(f"tolerance must be a finite number ≥ 0, in nats, got {tolerance!r}.")

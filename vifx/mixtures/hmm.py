@@ -9,15 +9,15 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from vifx.checks import require_function
 from vifx.estimators import exact_posterior, kl
 from vifx.factor import evidence, factor
 from vifx.families import check_values, each_step, markov_chain
 from vifx.joint import Joint
-from vifx.mixtures.model import Model
+from vifx.mixtures.model import Model, require_model
 from vifx.objective import Schedule
 from vifx.types import Array, Family, Params, State
 
@@ -54,6 +54,7 @@ def hmm(
       **options: further options of the family, such as ``covariance="full"``.
 
     Raises:
+      TypeError: `make` is no constructor of a family.
       ValueError: a number is out of range.
 
     References:
@@ -64,6 +65,7 @@ def hmm(
       >>> print(hmm(families.gaussian, 3, length=50, covariance="diagonal").generative)
       chain(z) · emissions(x | z)
     """
+    require_function(make, "hmm: make", "that makes a family, such as families.gaussian")
     chain = markov_chain(states, length=length, concentration=concentration, stickiness=stickiness, parallel=parallel)
     family = make(states=states, **options)
     generative = Joint(factor("z", chain, name="chain"), factor("x | z", each_step(family), name="emissions"))
@@ -92,10 +94,16 @@ def most_likely_path(model: Model, params: Params, state: State, x: ArrayLike) -
       state: one entry per owner.
       x: ``[sequences, length, *event]``.
 
+    Raises:
+      TypeError: `model` is no model, or `x` no array.
+      ValueError: the model is not of sequences, or `x` lacks an axis.
+
     References:
       Viterbi (1967), Error bounds for convolutional codes.
     """
-    return _path(model, params, state, jnp.asarray(x))
+    if require_model(model, "most_likely_path").latent_axes != 2:
+        raise ValueError("most_likely_path: model must be a hidden Markov model; make one with mixtures.hmm(...).")
+    return _path(model, params, state, model.values(x))
 
 
 @partial(jax.jit, static_argnums=0)

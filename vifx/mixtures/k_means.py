@@ -7,6 +7,7 @@ __all__ = ["k_means"]
 import jax
 import jax.numpy as jnp
 
+from vifx.checks import require_array, require_integer, require_key
 from vifx.families.seeding import k_means_plus_plus
 from vifx.types import Array, Key
 
@@ -25,9 +26,18 @@ def k_means(key: Key, x: Array, states: int, *, steps: int = 20) -> Array:
     Returns:
       Responsibilities, 0 or 1, ``[examples, states]``.
 
+    Raises:
+      TypeError: an argument is of another kind.
+      ValueError: `states` is not positive or exceeds the examples, or `steps` is negative.
+
     References:
       Lloyd (1982), Least squares quantization in PCM.
     """
+    require_key(key)
+    x = jnp.asarray(require_array(x, "k_means: x"))
+    if require_integer(states, "k_means: states") > len(x):
+        raise ValueError(f"k_means: states must not exceed the {len(x)} examples, got {states}.")
+    require_integer(steps, "k_means: steps", least=0)
     flat = x.reshape(x.shape[0], -1)
     flat = flat if jnp.issubdtype(flat.dtype, jnp.floating) else flat.astype(jnp.result_type(float))
     flat = flat - jnp.mean(flat, axis=0, keepdims=True)

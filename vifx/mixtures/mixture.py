@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from vifx.checks import require_function, require_integer
 from vifx.estimators import exact_posterior, kl
 from vifx.factor import evidence, factor
 from vifx.families import categorical, check_values
@@ -36,6 +37,7 @@ def mixture(
       **options: further options of the family, such as ``covariance="full"``.
 
     Raises:
+      TypeError: `make` is no constructor of a family.
       ValueError: `components` is not a positive integer, or an option is out of range.
 
     Example:
@@ -43,8 +45,8 @@ def mixture(
       >>> print(mixture(families.gaussian, 3, covariance="tied").generative)
       weights(z) · components(x | z)
     """
-    if isinstance(components, bool) or not isinstance(components, int) or components < 1:
-        raise ValueError(f"mixture: components must be a positive integer, got {components!r}.")
+    require_function(make, "mixture: make", "that makes a family, such as families.gaussian")
+    require_integer(components, "mixture: components")
     family = make(states=components, **options)
     generative = Joint(
         factor("z", categorical(components, concentration=weights_concentration), name="weights"),

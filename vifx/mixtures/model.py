@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Model"]
+__all__ = ["Model", "require_model"]
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from vifx.checks import require, require_array, require_integer, require_key
 from vifx.joint import Joint
 from vifx.objective import Objective, Solver
 from vifx.types import Array, Batch, Key, Params, State
@@ -23,7 +24,7 @@ def _no_rule(x: np.ndarray) -> None:
     del x
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """A generative joint with a latent that is summed out exactly: a mixture, a hidden Markov model.
 
@@ -52,6 +53,9 @@ class Model:
     check: Callable[[np.ndarray], None] = field(default=_no_rule)
     latent_axes: int = 1
 
+    def __repr__(self) -> str:
+        return f"Model({self.generative}, {self.components} components)"
+
     @property
     def solver(self) -> Solver:
         """The closed-form turn of the model.
@@ -69,8 +73,13 @@ class Model:
           state: one entry per owner.
           x: ``[examples, *event]``.
           chunk: how many examples at a time.
+
+        Raises:
+          TypeError: an argument is of another kind.
+          ValueError: `x` lacks an axis, or `chunk` is not positive.
         """
-        return _log_prob(self, chunk, params, state, jnp.asarray(x))
+        require_integer(chunk, "log_prob: chunk")
+        return _log_prob(self, chunk, params, state, self.values(x))
 
     def posterior(self, params: Params, state: State, x: ArrayLike) -> Any:
         """Return ``p(z|x)``, a distribution with one member per example; of a mixture, `probs` are responsibilities.
@@ -79,15 +88,39 @@ class Model:
           params: one entry per owner.
           state: one entry per owner.
           x: ``[examples, *event]``.
+
+        Raises:
+          TypeError: `x` is no array.
+          ValueError: `x` lacks an axis.
         """
         item = self.inference.factor_of(self.latent)
         key = jax.random.key(0)  # nothing is drawn
-        conditional, _ = item.conditional(key, params, state, jnp.asarray(x), train=False)
+        conditional, _ = item.conditional(key, params, state, self.values(x), train=False)
         return conditional
 
     def sample(self, key: Key, params: Params, state: State, examples: int) -> Mapping[str, Array]:
-        """Draw latents and data, ancestors first; values by variable, ``[examples, *event]``."""
+        """Draw latents and data, ancestors first; values by variable, ``[examples, *event]``.
+
+        Raises:
+          TypeError: `key` is no typed key, or `examples` no integer.
+          ValueError: `examples` is not positive.
+        """
+        require_key(key)
+        require_integer(examples, "sample: examples")
         return self.generative.sample(key, params, state, examples=examples).values
+
+    def values(self, x: ArrayLike) -> Array:
+        """Return data as an array ``[examples, *event]``.
+
+        Raises:
+          TypeError: `x` is no array.
+          ValueError: `x` lacks an axis.
+        """
+        array = jnp.asarray(require_array(x, "x"))
+        if array.ndim < self.latent_axes:
+            axes = ", ".join(("sequences", "steps", "...") if self.latent_axes == 2 else ("examples", "..."))
+            raise ValueError(f"x must have axes [{axes}], got shape {list(array.shape)}; one of them alone is x[None].")
+        return array
 
     def batch(self, x: ArrayLike, weights: ArrayLike | None = None) -> Batch:
         """Return data as the objective takes them, with the `weights` of the examples if there are any.
@@ -95,9 +128,23 @@ class Model:
         Args:
           x: ``[examples, *event]``.
           weights: ``[examples]``, not negative.
+
+        Raises:
+          TypeError: `x` is no array.
+          ValueError: `x` lacks an axis.
         """
-        batch = {self.observed: jnp.asarray(x)}
+        batch = {self.observed: self.values(x)}
         return batch if weights is None else {**batch, "@weights": jnp.asarray(weights)}
+
+
+def require_model(model: Model, caller: str) -> Model:
+    """Return a model, checked for a `caller`.
+
+    Raises:
+      TypeError: if it is something else, such as a family.
+    """
+    fix = "make one with mixtures.mixture(families.gaussian, 3) or mixtures.hmm(...)"
+    return require(model, Model, f"{caller}: model", "a mixtures.Model", fix)
 
 
 def _required(objective: Objective, generative: Joint) -> Solver:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from vifx.checks import require, require_array, require_function, require_integer, require_key
 from vifx.mixtures.fit import Fit, fit
 from vifx.mixtures.model import Model
 from vifx.types import Key
@@ -70,11 +71,20 @@ def select(
       **options: of `fit`.
 
     Raises:
+      TypeError: an argument is of another kind.
       ValueError: an unknown criterion, no numbers, one twice, or ``"held_out"`` without held-out examples.
 
     References:
       Schwarz (1978), Estimating the dimension of a model; Akaike (1974).
     """
+    require_key(key)
+    require_function(
+        make, "select: make", "of the number of components, such as lambda k: mixture(families.gaussian, k)"
+    )
+    for number in require(components, Sequence, "select: components", "a sequence of numbers", "write range(1, 8)"):
+        require_integer(number, "select: components")
+    if held_out is not None:
+        require_array(held_out, "select: held_out")
     if criterion not in get_args(Criterion):
         raise ValueError(f"select: criterion must be one of {', '.join(get_args(Criterion))}; got {criterion!r}.")
     if criterion == "held_out" and held_out is None:

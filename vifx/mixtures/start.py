@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Start", "starts"]
 
 import math
+from collections.abc import Mapping
 from functools import partial
 from typing import Literal, TypeAlias
 
@@ -12,9 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vifx.checks import require_array, require_batch, require_integer, require_key
 from vifx.families.seeding import random_responsibilities
 from vifx.mixtures.k_means import k_means
-from vifx.mixtures.model import Model
+from vifx.mixtures.model import Model, require_model
 from vifx.training import Progress, solve
 from vifx.types import Array, Batch, Key, Params, State
 
@@ -37,9 +39,16 @@ def starts(key: Key, model: Model, batch: Batch, start: Start, restarts: int) ->
       restarts: how many.
 
     Raises:
+      TypeError: an argument is of another kind.
       ValueError: an unknown name, labels or responsibilities that do not fit, or several restarts of one start.
     """
+    require_key(key)
+    require_model(model, "starts")
+    require_batch(batch)
+    require_integer(restarts, "restarts")
     if isinstance(start, tuple):
+        if len(start) != 2 or not all(isinstance(part, Mapping) for part in start):
+            raise TypeError("start as a tuple must be (params, state), such as (fitted.params, fitted.state).")
         _single(start="(params, state)", restarts=restarts)
         params, state = start
         return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], dict(params)), state
@@ -51,7 +60,7 @@ def starts(key: Key, model: Model, batch: Batch, start: Start, restarts: int) ->
             )
         return _drawn(model, start, jax.random.split(key, restarts), batch)
     _single(start="labels and responsibilities", restarts=restarts)
-    given = _given(np.asarray(start), model, batch[model.observed].shape[: model.latent_axes])
+    given = _given(np.asarray(require_array(start, "start")), model, batch[model.observed].shape[: model.latent_axes])
     return _from_responsibilities(model, key, {**batch, "@responsibilities": jnp.asarray(given)})
 
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 
+from vifx.checks import require_integer
 from vifx.examples import WEIGHTS, example_shares
 from vifx.training.reduce import mean_metrics
 from vifx.training.step import Step, one_update
@@ -30,12 +31,12 @@ def accumulated(step: Step, microbatches: int) -> Step:
     the parts' statistics). Metrics are averaged (integers: the largest).
 
     Raises:
+      TypeError: if `step` is no step, or `microbatches` no integer.
       ValueError: if `microbatches` is not positive, the step is scanned, or, when it is traced, a
         minibatch does not divide.
     """
     one_update(step, "accumulated")
-    if microbatches < 1:
-        raise ValueError(f"accumulated needs microbatches >= 1, got {microbatches}")
+    require_integer(microbatches, "accumulated: microbatches")
     return step.rebuild(lambda loss: _accumulate(loss, microbatches))
 
 

@@ -6,11 +6,12 @@ __all__ = ["Alarm", "Raised", "episodes", "missing", "raised", "require_alarms"]
 
 import difflib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
+from vifx.checks import described, require
 from vifx.training.metrics import Row
 
 Kind: TypeAlias = Literal["above", "below", "fallen", "risen"]
@@ -117,7 +118,11 @@ def raised(alarms: Iterable[Alarm], history: Sequence[Row]) -> tuple[Raised, ...
     Args:
       alarms: the rules.
       history: every row so far.
+
+    Raises:
+      TypeError: if something is no alarm, or no row.
     """
+    alarms, history = require_alarms(tuple(_iterable(alarms))), _rows(history)
     if not history:
         return ()
     last = history[-1]
@@ -137,7 +142,11 @@ def episodes(alarms: Iterable[Alarm], history: Sequence[Row]) -> tuple[Raised, .
     Args:
       alarms: the rules.
       history: every row.
+
+    Raises:
+      TypeError: if something is no alarm, or no row.
     """
+    alarms, history = require_alarms(tuple(_iterable(alarms))), _rows(history)
     found = [episode for alarm in alarms for episode in _episodes(alarm, history)]
     return tuple(sorted(found, key=lambda episode: episode.step))
 
@@ -165,11 +174,22 @@ def require_alarms(alarms: Sequence[Alarm]) -> tuple[Alarm, ...]:
       TypeError: if something else is among them.
     """
     if not isinstance(alarms, Sequence):
-        raise TypeError(f"alarms must be a sequence of Alarm, got {alarms!r}; put it into a tuple")
+        raise TypeError(f"alarms must be a sequence of Alarm, got {described(alarms)}; put it into a tuple")
     for alarm in alarms:
         if not isinstance(alarm, Alarm):
             raise TypeError(f"alarms must be a sequence of Alarm, got {alarm!r} in it; make it with training.Alarm")
     return tuple(alarms)
+
+
+def _iterable(alarms: Iterable[Alarm]) -> Iterable[Alarm]:
+    return require(alarms, Iterable, "alarms", "a sequence of Alarm", "put it into a tuple")
+
+
+def _rows(history: Sequence[Row]) -> Sequence[Row]:
+    fix = "give Fitted.history, or what training.read_metrics returns"
+    for row in require(history, Sequence, "history", "a sequence of rows", fix):
+        require(row, Mapping, "history", "a sequence of rows", fix)
+    return history
 
 
 def _relevant(alarm: Alarm, history: Sequence[Row]) -> Sequence[Row]:

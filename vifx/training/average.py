@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from vifx.checks import require, require_number
 from vifx.training.names import network_names
 from vifx.training.state import TrainState
 from vifx.training.step import Progress, Step, one_update
@@ -43,10 +44,11 @@ def averaged(step: Step, decay: float) -> Step:
     are copied. Read it with `averaged_params`.
 
     Raises:
+      TypeError: if `step` is no step, or `decay` no number.
       ValueError: if `decay` is not in (0, 1), or the step is scanned.
     """
     one_update(step, "averaged")
-    if not 0 < decay < 1:
+    if not 0 < require_number(decay, "averaged: decay") < 1:
         raise ValueError(f"averaged needs 0 < decay < 1, got {decay}")
 
     def init(key: Key, params: Params, state: State) -> Averaged:
@@ -91,8 +93,12 @@ def evaluated(train_state: TrainState) -> TrainState:
     The state of the networks, such as running statistics, is the present one.
 
     Raises:
+      TypeError: if it is no train state.
       ValueError: if the slot has more than one average.
     """
+    require(
+        train_state, TrainState, "evaluated: train_state", "a TrainState", "training.start and training.fit make one"
+    )
     if not _averages(train_state.slot):
         return train_state
     return train_state._replace(params={**train_state.params, **averaged_params(train_state.slot)})

@@ -15,6 +15,7 @@ from typing import Any
 
 from jax.sharding import Mesh
 
+from vifx.checks import require, require_integer
 from vifx.training.manifest import (
     CheckpointError,
     check_manifest,
@@ -55,6 +56,7 @@ class Checkpoints:
 
     Raises:
       CheckpointError: from entering, if the directory cannot be used or another process writes it.
+      TypeError: if an argument is of another kind.
       ValueError: if `keep` is not positive.
     """
 
@@ -67,8 +69,13 @@ class Checkpoints:
         best: str | None = None,
         write: bool = True,
     ) -> None:
-        if keep < 1:
-            raise ValueError(f"keep must be at least 1, got {keep}")
+        require(directory, (str, Path), "Checkpoints: directory", "a path", "give that of the run's checkpoints")
+        require(config_hash, str, "Checkpoints: config_hash", "a text", "give what identifies the configuration")
+        require_integer(keep, "Checkpoints: keep")
+        if best is not None:
+            require(
+                best, str, "Checkpoints: best", "the name of a metric", "with a minus sign in front for the largest"
+            )
         self.directory = Path(directory).absolute()
         self.config_hash, self.keep, self.best, self.write = config_hash, keep, best, write
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Advance", "ResidentSource", "Source", "StreamingSource", "advance", "first_batch"]
+__all__ = ["Advance", "ResidentSource", "Source", "StreamingSource", "advance", "first_batch", "require_source"]
 
 import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from vifx.checks import described
 from vifx.training.sharding import check_divides, data_sharding, replicate, replicated, shard_batch
 from vifx.training.state import TrainState, update_keys
 from vifx.training.step import Progress, Step
@@ -55,6 +56,22 @@ Advance: TypeAlias = Callable[[TrainState, int, int], tuple[TrainState, Metrics]
 
 The train state is donated; the metrics have shape ``[length]``.
 """
+
+
+def require_source(source: Source, caller: str) -> Source:
+    """Return a source of minibatches, checked for a `caller`.
+
+    Raises:
+      TypeError: if it is something else, such as a dataset or an array.
+    """
+    if isinstance(source, type) or not isinstance(source, ResidentSource | StreamingSource):
+        arrays = "dataset.train" if hasattr(source, "train") else "batch" if isinstance(source, Mapping) else '{"x": x}'
+        raise TypeError(
+            f"{caller}: source must be a source of minibatches, got {described(source)}; give "
+            f"data.Resident({arrays}, batch_size=128, seed=0), data.Full({arrays}), data.Streaming(...) or, without "
+            "evidence, data.Unobserved()."
+        )
+    return source
 
 
 def first_batch(key: Key, source: Source) -> Batch:

@@ -6,6 +6,7 @@ __all__ = ["constrained"]
 
 from collections.abc import Callable
 
+from vifx.checks import require_function
 from vifx.training.names import network_names
 from vifx.training.step import LossTransform, Progress, Step, one_update
 from vifx.types import Batch, Key, Metrics, Params
@@ -25,11 +26,16 @@ def constrained(
     W ← clip(W, −c, c).
 
     Raises:
+      TypeError: if `step` is no step, or the others no functions.
       ValueError: if neither is given, or the step is scanned.
     """
     one_update(step, "constrained")
     if loss is None and update is None:
         raise ValueError("constrained needs loss=, update= or both, got neither")
+    if loss is not None:
+        require_function(loss, "constrained: loss", "(loss) -> loss")
+    if update is not None:
+        require_function(update, "constrained: update", "(params) -> params")
     inner = step if loss is None else step.rebuild(loss)
     return inner if update is None else _projected(inner, update)
 

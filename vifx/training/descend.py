@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from vifx.objective import Objective
+from vifx.checks import described, require, require_integer
+from vifx.objective import Objective, require_objective
 from vifx.training.names import known, network_names
 from vifx.training.step import Progress, Step
 from vifx.training.turns import anchored, in_turn, repeat
@@ -32,11 +33,19 @@ def descend(
     gradient once more, which is 5–8 % of the time of a small step.
 
     Raises:
+      TypeError: if `objective` is no objective, or `optimizer` no optax optimizer.
       ValueError: if the objective has no such player, or, from `init`, if a network that the
         player owns has no parameters entry.
     """
+    require_objective(objective, "descend")
+    _require_optimizer(optimizer, "descend: optimizer")
     mover = objective.players[known(player, objective.players, "player")]
     return _descent(player, mover.owns, mover.loss, optimizer, grad_norm)
+
+
+def _require_optimizer(optimizer: optax.GradientTransformation, name: str) -> None:
+    fix = "give optax.adam(1e-3) say, made but not initialized"
+    require(optimizer, optax.GradientTransformation, name, "an optax optimizer", fix)
 
 
 def _descent(
@@ -105,18 +114,25 @@ def optimize(
     Raises:
       ValueError: if a name in `optimizers`, `turns` or `updates` is no player, a number of them is not positive,
         or a player has no optimizer.
-      TypeError: if `optimizers` is neither an optimizer nor a mapping.
+      TypeError: if `objective` is no objective, `optimizers` neither an optimizer nor a mapping to optimizers, or a
+        number no integer.
 
     Warns:
       UserWarning: if a player makes one update a turn and a term of its loss needs two to act.
     """
+    require_objective(objective, "optimize")
     players, turns, updates = objective.players, turns or {}, updates or {}
+    for argument, numbers in (("turns", turns), ("updates", updates)):
+        fix = f"write {argument}={{{next(iter(players))!r}: 2}}"
+        require(numbers, Mapping, f"optimize: {argument}", "a mapping from player to a number", fix)
+        for name, number in numbers.items():
+            require_integer(number, f"optimize: {argument}[{name!r}]")
     if isinstance(optimizers, optax.GradientTransformation):
         optimizers = dict.fromkeys(players, optimizers)
     if not isinstance(optimizers, Mapping):
         raise TypeError(
-            "optimizers must be an optax optimizer, such as optax.adam(1e-3), or a mapping from player to one; got "
-            f"{optimizers!r}"
+            "optimize: optimizers must be an optax optimizer, such as optax.adam(1e-3), or a mapping from player to "
+            f"one, got {described(optimizers)}"
         )
     for name in (*optimizers, *turns, *updates):
         known(name, players, "player")

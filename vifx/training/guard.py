@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vifx.checks import require
 from vifx.training.step import Progress, Step, one_update
 from vifx.types import Array, Batch, Key, Metrics, Params, PyTree, State
 
@@ -40,6 +41,7 @@ def guarded(step: Step) -> Step:
     (their number, if only the parameters are). `blame` says it in words.
 
     Raises:
+      TypeError: if `step` is no step.
       ValueError: if the step is scanned.
     """
     one_update(step, "guarded")
@@ -95,7 +97,12 @@ def terms(names: Iterable[str]) -> list[str]:
 
 
 def blame(metrics: Mapping[str, Any]) -> str:
-    """Say in words, on the host, which metric of one update was not finite first; "" if all were."""
+    """Say in words, on the host, which metric of one update was not finite first; "" if all were.
+
+    Raises:
+      TypeError: if `metrics` is no mapping.
+    """
+    require(metrics, Mapping, "blame: metrics", "a mapping from names to values", "give those of one update")
     bad = {name: np.asarray(metrics[name]) for name in terms(metrics)}
     bad = {name: value for name, value in bad.items() if not np.isfinite(value).all()}
     if not bad:

@@ -14,9 +14,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from vifx.objective import Objective
+from vifx.checks import require, require_function, require_integer, require_key
+from vifx.objective import Objective, require_objective
 from vifx.training.alarm import Alarm, missing, raised, require_alarms
-from vifx.training.chunk import Source, advance, first_batch
+from vifx.training.chunk import Source, advance, first_batch, require_source
 from vifx.training.interrupt import Interrupted, deferred_signals
 from vifx.training.manifest import CheckpointError
 from vifx.training.metrics import Row
@@ -24,7 +25,7 @@ from vifx.training.names import known
 from vifx.training.record import Record
 from vifx.training.report import chunk_row, require_finite
 from vifx.training.rise import Rise
-from vifx.training.sharding import replicate
+from vifx.training.sharding import replicate, require_mesh
 from vifx.training.state import TrainState, run_key, start
 from vifx.training.step import Step, one_update
 from vifx.training.timetable import Timetable
@@ -65,6 +66,10 @@ class Fitted(NamedTuple):
 
     train_state: TrainState
     history: list[Row]
+
+    def __repr__(self) -> str:
+        last = {name: float(f"{value:.4g}") for name, value in self.history[-1].items()} if self.history else {}
+        return f"Fitted({self.train_state!r}, {len(self.history)} rows, the last: {last})"
 
 
 def fit(
@@ -124,12 +129,16 @@ def fit(
 
     Raises:
       ValueError: if a number is not positive, or `best` is no metric.
-      TypeError: if `alarms` has something else in it.
+      TypeError: if an argument is of another kind: a dataset as source, a seed as key, something else in `alarms`, ….
       CheckpointError: if the run cannot be resumed or saved.
       Diverged: if a metric or a parameter is not finite, a guarded step skipped too often, or `monotone` fell.
       Interrupted: after SIGINT or SIGTERM, when the run is saved.
     """
+    require_key(key, name="fit: key")
     one_update(step, "fit")
+    require_objective(objective, "fit")
+    require_source(source, "fit")
+    _require_options(directory, evaluate, best, monotone, mesh, observe, config_hash, resume_from, patience)
     alarms = require_alarms(alarms)
     schedule = Timetable.checked(steps, log_every, checkpoint_every, evaluate_every)
     if resume_from is not None and directory is None:
@@ -167,6 +176,34 @@ def fit(
                 raise Interrupted(at, record.directory, number)
         tell("end", at, {})
     return Fitted(train_state, record.history)
+
+
+def _require_options(
+    directory: str | Path | None,
+    evaluate: Evaluate | None,
+    best: str | None,
+    monotone: str | None,
+    mesh: Mesh | None,
+    observe: Callable[[Event], None] | None,
+    config_hash: str,
+    resume_from: int | None,
+    patience: int,
+) -> None:
+    if directory is not None:
+        require(directory, (str, Path), "directory", "a path", "give that of the run, or None to save nothing")
+    for name, metric in (("best", best), ("monotone", monotone)):
+        if metric is not None:
+            require(metric, str, name, "the name of a metric", "give one of the log, such as 'loss/model'")
+    require(config_hash, str, "config_hash", "a text", "give what identifies the configuration")
+    if evaluate is not None:
+        require_function(evaluate, "evaluate", "(train_state) -> {name: value}")
+    if observe is not None:
+        require_function(observe, "observe", "(event) -> None")
+    if mesh is not None:
+        require_mesh(mesh, "fit")
+    if resume_from is not None:
+        require_integer(resume_from, "resume_from", least=0)
+    require_integer(patience, "patience")
 
 
 def _teller(observe: Callable[[Event], None] | None, steps: int) -> Callable[..., None]:

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
+from vifx.checks import require
+
 Row: TypeAlias = Mapping[str, int | float]
 """What is logged at once: ``"step"``, the number of updates made, and metrics by name."""
 
@@ -21,10 +23,12 @@ def read_metrics(path: str | Path) -> list[Row]:
     A last line without its line end is a write under way, or one that was cut off, and is left out.
 
     Raises:
+      TypeError: if `path` is no path.
       OSError: if the file cannot be read.
       ValueError: if a line is not one JSON object with a step; the message has its number.
     """
-    return [row for row, _ in _rows(Path(path))]
+    fix = "give that of a run's metrics.jsonl"
+    return [row for row, _ in _rows(Path(require(path, (str, Path), "read_metrics: path", "a path", fix)))]
 
 
 def _rows(path: Path) -> Iterator[tuple[Row, bytes]]:

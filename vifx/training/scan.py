@@ -6,6 +6,7 @@ __all__ = ["scanned"]
 
 import jax
 
+from vifx.checks import require_batch, require_integer
 from vifx.training.step import Progress, Step, one_update
 from vifx.types import Array, Batch, Metrics
 
@@ -18,15 +19,17 @@ def scanned(step: Step, length: int) -> Step:
     length 1 is the step itself.
 
     Raises:
+      TypeError: if `step` is no step, or `length` no integer.
       ValueError: if `length` is not positive, or the step is a scan already.
     """
     one_update(step, "scanned")
-    if length < 1:
-        raise ValueError(f"scanned needs length >= 1, got {length}")
+    require_integer(length, "scanned: length")
     if length == 1:
         return step
 
     def update(keys: Array, progress: Progress, batch: Batch) -> tuple[Progress, Metrics]:
+        require_batch(batch, minibatches=length * step.batches)
+
         def one(progress: Progress, turn: tuple[Array, Batch]) -> tuple[Progress, Metrics]:
             key, share = turn
             return step.update(key, progress, share)

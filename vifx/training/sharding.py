@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["check_divides", "data_mesh", "data_sharding", "replicate", "replicated", "shard_batch"]
+__all__ = [
+    "check_divides",
+    "data_mesh",
+    "data_sharding",
+    "replicate",
+    "replicated",
+    "require_mesh",
+    "shard_batch",
+]
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,13 +20,31 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from vifx.checks import require, require_batch, require_integer
 from vifx.types import Array, Batch, PyTree
 
 
 def data_mesh(devices: Sequence[Any] | None = None) -> Mesh:
-    """Return a mesh with one axis, ``data``, over all devices of all hosts, or over these."""
+    """Return a mesh with one axis, ``data``, over all devices of all hosts, or over these.
+
+    Raises:
+      TypeError: if `devices` are no devices.
+    """
+    if devices is not None:
+        fix = "give some of jax.devices()"
+        for device in require(devices, Sequence, "data_mesh: devices", "a sequence of devices", fix):
+            require(device, jax.Device, "data_mesh: devices", "a sequence of devices", fix)
     devices = jax.devices() if devices is None else list(devices)
     return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def require_mesh(mesh: Mesh, caller: str) -> Mesh:
+    """Return a mesh, checked for a `caller`.
+
+    Raises:
+      TypeError: if it is something else.
+    """
+    return require(mesh, Mesh, f"{caller}: mesh", "a jax.sharding.Mesh", "make one with training.data_mesh()")
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -40,8 +66,12 @@ def data_sharding(mesh: Mesh, *, batches: int = 1) -> NamedSharding:
 
 
 def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
-    """Put a whole copy of every array on every device of the mesh."""
-    return jax.device_put(tree, replicated(mesh))
+    """Put a whole copy of every array on every device of the mesh.
+
+    Raises:
+      TypeError: if `mesh` is no mesh.
+    """
+    return jax.device_put(tree, replicated(require_mesh(mesh, "replicate")))
 
 
 def shard_batch(batch: Mapping[str, Array | np.ndarray], mesh: Mesh, *, batches: int = 1) -> Batch:
@@ -53,8 +83,12 @@ def shard_batch(batch: Mapping[str, Array | np.ndarray], mesh: Mesh, *, batches:
     of theirs together, in the order of the processes.
 
     Raises:
+      TypeError: if the batch is no mapping of arrays, or the mesh no mesh.
       ValueError: if the examples do not divide over the devices.
     """
+    require_integer(batches, "shard_batch: batches")
+    require_batch(batch)
+    require_mesh(mesh, "shard_batch")
     sharding = data_sharding(mesh, batches=batches)
     if all(isinstance(value, jax.Array) and value.sharding == sharding for value in batch.values()):
         return {name: jnp.asarray(value) for name, value in batch.items()}

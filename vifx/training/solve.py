@@ -14,9 +14,10 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 from jax.typing import ArrayLike
 
-from vifx.objective import Expected, Objective, Player, Solver
+from vifx.checks import require_batch, require_function, require_integer
+from vifx.objective import Expected, Objective, Player, Solver, require_objective
 from vifx.training.names import known
-from vifx.training.sharding import check_divides
+from vifx.training.sharding import check_divides, require_mesh
 from vifx.training.step import LossTransform, Progress, Step
 from vifx.types import Array, Batch, Key, Metrics, Params, PyTree, State
 
@@ -66,15 +67,23 @@ def solve(
       mesh: its axis ``data`` divides the examples; each device scans its own chunks.
 
     Raises:
+      TypeError: if an argument is of another kind.
       ValueError: if the objective has no such player, the player's turn has no closed form, a network is no
         family, or a number is not positive.
     """
+    require_objective(objective, "solve")
     mover = objective.players[known(player, objective.players, "player")]
     closed = _closed(player, mover)
     moved = _moved(player, closed, networks)
     for name, number in (("chunk", chunk), ("examples", examples)):
-        if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
-            raise ValueError(f"{name} must be a positive integer, got {number!r}")
+        if number is not None:
+            require_integer(number, f"solve: {name}")
+    if rate is not None:
+        require_function(rate, "solve: rate", "of the number of turns, such as training.cappe_moulines()")
+    if like is not None:
+        require_batch(like, name="solve: like")
+    if mesh is not None:
+        require_mesh(mesh, "solve")
 
     def init(key: Key, params: Params, state: State) -> PyTree:
         if rate is None:

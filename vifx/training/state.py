@@ -4,15 +4,16 @@ from __future__ import annotations
 
 __all__ = ["TrainState", "run_key", "start", "update_keys"]
 
-from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from vifx.objective import Objective
-from vifx.training.step import Progress, Step
+from vifx.checks import require_batch, require_key
+from vifx.objective import Objective, require_objective
+from vifx.training.names import network_names
+from vifx.training.step import Progress, Step, require_step
 from vifx.types import Array, Batch, Key, Params, PyTree, State
 
 
@@ -33,6 +34,11 @@ class TrainState(NamedTuple):
     key: Key
     step: Array
 
+    def __repr__(self) -> str:
+        size = sum(leaf.size for name in network_names(self.params) for leaf in jax.tree.leaves(self.params[name]))
+        at = "" if isinstance(self.step, jax.core.Tracer | jax.ShapeDtypeStruct) else f" after {self.step} updates"
+        return f"TrainState({size:,} parameters of {', '.join(network_names(self.params))}{at})"
+
     @property
     def progress(self) -> Progress:
         """What an update changes."""
@@ -49,13 +55,14 @@ def start(key: Key, step: Step, objective: Objective, batch: Batch) -> TrainStat
       batch: one minibatch ``[examples, ...]``, as the losses will see it.
 
     Raises:
-      TypeError: if `objective` is not an objective or `batch` not a mapping.
-      ValueError: if a density of the objective makes a value of the batch impossible.
+      TypeError: if `key` is no typed key, `step` no step, `objective` no objective or `batch` no mapping of arrays.
+      ValueError: if `key` is an array of keys, an array of the batch has no axis of examples, or a density of the
+        objective makes a value of the batch impossible.
     """
-    if not isinstance(objective, Objective):
-        raise TypeError(f"start takes (key, step, objective, batch), got a {type(objective).__name__} as objective")
-    if not isinstance(batch, Mapping):
-        raise TypeError(f'batch must be a mapping such as {{"x": array}}, got a {type(batch).__name__}')
+    require_key(key)
+    require_step(step, "start")
+    require_objective(objective, "start")
+    require_batch(batch)
     begun = _start(step, objective, key, batch)
     objective.check(begun.params, begun.state, batch)
     return begun

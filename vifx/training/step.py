@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["LossTransform", "Progress", "Step", "one_update"]
+__all__ = ["LossTransform", "Progress", "Step", "one_update", "require_step"]
 
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
+from vifx.checks import require
 from vifx.types import Batch, Key, Loss, Metrics, Params, PyTree, State
 
 LossTransform: TypeAlias = Callable[[Loss], Loss]
@@ -48,12 +49,24 @@ class Step(NamedTuple):
     length: int = 1
 
 
+def require_step(step: Step, caller: str) -> None:
+    """Check that a `caller` is given a step.
+
+    Raises:
+      TypeError: if it is something else, such as an optimizer.
+    """
+    fix = "make one with training.optimize(objective, optimizer), or training.descend(objective, player, optimizer)"
+    require(step, Step, f"{caller}: step", "a training step", fix)
+
+
 def one_update(step: Step, combinator: str) -> None:
     """Check that a combinator is given a step that makes one update.
 
     Raises:
+      TypeError: if it is no step.
       ValueError: if it is a scan, which has a key for each update and goes outermost.
     """
+    require_step(step, combinator)
     if step.length != 1:
         raise ValueError(
             f"{combinator} needs a step of one update, got a scan of {step.length}; "

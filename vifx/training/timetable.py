@@ -6,6 +6,8 @@ __all__ = ["Timetable"]
 
 from typing import NamedTuple
 
+from vifx.checks import require_integer
+
 
 class Timetable(NamedTuple):
     """When things are due, in updates; everything happens at the end of a chunk.
@@ -29,12 +31,13 @@ class Timetable(NamedTuple):
         """Return the schedule; evaluations are as often as checkpoints if not said.
 
         Raises:
-          ValueError: if a number is not positive.
+          TypeError: if a number is no integer.
+          ValueError: if it is not positive.
         """
-        schedule = cls(steps, log_every, checkpoint_every, evaluate_every or checkpoint_every)
-        for name, value in (*schedule._asdict().items(), ("evaluate_every", evaluate_every)):
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be a positive number of updates, got {value}")
+        every = checkpoint_every if evaluate_every is None else evaluate_every
+        schedule = cls(steps, log_every, checkpoint_every, every)
+        for name, value in schedule._asdict().items():
+            require_integer(value, name)
         return schedule
 
     def chunk_end(self, step: int) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from vifx.checks import require_batch, require_integer
 from vifx.training.names import known, network_names
 from vifx.training.reduce import mean_metrics
 from vifx.training.step import Progress, Step, one_update
@@ -23,6 +24,7 @@ def in_turn(*steps: Step) -> Step:
     metric of the same name, the later one's is kept.
 
     Raises:
+      TypeError: if something is no step.
       ValueError: if there is no step, if one is scanned, or, when it is traced, if one is
         guarded: the guard goes around all turns, so that none is applied without the others.
     """
@@ -37,6 +39,7 @@ def in_turn(*steps: Step) -> Step:
 
     def update(key: Key, progress: Progress, batch: Batch) -> tuple[Progress, Metrics]:
         params, state, slots = progress
+        require_batch(batch, minibatches=batches)
         metrics, new_slots = {}, []
         for i, (step, slot) in enumerate(zip(steps, slots, strict=True)):
             share = _first(batch, batches, step.batches)
@@ -65,13 +68,15 @@ def repeat(step: Step, times: int, *, fresh: bool = True) -> Step:
     (integers: the largest).
 
     Raises:
-      ValueError: if `times` is not a positive integer, or the step is scanned.
+      TypeError: if `step` is no step, or `times` no integer.
+      ValueError: if `times` is not positive, or the step is scanned.
     """
     one_update(step, "repeat")
-    if times < 1:
-        raise ValueError(f"repeat needs times >= 1, got {times}")
+    require_integer(times, "repeat: times")
+    batches = times * step.batches if fresh else step.batches
 
     def update(key: Key, progress: Progress, batch: Batch) -> tuple[Progress, Metrics]:
+        require_batch(batch, minibatches=batches)
         shares = _split(batch, times, step.batches) if fresh else None
 
         def once(progress: Progress, turn: tuple[Array, Batch | None]) -> tuple[Progress, Metrics]:
@@ -83,7 +88,6 @@ def repeat(step: Step, times: int, *, fresh: bool = True) -> Step:
         progress, metrics = jax.lax.scan(once, progress, (jnp.arange(times), shares))
         return progress, mean_metrics(metrics)
 
-    batches = times * step.batches if fresh else step.batches
     return Step(step.init, update, lambda transform: repeat(step.rebuild(transform), times, fresh=fresh), batches)
 
 
@@ -106,10 +110,10 @@ def anchored(step: Step, networks: str | Sequence[str]) -> Step:
       ValueError: if no network is named, the step is scanned, or, from `init`, a network does not exist; when
         traced, if a network is anchored already by a step around this one.
     """
-    names = (networks,) if isinstance(networks, str) else tuple(networks)
+    names = tuple(networks) if isinstance(networks, Sequence) and not isinstance(networks, str) else (networks,)
     one_update(step, "anchored")
-    if not names:
-        raise ValueError("anchored needs at least one network, got none")
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"anchored: networks must be the name of a network, or several, got {networks!r}")
     anchors = {f"{name}@anchor": name for name in names}
 
     def init(key: Key, params: Params, state: State) -> PyTree:

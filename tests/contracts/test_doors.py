@@ -1,0 +1,325 @@
+"""Every public function of training, data, mixtures and flows says itself what a wrong argument is."""
+
+from __future__ import annotations
+
+import inspect
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from training.problems import line_data, regression
+
+import vifx
+from vifx import data, families, flows, mixtures, training
+from vifx.flows import Flow
+from vifx.nets import as_net
+from vifx.types import Net
+
+PACKAGE = str(pathlib.Path(vifx.__file__).parent)
+KEY = jax.random.key(0)
+X = np.random.default_rng(0).normal(size=(12, 2)).astype(np.float32)
+OBJECTIVE, BATCH = regression(), {name: jnp.asarray(value) for name, value in line_data().items()}
+STEP = training.descend(OBJECTIVE, "model", optax.sgd(0.1))
+
+
+class Nothing:
+    """What no argument may be."""
+
+
+def state():
+    return training.start(jax.random.key(0), STEP, OBJECTIVE, BATCH)
+
+
+MODEL = mixtures.mixture(families.gaussian, 2, covariance="diagonal")
+EM = {"key": KEY, "model": MODEL, "x": X, "restarts": 1, "steps": 2, "weights": np.ones(12), "chunk": 4}
+FITTED = mixtures.fit(**{**EM, "key": jax.random.key(0)})
+FLOW = Flow(vifx.standard_normal(2), flows.scale())
+FLOW_AT = FLOW.init(jax.random.key(0), jnp.asarray(X))
+PIXELS = {"x": np.zeros((4, 3), np.uint8)}
+SOURCE = data.Resident(BATCH, 4, 0)
+ROWS = [{"step": 1, "loss": 1.0}]
+ALARM = training.Alarm("loss", "above", 2.0, rows=1, meaning="it is large")
+
+
+def at(module, name, /, **arguments):
+    return pytest.param(getattr(module, name), arguments, id=f"{module.__name__.split('.')[-1]}.{name}")
+
+
+# Right arguments; every one of them is replaced by what it may not be. `optional` ones are left out where right.
+DOORS = [
+    at(training, "accumulated", step=STEP, microbatches=2),
+    at(training, "anchored", step=STEP, networks="line"),
+    at(training, "averaged", step=STEP, decay=0.9),
+    at(training, "blame", metrics={"loss": 1.0}),
+    at(training, "cappe_moulines", exponent=0.7, offset=2.0),
+    at(training, "compile", step=STEP, mesh=training.data_mesh()),
+    at(training, "constrained", step=STEP, loss=lambda loss: loss, update=lambda params: params),
+    at(training, "data_mesh", devices=jax.devices()),
+    at(training, "descend", objective=OBJECTIVE, player="model", optimizer=optax.sgd(0.1)),
+    at(training, "episodes", alarms=[ALARM], history=ROWS),
+    at(training, "evaluated", train_state=state()),
+    at(
+        training,
+        "fit",
+        key=KEY,
+        step=STEP,
+        objective=OBJECTIVE,
+        source=SOURCE,
+        steps=1,
+        directory=None,
+        log_every=1,
+        checkpoint_every=1,
+        evaluate=lambda state: {},
+        evaluate_every=1,
+        best=None,
+        alarms=(),
+        monotone=None,
+        mesh=None,
+        observe=print,
+        config_hash="",
+        resume_from=None,
+        patience=2,
+    ),
+    at(training, "guarded", step=STEP),
+    at(training, "in_turn"),
+    at(training, "optimize", objective=OBJECTIVE, optimizers=optax.sgd(0.1), turns={"model": 1}, updates={"model": 1}),
+    at(training, "raised", alarms=[ALARM], history=ROWS),
+    at(training, "read_metrics", path="nowhere"),
+    at(training, "repeat", step=STEP, times=2),
+    at(training, "replicate", mesh=training.data_mesh()),
+    at(training, "scanned", step=STEP, length=2),
+    at(training, "shard_batch", batch=BATCH, mesh=training.data_mesh(), batches=1),
+    at(
+        training,
+        "solve",
+        objective=MODEL.objective,
+        player="model",
+        networks=("weights",),
+        chunk=2,
+        rate=training.cappe_moulines(),
+        examples=2,
+        like={"x": X},
+        mesh=training.data_mesh(),
+    ),
+    at(training, "start", key=KEY, step=STEP, objective=OBJECTIVE, batch=BATCH),
+    at(training, "Checkpoints", directory="nowhere", config_hash="", keep=1, best="loss"),
+    at(training, "Alarm", metric="loss", kind="above", limit=1.0, rows=1, meaning="it is large"),
+    at(data, "Config", name="digits", batch_size=2, validation=0.1, split_seed=0, directory="a", source="a"),
+    at(data, "Full", arrays={"x": X}, transform=lambda key, batch: batch),
+    at(data, "Resident", arrays={"x": X}, batch_size=2, seed=0, transform=lambda key, batch: batch),
+    at(
+        data,
+        "Streaming",
+        source={"x": X},
+        batch_size=2,
+        seed=0,
+        transform=lambda key, batch: batch,
+        threads=1,
+        prefetch=1,
+        host=0,
+        hosts=1,
+    ),
+    at(data, "available", directory="nowhere"),
+    at(data, "batches", source={"x": X}, size=2),
+    at(data, "binarize", variable="x"),
+    at(data, "compose"),
+    at(data, "data_directory", directory="nowhere"),
+    at(data, "dequantize", shades=4, variable="x"),
+    at(data, "epoch_order", seed=0, epoch=0, size=4),
+    at(data, "fixed_binarization", split=PIXELS, seed=0, variable="x"),
+    at(data, "flatten", variable="x"),
+    at(data, "from_arrays", train={"x": X}, test={"x": X + 1}, validation=2, split_seed=0, name="mine"),
+    at(data, "hold_out", split={"x": X}, validation=2, split_seed=0),
+    at(data, "load", config=data.Config()),
+    at(data, "mixup", alpha=1.0, per="batch", variables=("x",)),
+    at(data, "modes", name="ring"),
+    at(data, "normalize", low=0.0, high=1.0, variable="x"),
+    at(data, "one_hot", classes=2, variable="y"),
+    at(data, "open_splits", config=data.Config()),
+    at(data, "pca", images=PIXELS["x"], features=1),
+    at(data, "prepare", config=data.Config()),
+    at(data, "read_idx", path="nowhere"),
+    at(data, "sample_pairing", variable="x"),
+    at(mixtures, "fit", **EM, tolerance=1e-3, start="random", observe=lambda update, metrics: None, mesh=None),
+    at(mixtures, "hmm", make=families.gaussian, states=2, length=3, concentration=1.0, stickiness=0.0),
+    at(mixtures, "k_means", key=KEY, x=X, states=2, steps=1),
+    at(mixtures, "mixture", make=families.gaussian, components=2, weights_concentration=1.0),
+    at(mixtures, "most_likely_path", model=MODEL, x=X),
+    at(mixtures, "select", key=KEY, make=lambda k: MODEL, components=[2], x=X, criterion="bic", held_out=X),
+    at(mixtures, "starts", key=KEY, model=MODEL, batch={"x": jnp.asarray(X)}, start="random", restarts=1),
+]
+FLOW_DOORS = {
+    "init": {"key": KEY, "x": jnp.asarray(X)},
+    "log_prob": {"x": jnp.asarray(X), "key": KEY},
+    "sample": {"key": KEY, "examples": 2, "temperature": 1.0},
+    "encode": {"x": jnp.asarray(X), "key": KEY},
+    "decode": {"z": jnp.asarray(X), "key": KEY},
+    "interpolate": {"start": jnp.asarray(X), "end": jnp.asarray(X), "points": 2, "key": KEY},
+}
+FIT_DOORS = {
+    "log_prob": {"x": X},
+    "posterior": {"x": X},
+    "sample": {"key": KEY, "examples": 2},
+}
+
+
+def refuses(call, arguments, name):
+    """The error of one wrong argument comes from vifx, and names it."""
+    with pytest.raises((TypeError, ValueError)) as raised:
+        call(**{k: jax.random.clone(v) if v is KEY else v for k, v in {**arguments, name: Nothing()}.items()})
+    where = [entry.path for entry in raised.traceback]
+    assert str(where[-1]).startswith(PACKAGE), (name, raised.value)
+    assert "Nothing" in str(raised.value) or name.rstrip("s") in str(raised.value), raised.value
+
+
+@pytest.mark.parametrize(("function", "arguments"), DOORS)
+def test_every_argument_is_checked_at_the_door(function, arguments):
+    rest = {}
+    if function is training.replicate:
+        rest = {"tree": BATCH}
+    if function is mixtures.most_likely_path:
+        rest = {"params": FITTED.params, "state": FITTED.state}
+    for name in arguments:
+        refuses(function, {**arguments, **rest}, name)
+    if any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in inspect.signature(function).parameters.values()):
+        with pytest.raises(TypeError, match="got a Nothing"):
+            function(Nothing())
+
+
+@pytest.mark.parametrize("method", FLOW_DOORS)
+def test_every_argument_of_a_flow_is_checked(method):
+    at_params = {} if method == "init" else {"params": FLOW_AT[0], "state": FLOW_AT[1]}
+    for name in FLOW_DOORS[method]:
+        refuses(getattr(FLOW, method), {**FLOW_DOORS[method], **at_params}, name)
+
+
+@pytest.mark.parametrize("method", FIT_DOORS)
+def test_every_argument_of_a_fitted_mixture_is_checked(method):
+    for name in FIT_DOORS[method]:
+        refuses(getattr(FITTED, method), FIT_DOORS[method], name)
+
+
+def test_every_public_function_has_a_door():
+    """What is new in one of these namespaces is listed here, or has no arguments to check."""
+    listed = {parameter.values[0] for parameter in DOORS}
+    values = {  # what functions return, types, and errors
+        *(training.Diverged, training.Interrupted, training.CheckpointError, mixtures.FellError),
+        *(training.Step, training.Progress, training.TrainState, training.Fitted, training.Event, training.Raised),
+        *(mixtures.Fit, mixtures.Model, mixtures.Candidate, mixtures.Selection),
+        *(data.Casino, data.Dataset, data.Info, data.Modes, data.Pca, data.Unobserved, data.Window),
+        training.averaged_params,
+    }
+    found = {
+        f"{module.__name__}.{name}"
+        for module in (training, data, mixtures)
+        for name in module.__all__
+        if inspect.isfunction(thing := getattr(module, name)) or inspect.isclass(thing)
+        if thing not in listed and thing not in values
+    }
+    assert found == set()
+
+
+DATASET = data.from_arrays(train={"x": X}, test={"x": X + 1}, validation=2, name="mine")
+OLD_KEY = np.asarray([0, 1], np.uint32)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: training.fit(jax.random.key(0), STEP, OBJECTIVE, DATASET, steps=1),
+            r"got a Dataset; give data.Resident\(dataset.tr",
+        ),
+        (
+            lambda: training.fit(jax.random.key(0), STEP, OBJECTIVE, X, steps=1),
+            r"got an array float32\[12, 2\]; give data.Resident",
+        ),
+        (
+            lambda: training.fit(jax.random.key(0), STEP, OBJECTIVE, BATCH, steps=1),
+            r"got a dict; give data.Resident\(batch",
+        ),
+        (
+            lambda: training.fit(jax.random.key(0), optax.adam(1e-3), OBJECTIVE, SOURCE, steps=1),
+            "step must be a training step, got a",
+        ),
+        (lambda: training.fit(0, STEP, OBJECTIVE, SOURCE, steps=1), r"got the integer 0; give jax.random.key\(0\)"),
+        (
+            lambda: training.start(jnp.asarray(OLD_KEY), STEP, OBJECTIVE, BATCH),
+            "replace jax.random.PRNGKey",
+        ),
+        (
+            lambda: training.start(jax.random.split(jax.random.key(0)), STEP, OBJECTIVE, BATCH),
+            r"one key, got an array of keys \[2\]",
+        ),
+        (
+            lambda: training.start(jax.random.key(0), OBJECTIVE, STEP, BATCH),
+            "start: step must be a training step, got an Objective",
+        ),
+        (lambda: training.descend(OBJECTIVE, "model", optax.adam), "optimizer, got a function; give optax.adam"),
+        (
+            lambda: training.descend(lambda x: x, "model", optax.sgd(1.0)),
+            "objective must be an Objective, got a function",
+        ),
+        (lambda: data.Resident(DATASET, 4, 0), "got a Dataset; give one of its splits, such as dataset.train"),
+        (lambda: data.Resident(X, 4, 0), r"got an array float32\[12, 2\]; write \{\"x\": x\}"),
+        (lambda: data.load("digits"), r"got 'digits'; write data.Config\('digits'\)"),
+        (lambda: mixtures.fit(jax.random.key(0), families.gaussian(2), X), "model must be a mixtures.Model, got a"),
+        (lambda: mixtures.fit(jax.random.key(0), MODEL, {"x": X}), "got a dict; give one variable's values"),
+        (lambda: Flow(flows.scale(), vifx.standard_normal(2)), "base must be a distribution, got a Bijection"),
+        (
+            lambda: Flow(vifx.standard_normal(3), flows.scale()).log_prob(*FLOW_AT, jnp.asarray(X)),
+            "the base has events",
+        ),
+        (lambda: as_net(Net(lambda key, x: {}, lambda params, x: x)), "from_functions"),
+        (
+            lambda: vifx.factor("x | z", Net(None, lambda params, x: x), name="f"),
+            "init must be a function, got NoneType",
+        ),
+    ],
+)
+def test_what_is_mistaken_for_another_thing_says_what_to_do(call, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        call()
+
+
+def test_a_forgotten_axis_of_minibatches():
+    twice = training.repeat(STEP, 2)
+    together = training.in_turn(twice, STEP)
+    for step in (twice, together, training.scanned(STEP, 2)):
+        for train_state, batch, message in [
+            (
+                training.start(jax.random.key(0), step, OBJECTIVE, BATCH),
+                BATCH,
+                r"must have the shape \[2, examples, ...\]",
+            ),
+            (
+                training.start(jax.random.key(0), step, OBJECTIVE, BATCH),
+                {"x": jnp.zeros(2)},
+                r"since one update takes 2 minibatches",
+            ),
+        ]:
+            with pytest.raises(ValueError, match=message):
+                training.compile(step)(train_state, batch)
+            keys = jax.random.split(jax.random.key(0)) if step.length == 2 else jax.random.key(0)
+            with pytest.raises(ValueError, match=message):
+                step.update(keys, train_state.progress, batch)
+    with pytest.raises(TypeError, match=r"batch must be a mapping from names to arrays, .* got an array"):
+        training.compile(STEP)(state(), X)
+    with pytest.raises(ValueError, match=r"batch\['x'\] must have an axis of examples"):
+        training.compile(STEP)(state(), {"x": jnp.zeros(())})
+
+
+def test_results_are_short():
+    fitted = training.fit(jax.random.key(0), STEP, OBJECTIVE, SOURCE, steps=2, log_every=1)
+    shapes = jax.eval_shape(state)
+    assert repr(fitted.train_state) == "TrainState(4 parameters of line after 2 updates)"
+    assert repr(shapes) == "TrainState(4 parameters of line)"
+    assert repr(fitted).startswith("Fitted(TrainState(4 parameters of line after 2 updates), 2 rows, the last: {'step'")
+    assert len(repr(fitted)) < 200
+    assert repr(FITTED).startswith("Fit(weights(z) · components(x | z): -2.")
+    assert repr(FITTED).endswith("nats per example of 12, not converged after 2 updates, messages: 1)")
+    assert repr(MODEL) == "Model(weights(z) · components(x | z), 2 components)"
+    assert repr(DATASET) == "Dataset(mine: train 10, validation 2, test 12; x float32[2])"

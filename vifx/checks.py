@@ -1,0 +1,173 @@
+"""Checks at the doors of the library: what an argument must be, said with what it is and what to do."""
+
+from __future__ import annotations
+
+__all__ = [
+    "described",
+    "require",
+    "require_array",
+    "require_batch",
+    "require_function",
+    "require_integer",
+    "require_key",
+    "require_number",
+]
+
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from vifx.types import Array
+
+
+def described(value: object) -> str:
+    """Say in a few words what a value is: its type, or shape, or itself where it is short."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if isinstance(shape, tuple) and dtype is not None:
+        return f"an array {dtype}{list(shape)}"
+    if value is None or isinstance(value, bool | int | float | complex):
+        return repr(value)
+    if isinstance(value, str):
+        return repr(value if len(value) < 40 else f"{value[:40]}…")
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+
+
+def require(value: Any, kinds: type | tuple[type, ...], name: str, what: str, fix: str) -> Any:
+    """Return an argument that is of one of `kinds`.
+
+    Args:
+      value: the argument.
+      kinds: what it may be.
+      name: what it is called.
+      what: what it must be, in words.
+      fix: what to do.
+
+    Raises:
+      TypeError: if it is something else.
+    """
+    if not isinstance(value, kinds):
+        raise TypeError(f"{name} must be {what}, got {described(value)}; {fix}.")
+    return value
+
+
+def require_key(key: Any, *, name: str = "key") -> Array:
+    """Return a typed random key.
+
+    Args:
+      key: the argument.
+      name: what it is called.
+
+    Raises:
+      TypeError: if it is a seed, a key of the old kind or something else.
+      ValueError: if it is an array of keys.
+    """
+    rule = f"{name} must be a typed random key, jax.random.key(seed)"
+    if isinstance(key, int) and not isinstance(key, bool):
+        raise TypeError(f"{rule}, got the integer {key}; give jax.random.key({key}).")
+    if not isinstance(key, jax.Array) or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        old = isinstance(key, jax.Array) and key.dtype == jnp.uint32 and key.shape[-1:] in ((2,), (4,))
+        fix = "replace jax.random.PRNGKey, whose keys have no type, by it" if old else "make one with it"
+        raise TypeError(f"{rule}, got {described(key)}; {fix}.")
+    if key.shape != ():
+        raise ValueError(f"{name} must be one key, got an array of keys {list(key.shape)}; give one of them.")
+    return key
+
+
+def require_integer(value: Any, name: str, *, least: int = 1) -> int:
+    """Return an integer that is large enough.
+
+    Args:
+      value: the argument.
+      name: what it is called.
+      least: the smallest value.
+
+    Raises:
+      TypeError: if it is no integer.
+      ValueError: if it is smaller.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer, at least {least}, got {described(value)}.")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}.")
+    return value
+
+
+def require_number(value: Any, name: str) -> float:
+    """Return a real number.
+
+    Args:
+      value: the argument.
+      name: what it is called.
+
+    Raises:
+      TypeError: if it is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {described(value)}.")
+    return float(value)
+
+
+def require_function(value: Any, name: str, like: str) -> Any:
+    """Return a function.
+
+    Args:
+      value: the argument.
+      name: what it is called.
+      like: its signature in words, such as ``(key, batch) -> batch``.
+
+    Raises:
+      TypeError: if it cannot be called.
+    """
+    if isinstance(value, type) or not callable(value):
+        raise TypeError(f"{name} must be a function {like}, got {described(value)}.")
+    return value
+
+
+def require_array(value: Any, name: str) -> Any:
+    """Return something that can be made an array ``[examples, ...]``.
+
+    Args:
+      value: the argument.
+      name: what it is called.
+
+    Raises:
+      TypeError: if it is a scalar, a text, a mapping, or no values at all.
+    """
+    if isinstance(value, Mapping | str | type) or not hasattr(value, "__len__") or getattr(value, "shape", None) == ():
+        raise TypeError(f"{name} must be an array [examples, ...], got {described(value)}; give one variable's values.")
+    return value
+
+
+def require_batch(batch: Any, *, name: str = "batch", minibatches: int = 1) -> Any:
+    """Return arrays by name, each with its leading axes.
+
+    Args:
+      batch: the argument.
+      name: what it is called.
+      minibatches: how many there are; more than one are the first axis.
+
+    Raises:
+      TypeError: if it is no mapping from names to arrays.
+      ValueError: if an array has no axis of examples, or its first axis is not that of the minibatches.
+    """
+    if not isinstance(batch, Mapping) or not all(isinstance(entry, str) for entry in batch):
+        raise TypeError(f'{name} must be a mapping from names to arrays, such as {{"x": x}}, got {described(batch)}.')
+    for entry, value in batch.items():
+        for leaf in jax.tree.leaves(value):
+            shape = getattr(leaf, "shape", None)
+            if not isinstance(shape, tuple):
+                raise TypeError(f"{name}[{entry!r}] must be an array, got {described(leaf)}; give jnp.asarray of it.")
+            if minibatches > 1 and (len(shape) < 2 or shape[0] != minibatches):
+                raise ValueError(
+                    f"{name}[{entry!r}] must have the shape [{minibatches}, examples, ...], since one update takes "
+                    f"{minibatches} minibatches, got {list(shape)}; stack that many along a first axis."
+                )
+            if not shape:
+                raise ValueError(f"{name}[{entry!r}] must have an axis of examples, got a scalar; give x[None].")
+    return batch
