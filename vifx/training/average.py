@@ -5,10 +5,11 @@ from __future__ import annotations
 __all__ = ["Averaged", "averaged", "averaged_params", "evaluated"]
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from optax.contrib import ScheduleFreeState, schedule_free_eval_params
 
 from vifx.checks import require, require_number
 from vifx.training.names import network_names
@@ -90,7 +91,8 @@ def averaged_params(slot: PyTree) -> Params:
 def evaluated(train_state: TrainState) -> TrainState:
     """Return a train state as evaluation sees it: with averaged parameters where its step keeps an average.
 
-    The state of the networks, such as running statistics, is the present one.
+    The average is that of `averaged`, or of an optimizer ``optax.contrib.schedule_free``, whose other networks stay as
+    they are. The state of the networks, such as running statistics, is the present one.
 
     Raises:
       TypeError: if it is no train state.
@@ -99,11 +101,18 @@ def evaluated(train_state: TrainState) -> TrainState:
     require(
         train_state, TrainState, "evaluated: train_state", "a TrainState", "training.start and training.fit make one"
     )
-    if not _averages(train_state.slot):
-        return train_state
-    return train_state._replace(params={**train_state.params, **averaged_params(train_state.slot)})
+    params, slot = train_state.params, train_state.slot
+    if _averages(slot):
+        return train_state._replace(params={**params, **averaged_params(slot)})
+    for free in _nodes(slot, ScheduleFreeState):
+        params = {**params, **schedule_free_eval_params(free, {name: params[name] for name in free.z})}
+    return train_state._replace(params=params)
 
 
 def _averages(slot: PyTree) -> list[Params]:
-    leaves = jax.tree.leaves(slot, is_leaf=lambda node: isinstance(node, Averaged))
-    return [node.params for node in leaves if isinstance(node, Averaged)]
+    return [node.params for node in _nodes(slot, Averaged)]
+
+
+def _nodes(slot: PyTree, kind: type) -> list[Any]:
+    leaves = jax.tree.leaves(slot, is_leaf=lambda node: isinstance(node, kind))
+    return [node for node in leaves if isinstance(node, kind)]

@@ -28,12 +28,18 @@ def descend(
     ``θ ← θ + optimizer(∇_θ loss(θ))``. The loss's new state is kept, and the player's update
     counter ``state["<player>@updates"]``, where there is one, grows by one.
 
+    An optimizer that takes optax's extra arguments gets the loss's ``value``, its ``grad`` and ``value_fn``, the loss
+    as a function of θ on the same minibatch with the same noise: so the line search of ``optax.lbfgs`` and
+    ``optax.contrib.reduce_on_plateau`` work. Of ``optax.contrib.schedule_free`` the parameters are those at which
+    gradients are taken; `evaluated` returns those to evaluate.
+
     Metrics: the loss's own, ``loss/<player>`` (nats, mean over examples) and, if `grad_norm` is set,
     ``grad_norm/<player>``: the Euclidean norm over all of θ, before the optimizer. It reads every
     gradient once more, which is 5–8 % of the time of a small step.
 
     Raises:
-      TypeError: if `objective` is no objective, or `optimizer` no optax optimizer.
+      TypeError: if `objective` is no objective, `optimizer` no optax optimizer, or one that keeps a second copy of the
+        parameters beside them, as ``optax.lookahead`` does.
       ValueError: if the objective has no such player, or, from `init`, if a network that the
         player owns has no parameters entry.
     """
@@ -46,11 +52,18 @@ def descend(
 def _require_optimizer(optimizer: optax.GradientTransformation, name: str) -> None:
     fix = "give optax.adam(1e-3) say, made but not initialized"
     require(optimizer, optax.GradientTransformation, name, "an optax optimizer", fix)
+    if getattr(optimizer.init, "__qualname__", "").startswith("lookahead."):
+        raise TypeError(
+            f"{name} is optax.lookahead, whose parameters are pairs (LookaheadParams), which no loss takes; wrap the "
+            "step of the fast optimizer in training.averaged(step, decay) instead."
+        )
 
 
 def _descent(
     player: str, owns: tuple[str, ...], loss: Loss, optimizer: optax.GradientTransformation, grad_norm: bool
 ) -> Step:
+    extended = isinstance(optimizer, optax.GradientTransformationExtraArgs)
+
     def init(key: Key, params: Params, state: State) -> PyTree:
         del key, state
         mine = {known(name, network_names(params), f"network of player {player!r}") for name in owns}
@@ -63,9 +76,13 @@ def _descent(
         def value(mine: Params) -> tuple[Array, Aux]:
             return loss(key, {**params, **mine}, state, batch)
 
+        def again(mine: Params) -> Array:
+            return loss(jax.random.clone(key), {**params, **mine}, state, batch)[0]  # the same noise, on purpose
+
         (total, aux), gradient = jax.value_and_grad(value, has_aux=True)(mine)
         with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes; strict users may descend too
-            updates, slot = optimizer.update(gradient, slot, mine)
+            extra = {"value": total, "grad": gradient, "value_fn": again} if extended else {}
+            updates, slot = optimizer.update(gradient, slot, mine, **extra)
             moved: PyTree = optax.apply_updates(mine, updates)
         metrics = {**aux.metrics, f"loss/{player}": total}
         if grad_norm:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from vifx.checks import require_batch, require_key
 from vifx.objective import Objective, require_objective
@@ -36,7 +37,7 @@ class TrainState(NamedTuple):
 
     def __repr__(self) -> str:
         size = sum(leaf.size for name in network_names(self.params) for leaf in jax.tree.leaves(self.params[name]))
-        at = "" if isinstance(self.step, jax.core.Tracer | jax.ShapeDtypeStruct) else f" after {self.step} updates"
+        at = "" if isinstance(self.step, Tracer | jax.ShapeDtypeStruct) else f" after {self.step} updates"
         return f"TrainState({size:,} parameters of {', '.join(network_names(self.params))}{at})"
 
     @property
