@@ -11,6 +11,7 @@ import vifx
 from vifx import Joint, evidence, factor
 from vifx.distributions import Categorical
 from vifx.estimators.exact import tabular
+from vifx.nets import from_functions
 from vifx.objective import Objective, Player
 from vifx.types import Aux, Net
 
@@ -38,6 +39,63 @@ def test_sum_and_multiples():
     assert repr(both).startswith("Objective(2 KL(inference ‖ generative) + 0.5 E_p")
 
 
+def gan(name):
+    generator = Joint(factor("x", tabular(states=3), name="prior"))
+    return vifx.adversarial(Joint(evidence("x")), generator, tabular_critic, on="x", name=name)
+
+
+tabular_critic = from_functions(lambda key, x: jax.random.normal(key, (3,)), lambda table, x: table[x])
+
+SPACE = {
+    "negative": (lambda a, b: -a, (-1.0, 0.0), ("+ H(p̃(x))",)),
+    "difference": (lambda a, b: a - b, (1.0, -1.0), ("− H(p̃(x))",)),
+    "multiple": (lambda a, b: a * 2.0, (2.0, 0.0), ("− 2 H(p̃(x))",)),
+    "integer": (lambda a, b: 3 * a, (3.0, 0.0), ("− 3 H(p̃(x))",)),
+    "NumPy's number": (lambda a, b: np.float32(-0.5) * a, (-0.5, 0.0), ("+ 0.5 H(p̃(x))",)),
+    "quotient": (lambda a, b: a / 2, (0.5, 0.0), ("− 0.5 H(p̃(x))",)),
+    "sum": (lambda a, b: sum([a, b]), (1.0, 1.0), ("− H(p̃(x))",)),
+    "nothing": (lambda a, b: 0.0 * a + b, (0.0, 1.0), ()),
+    "all": (lambda a, b: -(2.0 * (a - b / 4)), (-2.0, 0.5), ("+ 2 H(p̃(x))",)),
+}
+
+
+@pytest.mark.parametrize("name", SPACE)
+def test_a_vector_space(name, x64):
+    combined, (of_a, of_b), dropped = SPACE[name]
+    a, b = vifx.kl(INFERENCE, GENERATIVE, name="a"), vifx.reconstruction(INFERENCE, GENERATIVE, name="b")
+    whole = combined(a, b)
+    params, state = (a + b).init(jax.random.key(0), BATCH)
+    both = jax.jit(jax.value_and_grad(lambda p: value(whole, p, state)[0]))
+    one = jax.jit(jax.value_and_grad(lambda p: value(a, p, state)[0]))
+    two = jax.jit(jax.value_and_grad(lambda p: value(b, p, state)[0]))
+    expected = jax.tree.map(lambda x, y: of_a * x + of_b * y, one(params), two(params))
+    found, gradient = both(params)
+    np.testing.assert_allclose(found, expected[0], rtol=1e-12, atol=1e-12)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-10, atol=1e-12), gradient, expected[1])
+    assert whole.dropped == dropped
+    checked = vifx.verify(whole, params, state, BATCH)["model"]
+    assert checked.value_error < 1e-12
+    assert checked.gradient_error < 1e-12
+
+
+def test_signs_are_written():
+    a, b = vifx.kl(INFERENCE, GENERATIVE, name="a"), vifx.reconstruction(INFERENCE, GENERATIVE, name="b")
+    assert repr(a - 2.5 * b).startswith("Objective(KL(inference ‖ generative) − 2.5 E_p[")
+    text = vifx.explain(-a + b, BATCH)
+    assert text.startswith("−KL(inference ‖ generative)\n")
+    assert "  dropped     + H(p̃(x))\n" in text
+    assert vifx.explain(-2.0 * a, style="latex").splitlines()[1].startswith("& -2 ")
+
+
+def test_constants_belong_to_the_players_of_their_part(x64):
+    """The critic of a sum has no part in the evidence's entropy, which the other part leaves out."""
+    whole = gan("gan") - 2.0 * vifx.kl(Joint(evidence("x")), Joint(factor("x", tabular(states=3), name="other")))
+    params, state = whole.init(jax.random.key(0), BATCH)
+    for player, checked in vifx.verify(whole, params, state, BATCH).items():
+        assert checked.value_error < 1e-12, player
+        assert checked.gradient_error < 1e-12, player
+
+
 def test_initial_parameters_do_not_depend_on_the_sum():
     kl = vifx.kl(INFERENCE, GENERATIVE, name="one")
     extra = vifx.reconstruction(INFERENCE, GENERATIVE, name="two")
@@ -46,10 +104,25 @@ def test_initial_parameters_do_not_depend_on_the_sum():
     assert jax.tree.all(jax.tree.map(lambda a, b: bool(jnp.all(a == b)), one, {k: both[k] for k in one}))
 
 
-@pytest.mark.parametrize("weight", [float("nan"), float("inf"), "2", None])
+@pytest.mark.parametrize("weight", [float("nan"), float("-inf"), np.float32("inf"), "2", None, True, 1j])
 def test_only_finite_numbers_scale(weight):
-    with pytest.raises((ValueError, TypeError)):
-        weight * vifx.kl(INFERENCE, GENERATIVE)
+    objective = vifx.kl(INFERENCE, GENERATIVE)
+    for scale in (lambda: weight * objective, lambda: objective * weight, lambda: objective / weight):
+        with pytest.raises((ValueError, TypeError), match="scaled by a finite number, got"):
+            scale()
+
+
+@pytest.mark.parametrize("weight", [np.ones(2), np.ones(()), jnp.ones(2), jnp.ones(())])
+def test_arrays_do_not_scale(weight):
+    objective = vifx.kl(INFERENCE, GENERATIVE)
+    for scale in (lambda: weight * objective, lambda: objective * weight, lambda: objective / weight):
+        with pytest.raises(TypeError, match="scaled by a finite number, got an array float"):
+            scale()
+
+
+def test_zero_does_not_divide():
+    with pytest.raises(ValueError, match="divided by a number that is not zero"):
+        vifx.kl(INFERENCE, GENERATIVE) / 0
 
 
 def test_metrics_of_a_sum_must_be_told_apart():
@@ -66,8 +139,10 @@ def test_a_sum_refuses_two_networks_under_one_name():
 
 
 def test_only_objectives_add_up():
-    with pytest.raises(TypeError):
-        vifx.kl(INFERENCE, GENERATIVE) + 1
+    objective = vifx.kl(INFERENCE, GENERATIVE)
+    for add in (lambda: objective + 1, lambda: 1 + objective, lambda: objective - 1, lambda: objective * objective):
+        with pytest.raises(TypeError):
+            add()
 
 
 def test_explain_says_everything_that_a_reader_needs():

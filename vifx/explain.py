@@ -6,7 +6,7 @@ __all__ = ["explain"]
 
 from typing import Literal
 
-from vifx.objective import Objective, Part, Player
+from vifx.objective import Objective, Part, Player, weight_in_words
 from vifx.types import Batch
 
 
@@ -53,7 +53,7 @@ def _phase(player: Player) -> str:
 
 
 def _text(part: Part, batch: Batch | None) -> str:
-    title = part.title if part.weight == 1 else f"{part.weight:g} × {part.title}"
+    title = f"{weight_in_words(part.weight)}{part.title}"
     lines = [title, f"  inference   {part.inference}", f"  generative  {part.generative}"]
     if part.derivation:
         lines += ["", "  derivation"]
@@ -65,7 +65,7 @@ def _text(part: Part, batch: Batch | None) -> str:
         lines.append(f"    {term.name:<{width}}  {term.formula}")
         weight = "" if term.weight == "1" else f"; weight {term.weight}"
         lines.append(f"    {'':<{width}}  by {term.estimator}{weight}")
-    dropped = "; ".join([" ".join(map(str, part.constants)), *part.left_out]).strip("; ") or "nothing"
+    dropped = "; ".join([" ".join(map(str, part.weighted)), *part.further]).strip("; ") or "nothing"
     return "\n".join([*lines, "", f"  dropped     {dropped}"])
 
 
@@ -74,5 +74,5 @@ def _latex(part: Part, batch: Batch | None) -> str:
     for term in part.terms(batch):
         words = f"{term.name}: {term.estimator}, weight {term.weight}".replace("_", r"\_")
         rows.append(rf"& {term.latex} && \text{{{words}}} \\")
-    weight = "" if part.weight == 1 else f"{part.weight:g} "
+    weight = weight_in_words(part.weight).replace("−", "-")
     return "\n".join([r"\begin{align*}", rf"& {weight}{part.latex} \\", *rows, r"\end{align*}"])

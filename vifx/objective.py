@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["Constant", "Expected", "Objective", "Part", "Player", "Schedule", "Solver", "Term", "require_objective"]
+__all__ = [
+    "Constant",
+    "Expected",
+    "Objective",
+    "Part",
+    "Player",
+    "Schedule",
+    "Solver",
+    "Term",
+    "require_objective",
+    "weight_in_words",
+]
 
 import math
 from collections.abc import Callable, Mapping
@@ -14,7 +25,7 @@ from typing import NamedTuple, TypeAlias
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from vifx.checks import require
+from vifx.checks import described, require
 from vifx.factor import Factor
 from vifx.joint import Joint, check_owners
 from vifx.support import check_supports
@@ -159,6 +170,19 @@ class Part(NamedTuple):
     gaps: Mapping[str, Callable[[Params, State, Batch], Array]] = MappingProxyType({})
 
     @property
+    def weighted(self) -> tuple[Constant, ...]:
+        """The constants, with the weight that the part has in the sum."""
+        scaled = (each._replace(coefficient=self.weight * each.coefficient) for each in self.constants)
+        return tuple(scaled) if self.weight != 0 else ()
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        """The constants in words, with that weight."""
+        if self.weight in (0, 1):
+            return self.left_out if self.weight else ()
+        return tuple(f"{weight_in_words(self.weight)}({text})" for text in self.left_out)
+
+    @property
     def factors(self) -> tuple[Factor, ...]:
         """Every factor: of both joints, and the critics."""
         return (*self.inference.factors, *self.generative.factors, *self.critics)
@@ -168,9 +192,9 @@ class Part(NamedTuple):
 class Objective:
     """A divergence between two joints, as one pure loss per player.
 
-    Objectives form a vector space: ``a + b`` adds the losses of players of the same name, and
-    ``2.0 * a`` scales them; metrics are never scaled. A sum keeps the order of turns of both: a
-    critic that one of them has moves before the model of both.
+    Objectives form a vector space: ``a + b``, ``a - b`` and ``sum([a, b])`` add the losses of players of the same
+    name, and ``2.0 * a``, ``a / 2`` and ``-a`` scale them by a finite number; metrics are never scaled. A sum keeps the
+    order of turns of both: a critic that one of them has moves before the model of both.
 
     Attributes:
       init: ``(key, batch) -> (params, state)``, by running both joints once.
@@ -185,17 +209,12 @@ class Objective:
     @property
     def constants(self) -> tuple[Constant, ...]:
         """The constants left out of the value, weighted."""
-        return tuple(
-            constant._replace(coefficient=part.weight * constant.coefficient)
-            for part in self.parts
-            for constant in part.constants
-        )
+        return tuple(constant for part in self.parts for constant in part.weighted)
 
     @property
     def dropped(self) -> tuple[str, ...]:
         """The constants left out of the values, in words: ``("− H(p̃(x))",)``."""
-        words = (part.left_out if part.weight == 1 else _weighted_words(part) for part in self.parts)
-        return (*map(str, self.constants), *(text for texts in words for text in texts))
+        return (*map(str, self.constants), *(text for part in self.parts for text in part.further))
 
     def check(self, params: Params, state: State, batch: Batch) -> None:
         """Refuse a batch with values that a generative density makes impossible, see `vifx.support.check_supports`.
@@ -226,22 +245,39 @@ class Objective:
         }
         return Objective(init, players, (*self.parts, *other.parts))
 
+    __array_ufunc__ = None  # so that NumPy leaves the product to this class
+
+    def __radd__(self, other: object) -> Objective:
+        # What `sum` begins with.
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
+    def __neg__(self) -> Objective:
+        return self.__rmul__(-1.0)
+
+    def __sub__(self, other: Objective) -> Objective:
+        return self + -other if isinstance(other, Objective) else NotImplemented
+
+    def __mul__(self, weight: float) -> Objective:
+        return self.__rmul__(weight)
+
+    def __truediv__(self, weight: float) -> Objective:
+        if _number(weight) == 0:
+            raise ValueError("an objective is divided by a number that is not zero.")
+        return self.__rmul__(1 / _number(weight))
+
     def __rmul__(self, weight: float) -> Objective:
-        if not isinstance(weight, Real) or not math.isfinite(weight):
-            raise ValueError(f"an objective is scaled by a finite number, got {weight!r}.")
+        weight = _number(weight)
         # What is best for a loss is best for any positive multiple of it, and for no other.
         players = {
-            name: player._replace(
-                loss=_scaled(player.loss, float(weight)), solver=player.solver if weight > 0 else None
-            )
+            name: player._replace(loss=_scaled(player.loss, weight), solver=player.solver if weight > 0 else None)
             for name, player in self.players.items()
         }
-        parts = tuple(part._replace(weight=float(weight) * part.weight) for part in self.parts)
+        parts = tuple(part._replace(weight=weight * part.weight) for part in self.parts)
         return Objective(self.init, players, parts)
 
     def __repr__(self) -> str:
-        body = " + ".join(("" if p.weight == 1 else f"{p.weight:g} ") + p.title for p in self.parts)
-        return f"Objective({body})"
+        body = " + ".join(f"{weight_in_words(part.weight)}{part.title}" for part in self.parts)
+        return f"Objective({body.replace('+ −', '− ')})"
 
 
 def require_objective(objective: Objective, caller: str) -> Objective:
@@ -252,6 +288,20 @@ def require_objective(objective: Objective, caller: str) -> Objective:
     """
     fix = "make one of two joints, with vifx.kl(inference, generative) say"
     return require(objective, Objective, f"{caller}: objective", "an Objective", fix)
+
+
+def weight_in_words(weight: float) -> str:
+    """Write a weight in front of what it weighs: nothing for 1, a sign alone for −1."""
+    sign, size = "−" if weight < 0 else "", abs(weight)
+    return sign if size == 1 else f"{sign}{size:g} "
+
+
+def _number(weight: object) -> float:
+    if isinstance(weight, bool) or not isinstance(weight, Real):
+        raise TypeError(f"an objective is scaled by a finite number, got {described(weight)}; give a float.")
+    if not math.isfinite(weight):
+        raise ValueError(f"an objective is scaled by a finite number, got {weight}.")
+    return float(weight)
 
 
 def _merged_order(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
@@ -288,7 +338,3 @@ def _both(name: str, first: Player, second: Player) -> Player:
     owns = tuple(dict.fromkeys((*first.owns, *second.owns)))
     anchors = tuple(dict.fromkeys((*first.anchors, *second.anchors)))
     return Player(owns, loss, anchors, max(first.least_updates, second.least_updates))
-
-
-def _weighted_words(part: Part) -> tuple[str, ...]:
-    return tuple(f"{part.weight:g} × ({text})" for text in part.left_out)

@@ -80,9 +80,10 @@ def verify(objective: Objective, params: Params, state: State, batch: Batch) -> 
         owned = {owner: params[owner] for owner in player.owns}
         key = jax.random.key(0)  # nothing is drawn on a finite space
 
-        def loss(owned: Params, key: Any = key, run: Any = player.loss) -> Array:
+        def loss(owned: Params, key: Any = key, run: Any = player.loss, name: str = name) -> Array:
             value, _ = run(key, {**params, **owned}, state, batch, train=False)
-            return value + sum(part.weight * _constants(part, batch) for part in objective.parts)
+            parts = (part for part in objective.parts if name in part.exact)
+            return value + sum(part.weight * _constants(part, batch) for part in parts)
 
         def enumerated(owned: Params, which: str, name: str = name) -> Array:
             total = jnp.zeros(())
