@@ -172,6 +172,55 @@ def test_explain_says_everything_that_a_reader_needs():
         vifx.explain(vifx.kl(INFERENCE, GENERATIVE), style="html")
 
 
+def test_explain_says_equal_where_there_are_no_latents():
+    exact = Joint(factor("x", tabular(states=3), name="model"))
+    assert "ELBO = −L = E[log generative(x)]" in vifx.explain(vifx.kl(Joint(evidence("x")), exact))
+    classifier = Joint(evidence("x"), factor("y | x", tabular(3, states=2), name="classifier"))
+    text = vifx.explain(vifx.kl(Joint(evidence("x", "y")), classifier))
+    assert "ELBO = −L = E[log generative(y | x)]" in text
+    assert "−L ≤" in vifx.explain(vifx.kl(INFERENCE, GENERATIVE))
+    bound = vifx.importance_weighted(Joint(evidence("x")), exact, samples=3)
+    assert "without latents the bound is the log-likelihood: L = −E log model(x), for every K" in vifx.explain(bound)
+    # With weights of the terms the claim stays that of the plain loss: the value is that of the log-likelihood.
+    params, state = bound.init(jax.random.key(0), BATCH)
+    log_q = jax.nn.log_softmax(params["model"])[BATCH["x"]]
+    for objective in (bound, vifx.kl(Joint(evidence("x")), exact)):
+        np.testing.assert_allclose(value(objective, params, state)[0], -jnp.mean(log_q), rtol=1e-6)
+
+
+@pytest.mark.parametrize("style", ["text", "latex"])
+def test_explain_defines_every_letter_of_a_game(style):
+    generator = Joint(factor("x", tabular(states=3), name="prior"))
+
+    def explained(**options):
+        return vifx.explain(
+            vifx.adversarial(Joint(evidence("x")), generator, tabular_critic, on="x", **options), style=style
+        )
+
+    conjugate = "f*(t) = sup_u [u t − f(u)]" if style == "text" else r"f^*(t) = \sup_u [u t - f(u)]"
+    ratio = "T = f′(e^ℓ), so that f*(T) = e^ℓ f′(e^ℓ) − f(e^ℓ)" if style == "text" else r"T = f'(e^\ell)"
+    for text in (explained(divergence="pearson"), explained(divergence="kl", critic_divergence="labelled_kl")):
+        assert conjugate in text
+        assert ratio in text
+    activated = explained(divergence="pearson", parametrization="activation")
+    assert conjugate in activated
+    assert "T = g(v)" in activated
+    if style == "text":
+        assert "Σ (P − Q)²/Q = E_Q f(P/Q), P = A, Q = B" in activated
+        assert "v is the critic's output" in activated
+        assert "onto (−2, ∞)" in activated
+        # ℓ is called a log ratio where it is one, and D is defined where it occurs.
+        for options in ({"divergence": "hinge"}, {"divergence": "wasserstein"}, {"divergence": "least_squares"}):
+            text = explained(**options)
+            assert "ℓ is the critic's output" in text
+            assert "estimates log A/B" not in text
+            assert "D = σ" not in text
+        assert "estimates log A/B, D = σ(ℓ)" in explained()
+        skewed = explained(label_prior=0.25)
+        assert skewed.count("D = σ(") == 1
+        assert "D = σ(ℓ + log π/(1−π))" in skewed
+
+
 def test_explain_names_estimators_of_the_bound():
     bound = vifx.importance_weighted(INFERENCE, GENERATIVE, samples=3)
     assert "all K-tuples of states, exactly; gradient: reparameterized" in vifx.explain(bound, BATCH)

@@ -23,9 +23,10 @@ def derive_adversarial(both: Sides, judge: Game, played: Game, form: str) -> tup
     on = ", ".join(both.on)
     words = "labelled KL" if played.name == "labelled_kl" else played.name.replace("_", " ")
     title, latex = f"{words} by a critic on ({on})", rf"\text{{{words} by a critic on }} ({on})"
-    lines = [_roles(both)]
+    lines = [_roles(both, judge, played)]
     if played.name == judge.name == "labelled_kl":
         return title, latex, (*lines, *_labelled(both, played, form))
+    lines += [symbols for symbols in dict.fromkeys((judge.symbols, played.symbols)) if symbols is not None]
     lines.append(
         (f"critic's turn: minimize {judge.critic.formula}; at its best {judge.optimum}", _tex(judge.critic.formula))
     )
@@ -54,14 +55,20 @@ def _bound(played: Game) -> str:
     return played.forms["minimax"].formula
 
 
-def _roles(both: Sides) -> tuple[str, str]:
+def _roles(both: Sides, judge: Game, played: Game) -> tuple[str, str]:
     words = {True: "moves", False: "stands still"}
     a, b = (f"{name} = {side.joint} ({words[side.moves]})" for name, side in zip("AB", both[:2], strict=True))
     latex = " ,\\quad ".join(
         f"{name} = " + r" \cdot ".join(tex(item) for item in side.joint.factors)
         for name, side in zip("AB", both[:2], strict=True)
     )
-    return f"{a};  {b};  the critic's ℓ estimates log A/B, D = σ(ℓ)", latex
+    output = "ℓ is the critic's output" if judge.log_ratio is None else "the critic's ℓ estimates log A/B"
+    if judge.symbols is not None and judge.log_ratio is None:
+        output = "v is the critic's output"
+    halves = all(each.name != "labelled_kl" or each.label_prior == 0.5 for each in (judge, played))
+    if halves and "labelled_kl" in (judge.name, played.name):
+        output += ", D = σ(ℓ)"
+    return f"{a};  {b};  {output}", latex
 
 
 def _labelled(both: Sides, played: Game, form: str) -> _Lines:

@@ -101,8 +101,11 @@ def _posterior_lines(both: Pair) -> Lines:
 
 
 def _is_exact(both: Pair) -> bool:
-    """Return whether exact posteriors of the present model are all that the inference joint adds to the data."""
-    sources = [item.source for item in both.inference.factors if item.kind == "posterior"]
+    """Return whether the inference joint adds nothing to the data but exact posteriors of the present model."""
+    added = [item for item in both.inference.factors if item.kind != "evidence"]
+    if not added:
+        return True
+    sources = [item.source for item in added if item.kind == "posterior"]
     present = all(source.temperature == 1 and not source.anchored for source in sources)
     return bool(sources) and present and both.jointly_exact
 
@@ -112,9 +115,9 @@ def derive_importance_weighted(both: Pair, samples: int) -> Lines:
     latents = [f for f in both.inference.factors if f.kind != "evidence"]
     modelled = [f for f in both.generative.factors if f.kind != "evidence"]
     numerator = " ".join(map(str, modelled))
-    denominator = " ".join(map(str, latents)) or "1"
-    tex_ratio = rf"\frac{{{' '.join(map(tex, modelled))}}}{{{' '.join(map(tex, latents)) or '1'}}}"
-    drawn = ", ".join(f.variables[0] for f in latents) or "nothing"
+    denominator = " ".join(map(str, latents))
+    tex_ratio = rf"\frac{{{' '.join(map(tex, modelled))}}}{{{' '.join(map(tex, latents))}}}"
+    drawn = ", ".join(f.variables[0] for f in latents)
     if both.left_out:
         return (
             (f"w = {numerator} / {denominator}", rf"w = {tex_ratio}"),
@@ -124,6 +127,9 @@ def derive_importance_weighted(both: Pair, samples: int) -> Lines:
                 rf"\mathcal{{L}}_{{{samples}}} = -\mathbb{{E}}\log\tfrac{{1}}{{{samples}}}\sum_k w_k \ge -\log Z",
             ),
         )
+    if not latents:
+        exact = rf"\mathcal{{L}}_{{{samples}}} = -\mathbb{{E}}\log q(x)"
+        return ((f"without latents the bound is the log-likelihood: L = −E log {numerator}, for every K", exact),)
     return (
         (f"w = {numerator} / {denominator}", rf"w = {tex_ratio}"),
         (

@@ -70,6 +70,7 @@ class Game(NamedTuple):
       paired: whether the functions are of differences ℓ(a) − ℓ(b), over all pairs; `at_a` then has no use.
       optimum: the best critic, in plain text.
       label_prior: the prior probability of the label of A, where there are labels.
+      symbols: what the formulas' letters are, in plain text and in LaTeX, where they are more than ℓ and D.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Game(NamedTuple):
     paired: bool = False
     optimum: str = ""
     label_prior: float = 0.5
+    symbols: tuple[str, str] | None = None
 
 
 def labelled_kl(*, label_prior: float = 0.5) -> Game:
@@ -189,7 +191,22 @@ def from_divergence(divergence: Divergence, *, parametrization: Parametrization 
         score,
         (lambda logit: logit) if ratio else None,
         optimum="T* = f′(A/B)",
+        symbols=_symbols(divergence, ratio=ratio),
     )
+
+
+def _symbols(divergence: Divergence, *, ratio: bool) -> tuple[str, str]:
+    """Say what f, f* and T are."""
+    if ratio:
+        made = "T = f′(e^ℓ), so that f*(T) = e^ℓ f′(e^ℓ) − f(e^ℓ)   (10)"
+        tex_made = r"T = f'(e^\ell),\quad f^*(T) = e^\ell f'(e^\ell) - f(e^\ell)"
+    else:
+        low, high = (f"{end:g}".replace("-", "−").replace("inf", "∞") for end in divergence.domain)
+        made = f"T = g(v), g the published activation, onto ({low}, {high})   (9)"
+        tex_made = "T = g(v)"
+    text = f"{divergence.formula} = E_Q f(P/Q), P = A, Q = B;  f*(t) = sup_u [u t − f(u)];  {made}"
+    tex_f = rf"{divergence.latex} = \mathbb{{E}}_Q f(P/Q),\quad P = A,\ Q = B,\quad f^*(t) = \sup_u [u t - f(u)],\quad "
+    return text, tex_f + tex_made
 
 
 def wasserstein() -> Game:
