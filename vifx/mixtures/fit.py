@@ -157,6 +157,7 @@ def fit(
     x, weights, start = counted(x, weights, start)
     batch = model.batch(*checked_data(model, x, weights))
     stacked, state = starts(jax.random.fold_in(key, 0), model, batch, start, restarts)
+    model.objective.check(jax.tree.map(lambda leaf: leaf[0], stacked), state, batch)
     if store_features:
         batch = {**batch, **_features(model, state, batch)}
     if mesh is not None:
