@@ -25,7 +25,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "factor": ("types", "nets", "distributions"),
     "conditional": ("types", "factor"),
     "joint": JOINTS,
-    "divergences": ("types",),
+    "divergences": ("types", "distributions"),
     "support": ("types", "examples", "distributions", "factor", "conditional", "joint"),
     "objective": ("types", "checks", "factor", "joint", "support", "divergences"),
     "estimators": (*JOINTS, "divergences", "objective"),

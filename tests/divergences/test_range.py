@@ -18,8 +18,17 @@ cases = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(cases)
 
 EXTREMES = np.concatenate([np.linspace(-80, 80, 321), [-1000.0, -200.0, 200.0, 1000.0]]).astype(np.float32)
-CLOSE = [divergences.alpha(value) for value in (-30.0, -1e-3, 1e-3, 0.999, 1.001, 40.0)]
-every = pytest.mark.parametrize("divergence", [*cases.CASES, *CLOSE], ids=cases.name)
+CLOSE = [
+    *map(divergences.alpha, (-1e4, -30.0, -1e-3, 1e-12, 1e-3, 0.999, 1 - 1e-9, 1.001, 40.0, 1e4)),
+    *map(divergences.skew_jensen_shannon, (1e-6, 1 - 1e-6)),
+]
+HEAVY = [
+    divergences.mixture([1e3, 1.0], [divergences.pearson, divergences.kl]),
+    divergences.mixture([1e10, 1.0], [divergences.neyman, divergences.kl]),
+    divergences.swapped(divergences.mixture([1e3, 1.0], [divergences.pearson, divergences.reverse_kl])),
+    divergences.mixture([2.0, 1.0], [divergences.neyman, divergences.gan]),
+]
+every = pytest.mark.parametrize("divergence", [*cases.CASES, *CLOSE, *HEAVY], ids=cases.name)
 
 
 def forms(divergence):
@@ -27,14 +36,40 @@ def forms(divergence):
     return [form for form in both if form is not None]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @every
-def test_finite_in_value_and_gradient(divergence):
-    ratio = jnp.asarray(EXTREMES)
-    for form in forms(divergence):
-        value, slope = form(ratio), cases.slope(form)(ratio)
-        assert value.dtype == jnp.float32
-        assert np.all(np.isfinite(value))
-        assert np.all(np.isfinite(slope))
+def test_finite_in_value_and_gradient(divergence, dtype):
+    """For any ℓ and v, to the largest numbers of the type."""
+    with jax.enable_x64(dtype == "float64"):
+        largest = float(np.finfo(dtype).max)
+        far = np.append(np.logspace(2, np.log10(largest / 1.01), 40), [0.5 * largest, 0.6 * largest, largest])
+        ratio = jnp.asarray(np.concatenate([EXTREMES, far, -far]), dtype)
+        for form in forms(divergence):
+            value, slope = jax.jit(lambda ratio, form=form: (form(ratio), cases.slope(form)(ratio)))(ratio)
+            assert value.dtype == jnp.dtype(dtype)
+            assert np.all(np.isfinite(value))
+            assert np.all(np.isfinite(slope))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@every
+def test_generators_are_defined_for_every_ratio(divergence, dtype):
+    """Never NaN, infinite only where f or f′ exceeds the type, and ``f′ = T(log u)`` in between."""
+    if divergence.name == "entropy":
+        return  # a generator that was given, of which nothing is asked at 0
+    with jax.enable_x64(dtype == "float64"):
+        kind = np.finfo(dtype)
+        u = jnp.asarray(
+            np.append(np.logspace(*np.log10([float(kind.tiny), float(kind.max) / 1.01]), 121), [0.0, 1e-310]),
+            dtype,
+        )
+        value, slope = jax.jit(lambda u: (divergence.generator(u), cases.slope(divergence.generator)(u)))(u)
+        assert not np.any(np.isnan(value))
+        assert not np.any(np.isnan(slope))
+        ratio = jnp.log(u)
+        expected = np.asarray(divergence.critic_value(ratio), np.float64)
+    inside = (np.abs(np.asarray(ratio)) < 25) & (np.abs(slope) < 1e20)
+    np.testing.assert_allclose(np.asarray(slope)[inside], expected[inside], rtol=1e-4, atol=1e-5)
 
 
 @every
@@ -88,6 +123,21 @@ def test_monotone_with_a_slope_as_long_as_the_truth_has_one(divergence):
         truths = [cases.slope(divergence.conjugate_value)(wide), cases.slope(divergence.critic_value)(-wide)]
     for slope, truth in zip(slopes, truths, strict=True):
         assert np.all(np.asarray(slope)[np.asarray(truth) > 1e-30] > 0)
+
+
+def test_generators_keep_their_digits_at_large_ratios(x64):
+    """Where the terms of the textbook formulas cancel: the limits are ``u f′(∞)`` plus a logarithm."""
+    u = jnp.asarray([1e8, 1e12, 1e15])
+    np.testing.assert_allclose(divergences.gan.generator(u), -1 - np.log(np.asarray(u)), rtol=1e-7)
+    expected = 0.5 * (np.log(2) * (1 + np.asarray(u)) - 1 - np.log(np.asarray(u)))
+    np.testing.assert_allclose(divergences.jensen_shannon.generator(u), expected, rtol=1e-7)
+    np.testing.assert_allclose(divergences.alpha(0.5).generator(jnp.asarray(1e-310)), 2.0, rtol=1e-12)
+
+
+@pytest.mark.parametrize("value", [1e-13, -1e-13, 1 + 1e-13, 1 - 1e-13, 1e7, -1e7])
+def test_alphas_without_a_value_of_their_own_are_refused(value):
+    with pytest.raises(ValueError, match=r"divergences\.(reverse_)?kl|between −1e\+06 and 1e\+06"):
+        divergences.alpha(value)
 
 
 @pytest.mark.parametrize("divergence", cases.SMOOTH, ids=cases.name)

@@ -233,6 +233,27 @@ def test_total_variation_is_reached_in_the_limit_of_its_activation(x64):
     np.testing.assert_array_equal(cases.slope(divergences.total_variation.critic_value)(off), 0.0)
 
 
+@pytest.mark.parametrize(
+    ("divergence", "trains"),
+    [
+        (divergences.from_generator(lambda u: 0.5 * jnp.abs(u - 1), name="total"), False),
+        (divergences.from_generator(lambda u: jnp.maximum(u - 2, 0), name="hockey stick"), False),
+        (divergences.from_generator(lambda u: jnp.maximum(u - 1, 0) ** 2, name="one side"), True),
+        (divergences.mixture([1.0, 2.0], [divergences.total_variation, divergences.total_variation]), False),
+        (divergences.mixture([1.0, 2.0], [divergences.total_variation, divergences.kl]), True),
+        (divergences.swapped(divergences.from_generator(lambda u: jnp.maximum(u - 2, 0), name="stick")), False),
+        (cases.no_name(divergences.total_variation), False),
+        (divergences.jensen_shannon, True),
+    ],
+    ids=lambda each: each.name if isinstance(each, divergences.Divergence) else str(each),
+)
+def test_whether_a_critic_learns_is_probed(divergence, trains):
+    assert divergence.ratio_trains == trains
+    # a critic of an f that is curved nowhere would have the gradient 0 for every ratio
+    slope = cases.slope(divergence.critic_value)(jnp.linspace(-9.7, 9.9, 99))
+    assert np.any(np.asarray(slope) != 0) == trains
+
+
 @pytest.mark.parametrize("divergence", cases.SMOOTH, ids=cases.name)
 def test_the_gradient_of_the_divergence_is_that_of_the_frozen_bound(x64, divergence):
     """``∇_θ D_f(P ‖ Q_θ) = −∇ E_{Q_θ} f*(T*)`` with T* frozen."""

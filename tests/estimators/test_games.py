@@ -154,6 +154,11 @@ def test_bad_games_are_refused():
         from_divergence(divergences.pearson, parametrization="log")
     with pytest.raises(ValueError, match=r"piecewise constant.*use parametrization='activation'"):
         game("total_variation")
+    straight = divergences.from_generator(lambda u: 0.5 * jnp.abs(u - 1), name="straight")
+    with pytest.raises(ValueError, match=r"divergence straight.*piecewise constant.*take an f that is curved"):
+        game(straight)
+    with pytest.raises(ValueError, match=r"piecewise constant.*take an f that is curved"):
+        game(divergences.mixture([1.0, 0.5], [straight, divergences.total_variation]))
     derived = divergences.from_generator(lambda u: (u - 1) ** 2, name="mine")
     with pytest.raises(ValueError, match="divergence mine has no published activation; use parametrization='ratio'"):
         game(derived, parametrization="activation")

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpyro.distributions as numpyro
 
 from vifx.distributions.supports import UnitInterval, inside_of
+from vifx.distributions.zeros import weighted
 from vifx.types import Array, Key
 
 
@@ -48,10 +49,15 @@ class Bernoulli(numpyro.Distribution):
         return draws.astype(self.logits.dtype)
 
     def log_prob(self, value: Array) -> Array:
-        """Return ``x ℓ − softplus(ℓ)`` in nats, elementwise, also of booleans and integers; −∞ outside of [0, 1]."""
+        """Return ``x ℓ − softplus(ℓ)`` in nats, elementwise, also of booleans and integers; −∞ outside of [0, 1].
+
+        Computed as ``−(1 − x) softplus(ℓ) − x softplus(−ℓ)``: nothing cancels, and ``ℓ = ±∞`` is certainty.
+        """
         value, logits = jnp.broadcast_arrays(value, self.logits)
         inside, value = inside_of(self.support, value)
-        return jnp.where(inside, value.astype(logits.dtype) * logits - jax.nn.softplus(logits), -jnp.inf)
+        value = value.astype(logits.dtype)
+        cost = weighted(1 - value, jax.nn.softplus(logits)) + weighted(value, jax.nn.softplus(-logits))
+        return jnp.where(inside, -cost, -jnp.inf)
 
     @property
     def mean(self) -> Array:
@@ -66,7 +72,7 @@ class Bernoulli(numpyro.Distribution):
     def entropy(self) -> Array:
         """``H = softplus(ℓ) − ℓ σ(ℓ)`` in nats, in a form that does not cancel for large ``|ℓ|``."""
         magnitude = jnp.abs(self.logits)
-        return jax.nn.softplus(-magnitude) + magnitude * jax.nn.sigmoid(-magnitude)
+        return jax.nn.softplus(-magnitude) + weighted(jax.nn.sigmoid(-magnitude), magnitude)
 
     def enumerate_support(self, expand: bool = True) -> Array:
         """Return 0 and 1 along a new first axis, ``[2, *batch]`` or, unexpanded, ``[2, 1, ...]``."""

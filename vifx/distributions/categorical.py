@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpyro.distributions as numpyro
 
 from vifx.distributions.supports import LabelsOrWeights, inside_of
+from vifx.distributions.zeros import weighted
 from vifx.types import Array, Key
 
 
@@ -86,8 +87,7 @@ class Categorical(numpyro.Distribution):
             weights, log_probs = jnp.broadcast_arrays(value, self.log_probs)
             inside, weights = inside_of(self.support, weights, 1)
             weights = weights.astype(log_probs.dtype)
-            each = jnp.where(weights > 0, weights * jnp.where(weights > 0, log_probs, 0), 0)
-            return jnp.where(inside, jnp.sum(each, axis=-1), -jnp.inf)
+            return jnp.where(inside, jnp.sum(weighted(weights, log_probs), axis=-1), -jnp.inf)
         shape = jnp.broadcast_shapes(value.shape, self.batch_shape)
         inside, value = inside_of(self.support, jnp.broadcast_to(value, shape))
         log_probs = jnp.broadcast_to(self.log_probs, (*shape, self.classes))
@@ -95,8 +95,8 @@ class Categorical(numpyro.Distribution):
         return jnp.where(inside, found, -jnp.inf)
 
     def entropy(self) -> Array:
-        """``−Σ_k P(k) log P(k)`` in nats, shape ``[*batch]``."""
-        return -jnp.sum(self.probs * self.log_probs, axis=-1)
+        """``−Σ_k P(k) log P(k)`` in nats, shape ``[*batch]``, with 0 log 0 = 0."""
+        return -jnp.sum(weighted(self.probs, self.log_probs), axis=-1)
 
     def enumerate_support(self, expand: bool = True) -> Array:
         """Return 0, 1, ... along a new first axis: ``[classes, *batch]`` or, unexpanded, all else 1."""

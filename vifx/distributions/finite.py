@@ -12,6 +12,7 @@ import numpy as np
 import numpyro.distributions as numpyro
 
 from vifx.distributions.supports import Among
+from vifx.distributions.zeros import weighted
 from vifx.types import Array, Key
 
 
@@ -86,8 +87,7 @@ class Finite(numpyro.Distribution):
 
     def entropy(self) -> Array:
         """``−Σ_s P(s) log P(s)`` in nats, ``[*batch]``, with 0 log 0 = 0."""
-        possible = self.log_probs > -jnp.inf
-        return -jnp.sum(self.probs * jnp.where(possible, self.log_probs, 0), axis=-1)
+        return -jnp.sum(weighted(self.probs, self.log_probs), axis=-1)
 
     def enumerate_support(self, expand: bool = True) -> Array:
         """Return the values along a new first axis: ``[states, *batch, *event]`` or, unexpanded, all of batch 1."""

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpyro.distributions as numpyro
 
 from vifx.distributions.supports import WholeNumbers, inside_of
+from vifx.distributions.zeros import weighted
 from vifx.types import Array, Key
 
 
@@ -157,8 +158,9 @@ class MarkovChain(numpyro.Distribution):
         theirs = None if other is None else other.transition_log_probs
         if ours.ndim == 2 and (theirs is None or theirs.ndim == 2):
             # One table for all times: how often each state is left is all that matters.
-            rows = jnp.sum(_integrand(jnp.exp(ours), ours, theirs), axis=-1)
-            return total + jnp.einsum("...tk,k->...", marginals[..., :-1, :], rows)
+            left = jnp.sum(marginals[..., :-1, :], axis=-2)
+            pairs = left[..., None] * jnp.broadcast_to(jnp.exp(ours), (*left.shape, self.states))
+            return total + jnp.sum(_integrand(pairs, ours, theirs), axis=(-2, -1))
         shape = (*self.batch_shape, self.length - 1, self.states, self.states)
         pairs = marginals[..., :-1, :, None] * jnp.broadcast_to(jnp.exp(ours), shape)
         return total + jnp.sum(_integrand(pairs, ours, theirs), axis=(-3, -2, -1))
@@ -205,8 +207,6 @@ def _log_rows(logits: Array) -> Array:
 
 
 def _integrand(weights: Array, ours: Array, theirs: Array | None) -> Array:
-    possible = weights > 0
-    apart = jnp.where(possible, jnp.broadcast_to(ours, weights.shape), 0)
-    if theirs is not None:
-        apart = apart - jnp.where(possible, jnp.broadcast_to(theirs, weights.shape), 0)
-    return jnp.where(possible, weights * apart, 0)
+    """``w (log p − log q)``, without q ``w log p``, of the shape of the weights."""
+    apart = jnp.broadcast_to(ours, weights.shape)
+    return weighted(weights, apart if theirs is None else apart - jnp.broadcast_to(theirs, weights.shape))

@@ -12,6 +12,7 @@ import numpyro.distributions as numpyro
 from jax.scipy.special import gammaln
 
 from vifx.distributions.supports import WholeNumbers, inside_of
+from vifx.distributions.zeros import weighted
 from vifx.types import Array, Key
 
 
@@ -78,7 +79,5 @@ class Multinomial(numpyro.Distribution):
         value, log_probs = jnp.broadcast_arrays(value, jax.nn.log_softmax(self.logits))
         inside, value = inside_of(self.support, value, 1)
         value = value.astype(log_probs.dtype)
-        # 0 log 0 = 0.
-        weighted = jnp.where(value > 0, value * jnp.where(value > 0, log_probs, 0), 0)
         coefficient = gammaln(jnp.sum(value, axis=-1) + 1) - jnp.sum(gammaln(value + 1), axis=-1)
-        return jnp.where(inside, coefficient + jnp.sum(weighted, axis=-1), -jnp.inf)
+        return jnp.where(inside, coefficient + jnp.sum(weighted(value, log_probs), axis=-1), -jnp.inf)

@@ -12,6 +12,7 @@ import numpyro.distributions as numpyro
 from jax.scipy.special import gammaln
 
 from vifx.distributions.supports import WholeNumbers, inside_of
+from vifx.distributions.zeros import weighted
 from vifx.types import Array, Key
 
 
@@ -60,6 +61,4 @@ class Poisson(numpyro.Distribution):
         value, log_rate = jnp.broadcast_arrays(value, self.log_rate)
         inside, value = inside_of(self.support, value)
         value = value.astype(log_rate.dtype)
-        # 0 log 0 = 0.
-        weighted = jnp.where(value > 0, value * jnp.where(value > 0, log_rate, 0), 0)
-        return jnp.where(inside, weighted - jnp.exp(log_rate) - gammaln(value + 1), -jnp.inf)
+        return jnp.where(inside, weighted(value, log_rate) - jnp.exp(log_rate) - gammaln(value + 1), -jnp.inf)

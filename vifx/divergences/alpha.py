@@ -9,10 +9,14 @@ from functools import cache, partial
 
 import jax.numpy as jnp
 
+from vifx.distributions.zeros import log_of
 from vifx.divergences.divergence import Divergence
 from vifx.divergences.normals import normal_power
 from vifx.divergences.numerics import expm1, within_range
 from vifx.types import Array
+
+NEAREST = 1e-12  # to 0 or 1: the limits are exact there to rounding
+LARGEST = 1e6
 
 
 def alpha(value: float) -> Divergence:
@@ -23,25 +27,27 @@ def alpha(value: float) -> Divergence:
     1 − α are each other with swapped arguments. The larger α, the more it costs to miss mass of P.
 
     Args:
-      value: α, finite, neither 0 nor 1.
+      value: α, at most 10⁶ in magnitude, neither 0 nor 1 nor within 10⁻¹² of them.
 
     Raises:
-      ValueError: if α is 0, 1 or not finite.
+      ValueError: if α is 0, 1 or out of range.
 
     >>> alpha(1.5).name
     'alpha(1.5)'
     """
     if not math.isfinite(value):
         raise ValueError(f"value must be a finite number α, but is {value}")
-    if value in (0, 1):
-        limit = "reverse_kl" if value == 0 else "kl"
+    if abs(value) > LARGEST:
+        raise ValueError(f"value must be between −{LARGEST:g} and {LARGEST:g}, but α = {value:g}; its powers overflow")
+    if min(abs(value), abs(value - 1)) < NEAREST:
+        limit = "reverse_kl" if abs(value) < NEAREST else "kl"
         raise ValueError(f"value must be neither 0 nor 1, but α = {value:g}; use its limit there, divergences.{limit}")
     return _alpha(float(value))
 
 
 def _generator(u: Array, order: float) -> Array:
     # Both parts vanish at u = 1; expm1 keeps them exact for orders next to 0 and 1.
-    log_u = jnp.log(u)
+    log_u = log_of(u)
     if abs(order) < abs(order - 1):
         return (expm1(order * log_u) / order - (u - 1)) / (order - 1)
     return (u * expm1((order - 1) * log_u) / (order - 1) - (u - 1)) / order
@@ -64,12 +70,14 @@ def _alpha(order: float) -> Divergence:
     side = 1.0 if order > 1 else -1.0
 
     def ratio_within(ratio: Array) -> Array:
-        return within_range(ratio, rise=max(order, 0.0), fall=max(1 - order, 0.0))
+        times = 1 / min(abs(order), distance)
+        return within_range(ratio, rise=max(order, 0.0), fall=max(1 - order, 0.0), times=times)
 
     def scaled(v: Array) -> Array:
         """``log(|1−α| e^v)``, as far as ``e^v`` and the power in f* can be represented."""
-        shifted = within_range(v, rise=1) + math.log(distance)
-        return within_range(shifted, rise=max(0.0, power), fall=max(0.0, -power))
+        shifted = within_range(v, rise=1, times=max(distance, 1.0)) + math.log(distance)
+        times = 1 / min(abs(order), 1.0)
+        return within_range(shifted, rise=max(0.0, power), fall=max(0.0, -power), times=times)
 
     return Divergence(
         name=f"alpha({order!r})",

@@ -20,6 +20,12 @@ def _neyman_conjugate(t: Array) -> Array:
     return jnp.where(inside, value, jnp.where(t > 1, jnp.inf, 2))
 
 
+def _neyman_generator(u: Array) -> Array:
+    # Above 2 the square would overflow, and nothing cancels.
+    near, far = jnp.where(u > 2, 2, u), jnp.where(u > 2, u, 2)
+    return jnp.where(u > 2, far - 2 + 1 / far, (1 - near) ** 2 / near)
+
+
 def _pearson_activated_conjugate(v: Array) -> Array:
     return 0.25 * jnp.exp(2 * within_range(v, rise=2)) - 1
 
@@ -48,7 +54,7 @@ neyman = Divergence(
     name="neyman",
     formula="Σ (P − Q)²/P",
     latex=r"\sum \frac{(P - Q)^2}{P}",
-    generator=lambda u: (1 - u) ** 2 / u,
+    generator=_neyman_generator,
     critic_value=lambda ratio: -expm1(-2 * within_range(ratio, fall=2)),
     conjugate_value=lambda ratio: -2 * expm1(-within_range(ratio, fall=2)),
     conjugate=_neyman_conjugate,

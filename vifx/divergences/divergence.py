@@ -6,8 +6,15 @@ __all__ = ["Divergence"]
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
 
 from vifx.types import Array
+
+PROBED = np.linspace(-12, 12, 49) + 0.1  # nats: kinks of f are more likely at round numbers
 
 Elementwise = Callable[[Array], Array]
 
@@ -41,8 +48,6 @@ class Divergence:
       activation: ``v ↦ T``, monotone, onto the domain; the output activation that was published for f, if any.
       activated_conjugate: ``v ↦ f*(activation(v))``; None exactly if `activation` is.
       at_equality: f(1) = D_f(P ‖ P); zero but for the GAN value.
-      ratio_trains: whether a critic can learn in the ratio parametrization: not by total variation, whose
-        ``T = ½ sign ℓ`` has no gradient.
       normal_value: ``(loc_p, scale_p, loc_q, scale_q) ↦ D_f`` between normals, if there is a closed form.
       opposite: makes the divergence with swapped arguments, if that has a name of its own.
 
@@ -64,7 +69,6 @@ class Divergence:
     activated_conjugate: Elementwise | None = field(repr=False)
     conjugate_range: tuple[float, float] = field(kw_only=True)
     at_equality: float = 0.0
-    ratio_trains: bool = True
     normal_value: Callable[[Array, Array, Array, Array], Array] | None = field(default=None, repr=False)
     opposite: Callable[[], Divergence] | None = field(default=None, repr=False)
 
@@ -75,6 +79,14 @@ class Divergence:
             raise ValueError(f"{self.name}: give both activation and activated_conjugate, or neither of them.")
 
     @property
+    def ratio_trains(self) -> bool:
+        """Whether a critic can learn in the ratio parametrization: whether ``dT/dℓ`` is other than 0 anywhere.
+
+        Not by total variation, whose ``T = ½ sign ℓ`` has no gradient, nor by any other f of straight pieces.
+        """
+        return _has_slope(self.critic_value)
+
+    @property
     def at_zero(self) -> float:
         """f(0), what a unit of Q's mass costs where P has none: *inventing*; possibly infinite."""
         return 0.0 - self.conjugate_range[0]
@@ -83,3 +95,11 @@ class Divergence:
     def at_infinity(self) -> float:
         """f′(∞) = lim f(u)/u, what a unit of P's mass costs where Q has none: *missing*; possibly infinite."""
         return self.domain[1]
+
+
+@cache
+def _has_slope(critic_value: Elementwise) -> bool:
+    with jax.ensure_compile_time_eval():
+        ratio = jnp.asarray(PROBED, jnp.float32)
+        _, slope = jax.jvp(critic_value, (ratio,), (jnp.ones_like(ratio),))
+        return bool(np.any(np.asarray(slope) != 0))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vifx.divergences.divergence import Divergence
-from vifx.divergences.numerics import EXPONENT_MARGIN
+from vifx.divergences.numerics import EXPONENT_MARGIN, around_zero, at_ends, bounded
 from vifx.types import Array
 
 CHECKED = 12.0  # nats: convexity is checked at ratios between e^−12 and e^12
@@ -73,16 +73,13 @@ def from_generator(generator: Generator, *, name: str, formula: str = "", latex:
     reach = cache(partial(_reach, generator))
 
     def within(ratio: Array) -> Array:
-        low, high = reach(ratio.dtype.name)
-        ratio = jnp.where(jnp.isinf(ratio), 0, ratio)
-        above, below = jnp.maximum(ratio - high, 0), jnp.maximum(low - ratio, 0)
-        return jnp.clip(ratio, low, high) + above / (1 + above) - below / (1 + below)
+        return bounded(ratio, *reach(ratio.dtype.name))
 
     def critic_value(ratio: Array) -> Array:
-        return _at_ends(ratio, _slope(generator, within(ratio)), domain)
+        return at_ends(ratio, _slope(generator, within(ratio)), domain)
 
     def conjugate_value(ratio: Array) -> Array:
-        return _at_ends(ratio, _conjugate_value(generator, within(ratio)), (bottom, top))
+        return at_ends(ratio, _conjugate_value(generator, within(ratio)), (bottom, top))
 
     return Divergence(
         name=name,
@@ -97,10 +94,6 @@ def from_generator(generator: Generator, *, name: str, formula: str = "", latex:
         activation=None,
         activated_conjugate=None,
     )
-
-
-def _at_ends(ratio: Array, value: Array, ends: tuple[float, float]) -> Array:
-    return jnp.where(jnp.isinf(ratio), jnp.where(ratio > 0, ends[1], ends[0]), value)
 
 
 def _value_and_slope(generator: Generator, u: Array) -> tuple[Array, Array]:
@@ -206,12 +199,4 @@ def _reach(generator: Generator, dtype: str) -> tuple[float, float]:
         finite = np.all([np.abs(np.asarray(s, np.float64)) <= np.exp(largest) for s in seen], axis=0)
         error = float(kind.eps) * (np.exp(ratio) * np.abs(probe.slope) + np.abs(probe.value))
         good = finite & (error <= LOST_DIGITS * (1 + np.abs(_conjugate_of(probe))))
-    middle = len(ratio) // 2
-    low, high = (_run(side) for side in (good[middle::-1], good[middle:]))
-    # The argument goes on to L + 1, which must be good as well.
-    return min(float(ratio[middle - low]) + 1, 0.0), max(float(ratio[middle + high]) - 1, 0.0)
-
-
-def _run(good: NDArray[np.bool_]) -> int:
-    """Return the last index before the first point that is not good."""
-    return len(good) - 1 if np.all(good) else max(int(np.argmin(good)) - 1, 0)
+    return around_zero(ratio, good)

@@ -9,8 +9,8 @@ from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import xlogy
 
+from vifx.distributions.zeros import log_of
 from vifx.divergences.divergence import Divergence
 from vifx.divergences.numerics import defined_where, log1m_exp
 from vifx.types import Array
@@ -18,9 +18,10 @@ from vifx.types import Array
 LOG2 = math.log(2)
 
 
-def _half_sum(u: Array) -> Array:
-    """``(1 + u) log((1 + u)/2)``."""
-    return xlogy(1 + u, 0.5 * (1 + u))
+def _gan_generator(u: Array) -> Array:
+    """``u log u − (1 + u) log(1 + u)``, without the cancellation at large u."""
+    log_u = log_of(u)
+    return -jax.nn.softplus(log_u) - u * jax.nn.softplus(-log_u)
 
 
 def _gan_conjugate(t: Array) -> Array:
@@ -35,7 +36,7 @@ jensen_shannon = Divergence(
     name="jensen_shannon",
     formula="½ KL(P ‖ M) + ½ KL(Q ‖ M), M = ½ P + ½ Q",
     latex=r"\tfrac12 \mathrm{KL}(P\|M) + \tfrac12 \mathrm{KL}(Q\|M)",
-    generator=lambda u: 0.5 * (xlogy(u, u) - _half_sum(u)),
+    generator=lambda u: _skew_generator(u, 0.5),
     critic_value=lambda ratio: 0.5 * (LOG2 - jax.nn.softplus(-ratio)),
     conjugate_value=lambda ratio: 0.5 * (jax.nn.softplus(ratio) - LOG2),
     conjugate=_conjugate,
@@ -51,7 +52,7 @@ gan = Divergence(
     name="gan",
     formula="2 JS(P, Q) − 2 log 2",
     latex=r"2\,\mathrm{JS}(P, Q) - 2\log 2",
-    generator=lambda u: xlogy(u, u) - xlogy(1 + u, 1 + u),
+    generator=_gan_generator,
     critic_value=lambda ratio: -jax.nn.softplus(-ratio),
     conjugate_value=jax.nn.softplus,
     conjugate=_gan_conjugate,
@@ -84,7 +85,7 @@ def skew_jensen_shannon(weight: float) -> Divergence:
     >>> skew_jensen_shannon(0.1).name
     'skew_jensen_shannon(0.1)'
     """
-    if not 0 < weight < 1:
+    if not (weight > 0 and 1 - weight > 0 and 1 - weight < 1):
         raise ValueError(
             f"weight must lie between 0 and 1, but is {weight}; at both ends the divergence vanishes, and divided by "
             "the weight that vanishes its limits are kl and reverse_kl"
@@ -93,13 +94,16 @@ def skew_jensen_shannon(weight: float) -> Divergence:
 
 
 def _log_mixture(ratio: Array, weight: float) -> Array:
-    """``log(1 − w + w e^ℓ)``."""
-    return math.log1p(-weight) + jax.nn.softplus(ratio + math.log(weight) - math.log1p(-weight))
+    """``log(1 − w + w e^ℓ)``, exact next to ℓ = 0 as well."""
+    far = math.log1p(-weight) + jax.nn.softplus(ratio + math.log(weight) - math.log1p(-weight))
+    near = jnp.abs(ratio) < 1
+    return jnp.where(near, jnp.log1p(weight * jnp.expm1(jnp.where(near, ratio, 0))), far)
 
 
 def _skew_generator(u: Array, weight: float) -> Array:
-    total = (1 - weight) + weight * u
-    return weight * xlogy(u, u) - xlogy(total, total)
+    """``w u log(u/m) − (1 − w) log m`` with ``m = 1 − w + w u``: nothing cancels or overflows at large u."""
+    log_u = log_of(u)
+    return -weight * u * _log_mixture(-log_u, 1 - weight) - (1 - weight) * _log_mixture(log_u, weight)
 
 
 def _skew_critic(ratio: Array, weight: float) -> Array:

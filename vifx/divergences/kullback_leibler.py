@@ -5,8 +5,8 @@ from __future__ import annotations
 __all__ = ["jeffreys", "kl", "reverse_kl"]
 
 import jax.numpy as jnp
-from jax.scipy.special import xlogy
 
+from vifx.distributions.zeros import x_log_x
 from vifx.divergences.divergence import Divergence
 from vifx.divergences.normals import normal_kl
 from vifx.divergences.numerics import defined_where, expm1, log_wright_omega, within_range
@@ -45,7 +45,7 @@ kl = Divergence(
     name="kl",
     formula="Σ P log(P/Q)",
     latex=r"\sum P \log\frac{P}{Q}",
-    generator=lambda u: xlogy(u, u),
+    generator=x_log_x,
     critic_value=_kl_critic,
     conjugate_value=_kl_conjugate_value,
     conjugate=lambda t: jnp.exp(t - 1),

@@ -6,10 +6,18 @@ __all__ = ["mixture"]
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 
-from vifx.divergences.divergence import Divergence
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vifx.divergences.divergence import Divergence, Elementwise
+from vifx.divergences.numerics import EXPONENT_MARGIN, around_zero, at_ends, bounded
 from vifx.divergences.swapped import swapped
 from vifx.types import Array
+
+ROOM = 16.0  # of the factor e^8 that the continued exponentials leave
 
 
 def mixture(weights: Sequence[float], divergences: Sequence[Divergence]) -> Divergence:
@@ -38,6 +46,10 @@ def mixture(weights: Sequence[float], divergences: Sequence[Divergence]) -> Dive
     if not parts:
         raise ValueError(f"weights must have a positive entry, but are {list(weights)}")
     texts = ["" if w == 1 else f"{w:g} " for w, _ in parts]
+    forms = [_sum([(w, d.critic_value) for w, d in parts]), _sum([(w, d.conjugate_value) for w, d in parts])]
+    within = _within(forms, sum(w for w, _ in parts))
+    domain = _interval([(w, d.domain) for w, d in parts])
+    conjugate_range = _interval([(w, d.conjugate_range) for w, d in parts])
     normals = [(w, d.normal_value) for w, d in parts if d.normal_value is not None]
 
     def opposite() -> Divergence:
@@ -48,18 +60,39 @@ def mixture(weights: Sequence[float], divergences: Sequence[Divergence]) -> Dive
         formula=" + ".join(f"{text}[{d.formula}]" for text, (_, d) in zip(texts, parts, strict=True)),
         latex=" + ".join(rf"{text}\Bigl[{d.latex}\Bigr]" for text, (_, d) in zip(texts, parts, strict=True)),
         generator=_sum([(w, d.generator) for w, d in parts]),
-        critic_value=_sum([(w, d.critic_value) for w, d in parts]),
-        conjugate_value=_sum([(w, d.conjugate_value) for w, d in parts]),
+        critic_value=lambda ratio: at_ends(ratio, forms[0](within(ratio)), domain),
+        conjugate_value=lambda ratio: at_ends(ratio, forms[1](within(ratio)), conjugate_range),
         conjugate=None,
-        domain=_interval([(w, d.domain) for w, d in parts]),
-        conjugate_range=_interval([(w, d.conjugate_range) for w, d in parts]),
+        domain=domain,
+        conjugate_range=conjugate_range,
         activation=None,
         activated_conjugate=None,
         at_equality=sum(w * d.at_equality for w, d in parts),
-        ratio_trains=any(d.ratio_trains for _, d in parts),
         normal_value=_sum(normals) if len(normals) == len(parts) else None,
         opposite=opposite,
     )
+
+
+def _within(forms: Sequence[Elementwise], total: float) -> Elementwise:
+    """Return what keeps the argument of sums of forms with the weights `total` where they are finite.
+
+    The forms themselves leave room for a factor of `ROOM`; beyond, the argument stops where they exceed ``e^c``.
+    """
+
+    @cache
+    def reach(dtype: str) -> tuple[float, float]:
+        largest = float(jnp.finfo(dtype).max)
+        if total <= ROOM:
+            return -largest / (4 * ROOM), largest / (4 * ROOM)
+        exponent = math.log(largest) - EXPONENT_MARGIN
+        ratio = np.linspace(-exponent, exponent, 641)
+        with np.errstate(all="ignore"), jax.ensure_compile_time_eval():
+            pairs = [jax.vjp(form, jnp.asarray(ratio, dtype)) for form in forms]
+            seen = [found for value, pull in pairs for found in (value, *pull(jnp.ones_like(value)))]
+        good = np.all([np.abs(np.asarray(s, np.float64)) <= math.exp(exponent) for s in seen], axis=0)
+        return around_zero(ratio, good)
+
+    return lambda ratio: bounded(ratio, *reach(jnp.asarray(ratio).dtype.name))
 
 
 def _interval(parts: Sequence[tuple[float, tuple[float, float]]]) -> tuple[float, float]:

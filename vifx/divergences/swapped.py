@@ -4,7 +4,14 @@ from __future__ import annotations
 
 __all__ = ["swapped"]
 
-from vifx.divergences.divergence import Divergence
+import jax
+import jax.numpy as jnp
+
+from vifx.distributions.zeros import log_of
+from vifx.divergences.divergence import Divergence, Elementwise
+from vifx.types import Array
+
+NEAR = 8.0  # nats: to here f(1/u) is exact; beyond, T and f*(T) do not overflow
 
 
 def swapped(divergence: Divergence) -> Divergence:
@@ -30,7 +37,7 @@ def swapped(divergence: Divergence) -> Divergence:
         name=f"swapped({divergence.name})",
         formula=f"{divergence.name}(Q ‖ P)",
         latex=rf"\text{{{divergence.name}}}(Q \,\|\, P)".replace("_", r"\_"),
-        generator=lambda u: u * divergence.generator(1 / u),
+        generator=_generator(divergence),
         critic_value=lambda ratio: -divergence.conjugate_value(-ratio),
         conjugate_value=lambda ratio: -divergence.critic_value(-ratio),
         conjugate=None,
@@ -39,7 +46,24 @@ def swapped(divergence: Divergence) -> Divergence:
         activation=None if second is None else lambda v: -second(v),
         activated_conjugate=None if first is None else lambda v: -first(v),
         at_equality=divergence.at_equality,
-        ratio_trains=divergence.ratio_trains,
         normal_value=None if normals is None else lambda *pair: normals(*pair[2:], *pair[:2]),
         opposite=lambda: divergence,
     )
+
+
+def _generator(divergence: Divergence) -> Elementwise:
+    """``u f(1/u)``, beyond `NEAR` as ``u T − f*(T)``, with the derivative T: neither loses a digit nor overflows."""
+
+    @jax.custom_jvp
+    def generator(u: Array) -> Array:
+        ratio = log_of(u)
+        near = jnp.abs(ratio) <= NEAR
+        by_definition = u * divergence.generator(1 / jnp.where(near, u, 1))
+        return jnp.where(near, by_definition, divergence.critic_value(-ratio) - u * divergence.conjugate_value(-ratio))
+
+    def tangent(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+        (u,) = primals
+        return generator(u), -divergence.conjugate_value(-log_of(u)) * tangents[0]
+
+    generator.defjvp(tangent)
+    return generator

@@ -27,7 +27,6 @@ total_variation = Divergence(
     conjugate_range=(-0.5, 0.5),
     activation=lambda v: 0.5 * jnp.tanh(v),
     activated_conjugate=lambda v: 0.5 * jnp.tanh(v),
-    ratio_trains=False,
     normal_value=normal_total_variation,
     opposite=lambda: total_variation,
 )

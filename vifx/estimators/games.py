@@ -159,9 +159,12 @@ def from_divergence(divergence: Divergence, *, parametrization: Parametrization 
     activation, conjugate = divergence.activation, divergence.activated_conjugate
     ratio = parametrization == "ratio"
     if ratio and not divergence.ratio_trains:
+        fix = (
+            "use parametrization='activation'" if activation else "take an f that is curved, or one with an activation"
+        )
         raise ValueError(
             f"divergence {divergence.name}: T = f′(e^ℓ) is piecewise constant, so that a critic gets no gradient in "
-            "the ratio parametrization; use parametrization='activation'."
+            f"the ratio parametrization; {fix}."
         )
     if ratio:
         value, conjugate_value = divergence.critic_value, divergence.conjugate_value
