@@ -22,6 +22,7 @@ HIDDEN = GENERATOR.integers(0, STATES, size=(SEQUENCES, LENGTH))
 VECTORS = MEANS[HIDDEN] + GENERATOR.normal(size=(SEQUENCES, LENGTH, 2))
 SYMBOLS = np.where(GENERATOR.uniform(size=HIDDEN.shape) < 0.7, HIDDEN, GENERATOR.integers(0, 4, size=HIDDEN.shape))
 PATHS = np.array(list(itertools.product(range(STATES), repeat=4)))
+KEY = jax.random.key(0)
 KINDS = {
     "diagonal": (families.gaussian, {"covariance": "diagonal", "floor": 0.0}, VECTORS),
     "full": (families.gaussian, {"covariance": "full", "floor": 0.0}, VECTORS),
@@ -281,3 +282,52 @@ def test_a_state_that_nothing_reaches_is_reported_and_the_fit_ends(x64):
     assert found.messages == ("empty states of 'z' at the end, by start: 1",)
     expected = -0.5 * np.log(2 * np.pi * x.var()) - 0.5
     assert abs(found.history[-1] - 10 * expected) < 1e-9
+
+
+BAD_LENGTHS = [
+    ([3, 0], r"lengths must be from 1 to 3, .* got 0 for sequence 1, and 0 more"),
+    ([4, -1], r"lengths must be from 1 to 3, .* got 4 for sequence 0, and 1 more"),
+    ([3.0, 2.0], r"integers \[2\]|integers \[examples\]"),
+    ([3], r"integers \[2\], one for each sequence|number of examples|shapes"),
+    ([[3], [2]], r"\[examples\]"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "message"), BAD_LENGTHS)
+def test_concrete_lengths_are_checked_wherever_they_are_taken(x64, wrong, message):
+    """By init, the loss, the E step, the posterior, the conditionals of both factors, and `EachStep` alone."""
+    generative, objective = lengths_joints(3)
+    inference = objective.parts[0].inference
+    x, right = jnp.asarray(VECTORS[:2, :3]), jnp.array([3, 2])
+    params, state = objective.init(KEY, {"x": x, "lengths": right})
+    wrong = jnp.asarray(wrong)
+    batch = {"x": x, "lengths": wrong}
+    player, emissions = objective.players["model"], generative.factor_of("x")
+    paths = jnp.zeros((2, 3), int)
+    ready = player.solver.prepare(params, state)
+    calls = [
+        lambda: objective.init(KEY, batch),
+        lambda: player.loss(KEY, params, state, batch),
+        lambda: player.solver.expect(KEY, params, state, ready, batch),
+        lambda: inference.factor_of("z").conditional(KEY, params, state, x, wrong, train=False),
+        lambda: emissions.conditional(KEY, params["emissions"], state["emissions"], paths, wrong, train=False),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def test_lengths_that_are_out_of_range_in_compiled_code_are_not_a_number(x64):
+    """Where values cannot be read, the loss is NaN and EM's objective not finite, which stops a run."""
+    _, objective = lengths_joints(3)
+    x = jnp.asarray(VECTORS[:2, :3])
+    params, state = objective.init(KEY, {"x": x, "lengths": jnp.array([3, 2])})
+    loss = jax.jit(lambda lengths: objective.players["model"].loss(KEY, params, state, {"x": x, "lengths": lengths})[0])
+    assert np.isfinite(loss(jnp.array([3, 2])))
+    for wrong in ([3, 0], [4, 2], [-1, 2]):
+        assert np.isnan(loss(jnp.array(wrong)))
+    step = training.solve(objective, "model")
+    progress = training.Progress(params, state, ())
+    update = jax.jit(lambda lengths: step.update(KEY, progress, {"x": x, "lengths": lengths})[1]["objective"])
+    assert np.isfinite(update(jnp.array([3, 2])))
+    assert not np.isfinite(update(jnp.array([3, 0])))

@@ -11,6 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpyro.distributions as numpyro
 
+from vifx.distributions.lengths import inside, possible
 from vifx.distributions.supports import Steps
 from vifx.types import Array, Key
 
@@ -24,11 +25,11 @@ class EachStep(numpyro.Distribution):
     Args:
       each: the distribution of the steps, batch shape ``[sequences × length]``, sequence by sequence.
       length: T, the number of steps of a sequence.
-      lengths: how many steps of each sequence there are, integers ``[sequences]``; the others have log-density 0. All
-        by default.
+      lengths: how many steps of each sequence there are, integers ``[sequences]`` from 1 to `length`; the others have
+        log-density 0. All by default.
 
     Raises:
-      ValueError: if the batch of `each` is not divided by `length`.
+      ValueError: if the batch of `each` is not divided by `length`, or a length is out of range.
     """
 
     pytree_data_fields = ("each", "lengths")
@@ -42,6 +43,8 @@ class EachStep(numpyro.Distribution):
                 f"each has batch shape {list(shape)}, expected [sequences × {length}], one member per step; declare "
                 "event dimensions with .to_event(n)"
             )
+        if lengths is not None:
+            inside("EachStep", lengths, shape[0] // length, length)
         super().__init__((shape[0] // length,), (length, *each.event_shape), validate_args=False)
 
     @property
@@ -66,8 +69,9 @@ class EachStep(numpyro.Distribution):
         log_probs = self.each.log_prob(flat).reshape(*value.shape[:lead], -1, self.length)
         if self.lengths is None:
             return log_probs
-        inside = jnp.arange(self.length)[None] < self.lengths[:, None]
-        return jnp.where(jnp.broadcast_to(inside, log_probs.shape), log_probs, 0)
+        within = inside("EachStep", self.lengths, self.batch_shape[0], self.length)
+        wrong = jnp.broadcast_to(possible(self.lengths, self.length)[:, None], log_probs.shape)
+        return jnp.where(jnp.broadcast_to(within, log_probs.shape), log_probs, 0) + wrong.astype(log_probs.dtype)
 
     def log_prob(self, value: Array) -> Array:
         """Return the log-density in nats, ``[..., sequences]``."""

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 
 from vifx.conditional import condition, density, fold
 from vifx.distributions import EachStep, MarkovChain
+from vifx.distributions.lengths import inside, possible
 from vifx.estimators.expectation import Visit, mean
 from vifx.estimators.forward_backward import ChainTable, smoothed
 from vifx.factor import Factor
@@ -110,8 +111,7 @@ def chain_table(
             noise = None if key is None else fold(key, other.name, "network")
             conditional, _ = condition(noise, other, params, state, known, examples, train=train)
             rest = rest + density(other, conditional, known[other.variables[0]], examples)
-    lengths = _lengths(item, known)
-    return ChainTable(item, prior, steps, rest, _inside(lengths, examples, prior.length))
+    return ChainTable(item, prior, steps, rest, _inside(item, _lengths(item, known), examples, prior.length))
 
 
 def _require_known(other: Factor, item: Factor, known: Mapping[str, Array]) -> None:
@@ -170,8 +170,12 @@ def step_log_probs(
                 f"steps and {states} states, so [{rows}, {length}, {states}] was expected; wrap the family of one step "
                 f"in families.each_step, with states={states}, and give sequences of length {length}."
             )
-        inside = _inside(_lengths(item, known, latent), rows, length)
-        return jnp.where(inside[:, :, None], log_probs, 0), state
+        lengths = _lengths(item, known, latent)
+        log_probs = jnp.where(_inside(item, lengths, rows, length)[:, :, None], log_probs, 0)
+        if lengths is None:
+            return log_probs, state
+        wrong = possible(lengths, length).astype(log_probs.dtype)[:, None, None]
+        return log_probs + jnp.broadcast_to(wrong, log_probs.shape), state
     # In constant chains, every state is met at every step.
     constant = jnp.repeat(jnp.arange(states), rows)
     values = {
@@ -298,10 +302,8 @@ def _lengths(item: Factor, known: Mapping[str, Array], latent: str = "") -> Arra
     return parents[0]
 
 
-def _inside(lengths: Array | None, examples: int, length: int) -> Array:
-    if lengths is None:
-        return jnp.ones((examples, length), bool)
-    return jnp.arange(length)[None] < lengths[:, None]
+def _inside(item: Factor, lengths: Array | None, examples: int, length: int) -> Array:
+    return jnp.ones((examples, length), bool) if lengths is None else inside(str(item), lengths, examples, length)
 
 
 def _tiled(value: Any, times: int) -> Array:

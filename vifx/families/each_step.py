@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from vifx.distributions import EachStep
+from vifx.distributions.lengths import inside
 from vifx.types import Array, Family, Key, Net, PyTree
 
 Emission = TypeVar("Emission", Family, Net)
@@ -62,6 +63,7 @@ def _family(family: Family) -> Family:
             return family.init(key, None, *flat)
         steps = _sequences(value)
         if lengths is not None:
+            inside("each_step", lengths, *steps.shape[:2])
             # What fills the end of a sequence is no data: its steps stand in, from the first on.
             at = jnp.arange(steps.shape[1])[None] % jnp.maximum(lengths, 1)[:, None]
             steps = jax.vmap(lambda own, at: own[at])(steps, at)
@@ -86,7 +88,12 @@ def _family(family: Family) -> Family:
     def statistics(prepared: PyTree, features: PyTree, responsibilities: Array) -> PyTree:
         return family.statistics(prepared, jax.tree.map(_flat, features), _flat(responsibilities))
 
-    return family._replace(init=init, apply=apply, features=features, log_probs=log_probs, statistics=statistics)
+    def remarks(params: PyTree, value: Array) -> tuple[str, ...]:
+        return family.remarks(params, _flat(_sequences(value)))
+
+    return family._replace(
+        init=init, apply=apply, features=features, log_probs=log_probs, statistics=statistics, remarks=remarks
+    )
 
 
 def _flat(value: Array) -> Array:
@@ -110,6 +117,11 @@ def _split(parents: tuple[Array, ...]) -> tuple[tuple[Array, ...], Array | None]
         raise ValueError(
             "each_step: the parents must be sequences [examples, length, ...], such as a markov_chain's, and at most "
             f"one vector of integers [examples], the lengths; got shapes {[list(parent.shape) for parent in parents]}."
+        )
+    if len({step.shape[:2] for step in steps}) > 1:
+        raise ValueError(
+            "each_step: all parents must be sequences of one length, [examples, length, ...], and lengths [examples]; "
+            f"got shapes {[list(parent.shape) for parent in parents]}."
         )
     return tuple(map(_flat, steps)), lengths[0] if lengths else None
 

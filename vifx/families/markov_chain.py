@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from vifx.distributions import MarkovChain
+from vifx.distributions.lengths import inside, possible
 from vifx.families.zeros import best_shares, normalized
 from vifx.types import Array, Family, Key, PyTree
 
@@ -49,7 +50,9 @@ def markov_chain(
 
     def init(key: Key, value: Array | None, *parents: Array) -> tuple[PyTree, PyTree]:
         del key
-        _lengths(parents, value)
+        lengths = _lengths(parents, value)
+        if lengths is not None:
+            inside("markov_chain", lengths, len(lengths), length)
         dtype = jnp.result_type(float)
         uniform = -math.log(states)
         return {
@@ -66,6 +69,8 @@ def markov_chain(
         if lengths is not None:
             initial = jnp.broadcast_to(initial, (len(lengths), states))
             transitions = _ending(transitions, lengths, length)
+            wrong = possible(lengths, length).astype(initial.dtype)
+            initial = initial + jnp.broadcast_to(wrong[:, None], initial.shape)
         return MarkovChain(initial, transitions, length, parallel=parallel), state
 
     def features(state: PyTree, value: Array) -> tuple[Array, Array]:
@@ -133,11 +138,11 @@ def _checked(value: Array, length: int) -> Array:
 def _ending(transitions: Array, lengths: Array, length: int) -> Array:
     """Return transitions at every time, ``[examples, T−1, K, K]``, that lead to state 0 for sure from the end on."""
     states = len(transitions)
-    inside = jnp.arange(1, length)[None] < lengths[:, None]
-    shape = (*inside.shape, states, states)
+    going_on = inside("markov_chain", lengths, len(lengths), length)[:, 1:]
+    shape = (*going_on.shape, states, states)
     end = jnp.where(jnp.arange(states) == 0, 0.0, -jnp.inf).astype(transitions.dtype)
     going = jnp.broadcast_to(normalized(transitions), shape)
-    return jnp.where(jnp.broadcast_to(inside[:, :, None, None], shape), going, jnp.broadcast_to(end, shape))
+    return jnp.where(jnp.broadcast_to(going_on[:, :, None, None], shape), going, jnp.broadcast_to(end, shape))
 
 
 def _lengths(parents: Sequence[Array], value: Array | None = None) -> Array | None:
