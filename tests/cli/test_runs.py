@@ -20,7 +20,7 @@ from PIL import Image
 from vifx import distributions, networks
 from vifx.cli.remedy import damage_remedied
 from vifx.experiment.rules import to_json
-from vifx.experiment.run import open_run
+from vifx.experiment.run import open_run, reproduction
 from vifx.training import CheckpointError, Checkpoints, read_metrics
 
 
@@ -299,6 +299,93 @@ def test_resume_without_checkpoints_is_refused(empty, tiny, vifx_command, files,
     assert vifx_command(*shlex.split(again)[1:]).code == 0
 
 
+SCHEDULE = (
+    "optax.adam(config.learning_rate)",
+    "optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.steps))",
+)
+LAZY = (
+    "optax.adam(config.learning_rate)",
+    "optax.adam(lambda count: config.learning_rate * (1 - count / config.steps))",
+)
+
+
+@pytest.mark.parametrize("schedule", [SCHEDULE, LAZY])
+def test_extending_what_schedules_read_is_refused_or_recorded(schedule, tiny, vifx_command, tmp_path):
+    tiny.write_text(tiny.read_text().replace(*schedule))
+    assert vifx_command("train", tiny, "--run", "whole").code == 0
+    assert vifx_command("train", tiny, "--run", "short", "--steps", "4").code == 0
+    hashes = [json.loads((tmp_path / name / "config.json").read_text())["config_hash"] for name in ("whole", "short")]
+    assert hashes[0] != hashes[1]
+    before = (tmp_path / "short" / "config.json").read_bytes()
+    refused = vifx_command("resume", "short", "--steps", "8")
+    assert refused.code == 2
+    assert f"a schedule of {tiny} reads `steps`, so this run of 4 updates, extended to 8" in refused.message
+    assert f"would not be the run of 8; start that with: vifx train {tiny} --run OTHER;" in refused.message
+    assert (tmp_path / "short" / "config.json").read_bytes() == before
+    assert vifx_command("resume", "short", "--steps", "4").code == 0
+    assert vifx_command("resume", "short", "--steps", "8", "--change-schedule").code == 0
+    assert leaves(tmp_path / "short") != leaves(tmp_path / "whole")
+    record = json.loads((tmp_path / "short" / "config.json").read_text())
+    assert record["extensions"] == [{"at": 4, "before": 4, "after": 8}]
+    assert record["config_hash"] not in hashes
+    assert record["config"]["steps"] == 8
+    commands = [["vifx", "train", str(tiny), "--steps", "4", "--run", "RUN"]]
+    commands += [["vifx", "resume", "RUN", "--steps", "8", "--from-step", "4", "--change-schedule"]]
+    assert reproduction(open_run("short")) == commands
+    page = (tmp_path / "short" / "report.html").read_text()
+    assert all(shlex.join(command) in page for command in commands)
+    for command in commands:
+        assert vifx_command(*command[1:]).code == 0
+    assert leaves(tmp_path / "RUN") == leaves(tmp_path / "short")
+    again = vifx_command("resume", "short", "--from-step", "4")
+    assert again.code == 0
+    assert leaves(tmp_path / "RUN") == leaves(tmp_path / "short")
+
+
+def test_updates_of_another_schedule_are_not_made_again_under_this_one(tiny, vifx_command):
+    tiny.write_text(tiny.read_text().replace(*SCHEDULE))
+    options = ("--checkpoint-every", "2")
+    assert vifx_command("train", tiny, "--run", "run", "--steps", "4", *options).code == 0
+    assert vifx_command("resume", "run", "--steps", "6", "--change-schedule").code == 0
+    result = vifx_command("resume", "run", "--from-step", "2")
+    assert result.code == 2
+    assert "the updates up to 4 of this run followed the schedule of 4 updates" in result.message
+
+
+def test_an_extension_that_no_schedule_reads_is_recorded_and_one_command_reproduces_it(tiny, vifx_command, tmp_path):
+    assert vifx_command("train", tiny, "--run", "run", "--steps", "4").code == 0
+    assert vifx_command("resume", "run", "--steps", "6").code == 0
+    record = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert record["extensions"] == [{"at": 4, "before": 4, "after": 6}]
+    assert reproduction(open_run("run")) == [["vifx", "train", str(tiny), "--steps", "6"]]
+    assert record["config_hash"] == open_run("run").identity
+
+
+@pytest.mark.parametrize("cut", [100, None])
+def test_a_damaged_or_lost_best_checkpoint_is_said_and_nothing_is_redrawn(cut, copied, vifx_command, tmp_path):
+    copied("run", "--learning-rate", "0.5", "--checkpoint-every", "2", "--steps", "12")
+    best = json.loads((tmp_path / "run" / "results.json").read_text())["step"]
+    steps = sorted(int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir() if p.name.isdecimal())
+    assert best < steps[-1]
+    if cut is None:
+        shutil.rmtree(tmp_path / "run" / "checkpoints" / str(best))
+    else:
+        metadata = tmp_path / "run" / "checkpoints" / str(best) / "manifest" / "metadata"
+        metadata.write_bytes(metadata.read_bytes()[:cut])
+    written = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    others = [step for step in steps if step != best]
+    for arguments in (("evaluate", "run"), ("sample", "run")):
+        result = vifx_command(*arguments)
+        assert result.code == 2
+        assert f"checkpoints/{best}" in result.message
+        assert f"or name another checkpoint with --step, of {others[0]} or {others[1]}" in result.message
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*") if p.is_file()} == written
+    named = vifx_command("evaluate", "run", "--step", others[0])
+    assert named.code == 0
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["step"] == others[0]
+    assert vifx_command("sample", "run", "--step", others[1], "--n", "1").code == 0
+
+
 def test_run_that_was_stopped_before_its_first_row_can_be_resumed(copied, vifx_command, tmp_path):
     copied("run")
     shutil.rmtree(tmp_path / "run" / "checkpoints")
@@ -319,7 +406,8 @@ def test_damaged_checkpoint_names_the_command_that_goes_on(copied, vifx_command,
     ):
         result = vifx_command(name, "run")
         assert result.code == code
-        assert result.message.endswith(f"damaged; {remedy}")
+        named = "" if name == "resume" else ", or name another checkpoint with --step, of 4"
+        assert result.message.endswith(f"damaged; {remedy}{named}")
     assert vifx_command(*shlex.split(command)[1:]).code == 0
     assert leaves(tmp_path / "run") == whole
     error = CheckpointError("4: damaged; resume from another step by naming it: [8]")

@@ -79,6 +79,7 @@ def test_json_with_mistakes():
 
 def test_identity_is_of_everything_but_the_steps():
     assert identity(Mine(steps=5)) == identity(Mine(steps=6))
+    assert identity(Mine(steps=5), steps=True) != identity(Mine(steps=6), steps=True)
     others = [Mine(seed=1), Mine(rate=0.2), Mine(sizes=(4, 3)), Mine(limit=1), Mine(precision="bfloat16")]
     assert len({identity(config) for config in [Mine(), *others]}) == len(others) + 1
     assert len(identity(Mine())) == 16

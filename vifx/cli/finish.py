@@ -17,7 +17,7 @@ from vifx import evaluation, training
 from vifx.cli.console import alarm_line
 from vifx.evaluation import Estimate
 from vifx.experiment import Experiment
-from vifx.experiment.run import Run
+from vifx.experiment.run import Run, reproduction
 from vifx.explain import explain
 from vifx.training import Raised, TrainState
 from vifx.training.metrics import Row
@@ -167,5 +167,5 @@ def _write_report(
         config=record["config"],
         versions=versions,
         explanation=explain(built.objective),
-        commands=[shlex.join(record["command"])],
+        commands=[shlex.join(command) for command in reproduction(run)],
     )

@@ -20,7 +20,6 @@ from jax.sharding import Mesh
 from vifx import experiment, training
 from vifx.cli.parse import FLAT, UsageError, parse
 from vifx.experiment import Config, Experiment, ExperimentFile
-from vifx.experiment.config import identity
 from vifx.experiment.file import describe, location
 from vifx.experiment.run import Run
 from vifx.training.chunk import first_batch
@@ -144,8 +143,13 @@ def mesh_of(config: Config) -> Mesh | None:
     return training.data_mesh(jax.devices()[: config.devices]) if config.devices > 1 else None
 
 
-def saved_state(run: Run, built: Experiment, *, best: bool = True) -> training.TrainState:
-    """Read a run's best checkpoint, if it keeps one and `best`, else its last.
+def saved_state(run: Run, built: Experiment, *, step: int | None = None) -> training.TrainState:
+    """Read a checkpoint of a run.
+
+    Args:
+      run: whose.
+      built: its experiment.
+      step: the update whose checkpoint it is; the best one if the run keeps one, else the last.
 
     Raises:
       CheckpointError: if there is none or it is damaged.
@@ -154,7 +158,5 @@ def saved_state(run: Run, built: Experiment, *, best: bool = True) -> training.T
     template = jax.eval_shape(
         lambda batch: training.start(key, built.step, built.objective, batch), first_batch(key, built.source)
     )
-    with training.Checkpoints(
-        run.checkpoints, config_hash=identity(run.config), best=built.best, write=False
-    ) as checkpoints:
-        return checkpoints.restore(template, step=checkpoints.best_step() if best else None)
+    with training.Checkpoints(run.checkpoints, config_hash=run.identity, best=built.best, write=False) as checkpoints:
+        return checkpoints.restore(template, step=checkpoints.best_step() if step is None else step)

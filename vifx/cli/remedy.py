@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["damage_remedied", "require_checkpoint"]
+__all__ = ["checkpoint_steps", "damage_remedied", "require_checkpoint"]
 
 import contextlib
 import re
@@ -23,7 +23,7 @@ def require_checkpoint(run: Run) -> None:
       UsageError: if it is one.
     """
     log = run.directory / "metrics.jsonl"
-    if not _steps(run) and log.is_file() and log.stat().st_size:
+    if not checkpoint_steps(run) and log.is_file() and log.stat().st_size:
         again = shlex.join([*train_command(run), "--run", "OTHER"])
         raise UsageError(f"there is no checkpoint in {str(run.directory)!r}; start again with: {again}")
 
@@ -34,8 +34,8 @@ def damage_remedied(run: Run, *, resuming: bool) -> Iterator[None]:
 
     Args:
       run: what is read inside.
-      resuming: whether any other checkpoint will do; else only the damaged one is of use, and resuming from
-        an earlier one makes it again.
+      resuming: whether any other checkpoint will do; else the damaged one was meant, which resuming from an earlier
+        one makes again, and another has to be named.
 
     Raises:
       CheckpointError: instead of the error.
@@ -47,9 +47,10 @@ def damage_remedied(run: Run, *, resuming: bool) -> Iterator[None]:
         found = _OTHERS.search(message)
         if found is None:
             raise
-        others = [int(step) for step in found[1].split(",")]
+        others = whole = [int(step) for step in found[1].split(",")]
         if not resuming:
-            damaged = max(_steps(run) - set(others))
+            named = re.search(rf"{re.escape(str(run.checkpoints.absolute()))}/(\d+)", message)
+            damaged = int(named[1]) if named else max(checkpoint_steps(run) - set(others))
             others = [step for step in others if step < damaged]
         resume = shlex.join(["vifx", "resume", str(run.directory), "--from-step", str(max(others, default=0))])
         if resuming:
@@ -58,10 +59,13 @@ def damage_remedied(run: Run, *, resuming: bool) -> Iterator[None]:
             remedy = f"make it again with: {resume}"
         else:
             remedy = "no earlier checkpoint is left to make it again from; start the run anew"
+        if not resuming:
+            remedy += f", or name another checkpoint with --step, of {' or '.join(map(str, whole))}"
         raise CheckpointError(message.replace(found[0], remedy)) from error
 
 
-def _steps(run: Run) -> set[int]:
+def checkpoint_steps(run: Run) -> set[int]:
+    """Return the updates that a run has a checkpoint of, damaged ones included."""
     if not run.checkpoints.is_dir():
         return set()
     return {int(path.name) for path in run.checkpoints.iterdir() if path.name.isdecimal()}

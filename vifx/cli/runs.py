@@ -19,12 +19,21 @@ from vifx.cli.console import output, watch
 from vifx.cli.finish import finish
 from vifx.cli.parse import UsageError, parse
 from vifx.cli.prepare import TrainOptions, build, mesh_of, mistakes, parse_experiment, run_key, saved_state
-from vifx.cli.remedy import damage_remedied, require_checkpoint
+from vifx.cli.remedy import checkpoint_steps, damage_remedied, require_checkpoint
 from vifx.evaluation import Estimate
 from vifx.experiment import Experiment, PositiveFloat, PositiveInt
-from vifx.experiment.config import identity
+from vifx.experiment.config import recording
 from vifx.experiment.rules import validate
-from vifx.experiment.run import Run, create, default_directory, extend, open_run, record, require_unused
+from vifx.experiment.run import (
+    Run,
+    create,
+    default_directory,
+    extend,
+    open_run,
+    record,
+    require_unused,
+    train_command,
+)
 from vifx.training import TrainState
 
 _MONITOR = 0x6D6F6E  # tells the noise of the monitor from that of the updates
@@ -41,6 +50,8 @@ class _ResumeOptions:
     """Go on to this many updates in all; only more than before."""
     from_step: PositiveInt | None = None
     """Go on from the checkpoint of this update instead of the last."""
+    change_schedule: bool = False
+    """Go on to --steps although a schedule of the experiment reads them: what comes is no run of that many updates."""
     debug_checks: bool = False
     """Stop at the first NaN that an operation produces, and show full tracebacks; slow."""
 
@@ -54,6 +65,8 @@ class _EvaluateOptions:
 
     directory: RunPath
     """The run to measure."""
+    step: PositiveInt | None = None
+    """Measure the checkpoint of this update instead of the best one or the last."""
 
     def __post_init__(self) -> None:
         validate(self)
@@ -65,6 +78,8 @@ class _SampleOptions:
 
     directory: RunPath
     """The run to draw from."""
+    step: PositiveInt | None = None
+    """Draw from the checkpoint of this update instead of the best one or the last."""
     n: PositiveInt = 64
     """How many images."""
     temperature: PositiveFloat = 1.0
@@ -94,8 +109,9 @@ def train(arguments: Sequence[str]) -> None:
     directory = options.run or default_directory(file)
     with mistakes(file, debug=options.debug_checks):
         require_unused(directory)
-        built = build(file, config)
-        run = create(directory, file, config)
+        watched, read = recording(config)
+        built = build(file, watched)
+        run = create(directory, file, config, reads_steps="steps" in read)
     _train(run, built, output(), debug=options.debug_checks)
 
 
@@ -117,11 +133,32 @@ def resume(arguments: Sequence[str]) -> None:
             )
         require_checkpoint(run)
     with mistakes(run.file, debug=options.debug_checks):
-        longer = run if options.steps is None else extend(run, options.steps)
-        built = build(run.file, longer.config)
-        if options.steps is not None:
+        at = options.from_step or max(checkpoint_steps(run), default=0)
+        longer = run if options.steps is None else extend(run, options.steps, at=at)
+        watched, read = recording(longer.config)
+        built = build(run.file, watched)
+        if "steps" in read:
+            _require_same_schedule(run, longer, at, options)
+        if longer is not run:
             record(longer)
     _train(longer, built, output(), from_step=options.from_step, debug=options.debug_checks)
+
+
+def _require_same_schedule(run: Run, longer: Run, at: int, options: _ResumeOptions) -> None:
+    """Refuse, of an experiment whose schedules read `steps`, what would change them unasked."""
+    if longer is not run and not options.change_schedule:
+        anew = shlex.join([*train_command(run._replace(config=longer.config, extensions=())), "--run", "OTHER"])
+        raise UsageError(
+            f"a schedule of {run.file.path} reads `steps`, so this run of {run.config.steps:,} updates, extended to "
+            f"{longer.config.steps:,}, would not be the run of {longer.config.steps:,}; start that with: {anew}; or go "
+            "on all the same, under the schedule of the longer run, with --change-schedule, which is recorded"
+        )
+    last = run.extensions[-1] if run.extensions else None
+    if last is not None and at < last.at:
+        raise UsageError(
+            f"the updates up to {last.at:,} of this run followed the schedule of {last.before:,} updates, and a "
+            f"schedule of {run.file.path} reads `steps`; go on from update {last.at:,} or later, or start anew"
+        )
 
 
 def evaluate(arguments: Sequence[str]) -> None:
@@ -132,7 +169,7 @@ def evaluate(arguments: Sequence[str]) -> None:
     """
     options = parse(_EvaluateOptions, arguments, prog="vifx evaluate", description="Measure a run again.")
     console = output()
-    run, built, train_state = _reopen(options.directory, console)
+    run, built, train_state = _reopen(options.directory, options.step, console)
     finish(run, built, train_state, console)
 
 
@@ -144,7 +181,7 @@ def sample(arguments: Sequence[str]) -> None:
     """
     options = parse(_SampleOptions, arguments, prog="vifx sample", description="Draw images from a trained model.")
     console = output()
-    run, built, train_state = _reopen(options.directory, console)
+    run, built, train_state = _reopen(options.directory, options.step, console)
     with mistakes(run.file):
         if built.sample is None:
             raise UsageError(f"{run.file.path}: this experiment has no `sample`, so there is nothing to draw")
@@ -180,7 +217,7 @@ def _train(run: Run, built: Experiment, console: Console, *, from_step: int | No
                     monotone=built.monotone,
                     mesh=mesh_of(config),
                     observe=observe,
-                    config_hash=identity(config),
+                    config_hash=run.identity,
                     resume_from=from_step,
                 )
         except KeyboardInterrupt:
@@ -213,13 +250,13 @@ def _monitor(built: Experiment) -> training.Evaluate | None:
     return evaluate
 
 
-def _reopen(directory: Path, console: Console) -> tuple[Run, Experiment, TrainState]:
+def _reopen(directory: Path, step: int | None, console: Console) -> tuple[Run, Experiment, TrainState]:
     with mistakes():
         run = open_run(directory)
     with mistakes(run.file):
         built = build(run.file, run.config)
         with damage_remedied(run, resuming=False):
-            train_state = training.evaluated(saved_state(run, built))
+            train_state = training.evaluated(saved_state(run, built, step=step))
     if run.changed:
         console.print(f"note: {run.file.path} has changed since this run was trained", markup=False)
     console.print(f"checkpoint of update {int(train_state.step):,}", markup=False)

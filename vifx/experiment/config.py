@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["Config", "identity"]
+__all__ = ["Config", "identity", "recording"]
 
+import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from vifx import data
 from vifx.experiment.rules import NonNegativeInt, PositiveInt, to_json, validate
@@ -47,11 +48,38 @@ class Config:
         validate(self)
 
 
-def identity(config: Config) -> str:
+C = TypeVar("C", bound=Config)
+
+
+def recording(config: C) -> tuple[C, set[str]]:
+    """Return an equal config that notes which of its fields are read, and the names of those so far.
+
+    Whatever `build` makes of it, a schedule that reads `steps` when the step is traced included, is noted.
+    """
+    read: set[str] = set()
+    names = {field.name for field in dataclasses.fields(config)}
+
+    def get(self: Any, name: str) -> Any:
+        if name in names:
+            read.add(name)
+        return object.__getattribute__(self, name)
+
+    cls = type(config)
+    body = {"__getattribute__": get, "__module__": cls.__module__, "__doc__": cls.__doc__}
+    watched: Any = object.__new__(type(cls.__name__, (cls,), body))
+    vars(watched).update(vars(config))
+    read.clear()
+    return watched, read
+
+
+def identity(config: Config, *, steps: bool = False) -> str:
     """Return 16 hexadecimal digits that identify the run of `config`.
 
-    `steps` is left out: it says how far the run goes, not which run it is.
+    Args:
+      config: the whole of it counts but `steps`, which says how far the run goes and not which run it is.
+      steps: whether they count all the same, because a schedule of the experiment reads them.
     """
     tree = to_json(config)
-    del tree["steps"]
+    if not steps:
+        del tree["steps"]
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]

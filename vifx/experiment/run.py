@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "Extension",
     "Run",
     "create",
     "default_directory",
@@ -10,10 +11,12 @@ __all__ = [
     "extend",
     "open_run",
     "record",
+    "reproduction",
     "require_unused",
     "train_command",
 ]
 
+import hashlib
 import json
 import platform
 import shlex
@@ -35,6 +38,20 @@ from vifx.experiment.rules import from_json, to_json
 _RECORDED = ("vifx", "jax", "jaxlib", "flax", "optax", "numpyro", "orbax-checkpoint", "numpy")
 
 
+class Extension(NamedTuple):
+    """More updates than a run was started with.
+
+    Attributes:
+      at: the update that it went on from.
+      before: how many updates the run had in all.
+      after: how many it has since.
+    """
+
+    at: int
+    before: int
+    after: int
+
+
 class Run(NamedTuple):
     """One run on disk.
 
@@ -43,12 +60,35 @@ class Run(NamedTuple):
       file: the experiment file that it runs.
       config: its resolved config.
       changed: whether the experiment file has changed since the run was created.
+      reads_steps: whether a schedule of the experiment reads `config.steps`, so that another number of them is
+        another run from the first update on.
+      extensions: by which it came to the steps of its config, in order.
     """
 
     directory: Path
     file: ExperimentFile
     config: Config
     changed: bool = False
+    reads_steps: bool = False
+    extensions: tuple[Extension, ...] = ()
+
+    @property
+    def started(self) -> Config:
+        """The config that a run of these first updates is started with."""
+        first = self.extensions[0].before if self.extensions and self.reads_steps else self.config.steps
+        return replace(self.config, steps=first)
+
+    @property
+    def identity(self) -> str:
+        """What its checkpoints carry: that of the run as it was started."""
+        return identity(self.started, steps=self.reads_steps)
+
+    @property
+    def config_hash(self) -> str:
+        """What identifies the updates that it makes; where schedules read `steps`, its extensions count."""
+        if not (self.extensions and self.reads_steps):
+            return self.identity
+        return hashlib.sha256(json.dumps([self.identity, self.extensions]).encode()).hexdigest()[:16]
 
     @property
     def checkpoints(self) -> Path:
@@ -104,8 +144,14 @@ def require_unused(directory: Path) -> None:
         raise FileExistsError(f"{str(directory)!r} is not empty; give a new directory with --run")
 
 
-def create(directory: Path, file: ExperimentFile, config: Config) -> Run:
+def create(directory: Path, file: ExperimentFile, config: Config, *, reads_steps: bool = False) -> Run:
     """Make a run directory and write its `config.json`.
+
+    Args:
+      directory: new or empty.
+      file: the experiment.
+      config: its options.
+      reads_steps: whether a schedule of the experiment reads `config.steps`.
 
     Raises:
       FileExistsError: if the directory is in use; the message has the command that resumes it.
@@ -113,7 +159,7 @@ def create(directory: Path, file: ExperimentFile, config: Config) -> Run:
     """
     require_unused(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    run = Run(directory, file, config)
+    run = Run(directory, file, config, reads_steps=reads_steps)
     record(run)
     return run
 
@@ -133,28 +179,39 @@ def open_run(directory: str | Path) -> Run:
         found = json.loads(record_path.read_text(encoding="utf-8"))
         path, digest = found["experiment"]["file"], found["experiment"]["sha256"]
         tree, recorded_hash = found["config"], found["config_hash"]
+        reads_steps = found["schedules_read_steps"]
+        extensions = tuple(Extension(**extension) for extension in found["extensions"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{record_path}: not the config of a run: {files.describe(error)}") from error
     file = files.load(path)
     config = from_json(file.config, tree)
-    if identity(config) != recorded_hash:
+    run = Run(directory, file, config, file.digest != digest, reads_steps, extensions)
+    if run.config_hash != recorded_hash:
         raise ValueError(
             f"{record_path}: this config is not the one that the run was started with "
-            f"(hash {identity(config)}, expected {recorded_hash}); "
+            f"(hash {run.config_hash}, expected {recorded_hash}); "
             "restore it, or start a new run with `vifx train`"
         )
-    return Run(directory, file, config, changed=file.digest != digest)
+    return run
 
 
-def extend(run: Run, steps: int) -> Run:
+def extend(run: Run, steps: int, *, at: int) -> Run:
     """Return the run with more `steps` to make; `record` writes it down.
+
+    Args:
+      run: as it is.
+      steps: how many it has in all from now on.
+      at: the update that it goes on from.
 
     Raises:
       ValueError: if it already goes further.
     """
     if steps < run.config.steps:
         raise ValueError(f"--steps can only extend a run: it goes to {run.config.steps}; got {steps}")
-    return run._replace(config=replace(run.config, steps=steps))
+    if steps == run.config.steps:
+        return run
+    extension = Extension(at, run.config.steps, steps)
+    return run._replace(config=replace(run.config, steps=steps), extensions=(*run.extensions, extension))
 
 
 def record(run: Run) -> None:
@@ -163,7 +220,9 @@ def record(run: Run) -> None:
         "command": train_command(run),
         "experiment": {"file": str(run.file.path.resolve()), "sha256": run.file.digest},
         "config": to_json(run.config),
-        "config_hash": identity(run.config),
+        "config_hash": run.config_hash,
+        "schedules_read_steps": run.reads_steps,
+        "extensions": [extension._asdict() for extension in run.extensions],
         **environment(run.file),
     }
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
@@ -172,9 +231,24 @@ def record(run: Run) -> None:
     partial.replace(run.record)
 
 
+def reproduction(run: Run) -> list[list[str]]:
+    """Return the command lines that reproduce a run in a directory `RUN`, those of its extensions included.
+
+    Where no schedule reads `steps`, the longer run is the extended one, and one command makes it.
+    """
+    first = train_command(run)
+    if not (run.reads_steps and run.extensions):
+        return [first]
+    resumed = [
+        ["vifx", "resume", "RUN", "--steps", str(after), "--from-step", str(at), "--change-schedule"]
+        for at, _, after in run.extensions
+    ]
+    return [[*first, "--run", "RUN"], *resumed]
+
+
 def train_command(run: Run) -> list[str]:
-    """Return the command line that reproduces a run: the options that differ from the defaults."""
-    default, mine = _flat(to_json(run.file.config())), _flat(to_json(run.config))
+    """Return the command line that starts a run: the options that differ from the defaults."""
+    default, mine = _flat(to_json(run.file.config())), _flat(to_json(run.started))
     options = [word for name, value in mine.items() if value != default[name] for word in _option(name, value)]
     return ["vifx", "train", str(run.file.path), *options]
 

@@ -25,10 +25,11 @@ from vifx.training.manifest import (
     named_leaves,
     rebuild,
 )
-from vifx.training.metrics import decode
+from vifx.training.metrics import decode, encode
 from vifx.training.seal import damage, seal
 from vifx.types import PyTree
 
+_SCORES = "metrics.json"  # of every checkpoint, beside them
 _MARGIN = 1 << 20  # bytes that the bookkeeping of a checkpoint takes at most
 
 
@@ -145,23 +146,56 @@ class Checkpoints:
                 f"{self.directory / str(step)}: cannot be written ({first_line(error)}); free some space or choose "
                 f"another directory. Checkpoints that are whole: {self.steps() or 'none'}"
             ) from error
-        self._prune()
+        self._prune(self._scores())
 
-    def _prune(self) -> None:
+    def _prune(self, scores: Mapping[int, Mapping[str, int | float]]) -> None:
         steps = self.steps()
-        kept = {*steps[-self.keep :], self.best_step()}
+        kept = {*steps[-self.keep :], self._best_of(scores)}
         for step in steps:
             if step not in kept and self._readable(step):
                 self._manager.delete(step)
+        self._record_scores({step: scores[step] for step in self.steps() if step in scores})
 
     def best_step(self) -> int | None:
-        """Return the step with the best metric among those with a finite one, the latest of equals."""
+        """Return the step with the best metric among those with a finite one, the latest of equals.
+
+        It is known from when it was saved, so that damage since then does not make another one the best.
+
+        Raises:
+          CheckpointError: if it is no longer there.
+        """
+        found = self._best_of(self._scores())
+        if found is not None and found not in self.steps():
+            raise CheckpointError(f"{self.directory / str(found)}: the best checkpoint is gone; {self._remedy(found)}")
+        return found
+
+    def _best_of(self, scores: Mapping[int, Mapping[str, int | float]]) -> int | None:
         if self.best is None:
             return None
         name, sign = self.best.removeprefix("-"), -1 if self.best.startswith("-") else 1
-        scores = [(sign * self.metrics(s).get(name, math.nan), -s) for s in self.steps() if self._readable(s)]
-        finite = [score for score in scores if math.isfinite(score[0])]
+        each = [(sign * metrics.get(name, math.nan), -step) for step, metrics in scores.items()]
+        finite = [score for score in each if math.isfinite(score[0])]
         return -min(finite)[1] if finite else None
+
+    def _scores(self) -> dict[int, dict[str, int | float]]:
+        """Return the metrics of every checkpoint as they were when it was saved, also of those damaged since."""
+        path = self.directory / _SCORES
+        try:
+            text = path.read_text(encoding="utf-8") if path.is_file() else "{}"
+            recorded = {int(step): decode(metrics) for step, metrics in json.loads(text).items()}
+        except (ValueError, AttributeError, TypeError) as error:
+            raise CheckpointError(
+                f"{path}: damaged ({first_line(error)}); delete it, and the checkpoints themselves are asked"
+            ) from error
+        # A process that is killed between saving and recording leaves a checkpoint that only knows itself.
+        rest = [step for step in self.steps() if step not in recorded and self._readable(step)]
+        return {**recorded, **{step: self.metrics(step) for step in rest}}
+
+    def _record_scores(self, scores: Mapping[int, Mapping[str, int | float]]) -> None:
+        partial = self.directory / f"{_SCORES}.partial"
+        text = json.dumps({str(step): encode(metrics) for step, metrics in scores.items()})
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(self.directory / _SCORES)
 
     def metrics(self, step: int) -> dict[str, int | float]:
         """Return the metrics that a checkpoint was saved with.
@@ -206,6 +240,7 @@ class Checkpoints:
             )
             aside.append((self.directory / str(step)).rename(next(name for name in names if not name.exists())))
         self._manager.reload()
+        self._record_scores({step: metrics for step, metrics in self._scores().items() if step <= after})
         return aside
 
     def _latest(self) -> int:
