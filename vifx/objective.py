@@ -66,6 +66,9 @@ class Solver(NamedTuple):
       maximize: ``(params, state, statistics, networks) -> params``.
       log_prior: ``(params, state) -> scalar``: the log-density in nats of the parameters under their own priors.
       degrees: ``params -> int``: how many free parameters the families have.
+      magnitude: ``(prepared, statistics) -> scalar``: the absolute values in nats of what cancels in the sum of the
+        log-densities, of all families.
+      remarks: ``(params, batch) -> sentences``: what a user should know of fitted parameters, on the host.
     """
 
     networks: tuple[str, ...]
@@ -76,6 +79,8 @@ class Solver(NamedTuple):
     maximize: Callable[[Params, State, PyTree, tuple[str, ...]], Params]
     log_prior: Callable[[Params, State], Array]
     degrees: Callable[[Params], int]
+    magnitude: Callable[[PyTree, Mapping[str, PyTree]], Array]
+    remarks: Callable[[Params, Batch], tuple[str, ...]]
 
 
 class Player(NamedTuple):

@@ -126,6 +126,10 @@ class Family(NamedTuple):
       log_prior: ``(params, state) -> scalar``, the log-density in nats of the parameters' own prior up to a constant;
         0 for maximum likelihood.
       degrees: ``params -> int``, how many free parameters they have, for information criteria.
+      magnitude: ``(prepared, statistics) -> scalar``: ``Σ |η_i · Σ_n φ_i(x_n)|`` in nats, the absolute values of what
+        cancels in the sum of the log-densities. A rounding of each by the dtype's epsilon is what a fall may be.
+      remarks: ``(params, value) -> sentences``: what a user should know of fitted parameters and the concrete values
+        that they were fitted to, such as which states are at a floor.
     """
 
     init: Callable[..., tuple[PyTree, PyTree]]
@@ -137,6 +141,8 @@ class Family(NamedTuple):
     maximize: Callable[[PyTree, PyTree, PyTree], PyTree]
     log_prior: Callable[[PyTree, PyTree], Array]
     degrees: Callable[[PyTree], int]
+    magnitude: Callable[[PyTree, PyTree], Array | float] = lambda *_: 0.0
+    remarks: Callable[[PyTree, Any], tuple[str, ...]] = lambda *_: ()
 
 
 class Bijection(NamedTuple):

@@ -18,7 +18,7 @@ def covariance(values):
 
 @pytest.mark.parametrize("values", [[1.0, 2.0, 3.0], [1.0, 1e-3, 3.0], [1.0, 0.0, -1e-9], [0.0, 0.0, 0.0]])
 def test_eigenvalues_below_the_floor_are_raised_to_it(x64, values):
-    found = np.asarray(jax.jit(lambda c: floored_cholesky(c, 0.01))(jnp.asarray(covariance(values))))
+    found = np.asarray(jax.jit(lambda c: floored_cholesky(c, 0.01, jnp.eye(3)))(jnp.asarray(covariance(values))))
     np.testing.assert_array_equal(np.triu(found, 1), 0)
     np.testing.assert_allclose(found @ found.T, covariance(np.maximum(values, 0.01)), rtol=1e-9, atol=1e-10)
 
@@ -26,7 +26,7 @@ def test_eigenvalues_below_the_floor_are_raised_to_it(x64, values):
 def test_of_several_each_by_itself(x64):
     """One that is well is what it would be alone, bit for bit."""
     well, ill = covariance([1.0, 2.0, 3.0]), covariance([1.0, 1e-9, 3.0])
-    found = floored_cholesky(jnp.asarray(np.stack([well, ill])), 1e-4)
+    found = floored_cholesky(jnp.asarray(np.stack([well, ill])), 1e-4, jnp.eye(3))
     np.testing.assert_array_equal(found[0], jnp.linalg.cholesky(jnp.asarray(well)))
     np.testing.assert_allclose(found[1] @ found[1].T, covariance([1.0, 1e-4, 3.0]), rtol=1e-9, atol=1e-12)
 
@@ -35,7 +35,7 @@ def test_of_several_each_by_itself(x64):
 def test_without_a_floor_it_is_positive_definite_within_rounding(dtype):
     with jax.enable_x64(dtype == "float64"):
         vector = np.array([1.0, 2.0, 3.0])
-        found = np.asarray(floored_cholesky(jnp.asarray(np.outer(vector, vector), dtype), 0.0))
+        found = np.asarray(floored_cholesky(jnp.asarray(np.outer(vector, vector), dtype), 0.0, jnp.eye(3, dtype=dtype)))
         assert np.all(np.isfinite(found))
         assert np.all(np.diag(found) > 0)
         np.testing.assert_allclose(

@@ -72,12 +72,41 @@ def test_the_floor_is_the_constrained_maximum(x64, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_constant_feature_is_finite_and_is_said(kind, dtype):
+def test_a_constant_feature_has_the_floor_and_is_said(kind, dtype):
     with jax.enable_x64(dtype == "float64"):
         x = np.concatenate([FAR[::3], np.full((40, 1), 5.0)], axis=1).astype(dtype)
         family = families.gaussian(2, covariance=kind, floor=1e-4)
         values, _, params, _, _ = trajectory(family, x, 2, steps=5, slope=False)
         assert np.all(np.isfinite(values))
         np.testing.assert_allclose(params["components"]["mean"][:, 2], 5.0, rtol=1e-6)
-        with pytest.raises(ValueError, match=r"feature 2, of 1 constant ones, is 5 in all 40 examples"):
-            families.check_values(family, x)
+        families.check_values(family, x)
+        said = family.remarks(params["components"], x)
+        assert said[0] == "feature 2 is 5 in all 40 examples: its variance is the floor, 0.0001"
+        assert len(said) == 1
+        without = families.gaussian(2, covariance=kind, floor=0.0)
+        with pytest.raises(ValueError, match=r"feature 2, of 1 constant ones, is 5 in all 40 .* a floor above 0"):
+            families.check_values(without, x)
+
+
+@pytest.mark.parametrize("kind", ["full", "tied"])
+def test_data_in_a_plane_never_lower_the_likelihood(x64, kind):
+    """Half of them thirty times as wide, times a million: the rounding of variances is far above the floor."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(80, 2)) @ random.normal(size=(2, 3))
+    x[40:] *= 30
+    values, _, _, _, _ = trajectory(families.gaussian(4, covariance=kind), 1e6 * x, 4, steps=30, slope=False)
+    assert np.diff(values).min() > -1e-6
+    assert values[-1] - values[0] > 0.05
+
+
+def test_the_least_covariance_of_features_of_any_scale_is_the_constrained_maximum(x64):
+    """``Σ ⪰ floor I`` where one feature is a thousand times the other, correlated: against a numerical optimum."""
+    random = np.random.default_rng(3)
+    base = random.normal(size=(50, 2))
+    x = np.stack([1e3 * base[:, 0], base[:, 0] + 1e-3 * base[:, 1]], axis=1)
+    params, _ = jax.jit(families.gaussian(1, floor=0.01).init)(jax.random.key(0), jnp.asarray(x))
+    second = np.cov(x.T, bias=True)
+    values, vectors = np.linalg.eigh(second)
+    assert values[0] < 1e-4
+    found = params["scale_tril"][0] @ params["scale_tril"][0].T
+    np.testing.assert_allclose(found, vectors @ np.diag(np.maximum(values, 0.01)) @ vectors.T, rtol=1e-6)

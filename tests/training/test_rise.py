@@ -12,9 +12,10 @@ from vifx.training.rise import Rise, rounding
 
 
 def test_rounding_is_the_stated_one():
-    assert rounding(-50.0, np.float64) == pytest.approx(1e-12, rel=1e-3)
-    assert rounding(-50.0, np.float32) == pytest.approx(5.4e-4, rel=0.02)
-    assert rounding(-5000.0, np.float64) == pytest.approx(5e-11, rel=1e-3)
+    assert rounding(np.float64(0.0)) == pytest.approx(1e-12, rel=1e-3)
+    assert rounding(np.float32(0.0)) == pytest.approx(5.4e-4, rel=0.02)
+    assert rounding(np.float64(-5000.0), np.float64(120)) == pytest.approx(170e-12, rel=1e-3)
+    assert rounding(np.float64(0.0), 1.0, np.float64(4500e6)) == pytest.approx(1e-6, rel=1e-3)
 
 
 def check(values, *, history=(), dtype=np.float32, begin=10):
@@ -23,6 +24,9 @@ def check(values, *, history=(), dtype=np.float32, begin=10):
 
 def test_a_fall_names_the_update_and_what_was_saved():
     check([-3.0, -2.0, -2.0004, -1.0])
+    known = {"objective": np.array([-3.0, -3.1, -3.3], np.float32), "rounding/objective": np.full(3, 0.15, np.float32)}
+    with pytest.raises(training.Diverged, match=r"at update 3: objective fell by 0.2 to -3.3.*rounding \(0.2\)"):
+        Rise("objective", ()).check(known, 0, lambda: "saved: none")
     with pytest.raises(training.Diverged, match=r"at update 13: objective fell by 0.01 to -2.0.*saved: none") as caught:
         check([-3.0, -2.0, -2.01, -1.0])
     assert caught.value.step == 13

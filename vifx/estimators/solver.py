@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ["solver"]
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import logsumexp
@@ -38,7 +40,16 @@ def solver(both: Pair) -> Solver | None:
     turn = _Turn(both, tuple(families), sources[0] if sources else Posterior(both.generative, 1.0, False))
     others = tuple(name for name in both.generative.owners if name not in turn.owners)
     return Solver(
-        turn.owners, others, turn.features, turn.prepare, turn.expect, turn.maximize, turn.log_prior, turn.degrees
+        turn.owners,
+        others,
+        turn.features,
+        turn.prepare,
+        turn.expect,
+        turn.maximize,
+        turn.log_prior,
+        turn.degrees,
+        turn.magnitude,
+        turn.remarks,
     )
 
 
@@ -113,6 +124,16 @@ class _Turn:
 
     def degrees(self, params: Params) -> int:
         return sum(family.degrees(params[name]) for name, family in self.families.items())
+
+    def magnitude(self, prepared: PyTree, statistics: Mapping[str, PyTree]) -> Array:
+        each = [family.magnitude(prepared[name], statistics[name]) for name, family in self.families.items()]
+        return jnp.sum(jnp.stack([jnp.asarray(value, jnp.result_type(float)) for value in each]))
+
+    def remarks(self, params: Params, batch: Batch) -> tuple[str, ...]:
+        observed = self.both.inference.observe(batch, {})
+        owned = {str(item.owner): item.variables[0] for item in self.factors}
+        each = [self.families[o].remarks(params[o], observed[own]) for o, own in owned.items() if own in observed]
+        return tuple(sentence for sentences in each for sentence in sentences)
 
 
 def _responsibilities(table: LatentTable, temperature: float | Array) -> tuple[Array, Array]:

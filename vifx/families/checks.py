@@ -75,18 +75,19 @@ def finite(name: str, value: np.ndarray) -> None:
         )
 
 
-def numbers(name: str, value: np.ndarray) -> None:
-    """Vectors of finite numbers, of which none is the same for all examples.
+def numbers(name: str, value: np.ndarray, *, floor: float) -> None:
+    """Vectors of finite numbers; without a floor of variances none may be the same for all examples.
 
     Args:
       name: the family's, for messages.
       value: ``[examples, d]`` or ``[examples]``.
+      floor: the least variance.
 
     Raises:
-      ValueError: a value is not finite, or a feature is constant.
+      ValueError: a value is not finite, or a feature is constant and there is no floor.
     """
     finite(name, value)
-    if len(value) and np.any(same := np.all(value == value[:1], axis=0)):
+    if floor == 0 and len(value) and np.any(same := np.all(value == value[:1], axis=0)):
         where = (
             "a constant"
             if value.ndim == 1
@@ -94,7 +95,7 @@ def numbers(name: str, value: np.ndarray) -> None:
         )
         raise ValueError(
             f"{name}: {where} is {value.reshape(len(value), -1)[0, int(np.argmax(same))]:g} in all {len(value)} "
-            "examples, so that its variance is zero; leave it out."
+            "examples, so that its variance is zero; leave it out, or give a floor above 0."
         )
 
 

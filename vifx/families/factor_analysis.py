@@ -40,8 +40,9 @@ def factor_analysis(states: int | Sequence[int], *, latent: int, floor: float = 
       likelihood estimation of factor analysis using the ECME algorithm.
     """
 
-    def maximizer(covariance: Array, loadings: Array, scale: Array) -> tuple[Array, Array]:
-        scale = jnp.sqrt(jnp.maximum(_noise(covariance, loadings, scale), _least(covariance, float(floor))))
+    def maximizer(covariance: Array, least: Array, loadings: Array, scale: Array) -> tuple[Array, Array]:
+        noise = _noise(covariance, loadings, scale)
+        scale = jnp.sqrt(jnp.maximum(noise, jnp.broadcast_to(least, noise.shape)))
         outer = scale[:, :, None] * scale[:, None, :]
         values, vectors = jnp.linalg.eigh(covariance / outer)
         gains = jnp.sqrt(jnp.maximum(values[:, -latent:] - 1, 0))
@@ -62,9 +63,3 @@ def _noise(covariance: Array, loadings: Array, scale: Array) -> Array:
     explained = jnp.einsum("sil,sli->si", loadings, crossed)
     squares = jnp.einsum("sil,slm,sim->si", loadings, second, loadings)
     return jnp.diagonal(covariance, axis1=1, axis2=2) - 2 * explained + squares
-
-
-def _least(covariance: Array, floor: float) -> Array:
-    """Return the floor, or the rounding of each variance: a feature that is explained whole stays finite."""
-    variance = jnp.diagonal(covariance, axis1=1, axis2=2)
-    return jnp.maximum(10 * jnp.finfo(covariance.dtype).eps * variance, max(floor, 1e-30))

@@ -9,7 +9,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Literal, TypeAlias, get_args
 
+import jax.numpy as jnp
+import numpy as np
+
 from vifx.families.checks import Features, finite, if_concrete, numbers
+from vifx.families.floors import at_floor
 from vifx.families.parents import count, index
 from vifx.families.priors import NormalInverseWishart, number_from
 from vifx.families.quadratic import Diagonals, Matrices, vectors
@@ -71,7 +75,7 @@ def gaussian(
     )
     features = Features(
         lambda state, value: form.features(whiten(state, vectors("gaussian", value).astype(state.shift.dtype))),
-        partial(numbers, "gaussian"),
+        partial(numbers, "gaussian", floor=floor),
     )
 
     def init(key: Key, value: Array | None, *parents: Array) -> tuple[PyTree, PyTree]:
@@ -89,17 +93,38 @@ def gaussian(
         at = index(sizes, parents)
         return form.normal(params, 0 if at is None else at), state
 
-    def prepare(params: PyTree, state: Whitening) -> tuple[Array, ...]:
+    def prepare(params: PyTree, state: Whitening) -> tuple[tuple[Array, ...], Array]:
         natural, log_det = form.natural(params, state)
-        constant = -log_det - 0.5 * params["mean"].shape[1] * math.log(2 * math.pi)
-        # The last feature is 1.
-        return (*natural[:-1], natural[-1].at[-1].add(constant))
+        return natural, -log_det - 0.5 * params["mean"].shape[1] * math.log(2 * math.pi)
 
-    def statistics(prepared: tuple[Array, ...], features: tuple[Array, ...], responsibilities: Array) -> PyTree:
+    def log_probs(prepared: tuple[tuple[Array, ...], Array], features: tuple[Array, ...]) -> Array:
+        # The constant comes last: next to squares that cancel it would lose its digits.
+        squares = form.products(prepared[0], features)
+        return squares + jnp.broadcast_to(prepared[1], squares.shape)
+
+    def statistics(prepared: PyTree, features: tuple[Array, ...], responsibilities: Array) -> PyTree:
         del prepared
         return form.sums(features, responsibilities)
+
+    def magnitude(prepared: tuple[tuple[Array, ...], Array], statistics: tuple[Array, ...]) -> Array:
+        return form.magnitude(prepared[0], statistics)
+
+    def remarks(params: PyTree, value: Array) -> tuple[str, ...]:
+        return at_floor(form.variances(params), floor, np.asarray(value))
 
     def maximize(params: PyTree, state: Whitening, statistics: tuple[Array, ...]) -> PyTree:
         return form.maximize(params, state, statistics, form.count(statistics))
 
-    return Family(init, apply, features, prepare, form.products, statistics, maximize, form.log_prior, form.degrees)
+    return Family(
+        init,
+        apply,
+        features,
+        prepare,
+        log_probs,
+        statistics,
+        maximize,
+        form.log_prior,
+        form.degrees,
+        magnitude,
+        remarks,
+    )

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import solve_triangular
 
+from vifx.families.covariances import ROUNDING
+from vifx.families.floors import at_floor
 from vifx.families.gaussian import gaussian
 from vifx.families.parents import count
 from vifx.families.quadratic import vectors
@@ -21,8 +23,11 @@ from vifx.families.starting import needs_values, seeded
 from vifx.families.whitening import Whitening, whiten, whitening
 from vifx.types import Array, Family, Key, PyTree
 
-Maximizer: TypeAlias = Callable[[Array, Array, Array], tuple[Array, Array]]
-"""``(covariances S [states, d, d], old loadings, old scale) -> (loadings [states, d, latent], scale)``."""
+Maximizer: TypeAlias = Callable[[Array, Array, Array, Array], tuple[Array, Array]]
+"""``(covariances S [states, d, d], least noise [d], old loadings, old scale) -> (loadings, scale)``.
+
+The least noise is the floor, or the rounding of the data: the same at every M step, all of which so are maxima over one
+set. The loadings are ``[states, d, latent]``."""
 
 
 class Moments(NamedTuple):
@@ -105,7 +110,7 @@ def low_rank(
 
     def maximize(params: PyTree, state: Whitening, statistics: tuple[Array, ...]) -> PyTree:
         mean, covariance, seen = moments(state, statistics[0])
-        loadings, scale = maximizer(covariance, params["loadings"], params["scale"])
+        loadings, scale = maximizer(covariance, _least(state, floor), params["loadings"], params["scale"])
         new = {"mean": mean, "loadings": loadings, "scale": scale}
         # A state that nothing belongs to keeps its parameters.
         return {k: jnp.where(seen.reshape(-1, *(1,) * (v.ndim - 1)), v, params[k]) for k, v in new.items()}
@@ -119,7 +124,23 @@ def low_rank(
         # W and W R are one model for every rotation R.
         return own * (size + size * latent - latent * (latent - 1) // 2 + (1 if isotropic else size))
 
-    return Family(init, apply, features, prepare, dense.log_probs, dense.statistics, maximize, log_prior, degrees)
+    def remarks(params: PyTree, value: Array) -> tuple[str, ...]:
+        noise = np.asarray(params["scale"], np.float64) ** 2
+        return at_floor(noise[:, None] if isotropic else noise, floor, np.asarray(value))
+
+    return Family(
+        init,
+        apply,
+        features,
+        prepare,
+        dense.log_probs,
+        dense.statistics,
+        maximize,
+        log_prior,
+        degrees,
+        dense.magnitude,
+        remarks,
+    )
 
 
 def _start(
@@ -127,16 +148,23 @@ def _start(
 ) -> PyTree:
     """Return parameters without factors: the noise of a state is its variance, of an empty one the data's."""
     own = moments(state, statistics[0])
-    every = jnp.mean((x - state.shift[None]) ** 2, axis=0)
+    every, least = jnp.mean((x - state.shift[None]) ** 2, axis=0), _least(state, floor)
     variance = jnp.diagonal(own.covariance, axis1=1, axis2=2)
     variance = jnp.where(own.seen[:, None], variance, jnp.broadcast_to(every, variance.shape))
-    least = jnp.maximum(10 * jnp.finfo(x.dtype).eps * every, jnp.asarray(max(floor, 1e-30), x.dtype))
     variance = jnp.maximum(variance, jnp.broadcast_to(least, variance.shape))
     return {
         "mean": jnp.broadcast_to(state.shift, variance.shape),
         "loadings": jnp.zeros((*variance.shape, latent), x.dtype),
         "scale": jnp.sqrt(jnp.mean(variance, axis=1) if isotropic else variance),
     }
+
+
+def _least(state: Whitening, floor: float) -> Array:
+    """Return the least variance of the noise, ``[d]``."""
+    size = state.shift.shape[0]
+    inverse = solve_triangular(state.matrix, jnp.eye(size, dtype=state.matrix.dtype), lower=True)
+    rounding = ROUNDING * float(jnp.finfo(inverse.dtype).eps)
+    return jnp.maximum(rounding * jnp.sum(inverse**2, axis=1), max(floor, 1e-30))
 
 
 def _check_numbers(name: str, latent: int, floor: float) -> None:

@@ -36,12 +36,10 @@ def ppca(states: int | Sequence[int], *, latent: int, floor: float = 1e-6) -> Fa
       principal component analysers.
     """
 
-    def maximizer(covariance: Array, loadings: Array, scale: Array) -> tuple[Array, Array]:
+    def maximizer(covariance: Array, least: Array, loadings: Array, scale: Array) -> tuple[Array, Array]:
         del loadings, scale
         values, vectors = jnp.linalg.eigh(covariance)
-        # At least the rounding of the largest eigenvalue, so that data in a plane have a density.
-        least = jnp.maximum(10 * jnp.finfo(values.dtype).eps * values[:, -1], max(float(floor), 1e-30))
-        noise = jnp.maximum(jnp.mean(values[:, :-latent], axis=1), least)
+        noise = jnp.maximum(jnp.mean(values[:, :-latent], axis=1), jnp.max(least))
         gains = jnp.sqrt(jnp.maximum(values[:, -latent:] - noise[:, None], 0))
         return vectors[:, :, -latent:] * gains[:, None, :], jnp.sqrt(noise)
 

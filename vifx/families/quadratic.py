@@ -9,7 +9,7 @@ import numpy as np
 from jax.scipy.linalg import solve_triangular
 
 from vifx.distributions import MultivariateNormal, Normal
-from vifx.families.covariances import floored_cholesky
+from vifx.families.covariances import ROUNDING, floored_cholesky
 from vifx.families.priors import NormalInverseWishart, WhitePrior, whitened
 from vifx.families.whitening import Kind, Whitening, whiten
 from vifx.types import Array, Distribution, PyTree
@@ -96,6 +96,18 @@ class Matrices:
             return rest + jnp.broadcast_to(features[0] @ natural[0], rest.shape)
         return features[0] @ natural[0]
 
+    def magnitude(self, natural: tuple[Array, ...], sums: tuple[Array, ...]) -> Array:
+        """Return ``Σ |η_i · Σ_n w_n φ_i(x_n)|``, the absolute values of what cancels in the squared distances."""
+        if self.tied:
+            return jnp.sum(jnp.abs(natural[0][:, 0] * sums[0])) + jnp.sum(jnp.abs(natural[1].T * sums[1]))
+        return jnp.sum(jnp.abs(natural[0].T * sums[0]))
+
+    def variances(self, params: PyTree) -> np.ndarray:
+        """Return the variances along the principal axes, ``[states, d]``, increasing."""
+        scale_tril = np.asarray(params["scale_tril"], np.float64)
+        values = np.linalg.svd(scale_tril, compute_uv=False)[..., ::-1] ** 2
+        return np.broadcast_to(values, np.shape(params["mean"]))
+
     def sums(self, features: tuple[Array, ...], weights: Array) -> tuple[Array, ...]:
         """Return ``Σ_n w_ns φ(x_n)``; of weights ``[examples, states]``."""
         if self.tied:
@@ -138,10 +150,10 @@ class Matrices:
             ]
             white = second - share[:, None, None] * mean[:, :, None] * mean[:, None, :]
         inverse = _inverse(state.matrix)
-        covariance = jnp.einsum("ij,...jk,lk->...il", inverse, white, inverse)
         kept = known if self.tied else known[:, None, None]
-        covariance = jnp.where(kept, covariance, jnp.broadcast_to(jnp.eye(size, dtype=mean.dtype), covariance.shape))
-        scale_tril = jnp.where(kept, floored_cholesky(covariance, self.floor), params["scale_tril"])
+        white = jnp.where(kept, white, jnp.broadcast_to(jnp.eye(size, dtype=mean.dtype), white.shape))
+        factor = floored_cholesky(white, self.floor, state.matrix)
+        scale_tril = jnp.where(kept, jnp.einsum("ij,...jk->...ik", inverse, factor), params["scale_tril"])
         mean = jnp.broadcast_to(state.shift, mean.shape) + mean @ inverse.T
         return {"mean": jnp.where(seen[:, None], mean, params["mean"]), "scale_tril": scale_tril}
 
@@ -227,6 +239,15 @@ class Diagonals:
         """Multiply features and natural parameters, ``[examples, states]``."""
         return features[0] @ natural[0]
 
+    def magnitude(self, natural: tuple[Array, ...], sums: tuple[Array, ...]) -> Array:
+        """Return ``Σ |η_i · Σ_n w_n φ_i(x_n)|``, the absolute values of what cancels in the squared distances."""
+        return jnp.sum(jnp.abs(natural[0].T * sums[0]))
+
+    def variances(self, params: PyTree) -> np.ndarray:
+        """Return the variances, ``[states, d]``, increasing."""
+        scale = np.asarray(params["scale"], np.float64)
+        return np.sort(np.broadcast_to(scale[:, None] if self.spherical else scale, np.shape(params["mean"])) ** 2)
+
     def sums(self, features: tuple[Array, ...], weights: Array) -> tuple[Array, ...]:
         """Return ``Σ_n w_ns φ(x_n)``; of weights ``[examples, states]``."""
         return (weights.T @ features[0],)
@@ -256,7 +277,10 @@ class Diagonals:
         variance = squares / matrix**2 if self.spherical else (squares + scale) / matrix**2
         if self.spherical:
             variance = jnp.sum(variance, axis=1) + scale[:, 0] / state.matrix[0] ** 2
-        scale = jnp.sqrt(jnp.maximum(variance, max(self.floor, float(jnp.finfo(variance.dtype).tiny))))
+        # The same at every M step, which so are maxima over one set.
+        least = jnp.maximum(ROUNDING * float(jnp.finfo(mean.dtype).eps) / state.matrix**2, self.floor)
+        least = jnp.max(least) if self.spherical else jnp.broadcast_to(least, variance.shape)
+        scale = jnp.sqrt(jnp.maximum(variance, least))
         mean = jnp.broadcast_to(state.shift, mean.shape) + mean / matrix
         kept = jnp.where(known if self.spherical else known[:, None], scale, params["scale"])
         return {"mean": jnp.where(seen[:, None], mean, params["mean"]), "scale": kept}

@@ -11,10 +11,12 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import digamma, gammaln
 
 from vifx.distributions import MultivariateStudentT
 from vifx.families.checks import Features, finite, if_concrete, numbers
+from vifx.families.floors import at_floor
 from vifx.families.parents import count, index
 from vifx.families.priors import number_from
 from vifx.families.quadratic import Diagonals, Matrices, vectors
@@ -89,13 +91,15 @@ def student_t(
     return Family(
         turn.init,
         apply,
-        Features(turn.features, partial(numbers, "student_t")),
+        Features(turn.features, partial(numbers, "student_t", floor=floor)),
         turn.prepare,
         turn.log_probs,
         turn.statistics,
         turn.maximize,
         turn.log_prior,
         turn.degrees,
+        lambda prepared, statistics: form.magnitude(prepared.natural, statistics[0]),
+        lambda params, value: at_floor(form.variances(params), floor, np.asarray(value)),
     )
 
 

@@ -33,7 +33,8 @@ def whitening(x: Array, kind: Kind) -> Whitening:
       x: ``[examples, d]``.
       kind: whether the covariances become the identity, the variances one each, or their mean one.
     """
-    shift = jnp.mean(x, axis=0)
+    # A constant feature is its own mean, without rounding.
+    shift = jnp.where(jnp.all(x == x[:1], axis=0), x[0], jnp.mean(x, axis=0))
     apart = x - shift[None]
     variance = jnp.mean(apart**2, axis=0)
     tiny = jnp.asarray(jnp.finfo(x.dtype).tiny, x.dtype)

@@ -61,7 +61,8 @@ class Fit:
       log_likelihood: ``Σ_n log q(x_n)`` in nats.
       degrees: how many free parameters the model has.
       seconds: of each update, the first with its compilation.
-      messages: what a user should know: components that were empty, whether it converged.
+      messages: what a user should know: components that were empty or whose least variance is the floor, features
+        that are constant, whether it converged.
     """
 
     model: Model
@@ -173,7 +174,8 @@ def fit(
         seconds.append(time.perf_counter() - began)
         if observe is not None:
             observe(update, metrics)
-        _require_rise(history, objective, monotone and not fresh, before, state)
+        allowed = np.asarray(metrics["rounding/objective"], np.float64) if monotone and not fresh else None
+        _require_rise(model, batch, history, objective, allowed, before, state)
         history.append(objective)
         gain = math.inf if fresh else float(np.max(objective - history[-2]))
         if update == steps or (monotone and tolerance > 0 and gain < tolerance):
@@ -227,28 +229,33 @@ def _update(
 
 
 def _require_rise(
-    history: list[np.ndarray], objective: np.ndarray, monotone: bool, before: Params, state: State
+    model: Model,
+    batch: Batch,
+    history: list[np.ndarray],
+    objective: np.ndarray,
+    allowed: np.ndarray | None,
+    before: Params,
+    state: State,
 ) -> None:
-    worst = int(np.argmin(objective - history[-1])) if history else int(np.argmin(objective))
+    excess = objective if allowed is None else objective - history[-1] + allowed
+    worst = int(np.argmin(excess))
     params = jax.tree.map(lambda leaf: leaf[worst], before)
     if not np.isfinite(objective).all():
         worst = int(np.argmin(np.isfinite(objective)))
         raise FellError(
             f"start {worst}: the objective is {objective[worst]} after {len(history)} updates.", params, state
         )
-    if not monotone:
+    if allowed is None or excess[worst] >= 0:
         return
-    dtype = jnp.result_type(*(leaf for leaf in jax.tree.leaves(params) if jnp.issubdtype(leaf.dtype, jnp.floating)))
-    allowed = rounding(float(objective[worst]), dtype)
-    fall = float(history[-1][worst] - objective[worst])
-    if fall > allowed:
-        raise FellError(
-            f"start {worst}: the objective fell by {fall:.3g} to {objective[worst]:.12g} at update {len(history)}, "
-            f"by more than rounding ({allowed:.1g}); EM never lowers it, so an M step or a density is wrong"
-            + (", or float32 is too coarse for these data: try jax.enable_x64." if allowed > 1e-6 else "."),
-            params,
-            state,
-        )
+    raise FellError(
+        f"start {worst}: the objective fell by {history[-1][worst] - objective[worst]:.3g} to {objective[worst]:.12g} "
+        f"at update {len(history)}, by more than rounding ({allowed[worst]:.1g}); EM never lowers it, so an M step or "
+        "a density is wrong"
+        + (", or float32 is too coarse for these data: try jax.enable_x64." if allowed[worst] > 1e-6 else ".")
+        + "".join(f" At that update: {text}." for text in model.solver.remarks(params, batch)),
+        params,
+        state,
+    )
 
 
 def _best(
@@ -263,7 +270,7 @@ def _best(
     converged, seconds, messages = told
     best = int(np.argmax(histories[-1]))
     params = jax.tree.map(lambda leaf: leaf[best], stacked)
-    _require_digits(model, params, state, batch)
+    lost = _lost_digits(model, params, state, batch, float(metrics["rounding/objective"][best]))
     weights = batch.get("@weights")
     examples = float(len(batch[model.observed]) if weights is None else np.asarray(weights, np.float64).sum())
     return Fit(
@@ -278,7 +285,7 @@ def _best(
         _log_likelihood(model, params, state, batch, float(metrics["log_prob"][best]) * examples),
         model.solver.degrees(params),
         seconds,
-        messages,
+        (*messages, *lost, *model.solver.remarks(params, batch)),
     )
 
 
@@ -290,20 +297,27 @@ def _log_likelihood(model: Model, params: Params, state: State, batch: Batch, fi
     return float(np.sum(log_prob * np.asarray(batch.get("@weights", 1.0), np.float64)))
 
 
-def _require_digits(model: Model, params: Params, state: State, batch: Batch) -> None:
-    """Compare the log-likelihood by features with that by densities, which do not cancel, on a few examples."""
+def _lost_digits(model: Model, params: Params, state: State, batch: Batch, rounded: float) -> list[str]:
+    """Compare the log-likelihood by features with that by densities, which do not cancel, on a few examples.
+
+    It is said where they are further apart than a hundredth of a nat for each observation and each 100 nats, and an
+    error beyond what is `rounded`, or beyond a hundredth of the whole.
+    """
     few = batch[model.observed][:256]
     key = jax.random.key(0)  # nothing is drawn
     loss, _ = model.likelihood.players["model"].loss(key, params, state, {model.observed: few}, train=False)
     by_density, by_features = -float(loss), float(jnp.mean(model.log_prob(params, state, few)))
-    allowed = 20 * rounding(by_density, jnp.float32)  # a hundredth of a nat, of means below 100
-    if not abs(by_density - by_features) <= allowed:
-        text = (
-            f"the mean log-likelihood of {len(few)} examples is {by_features:.7g} nats by features and "
-            f"{by_density:.7g} by densities: {few.dtype} has too few digits for these data; use jax.enable_x64, or a "
-            "larger floor."
-        )
-        raise FellError(text, params, state)
+    apart = abs(by_density - by_features)
+    small = 20 * float(rounding(np.float32(by_density), math.prod(few.shape[1 : model.latent_axes])))
+    if apart <= small:
+        return []
+    text = (
+        f"the mean log-likelihood of {len(few)} examples is {by_features:.7g} nats by features and {by_density:.7g} by "
+        f"densities: {few.dtype} has too few digits for these data; use jax.enable_x64, or a larger floor"
+    )
+    if not apart <= min(rounded, 0.01 * abs(by_density)):
+        raise FellError(f"{text}.", params, state)
+    return [text]
 
 
 def _check_options(

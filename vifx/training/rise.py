@@ -5,28 +5,38 @@ from __future__ import annotations
 __all__ = ["Rise", "rounding"]
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
-import jax.numpy as jnp
 import numpy as np
-from jax.typing import DTypeLike
 
 from vifx.training.metrics import Row
 from vifx.training.names import known
 from vifx.training.report import Diverged
+from vifx.types import Array
+
+Number = TypeVar("Number", Array, np.ndarray, np.float32)
 
 
-def rounding(value: float, dtype: DTypeLike) -> float:
-    """Return by how much a mean in nats may fall by rounding alone: 1e-12 in float64, 5e-4 in float32, below 100 nats.
+def rounding(value: Number, observations: Number | float = 1.0, cancelled: Number | float = 0.0) -> Number:
+    """Return by how much a mean of log-densities in nats may fall by rounding alone.
+
+    ``ε (4500 (observations + |value|/100) + cancelled)``, ε of the dtype of the value: 1e-12 in float64 and 5e-4 in
+    float32 for each observation of an example and each 100 nats, and the rounding of larger terms that cancel.
 
     Args:
-      value: the mean.
-      dtype: in which it was computed.
+      value: the mean over the examples, in the dtype in which it was computed.
+      observations: of one example: 1, of a sequence the number of its steps.
+      cancelled: the absolute values of the terms of the sum, in nats, the mean over the examples.
     """
-    return 4500 * float(jnp.finfo(dtype).eps) * max(1.0, abs(value) / 100)
+    error: Any = float(np.finfo(value.dtype).eps) * (4500 * (observations + abs(value) / 100) + cancelled)
+    return error
 
 
 class Rise:
-    """Checks that a metric does not fall from one update to the next.
+    """Checks that a metric does not fall from one update to the next by more than rounding.
+
+    A metric of the name ``"rounding/<metric>"``, as `training.solve` has it, says what rounding may do; without one it
+    is that of a mean of single observations.
 
     Args:
       metric: its name; None checks nothing.
@@ -52,9 +62,10 @@ class Rise:
         if self._metric is None:
             return
         values = metrics[known(self._metric, metrics, "metric for monotone")]
-        for i, value in enumerate(values.astype(np.float64)):
-            fall, allowed = self._last - value, rounding(float(value), values.dtype)
-            if fall > allowed:
+        errors = np.asarray(metrics.get(f"rounding/{self._metric}", rounding(values)), np.float64)
+        for i, (value, allowed) in enumerate(zip(values.astype(np.float64), errors, strict=True)):
+            fall = self._last - value
+            if not fall <= allowed:
                 sentence = (
                     f"{self._metric} fell by {fall:.3g} to {value:.7g}, by more than rounding ({allowed:.1g}), which "
                     "it never does if the update is right and has digits enough (raise the floor of variances, or use "

@@ -17,6 +17,7 @@ from jax.typing import ArrayLike
 from vifx.checks import require_batch, require_function, require_integer
 from vifx.objective import Expected, Objective, Player, Solver, require_objective
 from vifx.training.names import known
+from vifx.training.rise import rounding
 from vifx.training.sharding import check_divides, require_mesh
 from vifx.training.step import LossTransform, Progress, Step
 from vifx.types import Array, Batch, Key, Metrics, Params, PyTree, State
@@ -50,7 +51,8 @@ def solve(
 
     Metrics, in nats, of the parameters *before* the update: ``log_prob``, the mean over the examples of log q(x) (at
     another temperature of the posterior its own objective, ``T log Σ_z q(x, z)^(1/T)``); ``objective``, the same plus
-    ``log prior / examples``: what never falls; for each latent z ``smallest/z``, the smallest expected share of a
+    ``log prior / examples``: what never falls; ``rounding/objective``, by how much it may all the same, by rounding
+    alone (`rounding`); for each latent z ``smallest/z``, the smallest expected share of a
     state, and ``empty/z``, how many states are expected less than a thousandth of an example.
 
     Args:
@@ -89,17 +91,19 @@ def solve(
         if rate is None:
             return ()
         batch = _blank(objective, key, params, state) if like is None else like
-        expected = jax.eval_shape(partial(_expect, closed, None, None), key, params, state, batch)
+        prepared = closed.prepare(params, state)
+        expected = jax.eval_shape(partial(_expect, closed, None, None), key, params, state, prepared, batch)
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), expected.statistics)
         return zeros, jnp.zeros((), jnp.result_type(float)), jnp.zeros((), jnp.int32)
 
     def update(key: Key, progress: Progress, batch: Batch) -> tuple[Progress, Metrics]:
         params, state, slot = progress
-        expected = _expect(closed, chunk, mesh, key, params, state, batch)
+        prepared = closed.prepare(params, state)
+        expected = _expect(closed, chunk, mesh, key, params, state, prepared, batch)
         statistics = expected.statistics
         if rate is not None:
             statistics, slot = _stepwise(rate, examples, expected, slot)
-        metrics = _metrics(closed, params, state, expected)
+        metrics = _metrics(closed, params, state, prepared, expected)
         params = closed.maximize(params, state, statistics, moved)
         return Progress(params, _advance(player, state), slot), metrics
 
@@ -164,9 +168,15 @@ def _moved(player: str, closed: Solver, networks: Sequence[str] | None) -> tuple
 
 
 def _expect(
-    closed: Solver, chunk: int | None, mesh: Mesh | None, key: Key, params: Params, state: State, batch: Batch
+    closed: Solver,
+    chunk: int | None,
+    mesh: Mesh | None,
+    key: Key,
+    params: Params,
+    state: State,
+    prepared: PyTree,
+    batch: Batch,
 ) -> Expected:
-    prepared = closed.prepare(params, state)
     if mesh is None:
         return _chunked(closed, chunk, key, params, state, prepared, batch)
     check_divides({name: jax.tree.leaves(value)[0] for name, value in batch.items()}, mesh)
@@ -238,10 +248,14 @@ def _stepwise(
     return scaled, (mixed, weight, turns + 1)
 
 
-def _metrics(closed: Solver, params: Params, state: State, expected: Expected) -> dict[str, Array]:
+def _metrics(closed: Solver, params: Params, state: State, prepared: PyTree, expected: Expected) -> dict[str, Array]:
     log_prob = expected.log_prob / expected.weight
     objective = log_prob + closed.log_prior(params, state).astype(log_prob.dtype) / expected.weight
-    metrics = {"log_prob": log_prob, "objective": objective}
+    # A sequence has an observation at every step of its latent.
+    steps = jnp.max(jnp.stack([jnp.sum(counts) for counts in expected.counts.values()] + [expected.weight]))
+    cancelled = closed.magnitude(prepared, expected.statistics).astype(log_prob.dtype)
+    error = rounding(objective, steps / expected.weight, cancelled / expected.weight)
+    metrics = {"log_prob": log_prob, "objective": objective, "rounding/objective": error}
     for latent, counts in expected.counts.items():
         metrics[f"smallest/{latent}"] = jnp.min(counts) / expected.weight
         metrics[f"empty/{latent}"] = jnp.sum(counts < EMPTY).astype(jnp.int32)
