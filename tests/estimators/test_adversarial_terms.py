@@ -95,6 +95,26 @@ def test_proximal_term_without_a_closed_form_is_the_mean_log_ratio(x64, has_rsam
     np.testing.assert_allclose([mean, error], 0, atol=1e-15)
 
 
+def test_the_weight_of_the_proximal_term_is_that_of_a_gaussian_of_all_elements(x64):
+    """Equation (7): λ times the mean over D elements is the KL between Gaussians around G and G°, λ = D/(2σ²)."""
+    elements, scale = 6, 0.5
+    weight = elements / (2 * scale**2)
+    generator = nets.from_functions(known(np.ones(elements)), lambda v, z: z + v[None])
+    generative = Joint(factor("z", standard_normal(elements)), implicit("x | z", generator, name="generator"))
+    batch = {"x": jnp.zeros((50, elements))}
+    losses = []
+    for proximal in (0.0, weight):
+        objective = vifx.adversarial(
+            Joint(evidence("x")), generative, linear_critic(), on="x", proximal=proximal, form="nonsaturating"
+        )
+        params, state = objective.init(jax.random.key(0), batch)
+        params = {**params, "generator@anchor": params["generator"], "generator": params["generator"] + 0.1}
+        loss = objective.players["model"].loss(jax.random.key(1), params, state, batch)
+        losses.append(loss[0])
+    between = elements * 0.1**2 / (2 * scale**2)  # KL(N(G, σ² I) ‖ N(G°, σ² I))
+    np.testing.assert_allclose(losses[1] - losses[0], between, rtol=1e-9)
+
+
 def test_proximal_schedules_count_the_updates_of_the_model(x64):
     generator = nets.from_functions(known(2.0), lambda v, z: v * z)
     generative = Joint(factor("z", standard_normal(3)), implicit("x | z", generator, name="generator"))

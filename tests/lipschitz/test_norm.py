@@ -33,6 +33,29 @@ def test_value_vectors_and_gradient_are_those_of_the_decomposition(x64, shape):
     np.testing.assert_allclose(gradient.reshape(matrix.shape), np.outer(left[:, 0], right[0]), atol=1e-9)
 
 
+def test_errors_fall_as_stated(x64):
+    """Of diag(1, 0.9): five more rounds divide the value's error by 0.9^20 and the vectors' by 0.9^10."""
+    kernel = jnp.diag(jnp.array([1.0, 0.9]))
+    early, late = (spectral_norm(key(), kernel, iterations=rounds) for rounds in (20, 25))
+    assert (1 - late.value) / (1 - early.value) == pytest.approx(0.9**20, rel=0.02)
+    assert abs(late.output[1] / early.output[1]) == pytest.approx(0.9**10, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("channels", "features", "least", "most"), [(1, 64, 2.3, 2.9), (16, 16, 1.4, 2.0), (64, 8, 1.05, 1.4)]
+)
+def test_the_ratio_to_the_reshaped_norm_depends_on_the_shape(x64, channels, features, least, most):
+    """The numbers of docs/lipschitz.md, for random 3×3 kernels on a large map; the cap is √9."""
+    for seed in range(3):
+        kernel = np.random.default_rng(seed).normal(size=(3, 3, channels, features))
+        spectrum = np.fft.fft2(kernel, (32, 32), axes=(0, 1)).reshape(-1, channels, features)
+        whole = np.linalg.norm(kernel.reshape(-1, features), 2)
+        ratio = np.linalg.norm(spectrum, 2, axis=(1, 2)).max() / whole
+        assert least < ratio < most < 3
+        found = spectral_norm(key(), jnp.asarray(kernel), iterations=30, convolution=Convolution((16, 16)))
+        assert 0.8 * ratio < float(found.value) / whole <= ratio * (1 + 1e-9)
+
+
 def test_single_precision_converges_to_1e_6():
     for seed in range(5):
         kernel = normal(seed, 40, 30, dtype=np.float32)

@@ -81,9 +81,9 @@ def adversarial(
       critic_divergence: another divergence for the critic's own loss, where both are functions of the log ratio:
         ``"labelled_kl"`` fits it by classification while the model minimizes `divergence`.
       proximal: λ ≥ 0 of the proximal term of equation (7), a number or a schedule of the update count:
-        ``λ E ‖G − G°‖²``, averaged over elements, for deterministic maps, ``λ E KL(B(v|pa) ‖ B°(v|pa))`` for factors
-        with a density. The anchor is the model at the start of the phase, where the term and its gradient are
-        zero: a phase needs two updates at least.
+        ``λ E ‖G − G°‖²/D``, the mean over the D elements, for deterministic maps, so that ``λ = D/(2σ²)``;
+        ``λ E KL(B(v|pa) ‖ B°(v|pa))`` for factors with a density. The anchor is the model at the start of the phase,
+        where the term and its gradient are zero: a phase needs two updates at least.
       penalties: added to the critic's loss, such as `vifx.lipschitz.r1`; a pair ``(weight, penalty)`` weights one by a
         number ≥ 0 or a schedule of the critic's update count.
       name: prefix of the metrics and of the critic, to tell objectives in a sum apart.

@@ -3,8 +3,8 @@
 The anchor q° is the model as it was at the start of the phase, ``params["<network>@anchor"]``. With one factor
 after another, the chain rule gives ``KL(B ‖ B°) = Σ_v E_B KL(B(v|pa) ‖ B°(v|pa))`` over the factors with
 parameters. A factor with a density contributes that, in closed form where its family has one; a
-deterministic map, read as a Gaussian of small variance, contributes ``‖G − G°‖²``, averaged over elements,
-equation (7). Without a closed form the log ratio is averaged over the draws, its gradient without the score
+deterministic map of D elements, read as a Gaussian of small variance, contributes ``‖G − G°‖²/D``, equation (7).
+Without a closed form the log ratio is averaged over the draws, its gradient without the score
 ``∂ log B(v|pa; θ)/∂θ``, whose expectation is zero. So at the start of a phase all of them are zero, and so are
 their gradients, draw by draw.
 
@@ -43,7 +43,7 @@ def anchored_params(params: Params, owner: str, item: Factor) -> Params:
 
 
 def anchor_distance(key: Key, side: Side, drawn: Drawn, params: Params, state: State, *, train: bool) -> Array:
-    """Return ``Σ_v E KL(B(v|pa) ‖ B°(v|pa))`` in nats; of deterministic maps, ``E ‖G − G°‖²`` over elements.
+    """Return ``Σ_v E KL(B(v|pa) ‖ B°(v|pa))`` in nats; of deterministic maps of D elements, ``E ‖G − G°‖²/D``.
 
     Args:
       key: as for the walk that drew the side, so that networks see the same noise.

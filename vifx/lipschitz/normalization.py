@@ -45,8 +45,9 @@ def spectral_normalization(
       network: a `Net`, a Linen module or an NNX module.
       iterations: rounds of the power iteration in each application in training mode.
       norm: ``"reshaped"`` is that of the kernel as a matrix ``[height · width · channels, features]``, the published
-        form; on a large feature map the convolution's own norm is between 1 and √(height · width) times it (1.6 to 2
-        for random 3×3 kernels), so that this form does not bound it. ``"operator"`` is the norm of the convolution
+        form; on a large feature map the convolution's own norm is between 1 and √(height · width) times it (for random
+        3×3 kernels 1.4 to 2 with as many features as channels, up to 2.8 with more), so that this form does not bound
+        it. ``"operator"`` is the norm of the convolution
         on its feature map, which `maps` describes. For dense kernels both are the same.
       coefficient: the norm that each layer gets, positive.
       where: says of a path, such as ``"Conv_0/kernel"``, whether that parameter is normalized; by default those

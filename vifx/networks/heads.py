@@ -162,7 +162,7 @@ class DiscretizedLogisticHead(nn.Module):
     """Independent 8-bit pixels: `DiscretizedLogistic` with location and log-scale affine in the features.
 
     The log-scale is bounded below smoothly, ``b + softplus(r − b)`` with b = −7: a thousandth of the half range,
-    a quarter of a bin.
+    an eighth of a bin.
 
     Attributes:
       event_shape: the shape of one image.
