@@ -23,6 +23,7 @@ from vifx import data, evaluation, flows
 from vifx.data import Split
 from vifx.evaluation import Estimate
 from vifx.evaluation.batches import example_keys, in_batches
+from vifx.examples import WEIGHTS
 from vifx.experiment.file import Measure
 from vifx.joint import Joint
 from vifx.types import Array, Key, Params, State
@@ -65,13 +66,13 @@ def likelihood(
         ]
         nll = np.mean(np.asarray(each, np.float64), axis=0)
         if shades is None:
-            return {"nll/x": _noted(nll, "−log density, exact", 4)}
+            return {"nll/x": _noted(nll, split, "−log density, exact", 4)}
         shape = split["x"].shape[1:]
         bound = f"upper bound, {count} dequantization{'s' if count > 1 else ''} averaged"
         return {
-            "bits_per_dim": _noted(_bits(nll, shape, shades), bound, 3),
-            "nll/pixels": _noted(nll + math.prod(shape) * math.log(shades), bound, 1),
-            "nll/x": Estimate(nll, "−log density of the dequantized values"),
+            "bits_per_dim": _noted(_bits(nll, shape, shades), split, bound, 3),
+            "nll/pixels": _noted(nll + math.prod(shape) * math.log(shades), split, bound, 1),
+            "nll/x": Estimate(nll, "−log density of the dequantized values", split.get(WEIGHTS)),
         }
 
     return measure
@@ -95,8 +96,10 @@ def monitor(
     def measure(key: Key, params: Params, state: State) -> Mapping[str, Estimate | float]:
         del key
         nll = _nll(jax.random.key(seed), generative, shades, params, state, split, batch_size)
-        bits = {} if shades is None else {"bits_per_dim": Estimate(_bits(nll, split["x"].shape[1:], shades))}
-        return {"loss": Estimate(nll), **bits}
+        values = {"loss": nll}
+        if shades is not None:
+            values["bits_per_dim"] = _bits(nll, split["x"].shape[1:], shades)
+        return {name: Estimate(each, weights=split.get(WEIGHTS)) for name, each in values.items()}
 
     return measure
 
@@ -124,7 +127,7 @@ def gaussian(train: Split, test: Split, *, shades: int = 256, alpha: float = 1e-
         fitted, _ = logits(jax.random.fold_in(key, 0), jnp.asarray(train["x"][:examples]))
         z, log_det = logits(jax.random.fold_in(key, 1), jnp.asarray(test["x"]))
         bits = _bits(evaluation.gaussian_nll(fitted, z) - np.asarray(log_det), test["x"].shape[1:], shades)
-        return {"bits_per_dim/gaussian": _noted(bits, "a Gaussian on the logits, for comparison", 3)}
+        return {"bits_per_dim/gaussian": _noted(bits, test, "a Gaussian on the logits, for comparison", 3)}
 
     return measure
 
@@ -133,9 +136,10 @@ def _bits(nll: NDArray[Any], shape: Sequence[int], shades: int) -> NDArray[Any]:
     return evaluation.bits_per_dim(nll, shape, offset=math.log(shades))
 
 
-def _noted(values: NDArray[Any], what: str, digits: int) -> Estimate:
-    low, high = (f"{end:.{digits}f}".replace("-", "−") for end in Estimate(values).interval)
-    return Estimate(values, f"{what}; 95 % interval {low} to {high}")
+def _noted(values: NDArray[Any], split: Split, what: str, digits: int) -> Estimate:
+    weights = split.get(WEIGHTS)
+    low, high = (f"{end:.{digits}f}".replace("-", "−") for end in Estimate(values, weights=weights).interval)
+    return Estimate(values, f"{what}; 95 % interval {low} to {high}", weights)
 
 
 def _nll(

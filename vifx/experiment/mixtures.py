@@ -25,6 +25,7 @@ from vifx import data, evaluation, mixtures, training
 from vifx.data import Dataset, Split
 from vifx.evaluation import Estimate, Noted
 from vifx.evaluation.batches import in_batches
+from vifx.examples import WEIGHTS
 from vifx.experiment.config import Config as BaseConfig
 from vifx.experiment.file import Drawing, Experiment, Measure
 from vifx.experiment.rules import PositiveInt
@@ -169,7 +170,7 @@ def monitor(model: Model, split: Split) -> Measure:
 
     def measure(key: Key, params: Params, state: State) -> Mapping[str, Estimate | float]:
         del key
-        return {"loss": Estimate(-np.asarray(model.log_prob(params, state, x)))}
+        return {"loss": Estimate(-np.asarray(model.log_prob(params, state, x)), weights=split.get(WEIGHTS))}
 
     return measure
 
@@ -249,9 +250,10 @@ def held_out(model: Model, split: Split, params: Params, state: State) -> Estima
       params: one entry per owner.
       state: one entry per owner.
     """
-    each = Estimate(np.asarray(model.log_prob(params, state, split[model.observed]), np.float64))
+    values = np.asarray(model.log_prob(params, state, split[model.observed]), np.float64)
+    each = Estimate(values, weights=split.get(WEIGHTS))
     low, high = (f"{end:.3f}".replace("-", "−") for end in each.interval)
-    return Estimate(each.values, f"mean log-likelihood, exact; 95 % interval {low} to {high}")
+    return dataclasses.replace(each, note=f"mean log-likelihood, exact; 95 % interval {low} to {high}")
 
 
 def tried(config: Config, make: Callable[[int], Model], splits: Dataset) -> Tried | None:
