@@ -52,6 +52,14 @@ def test_floats_are_rounded_to_the_levels_of_data():
     [
         (lambda: evaluation.fmd(FEATURES, REAL[:40], REAL), "equally many.*got 40 and 50; take equal subsets"),
         (lambda: evaluation.fmd(FEATURES, REAL[:1], REAL[:1]), "at least 2 rows"),
+        (
+            lambda: evaluation.fmd(FEATURES, REAL, np.full_like(REAL, 7)),
+            "features with spread.*got tr Σ = 0 in 50 images",
+        ),
+        (
+            lambda: evaluation.fmd(evaluation.Features(lambda x: np.full((len(x), 3), 0.1), "", 1.0), REAL, REAL),
+            "features with spread",
+        ),
         (lambda: FEATURES(REAL.astype(float)), "uint8 or floats in .0, 1., got values from 0.0 to 255.0"),
         (lambda: FEATURES(np.full((2, 2, 3, 1), np.nan)), "got values from nan"),
         (lambda: FEATURES(REAL[..., 0]), r"got shape \(50, 2, 3\)"),

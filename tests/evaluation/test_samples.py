@@ -42,6 +42,26 @@ def test_expected_coverage_by_counting_orders():
     assert evaluation.expected_coverage(real, generated, neighbours=neighbours) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("offset", [-(2.0**30), 1e8])
+def test_distances_do_not_depend_on_the_origin(offset):
+    """The points are multiples of 2⁻²⁰, which the offset leaves exact."""
+    generator = np.random.default_rng(0)
+    real, generated = (np.round(2**20 * s * generator.normal(size=(200, 4))) / 2**20 for s in (1.0, 1.5))
+    there = evaluation.prdc(real + offset, generated + offset)
+    np.testing.assert_allclose(there, evaluation.prdc(real, generated), rtol=1e-12)
+    np.testing.assert_allclose(there, (0.78, 1.0, 0.563, 0.885), atol=1e-3)
+    np.testing.assert_allclose(
+        evaluation.nearest_distances(generated + offset, real + offset),
+        np.sqrt(((generated[:, None] - real[None]) ** 2).sum(-1).min(1)),
+        rtol=1e-12,
+    )
+    np.testing.assert_allclose(
+        evaluation.frechet_distance(real + offset, generated + offset),
+        evaluation.frechet_distance(real, generated),
+        rtol=1e-5,
+    )
+
+
 def test_prdc_equals_brute_force():
     generator = np.random.default_rng(0)
     real, generated = generator.normal(size=(41, 4)), 0.7 * generator.normal(size=(41, 4)) + 0.3

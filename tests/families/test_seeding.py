@@ -53,6 +53,18 @@ def test_each_example_belongs_to_the_nearest_seed(x64):
     np.testing.assert_allclose(soft, 0.8 * np.eye(4)[nearest] + 0.05, rtol=1e-12)
 
 
+def test_seeds_do_not_depend_on_the_origin():
+    """In single precision, on multiples of 2⁻⁸ that the offset leaves exact."""
+    x = np.round(2**8 * np.random.default_rng(0).normal(size=(200, 3))).astype(np.float32) / 2**8
+    here, there = (
+        jax.jit(nearest_seeds, static_argnums=2)(jax.random.key(3), jnp.asarray(x + np.float32(offset)), 5)
+        for offset in (0, 2**14)
+    )
+    np.testing.assert_array_equal(here, there)
+    spread = [float(jnp.sum(jnp.var(x[np.asarray(there[:, k]) == 1], axis=0))) for k in range(5)]
+    assert np.mean(spread) < 0.7 * np.var(x, axis=0).sum()
+
+
 def test_responsibilities_are_uniform_on_the_simplex(x64):
     drawn = np.asarray(random_responsibilities(jax.random.key(0), 4000, 3))
     np.testing.assert_allclose(drawn.sum(axis=1), 1, rtol=1e-12)

@@ -93,7 +93,8 @@ def fmd(features: Features, samples: ArrayLike, data: ArrayLike) -> Fmd:
       data: images of the dataset, the same shape; usually the test split.
 
     Raises:
-      ValueError: if the two sets differ in size, since the bias is of order 1/n, or have fewer than two images.
+      ValueError: if the two sets differ in size, since the bias is of order 1/n, or have fewer than two images, or
+        the features are the same for all images of `data`.
 
     Reference: Heusel et al., GANs trained by a two time-scale update rule, 2017, for the distance; the features
     are our own.
@@ -110,4 +111,9 @@ def of_features(features: Features, generated: NDArray[Any], real: NDArray[Any])
     """Return `fmd` when the features ``[n, features]`` of either side are at hand."""
     distance = frechet_distance(generated, real)
     spread = float(np.sum(np.var(np.asarray(real, np.float64), axis=0, ddof=1)))
+    if not spread > np.shape(real)[1] * (8 * np.finfo(np.float64).eps * np.max(np.abs(real))) ** 2:
+        raise ValueError(
+            f"data must have features with spread, by which the distance is divided, got tr Σ = {spread:g} in "
+            f"{len(real)} images; give different images, or features that tell them apart."
+        )
     return Fmd(distance, distance / spread, len(real), features.weight_hash, features.accuracy)

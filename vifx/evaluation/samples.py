@@ -57,6 +57,7 @@ def nearest_distances(queries: ArrayLike, reference: ArrayLike) -> NDArray[Any]:
     """Return the distance of each query ``[n, ...]`` to the nearest of `reference` ``[m, ...]``, ``[n]``."""
     queries, reference = _features(queries, "queries"), _features(reference, "reference")
     _require_same_features(queries, reference, "queries", "reference")
+    queries, reference = _centred(queries, reference)
     nearest = np.concatenate([distances.argmin(axis=1) for _, distances in _distances(queries, reference)])
     # Again by differences: the expanded square cannot tell a copy from a near copy.
     return np.sqrt(np.sum((queries - reference[nearest]) ** 2, axis=1))
@@ -117,6 +118,7 @@ def prdc(real: ArrayLike, generated: ArrayLike, *, neighbours: int = 5) -> Prdc:
     _require_equal_size(real, generated, "real", "generated")
     if not 1 <= neighbours < len(real):
         raise ValueError(f"neighbours must be from 1 to {len(real) - 1}, below the number of points, got {neighbours}.")
+    generated, real = _centred(generated, real)
     real_radius, generated_radius = _radii(real, neighbours), _radii(generated, neighbours)
     covered = np.zeros(len(real), dtype=bool)
     recalled = np.zeros(len(real), dtype=bool)
@@ -173,8 +175,17 @@ def frechet_distance(a: ArrayLike, b: ArrayLike) -> float:
     return float(shift + np.trace(covariance_a) + np.trace(covariance_b) - 2 * cross)
 
 
+def _centred(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Subtract the mean of `b` from both, without which expanded squares would cancel far from the origin."""
+    centre = b.mean(axis=0)
+    return a - centre, b - centre
+
+
 def _distances(a: NDArray[Any], b: NDArray[Any]) -> Iterator[tuple[slice, NDArray[Any]]]:
-    """Yield (slice of rows of `a`, their distances to all of `b`), a block at a time, by matrix products."""
+    """Yield (slice of rows of `a`, their distances to all of `b`), a block at a time, by matrix products.
+
+    Squares are expanded, so that points have to be `_centred`.
+    """
     squared_b = np.sum(b**2, axis=1)
     for first in range(0, len(a), _ROWS):
         rows = slice(first, min(first + _ROWS, len(a)))

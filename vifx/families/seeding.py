@@ -24,6 +24,7 @@ def k_means_plus_plus(key: Key, x: Array, states: int) -> Array:
     References:
       Arthur & Vassilvitskii (2007), k-means++: the advantages of careful seeding.
     """
+    x = _centred(x)
     squares = jnp.sum(x**2, axis=1)
 
     def distance(at: Array) -> Array:
@@ -47,9 +48,15 @@ def nearest_seeds(key: Key, x: Array, states: int) -> Array:
       x: ``[examples, d]``.
       states: how many.
     """
+    x = _centred(x)
     seeds = x[k_means_plus_plus(key, x, states)]
     distance = jnp.sum(seeds**2, axis=1)[None] - 2 * (x @ seeds.T)
     return jax.nn.one_hot(jnp.argmin(distance, axis=1), states, dtype=x.dtype)
+
+
+def _centred(x: Array) -> Array:
+    """Subtract the mean, without which expanded squares would cancel far from the origin."""
+    return x - jnp.mean(x, axis=0, keepdims=True)
 
 
 def random_responsibilities(key: Key, examples: int, states: int) -> Array:
