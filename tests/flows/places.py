@@ -7,9 +7,9 @@ import numpy as np
 
 
 def place(bijection, x, given=None, *, scale=0.5, seed=0):
-    """Normal parameters of the shapes that `init` makes, and the state, which has to be empty."""
+    """Normal parameters of the shapes that `init` makes, and the state, which has to have no elements."""
     params, state = jax.eval_shape(bijection.init, jax.random.key(0), x, given)
-    assert not jax.tree.leaves(state)
+    assert sum(leaf.size for leaf in jax.tree.leaves(state)) == 0
     draw = np.random.default_rng(seed)
     return jax.tree.map(
         lambda leaf: jax.numpy.asarray(scale * draw.standard_normal(leaf.shape), leaf.dtype), params

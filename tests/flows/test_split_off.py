@@ -71,7 +71,7 @@ def test_splits_within_splits_keep_every_scale(x64):
     inner = flows.chain(flows.squeeze(), flows.split_off(flows.chain(flows.flatten(), flows.scale()), body()))
     bijection = flows.split_off(inner, body())
     _, state = check(bijection, x)
-    np.testing.assert_array_equal([leaf.size for leaf in jax.tree.leaves(state)], np.zeros(5))
+    assert sum(leaf.size for leaf in jax.tree.leaves(state)) == 0
     check(flows.stack(flows.chain(flows.flatten(), flows.split_off(flows.actnorm())), 2), x.reshape(4, 8))
 
 
@@ -114,5 +114,5 @@ def test_bad_input(build, x, error, message):
 def test_a_base_of_another_size():
     bijection, x = flows.split_off(flows.identity()), jnp.asarray(VECTORS, jnp.float32)
     params, state = bijection.init(jax.random.key(0), x)
-    with pytest.raises(ValueError, match=r"needs vectors \[examples, 4\], got \[5, 6\]"):
+    with pytest.raises(ValueError, match=r"split_off: inverse needs 4 elements an example.*got \[5, 6\]"):
         bijection.inverse(params, state, jnp.ones((5, 6)))

@@ -13,6 +13,7 @@ A bijection goes from data to base. ``transformed("x", base, bijection, name="fl
 from __future__ import annotations
 
 __all__ = [
+    "Check",
     "Elementwise",
     "Flow",
     "Mask",
@@ -23,6 +24,7 @@ __all__ = [
     "autoregressive",
     "chain",
     "channels",
+    "check",
     "checked",
     "checkerboard",
     "cnf",
@@ -65,6 +67,7 @@ from vifx.flows.actnorm import actnorm
 from vifx.flows.alternating import alternating
 from vifx.flows.autoregressive import autoregressive
 from vifx.flows.chain import chain
+from vifx.flows.check import Check, check
 from vifx.flows.checked import checked
 from vifx.flows.cnf import cnf
 from vifx.flows.conditional_affine import conditional_affine

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["checked"]
+__all__ = ["check_output", "checked", "forget"]
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from vifx.types import Array, Bijection, Key, PyTree
+
+_BARE = "@state"  # where a state that is no mapping is kept
 
 
 def checked(
@@ -21,7 +24,10 @@ def checked(
 ) -> Bijection:
     """Make a `Bijection` of three plain functions, with shapes and dtypes checked at each call.
 
-    The checks read shapes alone: compiled, they cost nothing.
+    The checks read shapes alone: compiled, they cost nothing. What `init` was given is kept as arrays without elements,
+    ``[0, *event]``, in the state's entry ``"@name"``, so that scans, `jax.vmap` and checkpoints carry it along: a
+    bijection takes events of this shape, and is conditioned as it was, or raises. A state that was made by hand and
+    lacks the entry is taken as it is.
 
     Args:
       name: what messages call the bijection.
@@ -31,8 +37,8 @@ def checked(
 
     Returns:
       A bijection that raises ValueError or TypeError unless its input is a real array ``[examples, *event]``,
-      every array of `given` has as many examples, and it returns a value of the input's dtype and as many
-      examples with one log-determinant each.
+      every array of `given` has as many examples, event and `given` have the shapes of `init`, and it returns a value
+      of the input's dtype and as many examples with one log-determinant each.
 
     >>> import jax.numpy as jnp
     >>> def double(params, state, x, given, key):
@@ -46,22 +52,35 @@ def checked(
     ValueError: doubling: forward needs [examples, *event] with at least one event axis, got shape [3]; \
 add an axis, such as x[:, None].
     """
+    entry = f"@{name}"
 
     def checked_init(key: Key, x: Array, given: Any = None) -> tuple[PyTree, PyTree]:
         _check_input(f"{name}: init", x, given)
-        return init(key, x, given)
+        params, state = init(key, x, given)
+        return params, _remember(entry, x, given, state)
 
     def checked_forward(
         params: PyTree, state: PyTree, x: Array, given: Any = None, *, key: Key | None = None
     ) -> tuple[Array, Array]:
         _check_input(f"{name}: forward", x, given)
-        return _check_output(f"{name}: forward", x, *forward(params, state, x, given, key))
+        known, state = _recall(entry, state)
+        if known is not None:
+            _check_event(f"{name}: forward", known, x)
+            _check_given(name, known, given)
+        return check_output(f"{name}: forward", x, *forward(params, state, x, given, key))
 
     def checked_inverse(
         params: PyTree, state: PyTree, z: Array, given: Any = None, *, key: Key | None = None
     ) -> tuple[Array, Array]:
         _check_input(f"{name}: inverse", z, given)
-        return _check_output(f"{name}: inverse", z, *inverse(params, state, z, given, key))
+        known, state = _recall(entry, state)
+        if known is not None:
+            _check_elements(f"{name}: inverse", known, z)
+            _check_given(name, known, given)
+        x, log_det = check_output(f"{name}: inverse", z, *inverse(params, state, z, given, key))
+        if known is not None:
+            _check_event(f"{name}: inverse", known, x)
+        return x, log_det
 
     return Bijection(checked_init, checked_forward, checked_inverse)
 
@@ -86,7 +105,78 @@ def _check_input(where: str, value: Array, given: Any) -> None:
             )
 
 
-def _check_output(where: str, value: Array, output: Array, log_det: Array) -> tuple[Array, Array]:
+def forget(state: PyTree) -> PyTree:
+    """Return a state without the shapes that `checked` keeps, for what runs a bijection on events of other shapes."""
+    if isinstance(state, Mapping):
+        if _BARE in state:
+            return forget(state[_BARE])
+        return {name: forget(own) for name, own in state.items() if not _is_entry(name)}
+    return type(state)(map(forget, state)) if type(state) in (tuple, list) else state
+
+
+def _is_entry(name: Any) -> bool:
+    return isinstance(name, str) and name.startswith("@")
+
+
+def _remember(entry: str, x: Array, given: Any, state: PyTree) -> PyTree:
+    """Add the shapes to a state, unless it is that of a bijection within, which has them."""
+    rows = tuple(jnp.zeros((0, *leaf.shape[1:]), leaf.dtype) for leaf in jax.tree.leaves(given))
+    known = {entry: {"event": jnp.zeros((0, *x.shape[1:]), x.dtype), "given": rows}}
+    if isinstance(state, Mapping):
+        return state if any(map(_is_entry, state)) else {**state, **known}
+    paths = jax.tree_util.tree_leaves_with_path(state)
+    within = any(_is_entry(getattr(part, "key", None)) for path, _ in paths for part in path)
+    return state if within else {**known, _BARE: state}
+
+
+def _recall(entry: str, state: PyTree) -> tuple[Mapping[str, Any] | None, PyTree]:
+    """Return what `_remember` has added, None if nothing, and the state without it."""
+    if not isinstance(state, Mapping) or entry not in state:
+        return None, state
+    if _BARE in state:
+        return state[entry], state[_BARE]
+    return state[entry], {name: own for name, own in state.items() if name != entry}
+
+
+def _check_event(where: str, known: Mapping[str, Any], x: Array) -> None:
+    event, found = list(known["event"].shape[1:]), list(x.shape[1:])
+    if event != found:
+        raise ValueError(
+            f"{where} was initialized with events {event}, got {found}; reshape the data, or initialize it with events "
+            "of this shape."
+        )
+
+
+def _check_elements(where: str, known: Mapping[str, Any], z: Array) -> None:
+    event = list(known["event"].shape[1:])
+    if math.prod(event) != math.prod(z.shape[1:]):
+        raise ValueError(
+            f"{where} needs {math.prod(event)} elements an example, as many as the events {event} that it was "
+            f"initialized with, got {list(z.shape)}; the base must have as many elements as the data."
+        )
+
+
+def _check_given(name: str, known: Mapping[str, Any], given: Any) -> None:
+    expected = [list(leaf.shape[1:]) for leaf in jax.tree.leaves(known["given"])]
+    found = [list(leaf.shape[1:]) for leaf in jax.tree.leaves(given)]
+    if expected and not found:
+        raise ValueError(
+            f"{name}: given is missing; it was initialized with given of {expected} per example. Declare the factor "
+            "with its parents, such as transformed('z | x', ...), or pass given=."
+        )
+    if found and not expected:
+        raise ValueError(
+            f"{name}: got given of {found} per example, but was initialized without; initialize it with given=, or "
+            "leave given out."
+        )
+    if expected != found:
+        raise ValueError(
+            f"{name}: was initialized with given of {expected} per example, got {found}; the condition keeps its shape."
+        )
+
+
+def check_output(where: str, value: Array, output: Array, log_det: Array) -> tuple[Array, Array]:
+    """Return what a bijection has returned for a value, if shapes and dtypes are right; else raise."""
     if output.shape[:1] != value.shape[:1] or output.size != value.size:
         raise ValueError(
             f"{where} maps {list(value.shape)} to {list(output.shape)}; a bijection keeps the examples and the number "

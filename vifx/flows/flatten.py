@@ -36,8 +36,6 @@ def flatten() -> Bijection:
     def forward(params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
         del params, given, key
         event = state["event"].shape[1:]
-        if x.shape[1:] != event:
-            raise ValueError(f"flatten: forward was initialized with events {list(event)}, got {list(x.shape[1:])}.")
         return x.reshape(x.shape[0], math.prod(event)), jnp.zeros(x.shape[0], x.dtype)
 
     def inverse(params: PyTree, state: PyTree, z: Array, given: Any, key: Key | None) -> tuple[Array, Array]:

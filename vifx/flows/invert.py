@@ -6,7 +6,7 @@ __all__ = ["invert"]
 
 from typing import Any
 
-from vifx.flows.checked import checked
+from vifx.flows.checked import checked, forget
 from vifx.types import Array, Bijection, Key, PyTree
 
 
@@ -26,7 +26,8 @@ def invert(bijection: Bijection) -> Bijection:
         raise TypeError(f"invert: bijection must be a Bijection, got {type(bijection).__name__}.")
 
     def init(key: Key, x: Array, given: Any) -> tuple[PyTree, PyTree]:
-        return bijection.init(key, x, given)
+        params, state = bijection.init(key, x, given)
+        return params, forget(state)
 
     def forward(params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
         return bijection.inverse(params, state, x, given, key=key)

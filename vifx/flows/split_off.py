@@ -80,11 +80,6 @@ def split_off(rest: Bijection, body: Any = None, *, head: Callable[[int], Any] |
     def inverse(params: PyTree, state: PyTree, z: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
         event, kept_event = (state[name].shape[1:] for name in ("event", "kept"))
         size = math.prod(event)
-        if z.shape[1:] != (2 * size,):
-            raise ValueError(
-                f"split_off: inverse needs vectors [examples, {2 * size}], got {list(z.shape)}; the base must have as "
-                "many elements as the data."
-            )
         kept, leaving = z[:, :size].reshape(-1, *kept_event), z[:, size:].reshape(-1, *event)
         a, log_det = rest.inverse(params["rest"], state["rest"], kept, given, key=key)
         (mean, log_scale), _ = prior.apply(params["prior"], state["prior"], a, *parents(given))
