@@ -11,6 +11,7 @@ __all__ = [
     "require_integer",
     "require_key",
     "require_number",
+    "require_unmasked",
 ]
 
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vifx.types import Array
 
@@ -129,6 +131,25 @@ def require_function(value: Any, name: str, like: str) -> Any:
     return value
 
 
+def require_unmasked(value: Any, name: str) -> Any:
+    """Return values that are no masked array, whose mask an array has no place for: what is masked would be data.
+
+    Args:
+      value: the argument.
+      name: what it is called.
+
+    Raises:
+      TypeError: if it is one.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        count = int(np.ma.count_masked(value))
+        raise TypeError(
+            f"{name} must be a plain array, got a masked one with {count} masked values; leave those examples out, or "
+            "fill them with x.filled(...)."
+        )
+    return value
+
+
 def require_array(value: Any, name: str) -> Any:
     """Return something that can be made an array ``[examples, ...]``.
 
@@ -137,11 +158,11 @@ def require_array(value: Any, name: str) -> Any:
       name: what it is called.
 
     Raises:
-      TypeError: if it is a scalar, a text, a mapping, or no values at all.
+      TypeError: if it is a scalar, a text, a mapping, a masked array, or no values at all.
     """
     if isinstance(value, Mapping | str | type) or not hasattr(value, "__len__") or getattr(value, "shape", None) == ():
         raise TypeError(f"{name} must be an array [examples, ...], got {described(value)}; give one variable's values.")
-    return value
+    return require_unmasked(value, name)
 
 
 def require_batch(batch: Any, *, name: str = "batch", minibatches: int = 1) -> Any:
@@ -161,6 +182,7 @@ def require_batch(batch: Any, *, name: str = "batch", minibatches: int = 1) -> A
     for entry, value in batch.items():
         for leaf in jax.tree.leaves(value):
             shape = getattr(leaf, "shape", None)
+            require_unmasked(leaf, f"{name}[{entry!r}]")
             if not isinstance(shape, tuple):
                 raise TypeError(f"{name}[{entry!r}] must be an array, got {described(leaf)}; give jnp.asarray of it.")
             if minibatches > 1 and (len(shape) < 2 or shape[0] != minibatches):

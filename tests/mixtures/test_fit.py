@@ -272,11 +272,11 @@ def test_bad_input_is_named():
     x = clusters(10, dtype=np.float32)
     cases = [
         ({"x": x[:2]}, "needs at least as many examples, got 2"),
-        ({"x": np.where(x > 3, np.nan, x)}, "not finite, nan at index"),
+        ({"x": np.where(x > 3, np.nan, x)}, "finite, got nan at index"),
         ({"x": x[:0]}, "must have examples"),
-        ({"x": np.array(["a", "b", "c"])}, "must be real numbers"),
-        ({"x": x + 1j}, "must be real numbers"),
-        ({"x": np.arange(10)[:, None] + 3_000_000_000}, "integer 3000000009, which does not fit int32"),
+        ({"x": np.array(["a", "b", "c"])}, "must be an array of real numbers"),
+        ({"x": x + 1j}, "must be an array of real numbers"),
+        ({"x": np.arange(10)[:, None] + 3_000_000_000}, "integer 3000000009; convert to floating point"),
         ({"weights": np.zeros(10)}, "weights are all zero"),
         ({"weights": -np.ones(10)}, "example 0 has -1.0"),
         ({"weights": np.ones(9)}, r"weights must have shape \[10\]"),
@@ -292,7 +292,7 @@ def test_bad_input_is_named():
         ({"tolerance": -1.0}, "tolerance must be a finite number"),
     ]
     for options, message in cases:
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises((TypeError, ValueError), match=message):
             mixtures.fit(KEY, model(), options.pop("x", x), **options)
     for components in (2.5, True):
         with pytest.raises(TypeError, match="components must be an integer"):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["Dataset", "Info", "Split", "checked_arrays", "from_arrays", "hold_out"]
+__all__ = ["Dataset", "Info", "Split", "from_arrays", "hold_out"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import jax
 import numpy as np
 
-from vifx.checks import described, require, require_integer
+from vifx.checks import require, require_integer
+from vifx.data.arrays import checked_arrays
 from vifx.data.config import check_validation
 from vifx.types import Array
 
@@ -123,50 +123,6 @@ def hold_out(split: Split, validation: int | float, split_seed: int) -> tuple[Sp
     held = np.zeros(size, bool)
     held[np.random.RandomState(split_seed).permutation(size)[:count]] = True
     return {name: a[~held] for name, a in split.items()}, {name: a[held] for name, a in split.items()}
-
-
-def checked_arrays(arrays: Mapping[str, np.ndarray | Array], argument: str) -> Split:
-    """Return `arrays` as NumPy arrays of JAX's types (64-bit numbers become 32-bit ones unless x64 is on).
-
-    Raises:
-      TypeError: if something is not an array of numbers.
-      ValueError: if there is no array or no example, lengths disagree, or a number is not finite.
-    """
-    if not isinstance(arrays, Mapping) or not all(isinstance(name, str) for name in arrays):
-        fix = "give one of its splits, such as dataset.train" if isinstance(arrays, Dataset) else 'write {"x": x}'
-        raise TypeError(f"{argument} must be a mapping from variables to arrays, got {described(arrays)}; {fix}")
-    if not arrays:
-        raise ValueError(f"{argument} must have at least one array, such as {{'x': images}}")
-    checked = {name: _checked_array(array, f"{argument}[{name!r}]") for name, array in arrays.items()}
-    lengths = {name: len(array) for name, array in checked.items()}
-    if len(set(lengths.values())) > 1:
-        raise ValueError(f"the arrays of {argument} must have one row per example, got lengths {lengths}")
-    if 0 in lengths.values():
-        raise ValueError(f"{argument} must have at least one example, got none")
-    return checked
-
-
-def _checked_array(array: np.ndarray | Array, argument: str) -> np.ndarray:
-    array = np.asarray(array)
-    dtype = array.dtype
-    if dtype.kind not in "biuf" and dtype != jax.numpy.bfloat16:
-        raise TypeError(f"{argument} must be an array of real numbers, got dtype {dtype}")
-    if array.ndim == 0:
-        raise ValueError(f"{argument} must have an axis of examples, got a scalar")
-    if dtype.kind not in "biu":
-        finite = np.isfinite(array)
-        if not finite.all():
-            first = tuple(int(i) for i in np.argwhere(~finite)[0])
-            raise ValueError(
-                f"{argument} must be finite, got {array[first]} at index {first} and {int((~finite).sum())} "
-                "such values in all; remove or replace those examples"
-            )
-    target = jax.dtypes.canonicalize_dtype(dtype)
-    if target != dtype and dtype.kind in "iu" and array.size:
-        limits = np.iinfo(target)
-        if array.min() < limits.min or array.max() > limits.max:
-            raise ValueError(f"{argument} must fit into {target}, got values up to {array.max()}; or enable x64")
-    return array.astype(target, copy=False)
 
 
 def _check_agreement(splits: Mapping[str, Split]) -> None:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from vifx.checks import require_function
-from vifx.data.dataset import checked_arrays
+from vifx.data.arrays import checked_arrays
 from vifx.data.order import check_window
 from vifx.data.transforms import Transform
 from vifx.types import Array, Batch, Key

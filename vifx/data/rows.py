@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["Examples", "Source", "batches", "length", "read"]
+__all__ = ["Examples", "Source", "batches", "checked_examples", "length", "read", "stacked"]
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from vifx.checks import described, require_integer
+from vifx.checks import described, require_integer, require_unmasked
+from vifx.data.arrays import checked_arrays
 
 
 class Examples(Protocol):
@@ -55,26 +56,52 @@ def length(source: Source) -> int:
 
 
 def read(source: Source, indices: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
-    """Return the examples at `indices`, stacked: arrays `[len(indices), ...]`.
+    """Return the examples at `indices`, stacked: arrays `[len(indices), ...]` as `checked_arrays` makes them.
 
     Raises:
+      TypeError: if a variable is not an array of numbers, or is masked.
+      ValueError: if examples differ in their variables or shapes, or a number is not finite.
+    """
+    return checked_examples(stacked(source, indices), indices)
+
+
+def checked_examples(examples: Mapping[str, np.ndarray], indices: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
+    """Return stacked examples as `checked_arrays` makes them; an error has a note that says which they were.
+
+    Raises:
+      TypeError: if a variable is not an array of numbers, or is masked.
+      ValueError: if a number is not finite.
+    """
+    try:
+        return checked_arrays(examples, "examples")
+    except (TypeError, ValueError) as error:
+        error.add_note(f"while reading the examples {np.asarray(indices).tolist()}")
+        raise
+
+
+def stacked(source: Source, indices: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
+    """Return the examples at `indices`, stacked and not checked.
+
+    Raises:
+      TypeError: if an example has a masked array.
       ValueError: if examples differ in their variables or shapes.
     """
     if isinstance(source, Mapping):
-        return {name: np.asarray(array[np.asarray(indices)]) for name, array in source.items()}
+        # As it is: a masked array stays one, and is refused.
+        return {name: array[np.asarray(indices)] for name, array in source.items()}
     rows = [int(i) for i in indices]
     many = getattr(source, "__getitems__", None)
     examples = many(rows) if many is not None else [source[i] for i in rows]
-    stacked = {}
+    found = {}
     for name in examples[0]:
         if any(name not in example for example in examples):
             raise ValueError(f"all examples must have the variables {sorted(examples[0])}; one lacks {name!r}")
-        arrays = [np.asarray(example[name]) for example in examples]
+        arrays = [np.asarray(require_unmasked(example[name], f"examples[{name!r}]")) for example in examples]
         shapes = sorted({array.shape for array in arrays})
         if len(shapes) > 1:
             raise ValueError(f"{name!r} must have one shape in all examples, got {shapes}; resize them first")
-        stacked[name] = np.stack(arrays)
-    return stacked
+        found[name] = np.stack(arrays)
+    return found
 
 
 def batches(source: Source, size: int) -> Iterator[dict[str, np.ndarray]]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from vifx.checks import require_function, require_integer
 from vifx.data.order import check_batching, epoch_order
-from vifx.data.rows import Source, length, read
+from vifx.data.rows import Source, checked_examples, length, stacked
 from vifx.data.transforms import Transform
 
 
@@ -92,16 +92,18 @@ class Streaming:
         return self._prefetched(first)
 
     def _prefetched(self, first: int) -> Iterator[dict[str, np.ndarray]]:
-        pending: deque[Future[dict[str, np.ndarray]]] = deque()
+        pending: deque[tuple[np.ndarray, Future[dict[str, np.ndarray]]]] = deque()
         with ThreadPoolExecutor(self._threads, thread_name_prefix="vifx-data") as pool:
             try:
                 minibatch = first
                 while True:
                     while len(pending) < self._prefetch:
                         rows = self._indices(minibatch + len(pending))
-                        pending.append(pool.submit(read, self._source, rows))
+                        pending.append((rows, pool.submit(stacked, self._source, rows)))
+                    rows, reading = pending.popleft()
                     try:
-                        batch = pending.popleft().result()
+                        # Here and not in the thread, which knows nothing of jax.enable_x64 around this one.
+                        batch = checked_examples(reading.result(), rows)
                     except Exception as error:
                         error.add_note(f"while reading minibatch {minibatch}")
                         raise

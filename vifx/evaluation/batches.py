@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
+from vifx.data.arrays import checked_arrays
 from vifx.types import Array, Key, Params, PyTree, State
 
 
@@ -45,8 +46,9 @@ def in_batches(
       The leaves as NumPy arrays ``[examples, ...]``.
 
     Raises:
-      ValueError: if the entries disagree in length, there is no example, or `batch_size` is not
-        positive.
+      TypeError: if an entry is not an array of numbers.
+      ValueError: if the entries disagree in length, there is no example, a number is not finite, or `batch_size` is
+        not positive.
     """
     lengths = {name: np.shape(array)[0] for name, array in split.items()}
     if not lengths or len(set(lengths.values())) > 1 or 0 in lengths.values():
@@ -54,7 +56,7 @@ def in_batches(
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
     examples = next(iter(lengths.values()))
-    arrays = {name: np.asarray(array) for name, array in split.items()}
+    arrays = checked_arrays(split, "split")
     batch_size = min(batch_size, examples)
     results: list[Any] = []
     for first in range(0, examples, batch_size):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vifx.checks import require_unmasked
 from vifx.evaluation.samples import frechet_distance
 
 
@@ -41,7 +42,7 @@ class Features:
         Raises:
           ValueError: if they are not ``[n, height, width, channels]``, or floats outside [0, 1].
         """
-        array = np.asarray(images)
+        array = np.asarray(require_unmasked(images, "images"))
         if array.ndim != 4 or len(array) == 0:
             raise ValueError(
                 f"images must be [n, height, width, channels] with at least one image, got shape {array.shape}."

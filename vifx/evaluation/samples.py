@@ -24,6 +24,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vifx.checks import require_unmasked
+
 _ROWS = 1024  # rows of a distance matrix held at a time
 
 
@@ -202,7 +204,7 @@ def _radii(points: NDArray[Any], neighbours: int) -> NDArray[Any]:
 
 
 def _features(values: ArrayLike, name: str) -> NDArray[Any]:
-    array = np.asarray(values, dtype=np.float64)
+    array = np.asarray(require_unmasked(values, name), dtype=np.float64)
     if array.ndim < 2 or len(array) == 0:
         raise ValueError(f"{name} must be [n, features] with at least one row, got shape {array.shape}.")
     return array.reshape(len(array), -1)

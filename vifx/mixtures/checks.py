@@ -10,6 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from vifx.checks import require_array
+from vifx.data.arrays import checked_array
 from vifx.mixtures.model import Model
 from vifx.mixtures.start import Start
 from vifx.types import Array
@@ -46,25 +47,13 @@ def checked_data(model: Model, x: ArrayLike, weights: ArrayLike | None) -> tuple
       weights: ``[examples]`` or None.
 
     Raises:
-      TypeError: if `x` is no array.
+      TypeError: if `x` is no array of real numbers.
       ValueError: what is wrong, and where.
     """
     data = np.asarray(require_array(x, "x"))
     if data.ndim == 0 or len(data) == 0:
         raise ValueError(f"x must have examples along its first axis, got shape {list(data.shape)}.")
-    if not (np.issubdtype(data.dtype, np.number) or data.dtype == bool) or np.iscomplexobj(data):
-        raise ValueError(f"x must be real numbers, got {data.dtype}; encode categories as integers.")
-    if np.issubdtype(data.dtype, np.integer):
-        here = np.iinfo(jax.dtypes.canonicalize_dtype(data.dtype))
-        if data.max() > here.max or data.min() < here.min:
-            worst = data.max() if data.max() > here.max else data.min()
-            raise ValueError(
-                f"x has the integer {worst}, which does not fit {here.dtype}; "
-                "convert to floating point, or use jax.enable_x64."
-            )
-    if np.issubdtype(data.dtype, np.floating) and not np.isfinite(data).all():
-        where = tuple(map(int, np.argwhere(~np.isfinite(data))[0]))
-        raise ValueError(f"x has a value that is not finite, {data[where]} at index {where}; remove the example.")
+    data = checked_array(data, "x")
     model.check(data)
     if weights is None:
         return jnp.asarray(data), None
