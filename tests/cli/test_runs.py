@@ -57,6 +57,20 @@ def test_train_writes_everything_and_says_where(tiny, vifx_command, tmp_path):
     assert "A tiny autoencoder on random bits." in page
 
 
+def test_says_what_was_decided_about_the_data_and_records_what_was_chosen(tiny, vifx_command, tmp_path):
+    told = "data.from_arrays(train={'x': bits[:40]}, test={'x': bits[40:]}, validation=8)"
+    text = tiny.read_text().replace(told.replace("'", '"'), f"noted({told})")
+    noted = 'dataclasses.replace(s, info=dataclasses.replace(s.info, notes=("reads x=a and leaves out b",)))'
+    tiny.write_text(f"{text}\n\ndef noted(s):\n    import dataclasses\n    return {noted}\n")
+    options = ("--data.features", "x=image,y=label", "--data.test", "0.3", "--steps", "2")
+    result = vifx_command("train", tiny, "--run", "run", *options)
+    assert result.code == 0
+    assert "data digits: reads x=a and leaves out b" in result.out.splitlines()
+    record = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (record["config"]["data"]["features"], record["config"]["data"]["test"]) == ("x=image,y=label", 0.3)
+    assert record["command"][3:] == ["--steps", "2", "--data.test", "0.3", "--data.features", "x=image,y=label"]
+
+
 def test_says_what_it_measures_before_it_does(tiny, vifx_command, trained):
     assert "measuring on the test split; then drawing" in trained().result.out.splitlines()
     tiny.write_text(

@@ -330,7 +330,117 @@ def test_prepared_data_that_cannot_be_used(copied):
     (folder / "dataset_info.json").write_text(json.dumps({**info, "fileFormat": "tfrecord"}))
     with pytest.raises(ValueError, match="expected array_record files, which allow random access, found tfrecord"):
         load(Config(directory=str(directory)))
-    only_train = {**info, "splits": info["splits"][:1]}
-    (folder / "dataset_info.json").write_text(json.dumps(only_train))
-    with pytest.raises(ValueError, match=r"digits: expected splits train and test, found \['train'\]"):
+    only_test = {**info, "splits": info["splits"][1:]}
+    (folder / "dataset_info.json").write_text(json.dumps(only_test))
+    with pytest.raises(ValueError, match=r"digits: expected a split train, found \['test'\]"):
         load(Config(directory=str(directory)))
+
+
+RNG = np.random.default_rng(5)
+SMALL = {
+    "photo": RNG.integers(0, 256, (20, 5, 4, 3)).astype(np.uint8),
+    "mask": RNG.integers(0, 256, (20, 5, 4, 1)).astype(np.uint8),
+    "kind": np.arange(20) % 3,
+    "vector": RNG.normal(size=(20, 6)).astype(np.float32),
+    "size": RNG.integers(0, 100, 20),
+}
+
+
+def features_of(tfds, *names):
+    kinds = {
+        "photo": tfds.features.Tensor(shape=(5, 4, 3), dtype=np.uint8),
+        "mask": tfds.features.Tensor(shape=(5, 4, 1), dtype=np.uint8),
+        "kind": tfds.features.ClassLabel(names=["a", "b", "c"]),
+        "vector": tfds.features.Tensor(shape=(6,), dtype=np.float32),
+        "size": np.int64,
+        "title": tfds.features.Text(),
+    }
+    return {name: kinds[name.removesuffix("_2")] for name in names}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """``small("photo", "kind", …) -> folder``: a dataset with one split, no supervised keys, and these features."""
+    import tensorflow_datasets as tfds
+
+    def write(*names, splits=("train",)):
+        folder = tmp_path_factory.mktemp("small")
+
+        class Small(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+            VERSION = tfds.core.Version("1.0.0")
+
+            def _info(self):
+                features = tfds.features.FeaturesDict(features_of(tfds, *names))
+                return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
+
+            def _split_generators(self, dl_manager):
+                return {split: self._generate_examples() for split in splits}
+
+            def _generate_examples(self):
+                for i in range(20):
+                    yield i, {name: "t" if name == "title" else SMALL[name.removesuffix("_2")][i] for name in names}
+
+        Small(data_dir=folder, file_format="array_record").download_and_prepare()
+        return str(folder)
+
+    return write
+
+
+def test_features_are_found_by_their_types_and_what_is_left_out_is_said(small):
+    dataset = load(Config("small", directory=small("photo", "kind", "size", "title"), test=4, validation=0))
+    assert dataset.info.classes == 3
+    assert dataset.info.label_names == ("a", "b", "c")
+    assert dataset.info.notes[0] == "reads x=photo, y=kind and leaves out size, title (choose with features)"
+    assert set(dataset.train) == {"x", "y"}
+    both = [np.concatenate([dataset.train[name], dataset.test[name]]) for name in ("x", "y")]
+    rows = [int(np.flatnonzero((SMALL["photo"] == x).all(axis=(1, 2, 3)))[0]) for x in both[0]]
+    assert sorted(rows) == list(range(20))
+    np.testing.assert_array_equal(both[1], SMALL["kind"][rows])
+
+
+def test_a_set_with_only_train_is_split_by_the_stated_part(small):
+    folder = small("photo", "kind")
+    one = load(Config("small", directory=folder, test=0.25, validation=3))
+    again, other = (load(Config("small", directory=folder, test=0.25, validation=3, split_seed=s)) for s in (0, 1))
+    assert [len(split["y"]) for split in (one.train, one.validation, one.test)] == [12, 3, 5]
+    np.testing.assert_array_equal(one.test["x"], again.test["x"])
+    assert not np.array_equal(one.test["x"], other.test["x"])
+    assert one.info.notes == ("no test split: 5 of the 20 training examples are it (test, split_seed)",)
+    parts = np.concatenate([split["x"].reshape(-1, 60) for split in (one.train, one.validation, one.test)])
+    np.testing.assert_array_equal(np.sort(parts, axis=0), np.sort(SMALL["photo"].reshape(20, 60), axis=0))
+    with pytest.raises(ValueError, match="test must leave examples to train on, got 20 of 20"):
+        load(Config("small", directory=folder, test=20))
+
+
+def test_features_of_any_name_can_be_chosen(small):
+    folder = small("photo", "mask", "vector", "kind", "size", "title", splits=("train", "test"))
+    with pytest.raises(ValueError, match=r"one feature that is an image, found several, mask, photo; choose with"):
+        load(Config("small", directory=folder))
+    chosen = Config("small", directory=folder, features="x=vector, y=size,mask=mask", validation=0)
+    dataset = load(chosen)
+    np.testing.assert_array_equal(dataset.train["x"], SMALL["vector"])
+    np.testing.assert_array_equal(dataset.train["y"], SMALL["size"])
+    np.testing.assert_array_equal(dataset.test["mask"], SMALL["mask"])
+    assert dataset.info.shape == (6,)
+    assert dataset.info.classes is None
+    assert dataset.info.notes == (
+        "reads x=vector, y=size, mask=mask and leaves out kind, photo, title (choose with features)",
+    )
+    regression = load(Config("small", directory=folder, features="x=photo,y=vector", validation=0))
+    np.testing.assert_array_equal(regression.train["y"], SMALL["vector"])
+    splits, _ = open_splits(chosen)
+    np.testing.assert_array_equal(splits["train"][3]["x"], SMALL["vector"][3])
+    for features, message in (
+        ("x=phto", r"expected the feature 'phto' for x, found .*did you mean 'photo'"),
+        ("x=photo,y=title", r"expected numbers of one shape in the feature 'title' for y"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load(Config("small", directory=folder, features=features))
+
+
+def test_the_usual_names_decide_among_several_labels(small):
+    folder = small("photo", "kind", "kind_2")
+    assert set(load(Config("small", directory=folder)).train) == {"x"}
+    assert load(Config("small", directory=folder, features="x=photo,y=kind_2")).info.classes == 3
+    with pytest.raises(ValueError, match="ring is generated and has no features, got 'x=a'"):
+        load(Config("ring", features="x=a"))

@@ -29,6 +29,12 @@ from vifx.data import Config, data_directory
         ({"name": 3}, TypeError, "name must be a string"),
         ({"directory": ""}, ValueError, "directory must not be empty"),
         ({"source": 3}, TypeError, "source must be a path"),
+        ({"test": 0}, ValueError, "test must hold out examples, got 0"),
+        ({"test": 1.5}, ValueError, "test as a fraction must be at least 0 and below 1, got 1.5"),
+        ({"features": "image"}, ValueError, "such as 'x=image,y=label'; got 'image'"),
+        ({"features": "y=label"}, ValueError, "x among them"),
+        ({"features": "x=a,x=b"}, ValueError, "each once"),
+        ({"features": {"x": "a"}}, TypeError, "features must be a string such as 'x=image,y=label'"),
     ],
 )
 def test_bad_field(fields, error, message):

@@ -198,6 +198,8 @@ def _train(run: Run, built: Experiment, console: Console, *, from_step: int | No
     config = run.config
     console.print(f"{run.file.path.stem}: {built.inference} against {built.generative}", markup=False, style="bold")
     console.print(f"run directory {run.directory}", markup=False)
+    for note in built.splits.info.notes if built.splits is not None else ():
+        console.print(f"data {config.data.name}: {note}", markup=False)
     with jax.debug_nans(debug), watch(console) as observe:
         try:
             with damage_remedied(run, resuming=True):

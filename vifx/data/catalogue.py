@@ -7,13 +7,14 @@ __all__ = ["available", "load", "open_splits", "prepare"]
 import difflib
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vifx.checks import require
-from vifx.data.config import Config, data_directory
+from vifx.data.config import Config, chosen_features, data_directory
 from vifx.data.dataset import Dataset, Split, hold_out
 from vifx.data.generated import GENERATED, generate
 from vifx.data.recipes import RECIPES
@@ -93,30 +94,39 @@ def open_splits(config: Config) -> Prepared:
     folder = prepare(config)
     from vifx.data import prepared
 
-    return prepared.open_prepared(folder, config.name)
+    return prepared.open_prepared(folder, config.name, chosen_features(config.features))
 
 
 def load(config: Config) -> Dataset:
     """Load a dataset into memory; prepare it if that is possible without network.
 
     A dataset with a validation split of its own keeps it; otherwise `config.validation` of the training
-    split is held out (see `hold_out`). Images are uint8 `[examples, height, width, channels]`, labels int32
+    split is held out (see `hold_out`). Of a dataset without a test split, `config.test` of the training split is held
+    out first, and `info.notes` says so. Images are uint8 `[examples, height, width, channels]`, labels int32
     `[examples]`. Generated datasets, such as `ring`, are drawn from `config.split_seed` (see `modes`
     and `vifx.data.shapes.draw_shape`).
 
     Raises:
       TypeError: if `config` is no `Config`.
-      ValueError: as `open_splits`; and if there is no split `train` or `test`.
+      ValueError: as `open_splits`; and if there is no split `train`, or features of a generated dataset are chosen.
     """
     if _required(config, "load").name in GENERATED:
         if config.source is not None:
             raise ValueError(f"{config.name} is generated and takes no source, got {config.source!r}; leave it out")
+        if config.features is not None:
+            raise ValueError(f"{config.name} is generated and has no features, got {config.features!r}; leave them out")
         return generate(config.name, validation=config.validation, split_seed=config.split_seed)
     splits, info = open_splits(config)
-    missing = {"train", "test"} - splits.keys()
-    if missing:
-        raise ValueError(f"{config.name}: expected splits train and test, found {sorted(splits)}")
-    train, test = _read_all(splits["train"]), _read_all(splits["test"])
+    if "train" not in splits:
+        raise ValueError(f"{config.name}: expected a split train, found {sorted(splits)}")
+    train = _read_all(splits["train"])
+    if "test" in splits:
+        test = _read_all(splits["test"])
+    else:
+        whole = len(train["x"])
+        train, test = hold_out(train, config.test, config.split_seed, name="test")
+        note = f"no test split: {len(test['x']):,} of the {whole:,} training examples are it (test, split_seed)"
+        info = replace(info, notes=(*info.notes, note))
     if "validation" in splits:
         return Dataset(train, _read_all(splits["validation"]), test, info)
     train, validation = hold_out(train, config.validation, config.split_seed)
@@ -131,7 +141,7 @@ def _read_all(split: PreparedSplit, rows: int = 1024) -> Split:
     for start in range(0, total, rows):
         part = read(split, range(start, min(start + rows, total)))
         for name, array in part.items():
-            dtype = np.int32 if name == "y" else array.dtype
+            dtype = np.int32 if name == "y" and array.dtype.kind in "iu" else array.dtype
             out = arrays.setdefault(name, np.empty((total, *array.shape[1:]), dtype))
             out[start : start + len(array)] = array
     return arrays

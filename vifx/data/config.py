@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Config", "check_validation", "data_directory"]
+__all__ = ["Config", "check_validation", "chosen_features", "data_directory"]
 
 import math
 import os
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vifx.checks import require
 
+PAIR = re.compile(r"\s*(\w+)\s*=\s*([^\s=]+)\s*")
 NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)?")
 
 
@@ -31,8 +32,14 @@ class Config:
     """Examples in a minibatch, over all devices."""
     validation: int | float = 0.1
     """How much of the training split is held out: a fraction below 1, or a number of examples."""
+    test: int | float = 0.2
+    """How much of the training split is the test split of a prepared dataset that has none: a fraction below 1, or a
+    number of examples."""
     split_seed: int = 0
     """Chooses which training examples are held out, and draws the generated datasets."""
+    features: str | None = None
+    """Which features of a prepared dataset are which variables, as `x=image,y=label`; found by their types if not
+    given."""
     directory: str | None = None
     """Where prepared data lies; else `$VIFX_DATA`, else the user's cache."""
     source: str | None = None
@@ -52,6 +59,10 @@ class Config:
             if not least <= value < 2**32:
                 raise ValueError(f"{field} must be at least {least} and below 2**32, got {value}")
         check_validation(self.validation)
+        check_validation(self.test, name="test")
+        if self.test == 0:
+            raise ValueError("test must hold out examples, got 0; give a fraction or a number of examples")
+        chosen_features(self.features)
         for field in ("directory", "source"):
             value = getattr(self, field)
             if value is not None and not isinstance(value, str):
@@ -60,22 +71,47 @@ class Config:
                 raise ValueError(f"{field} must not be empty; leave it out for the default")
 
 
-def check_validation(validation: object) -> None:
-    """Check that `validation` is a fraction in [0, 1) or a count of examples.
+def chosen_features(features: object) -> dict[str, str]:
+    """Return by variable the feature that ``"x=image,y=label"`` names; none of None.
+
+    Raises:
+      TypeError: if it is no string.
+      ValueError: if it is not such a list, names a variable twice, or has no `x`.
+    """
+    if features is None:
+        return {}
+    if not isinstance(features, str):
+        raise TypeError(f"features must be a string such as 'x=image,y=label' or None, got {features!r}")
+    pairs = [PAIR.fullmatch(part) for part in features.split(",")]
+    found = {pair[1]: pair[2] for pair in pairs if pair is not None}
+    if len(found) < len(pairs) or "x" not in found:
+        raise ValueError(
+            f"features must be variables with their features, each once and x among them, such as 'x=image,y=label'; "
+            f"got {features!r}"
+        )
+    return found
+
+
+def check_validation(validation: object, *, name: str = "validation") -> None:
+    """Check that a part to hold out is a fraction in [0, 1) or a count of examples.
+
+    Args:
+      validation: the part.
+      name: what it is called.
 
     Raises:
       TypeError: if it is not a number.
       ValueError: if it is out of range.
     """
     if isinstance(validation, bool) or not isinstance(validation, (int, float)):
-        raise TypeError(f"validation must be a fraction or a number of examples, got {validation!r}")
+        raise TypeError(f"{name} must be a fraction or a number of examples, got {validation!r}")
     if isinstance(validation, float) and not (math.isfinite(validation) and 0 <= validation < 1):
         raise ValueError(
-            f"validation as a fraction must be at least 0 and below 1, got {validation}; "
+            f"{name} as a fraction must be at least 0 and below 1, got {validation}; "
             "give an integer for a number of examples"
         )
     if isinstance(validation, int) and validation < 0:
-        raise ValueError(f"validation as a number of examples must not be negative, got {validation}")
+        raise ValueError(f"{name} as a number of examples must not be negative, got {validation}")
 
 
 def data_directory(directory: str | None = None) -> Path:

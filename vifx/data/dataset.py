@@ -30,6 +30,7 @@ class Info:
       low: the smallest value that `"x"` may take.
       high: the largest value that `"x"` may take.
       label_names: the classes by name, empty when they have none.
+      notes: what was decided when it was read, in sentences: features that are left out, splits that were made.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Info:
     low: float
     high: float
     label_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)
@@ -103,22 +105,30 @@ def from_arrays(
     return Dataset(**splits, info=Info(name, x.shape[1:], _classes(splits), low, high))
 
 
-def hold_out(split: Split, validation: int | float, split_seed: int) -> tuple[Split, Split]:
+def hold_out(
+    split: Split, validation: int | float, split_seed: int, *, name: str = "validation"
+) -> tuple[Split, Split]:
     """Divide a split into what is kept for training and what is held out for validation.
 
     A fraction v of N examples holds out ⌊v·N + ½⌋ of them. Which ones is a fixed function of the seed
     and N; both parts keep the original order.
 
+    Args:
+      split: arrays by variable.
+      validation: how much is held out, a fraction or a number of examples.
+      split_seed: chooses which.
+      name: of what is held out, for messages.
+
     Raises:
       TypeError: if `split` is no mapping of arrays, or a number is of another kind.
       ValueError: if `validation` is out of range or leaves nothing to train on.
     """
-    check_validation(validation)
+    check_validation(validation, name=name)
     require_integer(split_seed, "split_seed", least=0)
     size = len(next(iter(checked_arrays(split, "split").values())))
     count = int(validation * size + 0.5) if isinstance(validation, float) else validation
     if count >= size:
-        raise ValueError(f"validation must leave examples to train on, got {validation} of {size}; lower it")
+        raise ValueError(f"{name} must leave examples to train on, got {validation} of {size}; lower it")
     # RandomState because NumPy promises that its stream never changes; Generator's may.
     held = np.zeros(size, bool)
     held[np.random.RandomState(split_seed).permutation(size)[:count]] = True

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 __all__ = ["Prepared", "PreparedSplit", "open_prepared"]
 
+import difflib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,9 +19,11 @@ import tensorflow_datasets as tfds
 
 from vifx.data.dataset import Info
 
+_IMAGES, _LABELS = ("image", "images", "img"), ("label", "labels", "class", "target")
+
 
 class PreparedSplit:
-    """Random access to one prepared split: each example has an image `"x"` and perhaps a label `"y"`.
+    """Random access to one prepared split: each example has an `"x"`, perhaps a label `"y"`, and what else was chosen.
 
     Reading an example that is damaged raises a ValueError that names the folder.
     """
@@ -55,15 +59,21 @@ class Prepared(NamedTuple):
     info: Info
 
 
-def open_prepared(folder: Path, name: str) -> Prepared:
+def open_prepared(folder: Path, name: str, chosen: Mapping[str, str] = MappingProxyType({})) -> Prepared:
     """Open the prepared dataset in `folder` for random access, without reading examples.
 
-    The image is the input of the dataset's supervised keys, or its feature `image`; the label is the
-    target if that is a class label. Datasets without class labels have `"x"` alone.
+    Unless features are chosen, `"x"` is the image and `"y"` the class label: those of the dataset's supervised keys,
+    else the only features of their types, else those of the usual names. Datasets without class labels have `"x"`
+    alone. `info.notes` says what is left out.
+
+    Args:
+      folder: of the version.
+      name: the dataset's.
+      chosen: features by variable.
 
     Raises:
-      ValueError: if the dataset is damaged or incomplete, has no images of one shape, or has a file format
-        without random access.
+      ValueError: if the dataset is damaged or incomplete, has no images of one shape or several to choose from, has no
+        feature that was chosen, or has a file format without random access.
     """
     try:
         builder = tfds.builder_from_directory(folder)
@@ -76,15 +86,19 @@ def open_prepared(folder: Path, name: str) -> Prepared:
             f"{folder}: expected array_record files, which allow random access, found {file_format}; "
             "prepare the dataset again with file_format='array_record'"
         )
-    features = _features(info, folder)
+    features = _chosen(info, folder, chosen) if chosen else _found(info, folder)
     variables = {variable: name for variable, (name, _) in features.items()}
     splits = {split: PreparedSplit(_examples(builder, split, folder), variables, folder) for split in info.splits}
     image = features["x"][1]
     label = features["y"][1] if "y" in features else None
+    label = label if isinstance(label, tfds.features.ClassLabel) else None
     integer = np.issubdtype(image.np_dtype, np.integer)
     low, high = (0.0, float(np.iinfo(image.np_dtype).max)) if integer else (-np.inf, np.inf)
     classes, names = (label.num_classes, tuple(label.names)) if label is not None else (None, ())
-    return Prepared(splits, Info(name, tuple(image.shape), classes, low, high, names))
+    left_out = sorted(set(info.features) - set(variables.values()))
+    read = ", ".join(f"{variable}={feature}" for variable, feature in variables.items())
+    notes = (f"reads {read} and leaves out {', '.join(left_out)} (choose with features)",) if left_out else ()
+    return Prepared(splits, Info(name, tuple(image.shape), classes, low, high, names, notes))
 
 
 def _examples(builder: Any, split: str, folder: Path) -> Any:
@@ -97,21 +111,57 @@ def _examples(builder: Any, split: str, folder: Path) -> Any:
         raise _damaged(folder, f"a split {split} that cannot be opened ({_first_line(error)})") from error
 
 
-def _features(info: tfds.core.DatasetInfo, folder: Path) -> dict[str, tuple[str, Any]]:
-    """Return by variable the name of a feature and the feature."""
-    features: Any = info.features
+def _chosen(info: tfds.core.DatasetInfo, folder: Path, chosen: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
+    """Return by variable the name of a feature that was chosen, and the feature."""
+    features: dict[str, Any] = dict(info.features.items())
+    for variable, name in chosen.items():
+        feature = features.get(name)
+        if feature is None:
+            near = difflib.get_close_matches(name, features, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{folder}: expected the feature {name!r} for {variable}, found {sorted(features)}{hint}")
+        numbers = isinstance(feature.np_dtype, type | np.dtype) and np.dtype(feature.np_dtype).kind in "biuf"
+        if not numbers or None in feature.shape:
+            raise ValueError(
+                f"{folder}: expected numbers of one shape in the feature {name!r} for {variable}, found {feature}; "
+                "convert it with TFDS first"
+            )
+    return {variable: (name, features[name]) for variable, name in chosen.items()}
+
+
+def _found(info: tfds.core.DatasetInfo, folder: Path) -> dict[str, tuple[str, Any]]:
+    """Return by variable the name of the image or the label, and the feature."""
+    # The order in which TFDS reads them back is none.
+    features: dict[str, Any] = dict(sorted(info.features.items()))
     keys: Any = info.supervised_keys
     pair = isinstance(keys, tuple) and len(keys) == 2 and all(isinstance(key, str) for key in keys)
-    image, label = keys if pair else ("image", None)
-    if image not in features:
-        raise ValueError(f"{folder}: expected a feature 'image', found {sorted(features)}; read it with TFDS")
+    images = [name for name, feature in features.items() if isinstance(feature, tfds.features.Image)]
+    images = images or [name for name, feature in features.items() if _is_image(feature)]
+    labels = [name for name, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)]
+    image = _one(keys[0] if pair else None, images, _IMAGES)
+    if image is None:
+        found = f"several, {', '.join(images)}" if images else f"none in {sorted(features)}"
+        raise ValueError(
+            f"{folder}: expected one feature that is an image, found {found}; choose with features='x=NAME', and "
+            "y=NAME for labels"
+        )
     shape = features[image].shape
     if len(shape) != 3 or None in shape:
         raise ValueError(f"{folder}: expected images of one shape, found {shape}; resize them with TFDS first")
+    label = _one(keys[1] if pair else None, labels, _LABELS)
     chosen = {"x": (image, features[image])}
-    if label in features and isinstance(features[label], tfds.features.ClassLabel):
-        chosen["y"] = label, features[label]
-    return chosen
+    return chosen if label is None else {**chosen, "y": (label, features[label])}
+
+
+def _one(key: str | None, candidates: Sequence[str], usual: Sequence[str]) -> str | None:
+    """Return the supervised key if it is a candidate, else the only candidate, else the first usual name of them."""
+    if key in candidates or len(candidates) == 1:
+        return key if key in candidates else candidates[0]
+    return next((name for name in usual if name in candidates), None)
+
+
+def _is_image(feature: Any) -> bool:
+    return isinstance(feature, tfds.features.Tensor) and len(feature.shape) == 3 and feature.np_dtype == np.uint8
 
 
 def _damaged(folder: Path, found: str) -> ValueError:
