@@ -108,6 +108,7 @@ DOORS = [
     at(training, "Checkpoints", directory="nowhere", config_hash="", keep=1, best="loss"),
     at(training, "Alarm", metric="loss", kind="above", limit=1.0, rows=1, meaning="it is large"),
     at(data, "Config", name="digits", batch_size=2, validation=0.1, split_seed=0, directory="a", source="a"),
+    at(data, "Combined"),
     at(data, "Full", arrays={"x": X}, transform=lambda key, batch: batch),
     at(data, "Resident", arrays={"x": X}, batch_size=2, seed=0, transform=lambda key, batch: batch),
     at(

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "CASINO",
     "Casino",
+    "Combined",
     "Config",
     "Dataset",
     "Full",
@@ -43,6 +44,7 @@ __all__ = [
 
 from vifx.data.casino import CASINO, Casino
 from vifx.data.catalogue import available, load, open_splits, prepare
+from vifx.data.combined import Combined
 from vifx.data.config import Config, data_directory
 from vifx.data.dataset import Dataset, Info, Split, from_arrays, hold_out
 from vifx.data.full import Full

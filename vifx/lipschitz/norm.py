@@ -34,8 +34,8 @@ def spectral_norm(key: Key, kernel: Array, *, iterations: int, convolution: Conv
     ``v ← Wᵀu / ‖Wᵀu‖, u ← W v / ‖W v‖`` from a random u; a fixed start, such as all ones, may be orthogonal to the
     top direction and never find it. The estimate is a lower bound that grows with the iterations; its error falls
     as ``(σ₂/σ₁)^(4 · iterations)``, that of v and u as ``(σ₂/σ₁)^(2 · iterations)``. v and u are constants for
-    differentiation, so the gradient is ``u vᵀ``, that of ``‖W‖₂`` once converged. For a square W this is in general not the largest ``|eigenvalue|``, which for
-    ``[[0, 1], [0, 0]]`` is 0 where the norm is 1.
+    differentiation, so the gradient is ``u vᵀ``, that of ``‖W‖₂`` once converged. For a square W this is in general
+    not the largest ``|eigenvalue|``, which for ``[[0, 1], [0, 0]]`` is 0 where the norm is 1.
 
     Args:
       kernel: ``[..., features]``, of two or more axes, read as the matrix ``[everything else, features]``.

@@ -107,7 +107,7 @@ def fit(
       key: the seed of the run, as for `start`.
       step: makes one update: `fit` does the scanning.
       objective: gives the networks.
-      source: `vifx.data.Resident` or `vifx.data.Streaming`.
+      source: `vifx.data.Resident`, `Full`, `Combined`, `Unobserved` or `Streaming`.
       steps: how many updates there are when training ends.
       directory: where ``metrics.jsonl`` and ``checkpoints/`` go; None saves nothing.
       log_every: a row of the log is the mean over this many updates (of the applied ones, if the
