@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vifx import data, mixtures
 from vifx.examples import check_entries, example_mean, example_shares, stand_ins
+from vifx.families import gaussian
 
 
 def test_shares_are_the_weights_divided_by_their_sum():
@@ -44,3 +46,34 @@ def test_unknown_entries_name_what_was_meant():
     check_entries({"x": jnp.ones(2), "@weights": jnp.ones(2), "x@features": jnp.ones(2)})
     with pytest.raises(ValueError, match="did you mean '@weights'"):
         check_entries({"x": jnp.ones(2), "@wieghts": jnp.ones(2)})
+
+
+@pytest.mark.parametrize(
+    ("weights", "text"),
+    [
+        ([1.0, -2.0, 1.0], "finite and not negative; example 1 has -2.0"),
+        ([1.0, 2.0, np.inf], "finite"),
+        ([0.0, 0.0, 0.0], "are all zero"),
+    ],
+)
+def test_weights_are_refused_where_they_enter(weights, text):
+    x = np.arange(3.0, dtype=np.float32)[:, None]
+    arrays = {"x": x, "@weights": np.asarray(weights, np.float32)}
+    for door in (
+        lambda: data.Resident(arrays, 2, 0),
+        lambda: data.Full(arrays),
+        lambda: data.from_arrays(train=arrays, test=arrays, validation=1),
+        lambda: mixtures.fit(jax.random.key(0), mixtures.mixture(gaussian, 1), x, weights=arrays["@weights"]),
+    ):
+        with pytest.raises(ValueError, match=text):
+            door()
+    if any(weights):
+        with pytest.raises(ValueError, match=r"example 1 has -2\.0|example 2 has inf"):
+            example_shares({name: jnp.asarray(value) for name, value in arrays.items()})
+
+
+def test_weightless_rows_pass_the_doors_of_data():
+    arrays = {"x": np.array([[1.0], [np.nan]], np.float32), "@weights": np.array([1.0, 0.0], np.float32)}
+    source = data.Full(arrays)
+    batch = source.take(jax.random.key(0), source.arrays, source.window(0, 1), 0)
+    np.testing.assert_array_equal(stand_ins(batch, ("x",))["x"], [[1.0], [1.0]])

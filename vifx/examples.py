@@ -7,13 +7,23 @@ and may hold anything: wherever a batch is read, a copy of the heaviest example 
 
 from __future__ import annotations
 
-__all__ = ["RESPONSIBILITIES", "WEIGHTS", "check_entries", "example_mean", "example_shares", "stand_ins"]
+__all__ = [
+    "RESPONSIBILITIES",
+    "WEIGHTS",
+    "check_entries",
+    "check_weights",
+    "example_mean",
+    "example_shares",
+    "stand_ins",
+]
 
 import difflib
 from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from vifx.types import Array, Batch
 
@@ -95,6 +105,28 @@ def stand_ins(batch: Batch, names: Iterable[str]) -> dict[str, Array]:
     return {name: batch[name] if name == WEIGHTS else jax.tree.map(stand_in, batch[name]) for name in names}
 
 
+def check_weights(weights: np.ndarray, name: str, *, examples: int, whole: bool = True) -> None:
+    """Refuse weights of examples that are not one for each, negative or not finite, on the host.
+
+    Args:
+      weights: ``[examples]``.
+      name: what they are called.
+      examples: how many there are.
+      whole: whether these are all examples, of which some must count.
+
+    Raises:
+      ValueError: they are; the message says which.
+    """
+    if weights.shape != (examples,):
+        raise ValueError(f"{name} must have shape [{examples}], one for each example, got {list(weights.shape)}.")
+    bad = ~(np.isfinite(np.asarray(weights, np.float64)) & (weights >= 0))
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise ValueError(f"{name} must be finite and not negative; example {at} has {weights[at]}.")
+    if whole and not (weights > 0).any():
+        raise ValueError(f"{name} are all zero, so that no example counts; give some a positive weight.")
+
+
 def _weights(batch: Batch) -> Array:
     weights = jnp.asarray(batch[WEIGHTS])
     examples = {leaf.shape[0] for name, value in batch.items() if "@" not in name for leaf in jax.tree.leaves(value)}
@@ -103,4 +135,6 @@ def _weights(batch: Batch) -> Array:
             f"batch['@weights'] has shape {list(weights.shape)}; it must have one weight for each example, "
             f"{' or '.join(f'[{count}]' for count in sorted(examples)) or '[examples]'}."
         )
+    if not isinstance(weights, Tracer):
+        check_weights(np.asarray(weights), "batch['@weights']", examples=weights.shape[0], whole=False)
     return weights

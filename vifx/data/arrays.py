@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vifx.checks import described, require_unmasked
-from vifx.examples import WEIGHTS
+from vifx.examples import WEIGHTS, check_weights
 
 
-def checked_arrays(arrays: Mapping[str, ArrayLike], argument: str) -> dict[str, np.ndarray]:
+def checked_arrays(arrays: Mapping[str, ArrayLike], argument: str, *, whole: bool = True) -> dict[str, np.ndarray]:
     """Return `arrays` as NumPy arrays of JAX's types (64-bit numbers become 32-bit ones unless x64 is on).
 
     An example of weight zero, by an entry ``"@weights"``, may hold numbers that are not finite.
@@ -22,11 +22,12 @@ def checked_arrays(arrays: Mapping[str, ArrayLike], argument: str) -> dict[str, 
     Args:
       arrays: by variable, each ``[examples, ...]``.
       argument: what they are called.
+      whole: whether these are all examples, of which some must have a weight above zero.
 
     Raises:
       TypeError: if something is not an array of numbers.
-      ValueError: if there is no array or no example, lengths disagree, an array is masked, or a number is not finite
-        in the type that is used.
+      ValueError: if there is no array or no example, lengths disagree, an array is masked, a number is not finite in
+        the type that is used, or weights are negative or all zero.
     """
     if not isinstance(arrays, Mapping) or not all(isinstance(name, str) for name in arrays):
         fix = "give one of its splits, such as dataset.train" if hasattr(arrays, "train") else 'write {"x": x}'
@@ -40,6 +41,9 @@ def checked_arrays(arrays: Mapping[str, ArrayLike], argument: str) -> dict[str, 
         raise ValueError(f"the arrays of {argument} must have one row per example, got lengths {lengths}")
     if 0 in lengths.values():
         raise ValueError(f"{argument} must have at least one example, got none")
+    if WEIGHTS in checked:
+        name = f"{argument}[{WEIGHTS!r}]"
+        check_weights(checked[WEIGHTS], name, examples=len(checked[WEIGHTS]), whole=whole)
     return checked
 
 

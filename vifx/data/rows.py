@@ -73,7 +73,7 @@ def checked_examples(examples: Mapping[str, np.ndarray], indices: Sequence[int] 
       ValueError: if a number is not finite.
     """
     try:
-        return checked_arrays(examples, "examples")
+        return checked_arrays(examples, "examples", whole=False)
     except (TypeError, ValueError) as error:
         error.add_note(f"while reading the examples {np.asarray(indices).tolist()}")
         raise

@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 
 from vifx.checks import require_array
 from vifx.data.arrays import checked_array
+from vifx.examples import check_weights
 from vifx.mixtures.model import Model
 from vifx.mixtures.start import Start
 from vifx.types import Array
@@ -58,12 +59,6 @@ def checked_data(model: Model, x: ArrayLike, weights: ArrayLike | None) -> tuple
     if weights is None:
         return jnp.asarray(data), None
     each = np.asarray(weights)
-    if each.shape != (len(data),):
-        raise ValueError(f"weights must have shape [{len(data)}], one for each example, got {list(each.shape)}.")
-    if not np.isfinite(each.astype(np.float64)).all() or (each < 0).any():
-        where = int(np.argwhere(~(np.isfinite(each.astype(np.float64)) & (each >= 0)))[0][0])
-        raise ValueError(f"weights must be finite and not negative; example {where} has {each[where]}.")
-    if not each.astype(np.float64).sum() > 0:
-        raise ValueError("weights are all zero, so that no example counts; give some a positive weight.")
+    check_weights(each, "weights", examples=len(data))
     dtype = data.dtype if np.issubdtype(data.dtype, np.floating) else np.float32
     return jnp.asarray(data), jnp.asarray(each.astype(dtype))
