@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from numpyro.distributions import ExpandedDistribution, Independent
 
 from vifx.distributions import MarkovChain
@@ -68,8 +69,8 @@ def _broadcast(expanded: ExpandedDistribution, inner: Callable[[], Array] | None
 def _same_finite_family(inference: Any, generative: Any) -> bool:
     if type(inference) is not type(generative):
         return False
-    supports = _support(inference), _support(generative)
-    return supports[0] is not None and supports[1] is not None and np.array_equal(*supports)
+    first, second = _support(inference), _support(generative)
+    return first is not None and second is not None and np.array_equal(first, second)
 
 
 def _support(distribution: Any) -> np.ndarray | None:
@@ -78,7 +79,7 @@ def _support(distribution: Any) -> np.ndarray | None:
         return None
     with jax.ensure_compile_time_eval():  # a support is static, also inside a transformation
         support = distribution.enumerate_support(expand=False)
-    return None if isinstance(support, jax.core.Tracer) else np.asarray(support).reshape(-1)
+    return None if isinstance(support, Tracer) else np.asarray(support).reshape(-1)
 
 
 def _summed(inference: Any, generative: Any) -> Array:

@@ -42,9 +42,8 @@ def formula(inference: Any, generative: Any) -> Callable[[], Array] | None:
     Returns:
       A function without arguments whose result is in nats, ``[*batch]``.
     """
-    vectors = _gaussian(inference), _gaussian(generative)
-    if vectors[0] is not None and vectors[1] is not None:
-        first, second = vectors
+    first, second = _gaussian(inference), _gaussian(generative)
+    if first is not None and second is not None:
         return (lambda: _gaussian_kl(first, second)) if first.loc.shape[-1] == second.loc.shape[-1] else None
     known = _family(inference), _family(generative)
     if known[0] is None or known[1] is None:
@@ -185,7 +184,8 @@ def _gaussian(distribution: Any) -> _Gaussian | None:
     """Return a normal distribution of vectors as such, None if it is not one."""
     kind = type(distribution)
     if kind is numpyro.Independent and distribution.reinterpreted_batch_ndims == 1:
-        base, shape = distribution.base_dist, distribution.base_dist.batch_shape
+        base: Any = distribution.base_dist
+        shape = base.batch_shape
         while type(base) is numpyro.ExpandedDistribution:
             base = base.base_dist
         if type(base) not in (Normal, numpyro.Normal):
