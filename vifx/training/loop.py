@@ -134,15 +134,10 @@ def fit(
       Diverged: if a metric or a parameter is not finite, a guarded step skipped too often, or `monotone` fell.
       Interrupted: after SIGINT or SIGTERM, when the run is saved.
     """
-    require_key(key, name="fit: key")
-    one_update(step, "fit")
-    require_objective(objective, "fit")
-    require_source(source, "fit")
+    _require_arguments(key, step, objective, source)
     _require_options(directory, evaluate, best, monotone, mesh, observe, config_hash, resume_from, patience)
     alarms = require_alarms(alarms)
     schedule = Timetable.checked(steps, log_every, checkpoint_every, evaluate_every)
-    if resume_from is not None and directory is None:
-        raise ValueError("resume_from needs the directory that holds the checkpoint; give directory=")
     tell = _teller(observe, steps)
     with ExitStack() as stack:
         signalled = stack.enter_context(deferred_signals())
@@ -178,6 +173,13 @@ def fit(
     return Fitted(train_state, record.history)
 
 
+def _require_arguments(key: Key, step: Step, objective: Objective, source: Source) -> None:
+    require_key(key, name="fit: key")
+    one_update(step, "fit")
+    require_objective(objective, "fit")
+    require_source(source, "fit")
+
+
 def _require_options(
     directory: str | Path | None,
     evaluate: Evaluate | None,
@@ -203,6 +205,8 @@ def _require_options(
         require_mesh(mesh, "fit")
     if resume_from is not None:
         require_integer(resume_from, "resume_from", least=0)
+        if directory is None:
+            raise ValueError("resume_from needs the directory that holds the checkpoint; give directory=")
     require_integer(patience, "patience")
 
 
