@@ -286,6 +286,14 @@ def test_what_is_mistaken_for_another_thing_says_what_to_do(call, message):
         call()
 
 
+@pytest.mark.parametrize("x", [X[0], X[:, :1], X[None]])
+def test_a_fitted_mixture_says_that_an_axis_is_missing(x):
+    for ask in (FITTED.log_prob, FITTED.posterior):
+        with pytest.raises(ValueError, match=r"x must have the shape \[examples, 2\], as what was fitted, got"):
+            ask(x)
+    np.testing.assert_allclose(FITTED.log_prob(X[:1]), FITTED.log_prob(X)[:1], rtol=1e-5)
+
+
 def test_a_forgotten_axis_of_minibatches():
     twice = training.repeat(STEP, 2)
     together = training.in_turn(twice, STEP)

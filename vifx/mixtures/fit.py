@@ -63,6 +63,7 @@ class Fit:
       seconds: of each update, the first with its compilation.
       messages: what a user should know: components that were empty or whose least variance is the floor, features
         that are constant, whether it converged.
+      event: the shape of one example.
     """
 
     model: Model
@@ -77,6 +78,7 @@ class Fit:
     degrees: int
     seconds: tuple[float, ...]
     messages: tuple[str, ...]
+    event: tuple[int, ...]
 
     def __repr__(self) -> str:
         told = "converged" if self.converged else "not converged"
@@ -97,16 +99,33 @@ class Fit:
         return 2 * self.degrees - 2 * self.log_likelihood
 
     def log_prob(self, x: ArrayLike) -> Array:
-        """Return ``log q(x)`` in nats, ``[examples]``."""
-        return self.model.log_prob(self.params, self.state, x)
+        """Return ``log q(x)`` in nats, ``[examples]``.
+
+        Raises:
+          TypeError: `x` is no array.
+          ValueError: its examples have another shape than those fitted.
+        """
+        return self.model.log_prob(self.params, self.state, self._values(x))
 
     def posterior(self, x: ArrayLike) -> Any:
-        """Return ``p(z|x)``; of a mixture, its `probs` are the responsibilities ``[examples, components]``."""
-        return self.model.posterior(self.params, self.state, x)
+        """Return ``p(z|x)``; of a mixture, its `probs` are the responsibilities ``[examples, components]``.
+
+        Raises:
+          TypeError: `x` is no array.
+          ValueError: its examples have another shape than those fitted.
+        """
+        return self.model.posterior(self.params, self.state, self._values(x))
 
     def sample(self, key: Key, examples: int) -> Mapping[str, Array]:
         """Draw latents and data; values by variable, ``[examples, *event]``."""
         return self.model.sample(key, self.params, self.state, examples)
+
+    def _values(self, x: ArrayLike) -> Array:
+        values = self.model.values(x)
+        if values.shape[1:] != self.event:
+            expected = ", ".join(map(str, ("examples", *self.event)))
+            raise ValueError(f"x must have the shape [{expected}], as what was fitted, got {list(values.shape)}.")
+        return values
 
 
 def fit(
@@ -286,6 +305,7 @@ def _best(
         model.solver.degrees(params),
         seconds,
         (*messages, *lost, *model.solver.remarks(params, batch)),
+        batch[model.observed].shape[1:],
     )
 
 
