@@ -14,8 +14,8 @@ from vifx.training.rise import Rise, rounding
 def test_rounding_is_the_stated_one():
     assert rounding(np.float64(0.0)) == pytest.approx(1e-12, rel=1e-3)
     assert rounding(np.float32(0.0)) == pytest.approx(5.4e-4, rel=0.02)
-    assert rounding(np.float64(-5000.0), np.float64(120)) == pytest.approx(170e-12, rel=1e-3)
-    assert rounding(np.float64(0.0), 1.0, np.float64(4500e6)) == pytest.approx(1e-6, rel=1e-3)
+    assert rounding(np.float64(-5000.0), observations=np.float64(120)) == pytest.approx(170e-12, rel=1e-3)
+    assert rounding(np.float64(0.0), cancelled=np.float64(4500e6)) == pytest.approx(1e-6, rel=1e-3)
 
 
 def check(values, *, history=(), dtype=np.float32, begin=10):

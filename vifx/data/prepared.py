@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -95,7 +95,7 @@ def open_prepared(folder: Path, name: str, chosen: Mapping[str, str] = MappingPr
     integer = np.issubdtype(image.np_dtype, np.integer)
     low, high = (0.0, float(np.iinfo(image.np_dtype).max)) if integer else (-np.inf, np.inf)
     classes, names = (label.num_classes, tuple(label.names)) if label is not None else (None, ())
-    left_out = sorted(set(info.features) - set(variables.values()))
+    left_out = sorted(set(cast(Any, info.features)) - set(variables.values()))
     read = ", ".join(f"{variable}={feature}" for variable, feature in variables.items())
     notes = (f"reads {read} and leaves out {', '.join(left_out)} (choose with features)",) if left_out else ()
     return Prepared(splits, Info(name, tuple(image.shape), classes, low, high, names, notes))
@@ -113,7 +113,7 @@ def _examples(builder: Any, split: str, folder: Path) -> Any:
 
 def _chosen(info: tfds.core.DatasetInfo, folder: Path, chosen: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
     """Return by variable the name of a feature that was chosen, and the feature."""
-    features: dict[str, Any] = dict(info.features.items())
+    features: dict[str, Any] = dict(cast(Any, info.features).items())
     for variable, name in chosen.items():
         feature = features.get(name)
         if feature is None:
@@ -132,7 +132,7 @@ def _chosen(info: tfds.core.DatasetInfo, folder: Path, chosen: Mapping[str, str]
 def _found(info: tfds.core.DatasetInfo, folder: Path) -> dict[str, tuple[str, Any]]:
     """Return by variable the name of the image or the label, and the feature."""
     # The order in which TFDS reads them back is none.
-    features: dict[str, Any] = dict(sorted(info.features.items()))
+    features: dict[str, Any] = dict(sorted(cast(Any, info.features).items()))
     keys: Any = info.supervised_keys
     pair = isinstance(keys, tuple) and len(keys) == 2 and all(isinstance(key, str) for key in keys)
     images = [name for name, feature in features.items() if isinstance(feature, tfds.features.Image)]
@@ -161,7 +161,10 @@ def _one(key: str | None, candidates: Sequence[str], usual: Sequence[str]) -> st
 
 
 def _is_image(feature: Any) -> bool:
-    return isinstance(feature, tfds.features.Tensor) and len(feature.shape) == 3 and feature.np_dtype == np.uint8
+    if not isinstance(feature, tfds.features.Tensor):
+        return False
+    shape: Any = feature.shape
+    return len(shape) == 3 and feature.np_dtype == np.uint8
 
 
 def _damaged(folder: Path, found: str) -> ValueError:

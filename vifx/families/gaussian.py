@@ -39,7 +39,8 @@ def gaussian(
     state keeps, so that squares of data far from zero do not cancel in float32; clusters a thousand times as far
     apart as they are wide need float64. The M step is ``μ = Σ r x / Σ r`` and
     ``Σ = Σ r (x−μ)(x−μ)ᵀ / Σ r``, its eigenvalues below `floor` raised to it: the maximum of the likelihood over
-    ``Σ ⪰ floor · I``, so that the objective never falls. With a `prior` it is the maximum a posteriori,
+    ``Σ ⪰ floor · I``, so that the objective never falls. Variances below ten epsilons of the dtype, relative to the
+    variance of all data in that direction, are rounding, and are raised to that likewise. With a `prior` it is the maximum a posteriori,
     ``μ = (Σ r x + κ m) / (Σ r + κ)`` and
     ``Σ = (Ψ + Σ r (x−μ)(x−μ)ᵀ + κ (μ−m)(μ−m)ᵀ) / (Σ r + ν + d + 2)``. A state that nothing belongs to keeps its
     parameters; with a prior, it has the prior's mode.
@@ -47,7 +48,8 @@ def gaussian(
     Args:
       states: the number of states of the parent, or of each parent; 1 without parents.
       covariance: ``"full"``, ``"tied"`` (one for all states), ``"diagonal"`` or ``"spherical"``.
-      floor: the least variance in any direction, in squared units of the data; a component on one point stays finite.
+      floor: the least variance in any direction, in squared units of the data; a component on one point and a feature
+        that is constant stay finite. With 0, constant features are refused.
       prior: of means and covariances; None for maximum likelihood.
 
     Returns:
@@ -97,21 +99,6 @@ def gaussian(
         natural, log_det = form.natural(params, state)
         return natural, -log_det - 0.5 * params["mean"].shape[1] * math.log(2 * math.pi)
 
-    def log_probs(prepared: tuple[tuple[Array, ...], Array], features: tuple[Array, ...]) -> Array:
-        # The constant comes last: next to squares that cancel it would lose its digits.
-        squares = form.products(prepared[0], features)
-        return squares + jnp.broadcast_to(prepared[1], squares.shape)
-
-    def statistics(prepared: PyTree, features: tuple[Array, ...], responsibilities: Array) -> PyTree:
-        del prepared
-        return form.sums(features, responsibilities)
-
-    def magnitude(prepared: tuple[tuple[Array, ...], Array], statistics: tuple[Array, ...]) -> Array:
-        return form.magnitude(prepared[0], statistics)
-
-    def remarks(params: PyTree, value: Array) -> tuple[str, ...]:
-        return at_floor(form.variances(params), floor, np.asarray(value))
-
     def maximize(params: PyTree, state: Whitening, statistics: tuple[Array, ...]) -> PyTree:
         return form.maximize(params, state, statistics, form.count(statistics))
 
@@ -120,11 +107,19 @@ def gaussian(
         apply,
         features,
         prepare,
-        log_probs,
-        statistics,
+        partial(_log_probs, form),
+        lambda _, features, responsibilities: form.sums(features, responsibilities),
         maximize,
         form.log_prior,
         form.degrees,
-        magnitude,
-        remarks,
+        lambda prepared, statistics: form.magnitude(prepared[0], statistics),
+        lambda params, value: at_floor(form.variances(params), floor, np.asarray(value)),
     )
+
+
+def _log_probs(
+    form: Matrices | Diagonals, prepared: tuple[tuple[Array, ...], Array], features: tuple[Array, ...]
+) -> Array:
+    # The constant comes last: next to squares that cancel it would lose its digits.
+    squares = form.products(prepared[0], features)
+    return squares + jnp.broadcast_to(prepared[1], squares.shape)

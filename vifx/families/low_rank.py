@@ -6,6 +6,7 @@ __all__ = ["Maximizer", "Moments", "low_rank", "moments"]
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from numbers import Real
 from typing import Any, NamedTuple, TypeAlias
 
@@ -124,10 +125,6 @@ def low_rank(
         # W and W R are one model for every rotation R.
         return own * (size + size * latent - latent * (latent - 1) // 2 + (1 if isotropic else size))
 
-    def remarks(params: PyTree, value: Array) -> tuple[str, ...]:
-        noise = np.asarray(params["scale"], np.float64) ** 2
-        return at_floor(noise[:, None] if isotropic else noise, floor, np.asarray(value))
-
     return Family(
         init,
         apply,
@@ -139,8 +136,13 @@ def low_rank(
         log_prior,
         degrees,
         dense.magnitude,
-        remarks,
+        partial(_remarks, floor, isotropic),
     )
+
+
+def _remarks(floor: float, isotropic: bool, params: PyTree, value: Array) -> tuple[str, ...]:
+    noise = np.asarray(params["scale"], np.float64) ** 2
+    return at_floor(noise[:, None] if isotropic else noise, floor, np.asarray(value))
 
 
 def _start(

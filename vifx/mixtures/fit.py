@@ -328,7 +328,7 @@ def _lost_digits(model: Model, params: Params, state: State, batch: Batch, round
     loss, _ = model.likelihood.players["model"].loss(key, params, state, {model.observed: few}, train=False)
     by_density, by_features = -float(loss), float(jnp.mean(model.log_prob(params, state, few)))
     apart = abs(by_density - by_features)
-    small = 20 * float(rounding(np.float32(by_density), math.prod(few.shape[1 : model.latent_axes])))
+    small = 20 * float(rounding(np.float32(by_density), observations=math.prod(few.shape[1 : model.latent_axes])))
     if apart <= small:
         return []
     text = (

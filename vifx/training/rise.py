@@ -17,7 +17,7 @@ from vifx.types import Array
 Number = TypeVar("Number", Array, np.ndarray, np.float32)
 
 
-def rounding(value: Number, observations: Number | float = 1.0, cancelled: Number | float = 0.0) -> Number:
+def rounding(value: Number, *, observations: Number | float = 1.0, cancelled: Number | float = 0.0) -> Number:
     """Return by how much a mean of log-densities in nats may fall by rounding alone.
 
     ``ε (4500 (observations + |value|/100) + cancelled)``, ε of the dtype of the value: 1e-12 in float64 and 5e-4 in

@@ -254,7 +254,7 @@ def _metrics(closed: Solver, params: Params, state: State, prepared: PyTree, exp
     # A sequence has an observation at every step of its latent.
     steps = jnp.max(jnp.stack([jnp.sum(counts) for counts in expected.counts.values()] + [expected.weight]))
     cancelled = closed.magnitude(prepared, expected.statistics).astype(log_prob.dtype)
-    error = rounding(objective, steps / expected.weight, cancelled / expected.weight)
+    error = rounding(objective, observations=steps / expected.weight, cancelled=cancelled / expected.weight)
     metrics = {"log_prob": log_prob, "objective": objective, "rounding/objective": error}
     for latent, counts in expected.counts.items():
         metrics[f"smallest/{latent}"] = jnp.min(counts) / expected.weight
