@@ -40,8 +40,8 @@ def gaussian(
     apart as they are wide need float64. The M step is ``μ = Σ r x / Σ r`` and
     ``Σ = Σ r (x−μ)(x−μ)ᵀ / Σ r``, its eigenvalues below `floor` raised to it: the maximum of the likelihood over
     ``Σ ⪰ floor · I``, so that the objective never falls. Variances below ten epsilons of the dtype, relative to the
-    variance of all data in that direction, are rounding, and are raised to that likewise. With a `prior` it is the maximum a posteriori,
-    ``μ = (Σ r x + κ m) / (Σ r + κ)`` and
+    variance of all data in that direction, are rounding, and are raised to that likewise. With a `prior` it is the
+    maximum a posteriori, ``μ = (Σ r x + κ m) / (Σ r + κ)`` and
     ``Σ = (Ψ + Σ r (x−μ)(x−μ)ᵀ + κ (μ−m)(μ−m)ᵀ) / (Σ r + ν + d + 2)``. A state that nothing belongs to keeps its
     parameters; with a prior, it has the prior's mode.
 
