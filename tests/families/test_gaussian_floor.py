@@ -88,13 +88,16 @@ def test_a_constant_feature_has_the_floor_and_is_said(kind, dtype):
             families.check_values(without, x)
 
 
+@pytest.mark.parametrize("floor", [1e-6, 0.0])
 @pytest.mark.parametrize("kind", ["full", "tied"])
-def test_data_in_a_plane_never_lower_the_likelihood(x64, kind):
+def test_data_in_a_plane_never_lower_the_likelihood(x64, kind, floor):
     """Half of them thirty times as wide, times a million: the rounding of variances is far above the floor."""
     random = np.random.default_rng(0)
     x = random.normal(size=(80, 2)) @ random.normal(size=(2, 3))
     x[40:] *= 30
-    values, _, _, _, _ = trajectory(families.gaussian(4, covariance=kind), 1e6 * x, 4, steps=30, slope=False)
+    values, _, _, _, _ = trajectory(
+        families.gaussian(4, covariance=kind, floor=floor), 1e6 * x, 4, steps=30, slope=False
+    )
     assert np.diff(values).min() > -1e-6
     assert values[-1] - values[0] > 0.05
 
