@@ -1,0 +1,91 @@
+"""Every family: its densities are its distribution's, and `kl` of it has the gradient of the likelihood."""
+
+from __future__ import annotations
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import vifx
+from vifx import families
+
+DRAW = np.random.default_rng(0)
+ROWS = DRAW.normal(size=(12, 3)) + 2 * (np.arange(12) % 2)[:, None]
+COUNTS = DRAW.poisson(np.array([[1.0, 6.0, 2.0], [5.0, 1.0, 3.0]])[np.arange(12) % 2])
+LENGTH = 3
+
+# Two states each; what no other entry is made of is an emission of its own.
+EMISSIONS = {
+    "bernoulli": (lambda: families.bernoulli(2), (COUNTS > 2).astype(float)),
+    "categorical": (lambda: families.categorical(3, states=2), COUNTS[:, 0] % 3),
+    "each_step": (lambda: families.each_step(families.gaussian(2)), DRAW.normal(size=(8, LENGTH, 2))),
+    "factor_analysis": (lambda: families.factor_analysis(2, latent=1), ROWS),
+    "gaussian": (lambda: families.gaussian(2), ROWS),
+    "markov_chain": (lambda: families.each_step(families.poisson(2)), COUNTS.reshape(4, LENGTH, 3)),
+    "multinomial": (lambda: families.multinomial(2), COUNTS),
+    "poisson": (lambda: families.poisson(2), COUNTS),
+    "ppca": (lambda: families.ppca(2, latent=1), ROWS),
+    "student_t": (lambda: families.student_t(2), ROWS),
+}
+SEQUENCES = ("each_step", "markov_chain")
+NO_FAMILY = {"NormalInverseWishart", "check_values", "latent_posterior", "reconstruct"}
+
+
+def test_every_name_is_checked():
+    assert {*EMISSIONS, *NO_FAMILY} == set(families.__all__)
+
+
+def moved(params):
+    """Away from the start, by a little, so that covariances stay what they are."""
+    draw = np.random.default_rng(1)
+    return jax.tree.map(lambda leaf: leaf * jnp.asarray(1 + 0.1 * draw.uniform(size=leaf.shape), leaf.dtype), params)
+
+
+def likelihood(prior, emission, paths, params, state, x):
+    """``mean log q(x)`` by the distributions of `apply` alone, summed over all states or all sequences of states."""
+
+    def joint(path):
+        z = jnp.broadcast_to(path[None], (len(x), *path.shape))
+        of_latent, _ = prior.apply(params["prior"], state["prior"])
+        of_data, _ = emission.apply(params["emission"], state["emission"], z)
+        return of_latent.log_prob(path) + of_data.log_prob(x)
+
+    each = jnp.stack([joint(path) for path in paths])
+    return jnp.mean(jax.nn.logsumexp(each, axis=0))
+
+
+@pytest.mark.parametrize("name", EMISSIONS)
+def test_kl_has_the_value_and_the_gradient_of_the_likelihood(x64, name):
+    make, values = EMISSIONS[name]
+    emission, x = make(), jnp.asarray(values)
+    if name in SEQUENCES:
+        prior = families.markov_chain(2, length=LENGTH)
+        paths = jnp.asarray(list(itertools.product(range(2), repeat=LENGTH)))
+    else:
+        prior, paths = families.categorical(2), jnp.arange(2)
+    generative = vifx.Joint(vifx.factor("z", prior, name="prior"), vifx.factor("x | z", emission, name="emission"))
+    inference = vifx.Joint(vifx.evidence("x"), vifx.exact_posterior(generative, "z | x"))
+    objective = vifx.kl(inference, generative)
+    params, state = objective.init(jax.random.key(0), {"x": x})
+    params = moved(params)
+    loss = objective.players["model"].loss
+    found = jax.jit(jax.value_and_grad(lambda params: loss(jax.random.key(1), params, state, {"x": x})[0]))(params)
+    expected = jax.jit(jax.value_and_grad(lambda params: -likelihood(prior, emission, paths, params, state, x)))(params)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10)
+    assert all(np.any(np.abs(np.asarray(leaf)) > 1e-6) for leaf in jax.tree.leaves(found[1]))
+
+
+@pytest.mark.parametrize("name", [name for name in EMISSIONS if name not in SEQUENCES])
+def test_densities_of_features_are_those_of_the_distribution(x64, name):
+    make, values = EMISSIONS[name]
+    family, x = make(), jnp.asarray(values)
+    params, state = family.init(jax.random.key(0), x, jnp.zeros(len(x), jnp.int32))
+    params = moved(params)
+    by_features = family.log_probs(family.prepare(params, state), family.features(state, x))
+    for one in range(2):
+        law, _ = family.apply(params, state, jnp.full(len(x), one))
+        np.testing.assert_allclose(by_features[:, one], law.log_prob(x), rtol=1e-9, atol=1e-10)
