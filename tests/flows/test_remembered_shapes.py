@@ -80,6 +80,14 @@ def test_the_event_of_init_is_required(name):
             jax.eval_shape(bijection.inverse, params, state, value)
 
 
+@pytest.mark.parametrize("build", [flows.planar, lambda: flows.maf(1, hidden=(8,))])
+def test_as_many_elements_in_another_shape_are_no_event(build):
+    """Flows of vectors flatten what they are given, so that nothing else would tell."""
+    params, state = jax.jit(build().init)(jax.random.key(0), X)
+    with pytest.raises(ValueError, match=r"inverse was initialized with events \[4\], got \[2, 2\]"):
+        jax.eval_shape(build().inverse, params, state, X.reshape(5, 2, 2))
+
+
 def test_images_of_another_size_are_refused():
     bijection = flows.glow(levels=1, depth=2, hidden=4)
     params, state = jax.jit(bijection.init)(jax.random.key(0), IMAGES)
