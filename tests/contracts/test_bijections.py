@@ -41,7 +41,7 @@ PLAIN = {
     "glow": (lambda: flows.glow(levels=1, depth=1, hidden=4), IMAGES),
     "identity": (flows.identity, VECTORS),
     "image_realnvp": (lambda: flows.image_realnvp(levels=1, hidden=4), IMAGES),
-    "invert": (lambda: flows.invert(flows.actnorm()), VECTORS),
+    "invert": (lambda: flows.invert(flows.planar()), VECTORS),
     "last_scale": (flows.last_scale, IMAGES),
     "linear": (flows.linear, VECTORS),
     "logit": (flows.logit, VECTORS),

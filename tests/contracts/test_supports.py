@@ -95,6 +95,13 @@ CASES = {
 }
 
 
+def test_every_distribution_has_a_case():
+    made = [case.make(*(jnp.asarray(p, jnp.float32) for p in case.parameters)) for case in CASES.values()]
+    found = {type(getattr(law, "base_dist", law)).__name__ for law in made}
+    classes = {name for name in d.__all__ if isinstance(getattr(d, name), type)}
+    assert classes - found == {"PointMass", "Unnormalized"}  # a value, and a density of which only the user knows
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_outside_the_support_densities_are_zero(name):
     case = CASES[name]

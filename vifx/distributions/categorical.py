@@ -85,7 +85,7 @@ class Categorical(numpyro.Distribution):
                     f"classes, but has shape {value.shape}; give integers for plain labels"
                 )
             weights, log_probs = jnp.broadcast_arrays(value, self.log_probs)
-            inside, weights = inside_of(self.support, weights, 1)
+            inside, weights = inside_of(self.support, weights, event=1)
             weights = weights.astype(log_probs.dtype)
             return jnp.where(inside, jnp.sum(weighted(weights, log_probs), axis=-1), -jnp.inf)
         shape = jnp.broadcast_shapes(value.shape, self.batch_shape)

@@ -51,7 +51,7 @@ class DiscretizedLogistic(numpyro.Distribution):
     @property
     def support(self) -> numpyro.constraints.Constraint:
         """The integers 0, ..., 255."""
-        return WholeNumbers(255)
+        return WholeNumbers(largest=255)
 
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw pixels as uint8, shape ``[*sample_shape, *batch]``."""

@@ -66,7 +66,7 @@ class MarkovChain(numpyro.Distribution):
     @property
     def support(self) -> numpyro.constraints.Constraint:
         """The states of every step."""
-        return numpyro.constraints.independent(WholeNumbers(self.states - 1), 1)
+        return numpyro.constraints.independent(WholeNumbers(largest=self.states - 1), 1)
 
     @property
     def initial_log_probs(self) -> Array:
@@ -86,7 +86,7 @@ class MarkovChain(numpyro.Distribution):
         """Return the log-probability in nats of sequences ``[..., T]``, shape ``[...]``; −∞ where a state is none."""
         value = jnp.asarray(value)
         shape = jnp.broadcast_shapes(value.shape[:-1], self.batch_shape)
-        inside, value = inside_of(self.support, jnp.broadcast_to(value, (*shape, self.length)), 1)
+        inside, value = inside_of(self.support, jnp.broadcast_to(value, (*shape, self.length)), event=1)
         value = value.astype(jnp.int32)
         initial = jnp.broadcast_to(self.initial_log_probs, (*shape, self.states))
         first = jnp.take_along_axis(initial, value[..., :1], axis=-1)[..., 0]

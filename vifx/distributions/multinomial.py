@@ -77,7 +77,7 @@ class Multinomial(numpyro.Distribution):
     def log_prob(self, value: Array) -> Array:
         """Return the log-probability in nats given the sum of the counts, ``[*batch]``; −∞ of what is no counts."""
         value, log_probs = jnp.broadcast_arrays(value, jax.nn.log_softmax(self.logits))
-        inside, value = inside_of(self.support, value, 1)
+        inside, value = inside_of(self.support, value, event=1)
         value = value.astype(log_probs.dtype)
         coefficient = gammaln(jnp.sum(value, axis=-1) + 1) - jnp.sum(gammaln(value + 1), axis=-1)
         return jnp.where(inside, coefficient + jnp.sum(weighted(value, log_probs), axis=-1), -jnp.inf)

@@ -49,7 +49,7 @@ class MultivariateNormal(numpyro.MultivariateNormal):
         """Return the log-density in nats, ``[*batch]``; −∞ of what is not finite."""
         loc, scale_tril = jnp.asarray(self.loc), jnp.asarray(self.scale_tril)
         shape = jnp.broadcast_shapes(value.shape, loc.shape)
-        inside, value = inside_of(self.support, jnp.broadcast_to(value, shape), 1)
+        inside, value = inside_of(self.support, jnp.broadcast_to(value, shape), event=1)
         apart = value - jnp.broadcast_to(loc, shape)
         factor = jnp.broadcast_to(scale_tril, (*shape, shape[-1]))
         white = solve_triangular(factor, apart[..., None], lower=True)[..., 0]

@@ -71,7 +71,7 @@ class MultivariateStudentT(numpyro.Distribution):
         """Return the log-density in nats, ``[*batch]``; −∞ of what is not finite."""
         shape = jnp.broadcast_shapes(value.shape, self.loc.shape)
         size = shape[-1]
-        inside, value = inside_of(self.support, jnp.broadcast_to(value, shape), 1)
+        inside, value = inside_of(self.support, jnp.broadcast_to(value, shape), event=1)
         apart = value - jnp.broadcast_to(self.loc, shape)
         factor = jnp.broadcast_to(self.scale_tril, (*shape, size))
         white = solve_triangular(factor, apart[..., None], lower=True)[..., 0]

@@ -18,7 +18,7 @@ from vifx.types import Array
 _SLACK = 2.0**-11.5  # √ε of single precision: weights that were summed or rounded in it still are a distribution
 
 
-def inside_of(support: Any, value: Array, event: int = 0) -> tuple[Array, Array]:
+def inside_of(support: Any, value: Array, *, event: int = 0) -> tuple[Array, Array]:
     """Return where a value is in the support, and the value with a feasible one in place of what is not.
 
     ``jnp.where(inside, log_prob(safe), -jnp.inf)`` is then −∞ outside the support, with a gradient of zero there and
@@ -69,7 +69,7 @@ class WholeNumbers(_Support):
 
     is_discrete = True
 
-    def __init__(self, largest: int | None = None) -> None:
+    def __init__(self, *, largest: int | None = None) -> None:
         self.largest = largest
 
     def __call__(self, x: Any) -> Any:
@@ -97,7 +97,7 @@ class LabelsOrWeights(WholeNumbers):
     """
 
     def __init__(self, classes: int) -> None:
-        super().__init__(classes - 1)
+        super().__init__(largest=classes - 1)
 
     def __call__(self, x: Any) -> Any:
         """Return where labels, or whole vectors of weights, are valid: ``[*batch]``."""

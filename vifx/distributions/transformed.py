@@ -69,7 +69,7 @@ class Transformed(NamedTuple):
     def log_prob(self, value: Array) -> Array:
         """Return the log-density in nats of ``[..., *batch, *event]``: ``[..., *batch]``, −∞ where it is not finite."""
         event = self._event()
-        inside, value = inside_of(self.support, value, event)
+        inside, value = inside_of(self.support, value, event=event)
         shape = value.shape[: value.ndim - event]
         flat = value.reshape(-1, *value.shape[value.ndim - event :])
         given = jax.tree.map(lambda x: _tiled(x, flat.shape[0] // x.shape[0]), self.given)

@@ -109,7 +109,11 @@ def fmd(features: Features, samples: ArrayLike, data: ArrayLike) -> Fmd:
 
 
 def of_features(features: Features, generated: NDArray[Any], real: NDArray[Any]) -> Fmd:
-    """Return `fmd` when the features ``[n, features]`` of either side are at hand."""
+    """Return `fmd` when the features ``[n, features]`` of either side are at hand.
+
+    Raises:
+      ValueError: as `fmd` does.
+    """
     distance = frechet_distance(generated, real)
     spread = float(np.sum(np.var(np.asarray(real, np.float64), axis=0, ddof=1)))
     if not spread > np.shape(real)[1] * (8 * np.finfo(np.float64).eps * np.max(np.abs(real))) ** 2:

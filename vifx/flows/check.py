@@ -54,6 +54,7 @@ def check(
     *,
     params: PyTree | None = None,
     state: PyTree | None = None,
+    seed: int = 0,
     scale: float = 0.3,
     tolerance: float = 1.0,
 ) -> Check:
@@ -71,7 +72,8 @@ def check(
       params: where it is checked; None for what `init` makes of `x`, moved at random, since many bijections start as
         the identity, which hides mistakes.
       state: that of `params`; None with them.
-      scale: the standard deviation of that random move.
+      seed: of that random place.
+      scale: the standard deviation of the move.
       tolerance: a factor of what is allowed, for directions that are approximate.
 
     Returns:
@@ -103,8 +105,8 @@ element of the event once, and mind the sign.
     if not isinstance(bijection, Bijection):
         raise TypeError(f"check: bijection must be a Bijection, got {type(bijection).__name__}; use flows.checked.")
     if params is None:
-        params, state = jax.jit(bijection.init)(jax.random.key(0), x, given)
-        params = _moved(params, scale)
+        params, state = jax.jit(bijection.init)(jax.random.key(seed), x, given)
+        params = _moved(params, seed, scale)
     z, log_det = check_output("check: forward", x, *jax.jit(bijection.forward)(params, state, x, given))
     back, inverse_log_det = check_output("check: inverse", z, *jax.jit(bijection.inverse)(params, state, z, given))
     if back.shape != x.shape:
@@ -124,11 +126,12 @@ element of the event once, and mind the sign.
         (np.abs(ahead - exact), nats, _FORWARD, ahead, exact),
         (np.abs(behind + exact), 2 * nats, _INVERSE, behind, -exact),
     )
-    for error, allowed, message, found, expected in mistakes:
+    for error, allowed, words, found, expected in mistakes:
         bad = ~(error <= allowed)  # NaN too
         if np.any(bad):
             at = int(np.argmax(bad))
-            raise ValueError(f"check: {message.format(at=at, found=found[at], expected=expected[at])}.")
+            message = words.format(at=at, found=found[at], expected=expected[at])
+            raise ValueError("check: " + message + ".")
     errors = (trip, np.abs(ahead - exact), np.abs(behind + exact), condition)
     return Check(*(float(np.max(each)) for each in errors))
 
@@ -137,9 +140,9 @@ def _rows(value: Array) -> NDArray[np.float64]:
     return np.asarray(value, np.float64).reshape(len(value), -1)
 
 
-def _moved(params: PyTree, scale: float) -> PyTree:
+def _moved(params: PyTree, seed: int, scale: float) -> PyTree:
     """Parameters at a random place around given ones, drawn by NumPy, which compiles nothing."""
-    draw = np.random.default_rng(0)
+    draw = np.random.default_rng(seed)
 
     def one(leaf: Array) -> Array:
         if not jnp.issubdtype(leaf.dtype, jnp.floating):

@@ -106,7 +106,11 @@ def _check_input(where: str, value: Array, given: Any) -> None:
 
 
 def forget(state: PyTree) -> PyTree:
-    """Return a state without the shapes that `checked` keeps, for what runs a bijection on events of other shapes."""
+    """Return a state without the shapes that `checked` keeps, for what runs a bijection on events of other shapes.
+
+    Args:
+      state: that of any bijection.
+    """
     if isinstance(state, Mapping):
         if _BARE in state:
             return forget(state[_BARE])
@@ -176,7 +180,18 @@ def _check_given(name: str, known: Mapping[str, Any], given: Any) -> None:
 
 
 def check_output(where: str, value: Array, output: Array, log_det: Array) -> tuple[Array, Array]:
-    """Return what a bijection has returned for a value, if shapes and dtypes are right; else raise."""
+    """Return what a bijection has returned for a value.
+
+    Args:
+      where: the bijection and the direction, for messages.
+      value: ``[examples, *event]``.
+      output: what it became.
+      log_det: ``[examples]``.
+
+    Raises:
+      ValueError: the examples or the number of elements are not kept, or there is not one log-determinant an example.
+      TypeError: a dtype is not that of the value.
+    """
     if output.shape[:1] != value.shape[:1] or output.size != value.size:
         raise ValueError(
             f"{where} maps {list(value.shape)} to {list(output.shape)}; a bijection keeps the examples and the number "

@@ -6,6 +6,8 @@ __all__ = ["invert"]
 
 from typing import Any
 
+import jax
+
 from vifx.flows.checked import checked, forget
 from vifx.types import Array, Bijection, Key, PyTree
 
@@ -27,7 +29,9 @@ def invert(bijection: Bijection) -> Bijection:
 
     def init(key: Key, x: Array, given: Any) -> tuple[PyTree, PyTree]:
         params, state = bijection.init(key, x, given)
-        return params, forget(state)
+        # What changes the shape was initialized on data that are its output here, and must not remember them as input.
+        z, _ = jax.eval_shape(lambda key: bijection.inverse(params, forget(state), x, given, key=key), key)
+        return params, state if z.shape == x.shape else forget(state)
 
     def forward(params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
         return bijection.inverse(params, state, x, given, key=key)
