@@ -95,11 +95,17 @@ def test_binarized_pixels_pass_and_shades_warn_once():
 
 
 def test_what_is_not_scored_is_not_compared():
-    """Weightless examples, latents that explain nothing, and estimators without densities."""
+    """Weightless examples, estimators without densities, and supports that depend on what is drawn."""
     joints = vae(BernoulliHead((6,)))
-    start(joints, {**pixels(np.nan), "@weights": jnp.array([1.0, 0.0, 1.0, 1.0])})
+    weighted = {**pixels(np.nan), "@weights": jnp.array([1.0, 1.0, 0.0, 1.0])}
+    with pytest.raises(ValueError, match="'x' of example 1 is nan"):
+        start(joints, weighted)
+    objective, params, state = start(joints, {**weighted, "@weights": jnp.array([1.0, 0.0, 1.0, 1.0])})
+    assert objective.check(params, state, {"x": weighted["x"][2:]}) is None
     critic = MLP((4,), outputs=1)
-    vifx.adversarial(*joints, critic, on="x").init(jax.random.key(0), pixels())
-    vifx.mmd(*joints, on="x").init(jax.random.key(0), pixels())
+    for sampled in (vifx.adversarial(*joints, critic, on="x"), vifx.mmd(*joints, on="x")):
+        params, state = sampled.init(jax.random.key(0), pixels())
+        assert sampled.check(params, state, pixels()) is None
     drawn = labelled(lambda x: numpyro.Uniform(x[:, 0] - 1, x[:, 0] + 1))
-    start(drawn, {"x": jnp.asarray(GREY), "y": jnp.zeros(4)})
+    objective, params, state = start(drawn, {"x": jnp.asarray(GREY), "y": jnp.zeros(4)})
+    assert objective.check(params, state, {"x": jnp.asarray(GREY), "y": jnp.full(4, 9.0)}) is None

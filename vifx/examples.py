@@ -28,7 +28,9 @@ from jax.core import Tracer
 from vifx.types import Array, Batch
 
 WEIGHTS = "@weights"
+"""The entry of a batch that says how much each example counts, ``[examples]``."""
 RESPONSIBILITIES = "@responsibilities"
+"""The entry that takes the place of an exact posterior in `training.solve`, ``[examples, states]``."""
 _FEATURES = "@features"
 
 
