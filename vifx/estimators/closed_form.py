@@ -89,7 +89,8 @@ def _summed(inference: Any, generative: Any) -> Array:
     states = jnp.broadcast_to(support.reshape(-1, *(1,) * len(shape)), (support.shape[0], *shape))
     log_p = inference.log_prob(states)
     log_q = generative.log_prob(states)
-    possible = log_p > -jnp.inf
-    # Both branches of a where are differentiated, so the impossible states are replaced first.
-    log_p = jnp.where(possible, log_p, 0)
-    return jnp.sum(jnp.where(possible, jnp.exp(log_p) * (log_p - log_q), 0), axis=0)
+    possible, excluded = log_p > -jnp.inf, log_q == -jnp.inf
+    # Both branches of a where are differentiated, so what is infinite is replaced first.
+    log_p, log_q = jnp.where(possible, log_p, 0), jnp.where(excluded, 0, log_q)
+    each = jnp.where(excluded, jnp.inf, jnp.exp(log_p) * (log_p - log_q))
+    return jnp.sum(jnp.where(possible, each, 0), axis=0)
