@@ -81,7 +81,7 @@ def test_impossible_states_count_for_nothing(x64):
     q = np.exp([0.3, -0.2, 0.1]) / np.exp([0.3, -0.2, 0.1]).sum()
     np.testing.assert_allclose(value, np.sum(p * np.log(p / q[[0, 2]])), rtol=1e-12)
     np.testing.assert_allclose(gradient, q - [p[0], 0, p[1]], rtol=1e-12)
-    # What one has and the other excludes is infinite, however rare it is: a probability of e^−1000 is 0 in the computer.
+    # What one has and the other excludes is infinite, however rare it is: e^−1000 is 0 in the computer.
     rare, excluding = Categorical(jnp.array([0.0, -1000.0])), Categorical(jnp.array([0.0, -jnp.inf]))
     assert float(closed_form(rare, excluding)()) == np.inf
     assert float(closed_form(excluding, rare)()) == 0
