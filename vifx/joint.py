@@ -220,8 +220,8 @@ class Joint:
         Where ``batch["@weights"]`` gives an example no weight, the heaviest example stands in its place.
 
         Raises:
-          ValueError: a fixed variable that the joint lacks, evidence that nothing supplies, weights that are not one
-            for each example, or an ``@`` entry that nothing reads.
+          ValueError: a fixed variable that the joint lacks, evidence that nothing supplies, values that disagree on the
+            number of examples, weights that are not one for each, or an ``@`` entry that nothing reads.
           TypeError: `batch` is not a mapping.
         """
         if not isinstance(batch, Mapping):
@@ -242,7 +242,10 @@ class Joint:
                     )
                 read[variable] = entry
         known = stand_ins(batch, set(read.values()))
-        return values | {variable: known[entry] for variable, entry in read.items()}
+        values |= {variable: known[entry] for variable, entry in read.items()}
+        if values:
+            _count_examples(values, None, self)
+        return values
 
 
 def _count_examples(values: Mapping[str, Array], examples: int | None, joint: Joint) -> int:
@@ -257,7 +260,8 @@ def _count_examples(values: Mapping[str, Array], examples: int | None, joint: Jo
     if not sizes:
         raise ValueError(f"examples is missing: nothing tells how many to draw from {joint!r}; pass examples=.")
     if len(sizes) > 1:
-        raise ValueError(f"the number of examples disagrees: {counts}, examples={examples}.")
+        asked = "" if examples is None else f", examples={examples}"
+        raise ValueError(f"the number of examples disagrees: {counts}{asked}.")
     return sizes.pop()
 
 

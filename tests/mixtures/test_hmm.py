@@ -288,7 +288,10 @@ BAD_LENGTHS = [
     ([3, 0], r"lengths must be from 1 to 3, .* got 0 for sequence 1, and 0 more"),
     ([4, -1], r"lengths must be from 1 to 3, .* got 4 for sequence 0, and 1 more"),
     ([3.0, 2.0], r"integers \[2\]|integers \[examples\]"),
-    ([3], r"integers \[2\], one for each sequence|number of examples|shapes"),
+    (
+        [3],
+        r"integers \[2\], one for each sequence|examples disagrees: \{'x': 2, 'lengths': 1\}|batch shape \[1\]",
+    ),
     ([[3], [2]], r"\[examples\]"),
 ]
 

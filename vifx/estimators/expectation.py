@@ -127,8 +127,8 @@ def walk(
       The visits in order and the new state of the networks.
 
     Raises:
-      ValueError: there is no evidence and no number of examples, it disagrees on that number, a log-density has
-        the wrong shape, something depends on a chain that is kept, or responsibilities are given, which no loss reads.
+      ValueError: there is no evidence and no number of examples, a log-density has the wrong shape, something depends
+      on a chain that is kept, or responsibilities are given, which no loss reads.
     """
     if RESPONSIBILITIES in batch:
         raise ValueError(
@@ -138,13 +138,9 @@ def walk(
     values = joint.observe(batch, {})
     if not values and examples is None:
         raise ValueError(f"{joint!r} has no evidence; the first joint of an objective starts from evidence('x').")
-    observed = {len(v) for v in values.values()} or {examples or 1}
-    if len(observed) > 1:
-        raise ValueError(
-            f"the evidence disagrees on the number of examples: { {k: len(v) for k, v in values.items()} }."
-        )
+    count = len(next(iter(values.values()))) if values else examples or 1
     shares = example_shares(batch) if values else None
-    rows = Rows(values, None, 1, observed.pop(), shares)
+    rows = Rows(values, None, 1, count, shares)
     visits = []
     for item in joint.factors:
         if item.kind == "evidence":
