@@ -51,13 +51,11 @@ class Bernoulli(numpyro.Distribution):
     def log_prob(self, value: Array) -> Array:
         """Return ``x ℓ − softplus(ℓ)`` in nats, elementwise, also of booleans and integers; −∞ outside of [0, 1].
 
-        Computed as ``−(1 − x) softplus(ℓ) − x softplus(−ℓ)``: nothing cancels, and ``ℓ = ±∞`` is certainty.
+        Computed without cancellation, and ``ℓ = ±∞`` is certainty.
         """
         value, logits = jnp.broadcast_arrays(value, self.logits)
         inside, value = inside_of(self.support, value)
-        value = value.astype(logits.dtype)
-        cost = weighted(1 - value, jax.nn.softplus(logits)) + weighted(value, jax.nn.softplus(-logits))
-        return jnp.where(inside, -cost, -jnp.inf)
+        return jnp.where(inside, _log_prob(value.astype(logits.dtype), logits), -jnp.inf)
 
     @property
     def mean(self) -> Array:
@@ -78,3 +76,18 @@ class Bernoulli(numpyro.Distribution):
         """Return 0 and 1 along a new first axis, ``[2, *batch]`` or, unexpanded, ``[2, 1, ...]``."""
         values = jnp.arange(2, dtype=self.logits.dtype).reshape(2, *(1 for _ in self.batch_shape))
         return jnp.broadcast_to(values, (2, *self.batch_shape)) if expand else values
+
+
+@jax.custom_jvp
+def _log_prob(value: Array, logits: Array) -> Array:
+    """Return ``−w |ℓ| − log(1 + e^−|ℓ|)``, w the part of x that is not where ℓ points: one exponential, one log."""
+    magnitude = jnp.abs(logits)
+    return -weighted(jnp.where(logits > 0, 1 - value, value), magnitude) - jnp.log1p(jnp.exp(-magnitude))
+
+
+@_log_prob.defjvp
+def _(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    """The slope is ``x − σ(ℓ)``, also at ℓ = 0, where those of the parts jump."""
+    (value, logits), (of_value, of_logits) = primals, tangents
+    slope = jnp.where(jnp.isfinite(logits), logits, 0)
+    return _log_prob(value, logits), slope * of_value + (value - jax.nn.sigmoid(logits)) * of_logits
