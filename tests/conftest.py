@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -23,6 +24,19 @@ def pytest_configure(config: pytest.Config) -> None:
     """Compile without XLA's optimizations: most programs of the tests run once. The slow ones train for minutes."""
     flags = (_DEVICES,) if config.option.markexpr == "slow" else (_DEVICES, *_QUICK_TO_COMPILE)
     os.environ.setdefault("XLA_FLAGS", " ".join(flags))  # read at the first use of a device
+
+
+@pytest.hookimpl(tryfirst=True)  # before cases are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the later cases of a test that has the mark `first` as thorough."""
+    seen = Counter[str]()
+    for item in items:
+        test = item.nodeid.partition("[")[0]
+        seen[test] += 1
+        first = item.get_closest_marker("first")
+        slow = item.get_closest_marker("slow") or item.get_closest_marker("benchmark")
+        if first is not None and not slow and seen[test] > first.args[0]:
+            item.add_marker("thorough")
 
 
 jax.config.update("jax_numpy_rank_promotion", "raise")

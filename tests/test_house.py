@@ -53,7 +53,7 @@ def test_dependencies_are_bounded_and_jaxlib_is_left_to_jax():
     assert unstable == ["array_record>=0.8"]
 
 
-def test_ci_runs_the_test_command_of_the_readme(tmp_path):
+def test_ci_runs_the_test_commands_of_the_readme(tmp_path):
     """From another directory, without standard input, with a `bash` that only says what it would run."""
     stub = tmp_path / "bash"
     stub.write_text('#!/bin/sh\nfor last; do :; done\necho "in $PWD: $last"\n')
@@ -67,9 +67,9 @@ def test_ci_runs_the_test_command_of_the_readme(tmp_path):
         text=True,
         check=True,
     )
-    commands = re.findall(r"^(.*/bin/pytest)$", README, re.MULTILINE)
-    assert len(commands) == 1
-    assert done.stdout.splitlines() == [f"+ {commands[0]}", f"in {ROOT}: {commands[0]}"]
+    commands = re.findall(r"^(.*/bin/pytest)$", README, re.MULTILINE) + re.findall(r"`(.*/bin/pytest -m \w+)`", README)
+    assert [command.rpartition("/")[2] for command in commands] == ["pytest", "pytest -m thorough"]
+    assert done.stdout.splitlines() == [line for each in commands for line in (f"+ {each}", f"in {ROOT}: {each}")]
     assert os.access(ROOT / ".ci/run", os.X_OK)
 
 
