@@ -13,6 +13,7 @@ CORE = (*JOINTS, "divergences", "objective", "estimators", "explain")
 KNOWS: dict[str, tuple[str, ...]] = {
     "types": (),
     "checks": ("types",),
+    "files": (),
     "examples": ("types",),
     "nets": ("types",),
     "distributions": ("types",),
@@ -31,8 +32,8 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "estimators": (*JOINTS, "divergences", "objective"),
     "explain": (*JOINTS, "objective"),
     "methods": (*CORE, "flows", "lipschitz", "networks", "families", "mixtures"),
-    "training": ("types", "checks", "examples", "objective", "data"),
-    "evaluation": (*CORE, "checks", "data"),
+    "training": ("types", "checks", "files", "examples", "objective", "data"),
+    "evaluation": (*CORE, "checks", "files", "data"),
 }
 SEES_ALL = ("", "experiment", "cli", "__main__")
 

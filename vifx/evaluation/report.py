@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vifx.evaluation.table import Metric
+from vifx.files import write_whole
 
 _CSS = """
 :root {
@@ -134,10 +135,7 @@ def report_html(
 def write_report(path: str | os.PathLike[str], **content: Any) -> Path:
     """Write `report_html` of `content` to `path` by an atomic rename, and return the path."""
     path = Path(path)
-    page = report_html(**content)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, report_html(**content).encode())
     return path
 
 

@@ -13,6 +13,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vifx.files import write_whole
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -110,7 +112,5 @@ def png(figure: Figure) -> bytes:
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
     """Write a figure as PNG by an atomic rename, and return its path."""
     path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(png(figure))
-    partial.replace(path)
+    write_whole(path, png(figure))
     return path

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from vifx.checks import require
+from vifx.files import write_whole
 
 Row: TypeAlias = Mapping[str, int | float]
 """What is logged at once: ``"step"``, the number of updates made, and metrics by name."""
@@ -74,9 +75,7 @@ class MetricsLog:
         self.rows = [row for row, _ in kept]
         lines = b"".join(line for _, line in kept)
         if not self.path.exists() or self.path.read_bytes() != lines:
-            temporary = self.path.with_name(self.path.name + ".tmp")
-            temporary.write_bytes(lines)
-            os.replace(temporary, self.path)
+            write_whole(self.path, lines)
         self._file = open(self.path, "ab")
         return self
 
