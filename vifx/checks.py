@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "ArgumentError",
     "described",
     "require",
     "require_array",
@@ -23,6 +24,32 @@ import jax.numpy as jnp
 import numpy as np
 
 from vifx.types import Array
+
+
+class ArgumentError(ValueError):
+    """A value that an argument or a field of a config may not have, with the name kept apart.
+
+    So a command can say which of its options sets it. The message is the name and the sentence.
+
+    Attributes:
+      name: what is refused, such as "batch_size" or "hidden[1]".
+      sentence: the rule, the value and what to do.
+      value: what was given.
+      owner: the config whose field it is, if it is one's.
+    """
+
+    def __init__(self, name: str, sentence: str, *, value: object, owner: object = None) -> None:
+        super().__init__(f"{name} {sentence}")
+        self.name, self.sentence, self.value, self.owner = name, sentence, value, owner
+
+    def naming(self, option: str) -> str:
+        """Return the message with the option that sets the value in place of its name."""
+        return f"{option}{self.name[len(self.field) :]} {self.sentence}"
+
+    @property
+    def field(self) -> str:
+        """The name without an index behind it."""
+        return self.name.partition("[")[0]
 
 
 def described(value: object) -> str:

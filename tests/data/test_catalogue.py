@@ -182,8 +182,11 @@ def test_a_dataset_of_tfds_by_name(tmp_path):
         ("cifar1O", "did you mean 'cifar10'"),
         ("qqqqqqqq", "known without network: casino, checkerboard, circles, digits, fashion_mnist"),
         ("mnist", r"mnist/<version>/dataset_info.json, found none; run `vifx data prepare mnist --allow-download`"),
-        ("celeb_a", "celeb_a is not prepared"),
-        ("fashion_mnist", "fashion_mnist is prepared from its four IDX files .*, got no source"),
+        ("celeb_a", "name must be a dataset that is prepared, got 'celeb_a'"),
+        (
+            "fashion_mnist",
+            "source must be the folder of the four IDX files that fashion_mnist is prepared from, got None",
+        ),
     ],
 )
 def test_unknown_or_unprepared_names_answer_at_once(tmp_path, name, message):
@@ -202,18 +205,20 @@ def test_only_allow_download_reaches_for_the_network(tmp_path):
 
 def test_missing_directories(tmp_path, monkeypatch):
     nowhere = tmp_path / "nowhere"
-    with pytest.raises(ValueError, match="nowhere: expected the data directory, found none"):
+    with pytest.raises(ValueError, match=r"directory must be the folder of prepared data.*nowhere; make it"):
         load(Config(directory=str(nowhere)))
     with pytest.raises(ValueError, match="nowhere: expected the folder of the IDX files, found none"):
         prepare(Config("fashion_mnist", directory=str(nowhere), source=str(nowhere)))
     monkeypatch.setenv("VIFX_DATA", str(nowhere))
-    with pytest.raises(ValueError, match="nowhere: expected the data directory"):
+    with pytest.raises(ValueError, match=r"directory must be the folder .*nowhere"):
         load(Config())
     assert not nowhere.exists()
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match=r"cannot prepare digits there .*; choose another folder"):
+    with pytest.raises(
+        ValueError, match=r"directory must be a folder that can be written: .* cannot take digits .*; choose another"
+    ):
         prepare(Config(directory=str(tmp_path / "file")))
-    with pytest.raises(ValueError, match="digits come with scikit-learn and take no source"):
+    with pytest.raises(ValueError, match="source must be left out for digits"):
         prepare(Config(directory=str(tmp_path), source=str(tmp_path)))
 
 
@@ -442,5 +447,5 @@ def test_the_usual_names_decide_among_several_labels(small):
     folder = small("photo", "kind", "kind_2")
     assert set(load(Config("small", directory=folder)).train) == {"x"}
     assert load(Config("small", directory=folder, features="x=photo,y=kind_2")).info.classes == 3
-    with pytest.raises(ValueError, match="ring is generated and has no features, got 'x=a'"):
+    with pytest.raises(ValueError, match="features must be left out for ring, which is generated; got 'x=a'"):
         load(Config("ring", features="x=a"))

@@ -131,7 +131,7 @@ def test_generated_data_is_listed_and_described():
         (lambda: generate("moon", validation=0, split_seed=0), "one of ring, .*two_moons, .*; got 'moon'"),
         (lambda: data.prepare(data.Config("ring")), "ring is generated each time it is loaded"),
         (lambda: data.open_splits(data.Config("grid25")), "grid25 is generated.*use it as it is"),
-        (lambda: data.load(data.Config("ring", source="/somewhere")), "takes no source"),
+        (lambda: data.load(data.Config("ring", source="/somewhere")), "source must be left out for ring"),
         (lambda: data.load(data.Config("ring", validation=50_000)), "must leave examples"),
     ],
 )

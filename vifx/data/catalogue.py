@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vifx.checks import require
+from vifx.checks import ArgumentError, require
 from vifx.data.config import Config, chosen_features, data_directory
 from vifx.data.dataset import Dataset, Split, hold_out
 from vifx.data.generated import GENERATED, generate
@@ -67,9 +67,12 @@ def prepare(config: Config) -> Path:
             directory.mkdir(parents=True, exist_ok=True)
             return builders.write(recipe, directory)
         except OSError as error:
-            raise ValueError(
-                f"{directory}: cannot prepare {config.name} there ({error}); "
-                "choose another folder with `directory` or $VIFX_DATA"
+            raise ArgumentError(
+                "directory",
+                f"must be a folder that can be written: {directory} cannot take {config.name} ({error}); choose "
+                "another, or set $VIFX_DATA",
+                value=config.directory,
+                owner=config,
             ) from error
     return _download(config, directory)
 
@@ -87,9 +90,12 @@ def open_splits(config: Config) -> Prepared:
     _check_generated(_required(config, "open_splits"))
     directory = data_directory(config.directory)
     if (config.directory or os.environ.get("VIFX_DATA")) and not directory.is_dir():
-        raise ValueError(
-            f"{directory}: expected the data directory, found none; make it, "
-            f"run `vifx data prepare {config.name}`, or leave `directory` and $VIFX_DATA out for the default"
+        raise ArgumentError(
+            "directory",
+            f"must be the folder of prepared data, or $VIFX_DATA if it is not given: there is no {directory}; make it, "
+            f"run `vifx data prepare {config.name}`, or leave both out for the default",
+            value=config.directory,
+            owner=config,
         )
     folder = prepare(config)
     from vifx.data import prepared
@@ -112,9 +118,11 @@ def load(config: Config) -> Dataset:
     """
     if _required(config, "load").name in GENERATED:
         if config.source is not None:
-            raise ValueError(f"{config.name} is generated and takes no source, got {config.source!r}; leave it out")
+            sentence = f"must be left out for {config.name}, which is generated; got {config.source!r}"
+            raise ArgumentError("source", sentence, value=config.source, owner=config)
         if config.features is not None:
-            raise ValueError(f"{config.name} is generated and has no features, got {config.features!r}; leave them out")
+            sentence = f"must be left out for {config.name}, which is generated; got {config.features!r}"
+            raise ArgumentError("features", sentence, value=config.features, owner=config)
         return generate(config.name, validation=config.validation, split_seed=config.split_seed)
     splits, info = open_splits(config)
     if "train" not in splits:
@@ -190,12 +198,16 @@ def _download(config: Config, directory: Path) -> Path:
     if builder_name not in catalogue:
         nearest = nearest or difflib.get_close_matches(builder_name, catalogue, n=1)
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"known without network: {', '.join(sorted(set(known)))}"
-        raise ValueError(f"name must be a known dataset, got {config.name!r}; {hint}")
+        sentence = f"must be a known dataset, got {config.name!r}; {hint}"
+        raise ArgumentError("name", sentence, value=config.name, owner=config)
     if not config.allow_download:
-        raise ValueError(
-            f"{config.name} is not prepared: expected {directory / config.name}/<version>/dataset_info.json, "
-            f"found none; run `vifx data prepare {config.name} --allow-download`, "
-            "or set `directory` to where it is"
+        raise ArgumentError(
+            "name",
+            f"must be a dataset that is prepared, got {config.name!r}: expected "
+            f"{directory / config.name}/<version>/dataset_info.json, found none; "
+            f"run `vifx data prepare {config.name} --allow-download`, or give the directory that it is in",
+            value=config.name,
+            owner=config,
         )
     directory.mkdir(parents=True, exist_ok=True)
     builder = tfds.builder(config.name, data_dir=os.fspath(directory), file_format="array_record")

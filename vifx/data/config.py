@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from vifx.checks import require
+from vifx.checks import ArgumentError, require
 
 PAIR = re.compile(r"\s*(\w+)\s*=\s*([^\s=]+)\s*")
 NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)?")
@@ -51,24 +51,27 @@ class Config:
         if not isinstance(self.name, str):
             raise TypeError(f"name must be a string, got {self.name!r}")
         if not NAME.fullmatch(self.name):
-            raise ValueError(f"name must be a dataset such as 'digits' or 'builder/config', got {self.name!r}")
+            raise self._refused("name", f"must be a dataset such as 'digits' or 'builder/config', got {self.name!r}")
         for field, least in (("batch_size", 1), ("split_seed", 0)):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int):
                 raise TypeError(f"{field} must be an integer, got {value!r}")
             if not least <= value < 2**32:
-                raise ValueError(f"{field} must be at least {least} and below 2**32, got {value}")
-        check_validation(self.validation)
-        check_validation(self.test, name="test")
+                raise self._refused(field, f"must be at least {least} and below 2**32, got {value}")
+        check_validation(self.validation, owner=self)
+        check_validation(self.test, name="test", owner=self)
         if self.test == 0:
-            raise ValueError("test must hold out examples, got 0; give a fraction or a number of examples")
+            raise self._refused("test", "must hold out examples, got 0; give a fraction or a number of examples")
         chosen_features(self.features)
         for field in ("directory", "source"):
             value = getattr(self, field)
             if value is not None and not isinstance(value, str):
                 raise TypeError(f"{field} must be a path as a string or None, got {value!r}")
             if value == "":
-                raise ValueError(f"{field} must not be empty; leave it out for the default")
+                raise self._refused(field, "must not be empty; leave it out for the default")
+
+    def _refused(self, field: str, sentence: str) -> ArgumentError:
+        return ArgumentError(field, sentence, value=getattr(self, field), owner=self)
 
 
 def chosen_features(features: object) -> dict[str, str]:
@@ -85,19 +88,22 @@ def chosen_features(features: object) -> dict[str, str]:
     pairs = [PAIR.fullmatch(part) for part in features.split(",")]
     found = {pair[1]: pair[2] for pair in pairs if pair is not None}
     if len(found) < len(pairs) or "x" not in found:
-        raise ValueError(
-            f"features must be variables with their features, each once and x among them, such as 'x=image,y=label'; "
-            f"got {features!r}"
+        raise ArgumentError(
+            "features",
+            "must be variables with their features, each once and x among them, such as 'x=image,y=label'; "
+            f"got {features!r}",
+            value=features,
         )
     return found
 
 
-def check_validation(validation: object, *, name: str = "validation") -> None:
+def check_validation(validation: object, *, name: str = "validation", owner: object = None) -> None:
     """Check that a part to hold out is a fraction in [0, 1) or a count of examples.
 
     Args:
       validation: the part.
       name: what it is called.
+      owner: the config whose field it is, if it is one's.
 
     Raises:
       TypeError: if it is not a number.
@@ -106,12 +112,11 @@ def check_validation(validation: object, *, name: str = "validation") -> None:
     if isinstance(validation, bool) or not isinstance(validation, (int, float)):
         raise TypeError(f"{name} must be a fraction or a number of examples, got {validation!r}")
     if isinstance(validation, float) and not (math.isfinite(validation) and 0 <= validation < 1):
-        raise ValueError(
-            f"{name} as a fraction must be at least 0 and below 1, got {validation}; "
-            "give an integer for a number of examples"
-        )
+        sentence = f"as a fraction must be at least 0 and below 1, got {validation}; give an integer for a number"
+        raise ArgumentError(name, f"{sentence} of examples", value=validation, owner=owner)
     if isinstance(validation, int) and validation < 0:
-        raise ValueError(f"{name} as a number of examples must not be negative, got {validation}")
+        sentence = f"as a number of examples must not be negative, got {validation}"
+        raise ArgumentError(name, sentence, value=validation, owner=owner)
 
 
 def data_directory(directory: str | None = None) -> Path:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from vifx.checks import require, require_integer
+from vifx.checks import ArgumentError, require, require_integer
 from vifx.data.arrays import checked_arrays
 from vifx.data.config import check_validation
 from vifx.types import Array
@@ -128,7 +128,8 @@ def hold_out(
     size = len(next(iter(checked_arrays(split, "split").values())))
     count = int(validation * size + 0.5) if isinstance(validation, float) else validation
     if count >= size:
-        raise ValueError(f"{name} must leave examples to train on, got {validation} of {size}; lower it")
+        sentence = f"must leave examples to train on, got {validation} of {size}; lower it"
+        raise ArgumentError(name, sentence, value=validation)
     # RandomState because NumPy promises that its stream never changes; Generator's may.
     held = np.zeros(size, bool)
     held[np.random.RandomState(split_seed).permutation(size)[:count]] = True

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vifx.checks import require_integer
+from vifx.checks import ArgumentError, require_integer
 from vifx.types import Array
 
 STREAM = 0x0DA7A
@@ -45,7 +45,8 @@ def check_batching(size: int, batch_size: int, seed: int) -> None:
     if size == 0:
         raise ValueError("the data has no examples; give a split that is not empty")
     if batch_size > size:
-        raise ValueError(f"batch_size must not exceed the {size} examples of the data, got {batch_size}; lower it")
+        sentence = f"must not exceed the {size} examples of the data, got {batch_size}; lower it"
+        raise ArgumentError("batch_size", sentence, value=batch_size)
     if size >= 2**31:
         raise ValueError(f"the data must have fewer than 2**31 examples, got {size}")
     if not 0 <= seed < 2**32:

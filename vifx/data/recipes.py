@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vifx.checks import ArgumentError
 from vifx.data.dataset import Split
 from vifx.data.idx import read_labelled_images
 
@@ -47,7 +48,8 @@ def digits(source: str | None = None) -> Recipe:
       ValueError: if a source is given, since the data comes with scikit-learn.
     """
     if source is not None:
-        raise ValueError(f"digits come with scikit-learn and take no source, got {source!r}; leave it out")
+        sentence = f"must be left out for digits, which come with scikit-learn; got {source!r}"
+        raise ArgumentError("source", sentence, value=source)
     from sklearn.datasets import load_digits  # seconds to import, and needed once
 
     published: Any = load_digits()
@@ -78,10 +80,12 @@ def fashion_mnist(source: str | None = None) -> Recipe:
       ValueError: if there is no source, or a file in it is missing or malformed.
     """
     if source is None:
-        raise ValueError(
-            "fashion_mnist is prepared from its four IDX files and needs their folder, got no source; "
-            "install them, for instance Debian's package dataset-fashion-mnist, and run "
-            "`vifx data prepare fashion_mnist --source FOLDER`"
+        raise ArgumentError(
+            "source",
+            "must be the folder of the four IDX files that fashion_mnist is prepared from, got None; install them, for "
+            "instance Debian's package dataset-fashion-mnist, and run "
+            "`vifx data prepare fashion_mnist --source FOLDER`",
+            value=None,
         )
     splits = {}
     for split, prefix in (("train", "train"), ("test", "t10k")):
