@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -149,11 +150,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory, vifx_command):
 
 @pytest.fixture
 def copied(trained, tiny, tmp_path: Path):
-    """A copy of a trained run in the working directory, for the test alone: ``copied("name", *options) -> Result``."""
+    """A copy of a trained run and its experiment in the working directory: ``copied("name", *options) -> Result``."""
 
     def copy(name: str, *options: object) -> Result:
         run, result = trained(*options)
         shutil.copytree(run, tmp_path / name)
+        path = tmp_path / name / "config.json"
+        record = json.loads(path.read_text())
+        record["experiment"]["file"] = str(tiny)
+        path.write_text(json.dumps(record))
         return result
 
     return copy

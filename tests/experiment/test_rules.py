@@ -61,7 +61,7 @@ def test_integers_are_numbers():
 
 
 def test_json_brings_it_back():
-    config = Mine(rate=1e-300, sizes=(1, 2, 3), place=Path("a b/ü"), limit=4, fast=True, names=("a", "b"))
+    config = Mine(rate=1e-37, sizes=(1, 2, 3), place=Path("a b/ü"), limit=4, fast=True, names=("a", "b"))
     tree = json.loads(json.dumps(to_json(config)))
     assert tree["sizes"] == [1, 2, 3]
     assert from_json(Mine, tree) == config

@@ -5,17 +5,18 @@ from __future__ import annotations
 __all__ = ["run"]
 
 import logging
-import os
 import shlex
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from typing import NamedTuple
 
 from vifx.cli import catalogue, runs
-from vifx.cli.console import boxed, output, plain_warnings
-from vifx.cli.parse import UsageError, nearest
+from vifx.cli.console import boxed, discard_output, output, plain_warnings, require_output
+from vifx.cli.parse import Failure, HelpShown, UsageError, nearest
+from vifx.experiment.file import describe
 from vifx.training import CheckpointError, Diverged, Interrupted
 
 
@@ -43,13 +44,17 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command that `arguments` say, show what is wrong, and return the exit code; see `vifx.cli.main`."""
     logging.getLogger("absl").setLevel(logging.ERROR)  # orbax warns of what is meant
     try:
+        require_output()
         with plain_warnings():
             _dispatch(arguments)
         sys.stdout.flush()
+    except HelpShown:
+        return 0
     except UsageError as error:
         boxed(str(error))
         return 2
-    except (Diverged, CheckpointError) as error:
+    except (Diverged, CheckpointError, Failure) as error:
+        _leave_output()
         boxed(str(error), title="stopped")
         return 1
     except Interrupted as error:
@@ -57,10 +62,31 @@ def run(arguments: Sequence[str]) -> int:
         boxed(f"saved after update {error.step:,}; continue with: {command}", title="interrupted", style="yellow")
         return 128 + error.signal
     except BrokenPipeError:
-        # What Python still holds for the reader that went away must go somewhere, or it complains at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return 128 + signal.SIGPIPE
+    except (Exception, SystemExit) as error:  # whatever it is, it is one line
+        _leave_output()
+        if "--debug-checks" in arguments:
+            traceback.print_exception(error)
+        else:
+            boxed(f"{describe(error)}{_hint(arguments)}", title="stopped")
+        return 1
     return 0
+
+
+def _leave_output() -> None:
+    """Write out what standard output takes, and give up the rest."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        discard_output()
+
+
+def _hint(arguments: Sequence[str]) -> str:
+    """Return how to see where an error comes from."""
+    known = arguments[:1] and arguments[0] in ("train", "resume", "evaluate", "sample", "explain")
+    return " (--debug-checks shows the traceback)" if known else ""
 
 
 def _dispatch(arguments: Sequence[str]) -> None:
@@ -77,11 +103,7 @@ def _dispatch(arguments: Sequence[str]) -> None:
     elif rest[:1] in (["-h"], ["--help"]) and name in ("train", "explain", "data"):  # their options come later
         output().print(f"usage: vifx {name} {commands[name].usage}\n\n{commands[name].about}", markup=False)
     else:
-        try:
-            commands[name].run(rest)
-        except SystemExit as stop:  # tyro's way out after --help
-            if stop.code:
-                raise
+        commands[name].run(rest)
 
 
 def _help(commands: Mapping[str, _Command]) -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ["alarm_line", "boxed", "duration", "output", "plain_warnings", "watch"]
+__all__ = ["alarm_line", "boxed", "discard_output", "duration", "output", "plain_warnings", "require_output", "watch"]
 
 import contextlib
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
+from vifx.cli.parse import Failure
 from vifx.training import Event
 
 _SHOWN = 3
@@ -25,6 +27,48 @@ class _Output(Console):
     def on_broken_pipe(self) -> None:
         """Let `main` end the command; rich would exit with 1."""
         raise BrokenPipeError
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print at once, and say of an error that it is the output's."""
+        with _blaming_output():
+            super().print(*objects, **options)
+            self.file.flush()
+
+    def __exit__(self, *exception: Any) -> None:
+        """Write what was held back, and say of an error that it is the output's."""
+        with _blaming_output():
+            super().__exit__(*exception)
+
+
+@contextlib.contextmanager
+def _blaming_output() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise Failure(f"standard output cannot be written ({error.strerror}); send it elsewhere") from error
+
+
+def require_output() -> None:
+    """Require standard output, and see that no file which is opened takes the number of a closed standard stream.
+
+    Else what a library prints would go into that file.
+
+    Raises:
+      Failure: if standard output is closed.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) < 3:
+        pass
+    os.close(number)
+    if sys.stdout is None:
+        raise Failure("standard output is closed; send it somewhere, for instance with >/dev/null")
+
+
+def discard_output() -> None:
+    """Send what Python still holds for a standard output that is gone or full nowhere, or it complains at exit."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def output() -> Console:
@@ -40,6 +84,8 @@ def boxed(message: str, *, title: str = "error", style: str = "red") -> None:
       title: on the box, or before the line.
       style: the colour of the box.
     """
+    if sys.stderr is None:  # closed, so there is nobody to tell
+        return
     console = Console(file=sys.stderr, highlight=False)
     if not console.is_terminal:  # wrapped lines would break paths and commands
         print(f"{title}: {' '.join(message.splitlines())}", file=sys.stderr)
@@ -69,7 +115,9 @@ def plain_warnings() -> Iterator[None]:
         line: str | None = None,
     ) -> None:
         del category, filename, lineno, line
-        print(f"warning: {' '.join(str(message).split())}", file=sys.stderr if file is None else file)
+        stream = sys.stderr if file is None else file
+        if stream is not None:
+            print(f"warning: {' '.join(str(message).split())}", file=stream)
 
     with warnings.catch_warnings():
         warnings.showwarning = show
@@ -173,4 +221,3 @@ def _plain(console: Console, pace: _Pace, event: Event) -> None:
     else:
         return
     console.print(line.rstrip(), markup=False)
-    console.file.flush()

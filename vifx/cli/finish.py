@@ -19,6 +19,7 @@ from vifx.evaluation import Estimate
 from vifx.experiment import Experiment
 from vifx.experiment.run import Run, reproduction
 from vifx.explain import explain
+from vifx.files import write_whole
 from vifx.training import Raised, TrainState
 from vifx.training.metrics import Row
 
@@ -40,7 +41,6 @@ def finish(run: Run, built: Experiment, train_state: TrainState, console: Consol
     step = int(train_state.step)
     key = jax.random.fold_in(train_state.key, _EVALUATION)
     console.print(_announcement(run, built), markup=False)
-    console.file.flush()
     with console.status("measuring the test split …"):
         found = dict(built.evaluate(key, train_state.params, train_state.state)) if built.evaluate else {}
     history = training.read_metrics(run.directory / "metrics.jsonl")
@@ -52,7 +52,7 @@ def finish(run: Run, built: Experiment, train_state: TrainState, console: Consol
         images = {name: evaluation.png(figure) for name, figure in figures.items()}
         run.figures.mkdir(exist_ok=True)
         for name, image in images.items():
-            (run.figures / f"{name}.png").write_bytes(image)
+            write_whole(run.figures / f"{name}.png", image)
         _write_report(run, built, found, images, alarms, step)
     console.print()
     if found:
@@ -88,7 +88,7 @@ def _write_results(run: Run, found: Mapping[str, Estimate | float], alarms: Sequ
         for raised in alarms
     ]
     text = json.dumps({"step": step, "metrics": rows, "alarms": went_off}, indent=2) + "\n"
-    (run.directory / "results.json").write_text(text, encoding="utf-8")
+    write_whole(run.directory / "results.json", text.encode())
 
 
 def _figures(built: Experiment, train_state: TrainState, found: Mapping[str, Estimate | float]) -> dict[str, Figure]:

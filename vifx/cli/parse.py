@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["FLAT", "UsageError", "nearest", "option_names", "parse"]
+__all__ = ["FLAT", "Failure", "HelpShown", "UsageError", "naming_option", "nearest", "option_names", "parse"]
 
 import contextlib
 import dataclasses
@@ -16,12 +16,22 @@ from typing import TypeVar
 
 import tyro
 
+from vifx.checks import ArgumentError
+
 FLAT = MappingProxyType({"flat": True})
 """Metadata of a dataclass field whose own fields are options without a prefix."""
 
 
 class UsageError(Exception):
     """A mistake in how the command was called; `main` shows it in a box and exits with code 2."""
+
+
+class Failure(Exception):  # noqa: N818 - the command was called rightly, and could not go on
+    """What stopped a command that was called rightly; `main` shows it in a box and exits with code 1."""
+
+
+class HelpShown(Exception):  # noqa: N818 - nothing went wrong
+    """The help that was asked for has been printed, and nothing is left to do."""
 
 
 C = TypeVar("C")
@@ -38,7 +48,7 @@ def parse(options: type[C], arguments: Sequence[str], *, prog: str, description:
 
     Raises:
       UsageError: for an unknown option (with the nearest one), or a value that its field refuses.
-      SystemExit: with code 0 after `--help`.
+      HelpShown: after `--help`.
     """
     messages = io.StringIO()
     try:
@@ -52,11 +62,13 @@ def parse(options: type[C], arguments: Sequence[str], *, prog: str, description:
                 config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
             )
     except (ValueError, TypeError) as error:  # from a __post_init__ that tyro lets through
-        raise UsageError(f"{error} (see {prog} --help)") from error
+        raise UsageError(f"{naming_option(error, options)} (see {prog} --help)") from error
     except SystemExit as stop:
-        if stop.code:
-            raise UsageError(f"{_reworded(_unboxed(messages.getvalue()))} (see {prog} --help)") from None
-        raise
+        if not stop.code:
+            raise HelpShown from None
+        refused = _refused(stop)
+        message = naming_option(refused, options) if refused else _reworded(_unboxed(messages.getvalue()))
+        raise UsageError(f"{message} (see {prog} --help)") from None
     if unknown:
         option = unknown[0].partition("=")[0]
         if not option.startswith("-"):
@@ -73,13 +85,42 @@ def nearest(word: str, choices: Iterable[str]) -> str:
 
 def option_names(cls: type, *, prefix: str = "--") -> Iterator[str]:
     """Yield the option of every field of a dataclass behind `prefix`, with nested ones as `--data.batch-size`."""
+    yield from (option for _, _, option in _options(cls, prefix))
+
+
+def _options(cls: type, prefix: str = "--") -> Iterator[tuple[type, str, str]]:
+    """Yield each field as the dataclass that it is of, its name and its option."""
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
-        name = field.name.replace("_", "-")
-        if dataclasses.is_dataclass(hints[field.name]):
-            yield from option_names(hints[field.name], prefix=prefix if field.metadata == FLAT else f"{prefix}{name}.")
+        option, kind = f"{prefix}{field.name.replace('_', '-')}", hints[field.name]
+        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+            yield from _options(kind, prefix if field.metadata == FLAT else f"{option}.")
         else:
-            yield f"{prefix}{name}"
+            yield cls, field.name, option
+
+
+def naming_option(error: Exception, options: type) -> str:
+    """Return the message of an error, with the option that sets the refused value in place of its name.
+
+    Args:
+      error: any; only an `ArgumentError` names a field.
+      options: the dataclass of the options. Of a field without a known owner the option of a nested dataclass is meant.
+    """
+    if not isinstance(error, ArgumentError):
+        return str(error)
+    found = [(owner, option) for owner, name, option in _options(options) if name == error.field]
+    mine = [option for owner, option in found if type(error.owner) is owner]
+    others = [option for _, option in found if error.owner is None]
+    named = [*mine, *sorted(others, key=lambda option: "." not in option)]
+    return error.naming(named[0]) if named else str(error)
+
+
+def _refused(stop: SystemExit) -> ArgumentError | None:
+    """Return the refusal of a field that made tyro exit, if it was one."""
+    error: BaseException | None = stop
+    while error is not None and not isinstance(error, ArgumentError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _unboxed(box: str) -> str:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["TrainOptions", "build", "mesh_of", "mistakes", "parse_experiment", "run_key", "saved_state"]
+__all__ = [
+    "TrainOptions",
+    "build",
+    "failures",
+    "mesh_of",
+    "mistakes",
+    "parse_experiment",
+    "rehearse",
+    "run_key",
+    "saved_state",
+]
 
 import contextlib
 import shlex
@@ -18,11 +28,14 @@ import tyro
 from jax.sharding import Mesh
 
 from vifx import experiment, training
-from vifx.cli.parse import FLAT, UsageError, parse
+from vifx.checks import ArgumentError
+from vifx.cli.parse import FLAT, Failure, UsageError, option_names, parse
 from vifx.experiment import Config, Experiment, ExperimentFile
 from vifx.experiment.file import describe, location
 from vifx.experiment.run import Run
+from vifx.training import CheckpointError, Diverged, Interrupted
 from vifx.training.chunk import first_batch
+from vifx.training.names import known
 from vifx.training.sharding import check_divides
 from vifx.types import Key
 
@@ -54,13 +67,38 @@ def mistakes(file: ExperimentFile | None = None, *, debug: bool = False) -> Iter
     """
     try:
         yield
-    except UsageError:
+    except (Failure, UsageError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if debug:
             raise
-        where = location(error, file.path) if file is not None else ""
-        raise UsageError(f"{describe(error)}{f' (at {where})' if where else ''}") from error
+        raise UsageError(_located(error, file)) from error
+
+
+@contextlib.contextmanager
+def failures(file: ExperimentFile, *, debug: bool = False) -> Iterator[None]:
+    """Turn every error inside that no command expects into a `Failure` of one line, or with `debug` let it through.
+
+    Args:
+      file: an error that passes through this file is located in it.
+      debug: keep errors with their traceback.
+
+    Raises:
+      Failure: instead of the error.
+    """
+    try:
+        yield
+    except (Failure, UsageError, Diverged, CheckpointError, Interrupted, BrokenPipeError):
+        raise
+    except (Exception, SystemExit) as error:
+        if debug:
+            raise
+        raise Failure(_located(error, file)) from error
+
+
+def _located(error: BaseException, file: ExperimentFile | None) -> str:
+    where = location(error, file.path) if file is not None else ""
+    return f"{describe(error)}{f' (at {where})' if where else ''}"
 
 
 def parse_experiment(arguments: Sequence[str], command: str, options: type[T]) -> tuple[ExperimentFile, Config, T]:
@@ -78,10 +116,19 @@ def parse_experiment(arguments: Sequence[str], command: str, options: type[T]) -
         raise UsageError(f"vifx {command} needs an experiment file first: vifx {command} FILE [--options]")
     with mistakes(debug="--debug-checks" in arguments):
         file = experiment.load(arguments[0])
+    _require_own_names(file, command, options)
     both = make_dataclass("Arguments", [_flat("config", file.config), _flat("options", options)], frozen=True)
     prog = shlex.join(["vifx", command, arguments[0]])
     parsed: Any = parse(both, arguments[1:], prog=prog, description=file.doc.partition("\n")[0])
     return file, parsed.config, parsed.options
+
+
+def _require_own_names(file: ExperimentFile, command: str, options: type) -> None:
+    taken = set(option_names(options))
+    for option in option_names(file.config):
+        if option in taken:
+            field = option.removeprefix("--").replace("-", "_")
+            raise UsageError(f"{file.path}: Config.{field} has the option {option} of vifx {command}; rename the field")
 
 
 def _flat(name: str, cls: type) -> tuple[str, Any, Any]:
@@ -98,12 +145,11 @@ def build(file: ExperimentFile, config: Config) -> Experiment:
     """
     try:
         built = file.build(config)
-    except ValueError as error:
-        error.args = (_naming_option(str(error), config), *error.args[1:])
-        raise
+        mesh = mesh_of(config)
+    except ArgumentError as error:
+        raise ValueError(_naming_option(error, config)).with_traceback(error.__traceback__) from error
     if not isinstance(built, Experiment):
         raise TypeError(f"{file.path}: build must return an Experiment; got {type(built).__name__}")
-    mesh = mesh_of(config)
     batch = first_batch(run_key(config), built.source)
     if mesh is not None:
         check_divides(batch, mesh)
@@ -116,11 +162,31 @@ def build(file: ExperimentFile, config: Config) -> Experiment:
     return built
 
 
-def _naming_option(message: str, config: Config) -> str:
-    """Return a message about a field of `config.data` with the option that sets it in place of its name."""
-    name = message.partition(" must ")[0]
-    value = vars(config.data).get(name)
-    return f"--data.{name.replace('_', '-')}{message.removeprefix(name)}" if f"got {value!r}" in message else message
+def rehearse(built: Experiment, config: Config) -> None:
+    """Measure with the monitor and draw every figure once, from the initial parameters, as training will.
+
+    Raises:
+      ValueError: if the metric to keep the best checkpoint by is not among the monitored ones.
+      Exception: from a monitor or a drawing that fails.
+    """
+    key = run_key(config)
+    train_state = training.evaluated(training.start(key, built.step, built.objective, first_batch(key, built.source)))
+    if built.monitor is not None:
+        found = built.monitor(key, train_state.params, train_state.state)
+        name = (built.best or "").removeprefix("-")
+        if name.startswith("validation/"):
+            known(name, [f"validation/{metric}" for metric in found], "metric for best")
+    for draw in built.drawings.values():
+        draw(key, train_state.params, train_state.state)
+
+
+def _naming_option(error: ArgumentError, config: Config) -> str:
+    """Return a message about a field of `config` or `config.data` with the option that sets it in place of its name."""
+    for prefix, part in (("--data.", config.data), ("--", config)):
+        theirs = error.owner is None and error.field in vars(part) and vars(part)[error.field] == error.value
+        if error.owner is part or theirs:
+            return error.naming(f"{prefix}{error.field.replace('_', '-')}")
+    return str(error)
 
 
 def run_key(config: Config) -> Key:
@@ -136,10 +202,9 @@ def mesh_of(config: Config) -> Mesh | None:
     """
     if config.devices > jax.device_count():
         virtual = f" (virtual CPU devices: XLA_FLAGS=--xla_force_host_platform_device_count={config.devices})"
-        raise ValueError(
-            f"devices must be at most {jax.device_count()}, which this machine has; got {config.devices}"
-            + (virtual if jax.default_backend() == "cpu" else "")
-        )
+        sentence = f"must be at most {jax.device_count()}, which this machine has; got {config.devices}"
+        sentence += virtual if jax.default_backend() == "cpu" else ""
+        raise ArgumentError("devices", sentence, value=config.devices, owner=config)
     return training.data_mesh(jax.devices()[: config.devices]) if config.devices > 1 else None
 
 

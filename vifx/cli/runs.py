@@ -5,8 +5,9 @@ from __future__ import annotations
 __all__ = ["evaluate", "resume", "sample", "train"]
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,8 +18,18 @@ from rich.console import Console
 from vifx import evaluation, training
 from vifx.cli.console import output, watch
 from vifx.cli.finish import finish
-from vifx.cli.parse import UsageError, parse
-from vifx.cli.prepare import TrainOptions, build, mesh_of, mistakes, parse_experiment, run_key, saved_state
+from vifx.cli.parse import Failure, UsageError, parse
+from vifx.cli.prepare import (
+    TrainOptions,
+    build,
+    failures,
+    mesh_of,
+    mistakes,
+    parse_experiment,
+    rehearse,
+    run_key,
+    saved_state,
+)
 from vifx.cli.remedy import checkpoint_steps, damage_remedied, require_checkpoint
 from vifx.evaluation import Estimate
 from vifx.experiment import Experiment, PositiveFloat, PositiveInt
@@ -34,7 +45,7 @@ from vifx.experiment.run import (
     require_unused,
     train_command,
 )
-from vifx.training import TrainState
+from vifx.training import Event, TrainState
 
 _MONITOR = 0x6D6F6E  # tells the noise of the monitor from that of the updates
 RunPath = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
@@ -52,6 +63,8 @@ class _ResumeOptions:
     """Go on from the checkpoint of this update instead of the last."""
     change_schedule: bool = False
     """Go on to --steps although a schedule of the experiment reads them: what comes is no run of that many updates."""
+    trust: bool = False
+    """Run the experiment file that the run names, wherever it lies; see the page on runs from others."""
     debug_checks: bool = False
     """Stop at the first NaN that an operation produces, and show full tracebacks; slow."""
 
@@ -67,6 +80,10 @@ class _EvaluateOptions:
     """The run to measure."""
     step: PositiveInt | None = None
     """Measure the checkpoint of this update instead of the best one or the last."""
+    trust: bool = False
+    """Run the experiment file that the run names, wherever it lies and even if it has changed."""
+    debug_checks: bool = False
+    """Show full tracebacks."""
 
     def __post_init__(self) -> None:
         validate(self)
@@ -90,6 +107,10 @@ class _SampleOptions:
     """Another seed gives other images."""
     out: Path | None = None
     """PNG file to write; default RUN/figures/samples-<n>-<temperature>-<seed>.png."""
+    trust: bool = False
+    """Run the experiment file that the run names, wherever it lies and even if it has changed."""
+    debug_checks: bool = False
+    """Show full tracebacks."""
 
     def __post_init__(self) -> None:
         validate(self)
@@ -104,6 +125,7 @@ def train(arguments: Sequence[str]) -> None:
       training.Diverged: if a number is not finite.
     """
     file, config, options = parse_experiment(arguments, "train", TrainOptions)
+    console = output()
     if options.allow_download:
         config = replace(config, data=replace(config.data, allow_download=True))
     directory = options.run or default_directory(file)
@@ -111,8 +133,13 @@ def train(arguments: Sequence[str]) -> None:
         require_unused(directory)
         watched, read = recording(config)
         built = build(file, watched)
-        run = create(directory, file, config, reads_steps="steps" in read)
-    _train(run, built, output(), debug=options.debug_checks)
+        with console.status("trying the monitor and the drawings …"), jax.debug_nans(options.debug_checks):
+            rehearse(built, watched)
+    run = Run(directory, file, config, reads_steps="steps" in read)
+    _announce(run, built, console)  # before anything is written, in case that it cannot be
+    with mistakes(debug=options.debug_checks):
+        create(run)
+    _train(run, built, console, debug=options.debug_checks)
 
 
 def resume(arguments: Sequence[str]) -> None:
@@ -124,8 +151,9 @@ def resume(arguments: Sequence[str]) -> None:
       training.Diverged: if a number is not finite.
     """
     options = parse(_ResumeOptions, arguments, prog="vifx resume", description="Continue a run, bit for bit.")
+    console = output()
     with mistakes(debug=options.debug_checks):
-        run = open_run(options.directory)
+        run = open_run(options.directory, trust=options.trust, tell=_teller(console))
         if run.changed:
             raise UsageError(
                 f"{run.file.path} has changed since the run was started, so it would not continue the same run; "
@@ -139,9 +167,16 @@ def resume(arguments: Sequence[str]) -> None:
         built = build(run.file, watched)
         if "steps" in read:
             _require_same_schedule(run, longer, at, options)
-        if longer is not run:
-            record(longer)
-    _train(longer, built, output(), from_step=options.from_step, debug=options.debug_checks)
+    _announce(longer, built, console)
+    begin = partial(_extend, longer, at) if longer is not run else None
+    _train(longer, built, console, from_step=options.from_step, debug=options.debug_checks, begin=begin)
+
+
+def _extend(longer: Run, at: int, step: int) -> None:
+    """Record an extension once the run is this process's alone and its checkpoint is restored."""
+    if step != at or longer.record.read_text(encoding="utf-8") != longer.recorded:
+        raise Failure("another process has gone on with this run in the meantime; resume it again")
+    record(longer)
 
 
 def _require_same_schedule(run: Run, longer: Run, at: int, options: _ResumeOptions) -> None:
@@ -169,8 +204,9 @@ def evaluate(arguments: Sequence[str]) -> None:
     """
     options = parse(_EvaluateOptions, arguments, prog="vifx evaluate", description="Measure a run again.")
     console = output()
-    run, built, train_state = _reopen(options.directory, options.step, console)
-    finish(run, built, train_state, console)
+    run, built, train_state = _reopen(options, console)
+    with failures(run.file, debug=options.debug_checks):
+        finish(run, built, train_state, console)
 
 
 def sample(arguments: Sequence[str]) -> None:
@@ -181,10 +217,10 @@ def sample(arguments: Sequence[str]) -> None:
     """
     options = parse(_SampleOptions, arguments, prog="vifx sample", description="Draw images from a trained model.")
     console = output()
-    run, built, train_state = _reopen(options.directory, options.step, console)
-    with mistakes(run.file):
-        if built.sample is None:
-            raise UsageError(f"{run.file.path}: this experiment has no `sample`, so there is nothing to draw")
+    run, built, train_state = _reopen(options, console)
+    if built.sample is None:
+        raise UsageError(f"{run.file.path}: this experiment has no `sample`, so there is nothing to draw")
+    with failures(run.file, debug=options.debug_checks):
         key = jax.random.key(options.seed)
         images = built.sample(key, train_state.params, train_state.state, options.n, options.temperature)
         name = f"samples-{options.n}-{options.temperature:g}-{options.seed}.png"
@@ -194,13 +230,37 @@ def sample(arguments: Sequence[str]) -> None:
     console.print(f"{options.n} samples at temperature {options.temperature:g}: {path}", markup=False)
 
 
-def _train(run: Run, built: Experiment, console: Console, *, from_step: int | None = None, debug: bool) -> None:
-    config = run.config
+def _announce(run: Run, built: Experiment, console: Console) -> None:
     console.print(f"{run.file.path.stem}: {built.inference} against {built.generative}", markup=False, style="bold")
     console.print(f"run directory {run.directory}", markup=False)
     for note in built.splits.info.notes if built.splits is not None else ():
-        console.print(f"data {config.data.name}: {note}", markup=False)
-    with jax.debug_nans(debug), watch(console) as observe:
+        console.print(f"data {run.config.data.name}: {note}", markup=False)
+    if built.monitor is None and built.splits is not None and not built.splits.validation["x"].size:
+        console.print(f"data {run.config.data.name}: no validation split, so nothing is monitored", markup=False)
+
+
+def _teller(console: Console) -> Callable[[str], None]:
+    return partial(console.print, markup=False)
+
+
+def _train(
+    run: Run,
+    built: Experiment,
+    console: Console,
+    *,
+    from_step: int | None = None,
+    debug: bool,
+    begin: Callable[[int], None] | None = None,
+) -> None:
+    """Train and measure; `begin` is called with the update to go on from, when the run is this process's alone."""
+    config = run.config
+
+    def observe(event: Event) -> None:
+        if event.kind == "start" and begin is not None:
+            begin(event.step)
+        show(event)
+
+    with failures(run.file, debug=debug), jax.debug_nans(debug), watch(console) as show:
         try:
             with damage_remedied(run, resuming=True):
                 fitted = training.fit(
@@ -224,14 +284,15 @@ def _train(run: Run, built: Experiment, console: Console, *, from_step: int | No
                 )
         except KeyboardInterrupt:
             raise KeyboardInterrupt("interrupted at once; what was saved before is whole") from None
+    later = f"trained and saved; measure and draw with: {shlex.join(['vifx', 'evaluate', str(run.directory)])}"
     try:
-        with damage_remedied(run, resuming=False):
+        with failures(run.file, debug=debug), damage_remedied(run, resuming=False):
             last = fitted.train_state if built.best is None else saved_state(run, built)
-            train_state = training.evaluated(last)
-        finish(run, built, train_state, console)
+            finish(run, built, training.evaluated(last), console)
+    except Failure as error:
+        raise Failure(f"{error}; {later}") from error
     except KeyboardInterrupt:
-        command = shlex.join(["vifx", "evaluate", str(run.directory)])
-        raise KeyboardInterrupt(f"interrupted; trained and saved; measure and draw with: {command}") from None
+        raise KeyboardInterrupt(f"interrupted; {later}") from None
 
 
 def _monitor(built: Experiment) -> training.Evaluate | None:
@@ -252,14 +313,12 @@ def _monitor(built: Experiment) -> training.Evaluate | None:
     return evaluate
 
 
-def _reopen(directory: Path, step: int | None, console: Console) -> tuple[Run, Experiment, TrainState]:
-    with mistakes():
-        run = open_run(directory)
-    with mistakes(run.file):
+def _reopen(options: _EvaluateOptions | _SampleOptions, console: Console) -> tuple[Run, Experiment, TrainState]:
+    with mistakes(debug=options.debug_checks):
+        run = open_run(options.directory, trust=options.trust, tell=_teller(console))
+    with mistakes(run.file, debug=options.debug_checks):
         built = build(run.file, run.config)
         with damage_remedied(run, resuming=False):
-            train_state = training.evaluated(saved_state(run, built, step=step))
-    if run.changed:
-        console.print(f"note: {run.file.path} has changed since this run was trained", markup=False)
+            train_state = training.evaluated(saved_state(run, built, step=options.step))
     console.print(f"checkpoint of update {int(train_state.step):,}", markup=False)
     return run, built, train_state

@@ -34,7 +34,7 @@ from vifx.data import Modes, Split
 from vifx.evaluation import Features, Noted
 from vifx.evaluation.batches import in_batches
 from vifx.evaluation.features import of_features
-from vifx.experiment.file import Drawing, Measure
+from vifx.experiment.file import Drawing, Measure, unmeasured
 from vifx.joint import Joint
 from vifx.training import Alarm
 from vifx.training.names import known
@@ -196,6 +196,8 @@ def image_quality(
       memorized: how many of the samples, and of the images, are searched for in the training split.
     """
     real = np.asarray(split["x"][:n])
+    if not len(real):
+        return unmeasured
     network = cache(features)
     real_features = cache(lambda: network()(real))
     ideal = evaluation.expected_coverage(len(real), len(real), neighbours=neighbours)

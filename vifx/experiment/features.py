@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["feature_network"]
 
 import hashlib
-import os
+import io
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -20,11 +20,13 @@ from flax import traverse_util
 from numpy.typing import NDArray
 
 from vifx import data, nets, networks, training
+from vifx.checks import ArgumentError
 from vifx.data import Dataset
 from vifx.estimators import kl
 from vifx.evaluation import Features
 from vifx.evaluation.batches import in_batches
 from vifx.factor import evidence, factor
+from vifx.files import write_whole
 from vifx.joint import Joint
 from vifx.types import Array, Key, Params, State
 
@@ -60,7 +62,7 @@ def feature_network(config: data.Config, *, seed: int = 0) -> Features:
     if path.is_file():
         weights, accuracy = _read(path)
     else:
-        _require_writable(path.parent)
+        _require_writable(path.parent, config)
         params = _train(dataset, classes, seed)
         weights = {name: np.asarray(leaf) for name, leaf in traverse_util.flatten_dict(params, sep="/").items()}
         accuracy = _accuracy(params, dataset, classes)
@@ -135,24 +137,26 @@ def _digest(weights: Mapping[str, NDArray[Any]]) -> str:
     return content.hexdigest()[:12]
 
 
-def _require_writable(folder: Path) -> None:
+def _require_writable(folder: Path, config: data.Config) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return
     except OSError as error:
-        raise ValueError(
-            f"{folder}: cannot keep the feature network there ({error}); "
-            "choose another folder with `directory` or $VIFX_DATA"
+        raise ArgumentError(
+            "directory",
+            f"must be a folder that can be written: {folder} cannot keep the feature network ({error}); choose "
+            "another, or set $VIFX_DATA",
+            value=config.directory,
+            owner=config,
         ) from error
 
 
 def _write(path: Path, weights: Mapping[str, NDArray[Any]], accuracy: float) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     entries: dict[str, Any] = {f"weights/{name}": array for name, array in weights.items()}
-    with partial.open("wb") as file:
-        np.savez(file, accuracy=accuracy, checksum=_digest(weights), **entries)
-    partial.replace(path)
+    file = io.BytesIO()
+    np.savez(file, accuracy=accuracy, checksum=_digest(weights), **entries)
+    write_whole(path, file.getvalue())
 
 
 def _read(path: Path) -> tuple[dict[str, NDArray[Any]], float]:

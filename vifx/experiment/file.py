@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Drawing", "Experiment", "ExperimentFile", "Measure", "describe", "load", "location"]
+__all__ = ["Drawing", "Experiment", "ExperimentFile", "Measure", "describe", "load", "location", "read", "unmeasured"]
 
 import dataclasses
 import difflib
@@ -10,6 +10,7 @@ import hashlib
 import sys
 import traceback
 import types
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,12 @@ Drawing: TypeAlias = Callable[[Key, Params, State], "Figure"]
 """A function of (key, params, state) that returns a figure."""
 
 
+def unmeasured(key: Key, params: Params, state: State) -> Mapping[str, Estimate | float]:
+    """Measure nothing: the monitor of a split without examples."""
+    del key, params, state
+    return {}
+
+
 @dataclass(frozen=True)
 class Experiment:
     """What `build(config)` returns: everything that a run needs, and nothing that has run.
@@ -47,7 +54,8 @@ class Experiment:
       splits: the train, validation and test arrays; None without data.
       inference: the inference joint.
       generative: the generative joint; `vifx sample` draws from it.
-      monitor: `(key, params, state) -> {name: value}` on the validation split, during training.
+      monitor: `(key, params, state) -> {name: value}` on the validation split, during training. That of a split
+        without examples, `unmeasured`, becomes None, and `best` and the alarms on what it would measure are left out.
       evaluate: `(key, params, state) -> {name: value}` on the test split, at the end.
       drawings: figures by file name, each `(key, params, state) -> Figure`.
       sample: `(key, params, state, n, temperature) -> images` in [0, 1], `[n, height, width, channels]`.
@@ -79,11 +87,19 @@ class Experiment:
 
     def __post_init__(self) -> None:
         require_alarms(self.alarms)
+        if self.monitor is unmeasured:
+            self._without_monitor()
         for name, metrics in self.curves.items():
             if isinstance(metrics, str):
                 raise TypeError(f"curves[{name!r}] must be a sequence of metrics, got {metrics!r}; use [{metrics!r}]")
             if name in self.drawings or name in ("loss", "bound"):
                 raise ValueError(f"curves[{name!r}] has the name of another figure of the run; rename it")
+
+    def _without_monitor(self) -> None:
+        object.__setattr__(self, "monitor", None)
+        object.__setattr__(self, "alarms", [a for a in self.alarms if not a.metric.startswith("validation/")])
+        if self.best is not None and self.best.removeprefix("-").startswith("validation/"):
+            object.__setattr__(self, "best", None)
 
 
 class ExperimentFile(NamedTuple):
@@ -104,32 +120,46 @@ class ExperimentFile(NamedTuple):
     digest: str
 
 
-def load(path: str | Path) -> ExperimentFile:
-    """Import an experiment file by its path.
+def read(path: str | Path) -> tuple[Path, bytes]:
+    """Return an experiment file's path and content, without running it.
+
+    Raises:
+      FileNotFoundError: if there is no such file; the message names the nearest one.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"experiment file {str(path)!r} does not exist{_nearest_file(path)}")
+    return path, path.read_bytes()
+
+
+def load(path: str | Path, source: bytes | None = None) -> ExperimentFile:
+    """Import an experiment file by its path, which runs it.
+
+    Args:
+      path: where it is.
+      source: its content as `read` returned it, if it was looked at before.
 
     Raises:
       FileNotFoundError: if there is no such file; the message names the nearest one.
       ValueError: if the file cannot be imported (with file and line), or lacks `Config` or `build`.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"experiment file {str(path)!r} does not exist{_nearest_file(path)}")
-    source = path.read_bytes()
+    path, source = read(path) if source is None else (Path(path), source)
     name = f"vifx_experiment_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
     module = types.ModuleType(name)
     module.__file__ = str(path)
     sys.modules[name] = module  # dataclasses look their module up by name
     try:
         exec(compile(source, str(path), "exec"), module.__dict__)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"{location(error, path)}: cannot import this experiment: {describe(error)}") from error
     config: Any = getattr(module, "Config", None)
     build: Any = getattr(module, "build", None)
-    if not (isinstance(config, type) and issubclass(config, Config) and dataclasses.is_dataclass(config)):
+    if not (isinstance(config, type) and issubclass(config, Config)):
         raise ValueError(
             f"{path}: an experiment needs a frozen dataclass `class Config(experiment.Config)`; "
             f"found {'no Config' if config is None else repr(config)}"
         )
+    _require_fields(path, config)
     if not callable(build):
         raise ValueError(f"{path}: an experiment needs a function `build(config) -> Experiment`; found none")
     return ExperimentFile(
@@ -137,11 +167,34 @@ def load(path: str | Path) -> ExperimentFile:
     )
 
 
+def _require_fields(path: Path, config: type[Config]) -> None:
+    """Refuse a config class whose own annotations are no fields, or have no meaning."""
+    if config is not Config and "__dataclass_fields__" not in vars(config):
+        raise ValueError(
+            f"{path}: Config is not a dataclass of its own, so its fields are not options; write "
+            "@dataclass(frozen=True) above it"
+        )
+    for entry in dataclasses.fields(config):
+        owner = next(cls for cls in config.__mro__ if entry.name in vars(cls).get("__annotations__", {}))
+        hint = types.SimpleNamespace(__annotations__={entry.name: owner.__annotations__[entry.name]})
+        try:
+            typing.get_type_hints(hint, vars(sys.modules[owner.__module__]))
+        except (NameError, AttributeError, SyntaxError, TypeError) as error:
+            raise ValueError(
+                f"{path}: the annotation of Config.{entry.name}, {entry.type!r}, has no meaning ({describe(error)}); "
+                "import what it names, or correct it"
+            ) from error
+
+
 def describe(error: BaseException) -> str:
     """Return an error's message, with its type where the message alone does not say what is wrong."""
     text = str(error).strip()
     if isinstance(error, SyntaxError):
         text = f"invalid syntax: {error.msg}"
+    elif isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    elif isinstance(error, SystemExit):
+        text = f"it calls sys.exit({error.code!r}), which only a command may"
     elif isinstance(error, KeyError | AttributeError | NameError | ImportError) or not text:
         text = f"{type(error).__name__}: {text}".removesuffix(": ")
     return text

@@ -24,7 +24,7 @@ from vifx.data import Split
 from vifx.evaluation import Estimate
 from vifx.evaluation.batches import example_keys, in_batches
 from vifx.examples import WEIGHTS
-from vifx.experiment.file import Measure
+from vifx.experiment.file import Measure, unmeasured
 from vifx.joint import Joint
 from vifx.types import Array, Key, Params, State
 
@@ -92,6 +92,8 @@ def monitor(
       seed: of the noise u.
       batch_size: examples at a time.
     """
+    if not len(next(iter(split.values()))):
+        return unmeasured
 
     def measure(key: Key, params: Params, state: State) -> Mapping[str, Estimate | float]:
         del key

@@ -27,7 +27,7 @@ from vifx.evaluation import Estimate, Noted
 from vifx.evaluation.batches import in_batches
 from vifx.examples import WEIGHTS
 from vifx.experiment.config import Config as BaseConfig
-from vifx.experiment.file import Drawing, Experiment, Measure
+from vifx.experiment.file import Drawing, Experiment, Measure, unmeasured
 from vifx.experiment.rules import PositiveInt
 from vifx.mixtures import Fit, Model
 from vifx.training import Alarm, Progress, Step
@@ -103,7 +103,7 @@ def em(
         splits=splits,
         inference=model.inference,
         generative=model.generative,
-        monitor=monitor(model, splits.validation) if len(splits.validation[model.observed]) else None,
+        monitor=monitor(model, splits.validation),
         evaluate=likelihoods(model, splits, step=step, others=others),
         drawings=drawings,
         sample=sample,
@@ -167,6 +167,8 @@ def monitor(model: Model, split: Split) -> Measure:
       split: usually the validation split.
     """
     x = jnp.asarray(split[model.observed])
+    if not len(x):
+        return unmeasured
 
     def measure(key: Key, params: Params, state: State) -> Mapping[str, Estimate | float]:
         del key

@@ -23,6 +23,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
+import numpy as np
+
+from vifx.checks import ArgumentError
+
+_SMALLEST = float(np.finfo(np.float32).tiny)
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 class Rule(NamedTuple):
     """What a value of a config must satisfy, written in its annotation.
@@ -51,10 +58,11 @@ def validate(config: Any) -> None:
 
     Raises:
       TypeError: if a value has another type than its annotation.
-      ValueError: if a value breaks the rule in its annotation, or is not finite; the message names the field.
+      ValueError: if a value breaks the rule in its annotation, or is not finite in single precision; it is an
+        `ArgumentError`, which names the field.
     """
     for name, hint in _hints(type(config)).items():
-        _check(name, getattr(config, name), hint)
+        _check(name, getattr(config, name), hint, config)
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -102,10 +110,10 @@ def _restore(hint: Any, value: Any) -> Any:
     return value
 
 
-def _check(name: str, value: Any, hint: Any) -> None:
+def _check(name: str, value: Any, hint: Any, owner: object) -> None:
     errors: list[Exception] = []
     for option in _options(hint):
-        error = _violation(name, value, option)
+        error = _violation(name, value, option, owner)
         if error is None:
             return
         errors.append(error)
@@ -113,7 +121,10 @@ def _check(name: str, value: Any, hint: Any) -> None:
     raise next((e for e in errors if isinstance(e, ValueError)), errors[0])
 
 
-def _violation(name: str, value: Any, hint: Any) -> Exception | None:
+def _violation(name: str, value: Any, hint: Any, owner: object) -> Exception | None:
+    def refused(sentence: str) -> ArgumentError:
+        return ArgumentError(name, sentence, value=value, owner=owner)
+
     rules: list[Any] = []
     if typing.get_origin(hint) is Annotated:
         hint, *rules = typing.get_args(hint)
@@ -122,22 +133,25 @@ def _violation(name: str, value: Any, hint: Any) -> Exception | None:
         if value in arguments:
             return None
         near = difflib.get_close_matches(str(value), [str(a) for a in arguments], 1)
-        return ValueError(
-            f"{name} must be one of {', '.join(map(str, arguments))}; got {value!r}"
-            + (f"; did you mean {near[0]!r}?" if near else "")
-        )
+        nearest = f"; did you mean {near[0]!r}?" if near else ""
+        return refused(f"must be one of {', '.join(map(str, arguments))}; got {value!r}{nearest}")
     if origin is tuple:
         if not isinstance(value, tuple):
             return TypeError(f"{name} must be a tuple; got {value!r}")
         for index, item in enumerate(value):
-            _check(f"{name}[{index}]", item, arguments[0])
+            _check(f"{name}[{index}]", item, arguments[0], owner)
     elif isinstance(hint, type):
         accepted = (int, float) if hint is float else hint
         if not isinstance(value, accepted) or (isinstance(value, bool) and hint is not bool):
             return TypeError(f"{name} must be of type {hint.__name__}; got {value!r}")
     if isinstance(value, float) and not math.isfinite(value):
-        return ValueError(f"{name} must be finite; got {value}")
+        return refused(f"must be finite; got {value}")
     for rule in rules:
         if isinstance(rule, Rule) and not rule.holds(value):
-            return ValueError(f"{name} must be {rule.text}; got {value!r}")
+            return refused(f"must be {rule.text}; got {value!r}")
+    if isinstance(value, float) and value and not _SMALLEST <= abs(value) <= _LARGEST:
+        becomes = "infinite" if abs(value) > 1 else "0"
+        return refused(
+            f"must be a number of single precision, 1.2e-38 to 3.4e38; got {value!r}, which is {becomes} there"
+        )
     return None

@@ -22,7 +22,7 @@ import platform
 import shlex
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -34,6 +34,7 @@ from vifx.experiment import file as files
 from vifx.experiment.config import Config, identity
 from vifx.experiment.file import ExperimentFile
 from vifx.experiment.rules import from_json, to_json
+from vifx.files import write_whole
 
 _RECORDED = ("vifx", "jax", "jaxlib", "flax", "optax", "numpyro", "orbax-checkpoint", "numpy")
 
@@ -63,6 +64,7 @@ class Run(NamedTuple):
       reads_steps: whether a schedule of the experiment reads `config.steps`, so that another number of them is
         another run from the first update on.
       extensions: by which it came to the steps of its config, in order.
+      recorded: the text of its record when it was read.
     """
 
     directory: Path
@@ -71,6 +73,7 @@ class Run(NamedTuple):
     changed: bool = False
     reads_steps: bool = False
     extensions: tuple[Extension, ...] = ()
+    recorded: str = ""
 
     @property
     def started(self) -> Config:
@@ -144,48 +147,57 @@ def require_unused(directory: Path) -> None:
         raise FileExistsError(f"{str(directory)!r} is not empty; give a new directory with --run")
 
 
-def create(directory: Path, file: ExperimentFile, config: Config, *, reads_steps: bool = False) -> Run:
-    """Make a run directory and write its `config.json`.
-
-    Args:
-      directory: new or empty.
-      file: the experiment.
-      config: its options.
-      reads_steps: whether a schedule of the experiment reads `config.steps`.
+def create(run: Run) -> None:
+    """Make the directory of a new run, which must be new or empty, and write its `config.json`.
 
     Raises:
       FileExistsError: if the directory is in use; the message has the command that resumes it.
       OSError: if it cannot be written.
     """
-    require_unused(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    run = Run(directory, file, config, reads_steps=reads_steps)
+    require_unused(run.directory)
+    run.directory.mkdir(parents=True, exist_ok=True)
     record(run)
-    return run
 
 
-def open_run(directory: str | Path) -> Run:
-    """Read a run directory back: its experiment file and its config.
+def open_run(directory: str | Path, *, trust: bool = False, tell: Callable[[str], None] | None = None) -> Run:
+    """Read a run directory back: its config, and its experiment file, which is run.
+
+    A `config.json` says itself which file that is. So unless `trust` says that it may be any, it must lie in the run
+    or in the working directory, and have the SHA-256 that was recorded; both are looked at before it is run.
+
+    Args:
+      directory: the run.
+      trust: run whatever file the record names, as it is now.
+      tell: called with what is about to be run.
 
     Raises:
       FileNotFoundError: if it is not a run directory, or its experiment file is gone.
-      ValueError: if `config.json` is damaged or was edited since the run was created.
+      ValueError: if `config.json` is damaged or was edited since the run was created, or the file is not trusted.
     """
     directory = Path(directory)
     record_path = directory / "config.json"
     if not record_path.is_file():
         raise FileNotFoundError(f"{str(directory)!r} is not a run directory: it has no config.json")
     try:
-        found = json.loads(record_path.read_text(encoding="utf-8"))
-        path, digest = found["experiment"]["file"], found["experiment"]["sha256"]
+        text = record_path.read_text(encoding="utf-8")
+        found = json.loads(text)
+        path, digest = Path(found["experiment"]["file"]), found["experiment"]["sha256"]
         tree, recorded_hash = found["config"], found["config_hash"]
+        if not isinstance(tree, dict):
+            raise TypeError(f"its config must be an object with the fields by name, found {json.dumps(tree)}")
         reads_steps = found["schedules_read_steps"]
         extensions = tuple(Extension(**extension) for extension in found["extensions"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{record_path}: not the config of a run: {files.describe(error)}") from error
-    file = files.load(path)
+    path, source = files.read(path)
+    changed = hashlib.sha256(source).hexdigest() != digest
+    if not trust:
+        _require_trusted(directory, path, changed)
+    if tell is not None:
+        tell(f"runs {path.resolve()}, {'changed since' if changed else 'as when'} the run was started")
+    file = files.load(path, source)
     config = from_json(file.config, tree)
-    run = Run(directory, file, config, file.digest != digest, reads_steps, extensions)
+    run = Run(directory, file, config, changed, reads_steps, extensions, text)
     if run.config_hash != recorded_hash:
         raise ValueError(
             f"{record_path}: this config is not the one that the run was started with "
@@ -193,6 +205,21 @@ def open_run(directory: str | Path) -> Run:
             "restore it, or start a new run with `vifx train`"
         )
     return run
+
+
+def _require_trusted(directory: Path, path: Path, changed: bool) -> None:
+    remedy = "look at it first; --trust runs it all the same"
+    places = (directory.resolve(), Path.cwd())
+    if not any(path.resolve().is_relative_to(place) for place in places):
+        raise ValueError(
+            f"{path.resolve()}, which the record of this run names, lies neither in the run nor in the "
+            f"working directory; {remedy}"
+        )
+    if changed:
+        raise ValueError(
+            f"{path} has changed since the run was started: it does not have the SHA-256 that was "
+            f"recorded; restore it, or {remedy}"
+        )
 
 
 def extend(run: Run, steps: int, *, at: int) -> Run:
@@ -226,9 +253,7 @@ def record(run: Run) -> None:
         **environment(run.file),
     }
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    partial = run.record.with_suffix(".json.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(run.record)
+    write_whole(run.record, text.encode())
 
 
 def reproduction(run: Run) -> list[list[str]]:

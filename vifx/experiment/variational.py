@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from vifx import evaluation
 from vifx.data import Split
 from vifx.evaluation import Estimate
-from vifx.experiment.file import Drawing, Measure
+from vifx.experiment.file import Drawing, Measure, unmeasured
 from vifx.joint import Joint
 from vifx.objective import Objective
 from vifx.types import Array, Batch, Key, Params, State
@@ -43,6 +43,8 @@ def monitor(objective: Objective, split: Split, *, player: str = "model") -> Mea
       split: usually the validation split.
       player: whose loss.
     """
+    if not len(next(iter(split.values()))):
+        return unmeasured
     return lambda key, params, state: evaluation.average_metrics(
         key, objective.players[player].loss, params, state, split
     )
