@@ -52,12 +52,13 @@ def mapped(splits: Dataset, function: Callable[[NDArray[Any]], NDArray[Any]], *,
       function: from the variable's array, examples first, to the new one.
       name: the variable.
     """
+    train = {**splits.train, name: function(splits.train[name])}
+    shape = train[name].shape[1:]
 
     def of(split: Split) -> Split:
-        return {**split, name: function(split[name])}
+        empty = np.empty((0, *shape), train[name].dtype)
+        return {**split, name: function(split[name]) if len(split[name]) else empty}
 
-    train = of(splits.train)
-    shape = train[name].shape[1:]
     info = dataclasses.replace(splits.info, shape=shape, low=-math.inf, high=math.inf)
     return Dataset(train, of(splits.validation), of(splits.test), info)
 

@@ -1,0 +1,51 @@
+"""An experiment whose validation split has no examples is not monitored."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vifx import data, experiment
+from vifx.experiment.pixels import embedding, mapped
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+
+@pytest.mark.parametrize(
+    "name", ["vae_digits", "gan_digits", "nice_digits", "realnvp_two_moons", "ppca_digits", "bernoulli_mixture_digits"]
+)
+def test_no_monitor_no_best_and_no_alarm_on_what_it_would_measure(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("VIFX_DATA", str(tmp_path))
+    file = experiment.load(EXPERIMENTS / f"{name}.py")
+    config = file.config()
+    built = file.build(replace(config, data=replace(config.data, validation=0)))
+    assert built.monitor is None
+    assert built.best is None
+    assert not [alarm.metric for alarm in built.alarms if alarm.metric.startswith("validation/")]
+    with_examples = file.build(config)
+    assert with_examples.monitor is not None
+
+
+def test_monitor_of_samples_alone_stays(tmp_path):
+    file = experiment.load(EXPERIMENTS / "gan_ring.py")
+    config = file.config()
+    built = file.build(replace(config, data=replace(config.data, validation=0)))
+    assert built.monitor is not None
+    assert built.best == "-validation/high_quality"
+
+
+@pytest.mark.parametrize("features", [None, 3])
+def test_an_empty_split_is_mapped_to_the_shape_of_the_others(features):
+    x = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 1), dtype=np.uint8)
+    splits = data.from_arrays(train={"x": x[:12]}, test={"x": x[12:]}, validation=0)
+    found = mapped(splits, embedding(splits.train["x"], features).project)
+    assert found.validation["x"].shape == (0, *found.train["x"].shape[1:])
+    assert found.validation["x"].dtype == found.train["x"].dtype
+    whole = mapped(
+        data.from_arrays(train={"x": x[:12]}, test={"x": x[12:]}, validation={"x": x[:3] // 2}),
+        embedding(splits.train["x"], features).project,
+    )
+    np.testing.assert_array_equal(whole.train["x"], found.train["x"])
