@@ -424,7 +424,7 @@ def test_damaged_checkpoint_names_the_command_that_goes_on(copied, vifx_command,
         assert result.message.endswith(f"damaged; {remedy}{named}")
     assert vifx_command(*shlex.split(command)[1:]).code == 0
     assert leaves(tmp_path / "run") == whole
-    error = CheckpointError("4: damaged; resume from another step by naming it: [8]")
+    error = CheckpointError("4: damaged", step=4, others=[8])
     with (
         pytest.raises(CheckpointError, match="no earlier checkpoint"),
         damage_remedied(open_run("run"), resuming=False),

@@ -5,15 +5,12 @@ from __future__ import annotations
 __all__ = ["checkpoint_steps", "damage_remedied", "require_checkpoint"]
 
 import contextlib
-import re
 import shlex
 from collections.abc import Iterator
 
 from vifx.cli.parse import UsageError
 from vifx.experiment.run import Run, train_command
 from vifx.training import CheckpointError
-
-_OTHERS = re.compile(r"resume from another step by naming it: \[([\d, ]+)\]")
 
 
 def require_checkpoint(run: Run) -> None:
@@ -43,15 +40,9 @@ def damage_remedied(run: Run, *, resuming: bool) -> Iterator[None]:
     try:
         yield
     except CheckpointError as error:
-        message = str(error)
-        found = _OTHERS.search(message)
-        if found is None:
+        if error.step is None or not error.others:
             raise
-        others = whole = [int(step) for step in found[1].split(",")]
-        if not resuming:
-            named = re.search(rf"{re.escape(str(run.checkpoints.absolute()))}/(\d+)", message)
-            damaged = int(named[1]) if named else max(checkpoint_steps(run) - set(others))
-            others = [step for step in others if step < damaged]
+        others = error.others if resuming else [step for step in error.others if step < error.step]
         resume = shlex.join(["vifx", "resume", str(run.directory), "--from-step", str(max(others, default=0))])
         if resuming:
             remedy = f"go on from another checkpoint with: {resume}"
@@ -60,8 +51,8 @@ def damage_remedied(run: Run, *, resuming: bool) -> Iterator[None]:
         else:
             remedy = "no earlier checkpoint is left to make it again from; start the run anew"
         if not resuming:
-            remedy += f", or name another checkpoint with --step, of {' or '.join(map(str, whole))}"
-        raise CheckpointError(message.replace(found[0], remedy)) from error
+            remedy += f", or name another checkpoint with --step, of {' or '.join(map(str, error.others))}"
+        raise CheckpointError(f"{error.finding}; {remedy}") from error
 
 
 def checkpoint_steps(run: Run) -> set[int]:

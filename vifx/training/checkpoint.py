@@ -166,7 +166,8 @@ class Checkpoints:
         """
         found = self._best_of(self._scores())
         if found is not None and found not in self.steps():
-            raise CheckpointError(f"{self.directory / str(found)}: the best checkpoint is gone; {self._remedy(found)}")
+            finding = f"{self.directory / str(found)}: the best checkpoint is gone"
+            raise CheckpointError(finding, step=found, others=self._others(found))
         return found
 
     def _best_of(self, scores: Mapping[int, Mapping[str, int | float]]) -> int | None:
@@ -221,7 +222,7 @@ class Checkpoints:
         step = self._latest() if step is None else step
         where = self.directory / str(step)
         if (where / "manifest").is_dir() and (found := damage(where)):
-            raise CheckpointError(f"{found}: damaged; {self._remedy(step)}")
+            raise CheckpointError(f"{found}: damaged", step=step, others=self._others(step))
         manifest = self._manifest(step)
         if manifest["config_hash"] != self.config_hash:
             raise CheckpointError(
@@ -229,7 +230,7 @@ class Checkpoints:
                 f"{self.config_hash!r}); go on with the config it was started with, or use a new directory"
             )
         check_structure(where, manifest, template)
-        return rebuild(where, manifest, self._arrays(step), template, mesh, self._remedy(step))
+        return rebuild(where, manifest, self._arrays(step), template, mesh, self._others(step))
 
     def set_aside(self, after: int) -> list[Path]:
         """Rename the checkpoints later than a step, so that a run may go on from there; return the new names."""
@@ -263,9 +264,9 @@ class Checkpoints:
             manifest = json.loads((where / "manifest" / "metadata").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise CheckpointError(
-                f"{where}: damaged or incomplete ({first_line(error)}); {self._remedy(step)}"
+                f"{where}: damaged or incomplete ({first_line(error)})", step=step, others=self._others(step)
             ) from error
-        return check_manifest(where, manifest, step, self._remedy(step))
+        return check_manifest(where, manifest, step, self._others(step))
 
     def _require_space(self, step: int, needed: int) -> None:
         """Refuse before anything is written: a write that runs out of space is reported at length."""
@@ -285,7 +286,7 @@ class Checkpoints:
                 return reader.restore(where / "state")
         except Exception as error:
             raise CheckpointError(
-                f"{where / 'state'}: damaged or incomplete ({first_line(error)}); {self._remedy(step)}"
+                f"{where / 'state'}: damaged or incomplete ({first_line(error)})", step=step, others=self._others(step)
             ) from error
 
     def _readable(self, step: int) -> bool:
@@ -295,6 +296,5 @@ class Checkpoints:
         except CheckpointError:
             return False
 
-    def _remedy(self, step: int) -> str:
-        others = [other for other in self.steps() if other != step]
-        return f"resume from another step by naming it: {others}" if others else "start the run anew"
+    def _others(self, step: int) -> list[int]:
+        return [other for other in self.steps() if other != step]

@@ -15,7 +15,7 @@ __all__ = [
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +32,18 @@ FORMAT = 1
 
 
 class CheckpointError(Exception):
-    """A checkpoint cannot be written, or is not what is asked for; the message has the file and the remedy."""
+    """A checkpoint cannot be written, or is not what is asked for; the message has the file and the remedy.
+
+    Attributes:
+      finding: what is wrong, with the file.
+      step: of the checkpoint that is damaged, if one is.
+      others: the steps that have another checkpoint, if one is damaged.
+    """
+
+    def __init__(self, finding: str, *, step: int | None = None, others: Sequence[int] = ()) -> None:
+        self.finding, self.step, self.others = finding, step, tuple(others)
+        named = f"resume from another step by naming it: {list(others)}" if others else "start the run anew"
+        super().__init__(finding if step is None else f"{finding}; {named}")
 
 
 class _Leaf(NamedTuple):
@@ -109,7 +120,7 @@ def _digest_json(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
-def check_manifest(where: Path, manifest: Any, step: int, remedy: str) -> dict[str, Any]:
+def check_manifest(where: Path, manifest: Any, step: int, others: Sequence[int]) -> dict[str, Any]:
     """Check that a manifest is whole, of this format and of the step that it lies under.
 
     Raises:
@@ -121,11 +132,11 @@ def check_manifest(where: Path, manifest: Any, step: int, remedy: str) -> dict[s
         )
     body = {k: v for k, v in manifest.items() if k != "sha256"} if isinstance(manifest, dict) else {}
     if not body or manifest.get("sha256") != _digest_json(body):
-        raise CheckpointError(f"{where}: the manifest is damaged (its checksum is wrong); {remedy}")
+        finding = f"{where}: the manifest is damaged (its checksum is wrong)"
+        raise CheckpointError(finding, step=step, others=others)
     if manifest["step"] != step:
-        raise CheckpointError(
-            f"{where}: holds step {manifest['step']}, not {step}: the directory was renamed; {remedy}"
-        )
+        finding = f"{where}: holds step {manifest['step']}, not {step}: the directory was renamed"
+        raise CheckpointError(finding, step=step, others=others)
     return manifest
 
 
@@ -158,7 +169,7 @@ def rebuild(
     state: Mapping[str, np.ndarray],
     template: PyTree,
     mesh: Mesh | None,
-    remedy: str,
+    others: Sequence[int],
 ) -> PyTree:
     """Verify each array that was read and put it where it belongs in the template.
 
@@ -172,9 +183,11 @@ def rebuild(
         # Arrays without elements are not stored: orbax refuses them.
         data = state.get(str(i)) if math.prod(shape) else np.zeros(shape, jnp.dtype(stored_dtype))
         if not isinstance(data, np.ndarray) or data.shape != shape or str(data.dtype) != stored_dtype:
-            raise CheckpointError(f"{where}: leaf {leaf['path']} is missing or cut short; {remedy}")
+            finding = f"{where}: leaf {leaf['path']} is missing or cut short"
+            raise CheckpointError(finding, step=manifest["step"], others=others)
         if _digest(data) != leaf["sha256"]:
-            raise CheckpointError(f"{where}: leaf {leaf['path']} is damaged (its checksum is wrong); {remedy}")
+            finding = f"{where}: leaf {leaf['path']} is damaged (its checksum is wrong)"
+            raise CheckpointError(finding, step=manifest["step"], others=others)
         arrays[leaf["path"]] = _restored(data, leaf["dtype"])
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(template)]
     tree = jax.tree.unflatten(jax.tree.structure(template), [arrays[path] for path in paths])
