@@ -117,12 +117,50 @@ def test_files_that_disagree(folder, name, array, message):
 
 def test_missing_files(folder, tmp_path):
     (folder / "t10k-labels-idx1-ubyte").unlink()
-    with pytest.raises(ValueError, match=r"t10k-labels-idx1-ubyte.gz or t10k-labels-idx1-ubyte, found neither"):
+    with pytest.raises(
+        ValueError, match=r"expected t10k-labels-idx1-ubyte.gz, t10k-labels-idx1-ubyte, .*, found 'train-"
+    ):
         read_labelled_images(folder, "t10k", classes=10)
     with pytest.raises(ValueError, match=r"nowhere: expected the folder of the IDX files, found none"):
         read_labelled_images(tmp_path / "nowhere", "train", classes=10)
     with pytest.raises(ValueError, match=r"nowhere: expected an IDX file, found none"):
         read_idx(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_names_with_a_dot(folder, ending):
+    expected = read_labelled_images(folder, "train", classes=10)
+    for path in list(folder.iterdir()):
+        content = path.read_bytes()
+        plain = gzip.decompress(content) if path.suffix == ".gz" else content
+        name = path.name.removesuffix(".gz").replace("-idx", ".idx") + ending
+        path.unlink()
+        (folder / name).write_bytes(gzip.compress(plain) if ending else plain)
+    found = read_labelled_images(folder, "train", classes=10)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_misspelt_file_is_named(folder):
+    (folder / "train-labels-idx1-ubyte").rename(folder / "train_labels_idx1_ubyte")
+    with pytest.raises(ValueError, match="found 'train_labels_idx1_ubyte', which is nearest; rename it"):
+        read_labelled_images(folder, "train", classes=10)
+
+
+@pytest.mark.parametrize("sizes", [[1] * 70, [0] * 255, [0, 2**32 - 1, 2**32 - 1, 2**32 - 1], [1] * 33])
+def test_headers_that_no_array_can_have_name_the_file(tmp_path, sizes):
+    path = tmp_path / "images"
+    elements = b"" if 0 in sizes else b"\1"
+    path.write_bytes(struct.pack(f">BBBB{len(sizes)}I", 0, 0, 8, len(sizes), *sizes) + elements)
+    with pytest.raises(
+        ValueError, match=f"images: expected a header of at most 32 axes .*, found {len(sizes)} axes of"
+    ):
+        read_idx(path)
+
+
+def test_images_of_another_shape_name_the_file(folder):
+    with pytest.raises(ValueError, match=r"train-images-idx3-ubyte.gz: expected images of 32×32 pixels, found 28×28"):
+        read_labelled_images(folder, "train", classes=10, shape=(32, 32))
 
 
 def test_no_examples(folder):

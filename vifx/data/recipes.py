@@ -89,9 +89,7 @@ def fashion_mnist(source: str | None = None) -> Recipe:
         )
     splits = {}
     for split, prefix in (("train", "train"), ("test", "t10k")):
-        x, y = read_labelled_images(source, prefix, classes=10)
-        if x.shape[1:] != (28, 28, 1):
-            raise ValueError(f"{source}: expected {split} images of 28×28 pixels, found {x.shape[1]}×{x.shape[2]}")
+        x, y = read_labelled_images(source, prefix, classes=10, shape=(28, 28))
         splits[split] = {"x": x, "y": y}
     return Recipe(
         name="fashion_mnist",
