@@ -40,27 +40,34 @@ __all__ = [
     "verify",
 ]
 
-from vifx import (
-    data,
-    distributions,
-    divergences,
-    estimators,
-    evaluation,
-    families,
-    flows,
-    lipschitz,
-    methods,
-    mixtures,
-    nets,
-    networks,
-    training,
-)
-from vifx.distributions import standard_normal
-from vifx.estimators import adversarial, exact_posterior, importance_weighted, kl, mmd, reconstruction, verify
-from vifx.explain import explain
-from vifx.factor import evidence, factor, implicit, target, transformed
-from vifx.joint import Joint
-from vifx.objective import Objective
+from typing import TYPE_CHECKING
+
+from vifx.lazy import make_lazy
+
+if TYPE_CHECKING:
+    from vifx import (
+        data,
+        distributions,
+        divergences,
+        estimators,
+        evaluation,
+        families,
+        flows,
+        lipschitz,
+        methods,
+        mixtures,
+        nets,
+        networks,
+        training,
+    )
+    from vifx.distributions import standard_normal
+    from vifx.estimators import adversarial, exact_posterior, importance_weighted, kl, mmd, reconstruction, verify
+    from vifx.explain import explain
+    from vifx.factor import evidence, factor, implicit, target, transformed
+    from vifx.joint import Joint
+    from vifx.objective import Objective
+
+make_lazy(__name__)
 
 __version__ = "0.1.0"
 """The version of the package, as in `pyproject.toml`."""

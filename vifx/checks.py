@@ -17,13 +17,10 @@ __all__ = [
 
 from collections.abc import Mapping
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-from vifx.types import Array
+if TYPE_CHECKING:  # the command checks its options without them
+    from vifx.types import Array
 
 
 class ArgumentError(ValueError):
@@ -96,6 +93,9 @@ def require_key(key: Any, *, name: str = "key") -> Array:
       TypeError: if it is a seed, a key of the old kind or something else.
       ValueError: if it is an array of keys.
     """
+    import jax
+    import jax.numpy as jnp
+
     rule = f"{name} must be a typed random key, jax.random.key(seed)"
     if isinstance(key, int) and not isinstance(key, bool):
         raise TypeError(f"{rule}, got the integer {key}; give jax.random.key({key}).")
@@ -168,6 +168,8 @@ def require_unmasked(value: Any, name: str) -> Any:
     Raises:
       TypeError: if it is one.
     """
+    import numpy as np
+
     if isinstance(value, np.ma.MaskedArray):
         count = int(np.ma.count_masked(value))
         raise TypeError(
@@ -204,6 +206,8 @@ def require_batch(batch: Any, *, name: str = "batch", minibatches: int = 1) -> A
       TypeError: if it is no mapping from names to arrays.
       ValueError: if an array has no axis of examples, or its first axis is not that of the minibatches.
     """
+    import jax
+
     if not isinstance(batch, Mapping) or not all(isinstance(entry, str) for entry in batch):
         raise TypeError(f'{name} must be a mapping from names to arrays, such as {{"x": x}}, got {described(batch)}.')
     for entry, value in batch.items():

@@ -10,14 +10,18 @@ __all__ = ["as_net", "from_functions", "from_linen", "from_nnx", "in_mode", "in_
 
 import dataclasses
 import inspect
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
-from flax import linen, nnx
+from flax import linen
 
 from vifx.types import Key, Net, PyTree
+
+if TYPE_CHECKING:
+    from flax import nnx  # imported by whoever makes a module of it
 
 _MODES = {
     "train": True,
@@ -43,7 +47,7 @@ def in_mode(call: Callable[..., Any], *, train: bool) -> dict[str, bool]:
     >>> in_mode(lambda x, deterministic: x, train=True)
     {'deterministic': False}
     """
-    function = type(call).__call__ if isinstance(call, linen.Module | nnx.Module) else call
+    function = type(call).__call__ if isinstance(call, linen.Module) or _is_nnx(call) else call
     keywords = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = inspect.signature(function).parameters
     return {
@@ -147,7 +151,9 @@ def from_nnx(module: nnx.Module | Callable[..., nnx.Module]) -> Net:
     Raises:
       TypeError: `module` is neither a module nor callable.
     """
-    if isinstance(module, nnx.Module):
+    from flax import nnx
+
+    if _is_nnx(module):
         construct = lambda key: module  # noqa: E731, ARG005
         abstract = nnx.eval_shape(lambda: nnx.clone(module))
     elif callable(module):
@@ -195,7 +201,15 @@ def from_nnx(module: nnx.Module | Callable[..., nnx.Module]) -> Net:
     return Net(init, apply)
 
 
+def _is_nnx(what: object) -> TypeGuard[nnx.Module]:
+    """Say whether it is an NNX module, which nothing is as long as nobody has imported NNX."""
+    nnx = sys.modules.get("flax.nnx")
+    return nnx is not None and isinstance(what, nnx.Module)
+
+
 def _set_mode(module: nnx.Module, train: bool) -> None:
+    from flax import nnx
+
     switch = getattr(module, "train" if train else "eval")
     if callable(switch):  # an attribute may have the method's name
         switch()
@@ -206,6 +220,8 @@ def _set_mode(module: nnx.Module, train: bool) -> None:
 
 
 def _filled(shapes: nnx.State, values: PyTree) -> nnx.State:
+    from flax import nnx
+
     state = jax.tree.map(lambda leaf: leaf, shapes)
     nnx.replace_by_pure_dict(state, values)
     return state
@@ -245,7 +261,7 @@ def as_net(network: Net | linen.Module | nnx.Module) -> Net:
         return _checked(network)
     if isinstance(network, linen.Module):
         return from_linen(network)
-    if isinstance(network, nnx.Module):
+    if _is_nnx(network):
         return from_nnx(network)
     raise TypeError(
         f"as_net: network must be a Net, a flax.linen.Module or an nnx.Module, got {type(network).__name__}; "
@@ -270,7 +286,7 @@ def _checked(net: Net) -> Net:
 
 def is_network(what: object) -> bool:
     """Return whether `as_net` accepts `what`."""
-    return isinstance(what, Net | linen.Module | nnx.Module)
+    return isinstance(what, Net | linen.Module) or _is_nnx(what)
 
 
 def in_precision(network: Net | linen.Module | nnx.Module, dtype: str) -> Net:

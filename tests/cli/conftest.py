@@ -178,4 +178,4 @@ def files():
 def executable() -> list[str]:
     """The command as a process of its own, with Ctrl-C as in a terminal: background jobs inherit it ignored."""
     answered = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    return [sys.executable, "-c", f"{answered}; from vifx.cli import main; sys.exit(main())"]
+    return [sys.executable, "-c", f"{answered}; from vifx.cli import script; script()"]

@@ -11,6 +11,7 @@ JOINTS = ("types", "examples", "nets", "distributions", "factor", "conditional",
 CORE = (*JOINTS, "divergences", "objective", "estimators", "explain")
 
 KNOWS: dict[str, tuple[str, ...]] = {
+    "lazy": (),
     "types": (),
     "checks": ("types",),
     "files": (),
@@ -22,7 +23,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "lipschitz": ("types", "examples", "nets"),
     "families": ("types", "distributions"),
     "mixtures": (*CORE, "checks", "families", "training", "data"),
-    "data": ("types", "checks", "examples"),
+    "data": ("lazy", "types", "checks", "examples"),
     "factor": ("types", "nets", "distributions"),
     "conditional": ("types", "factor"),
     "joint": JOINTS,
@@ -32,7 +33,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "estimators": (*JOINTS, "divergences", "objective"),
     "explain": (*JOINTS, "objective"),
     "methods": (*CORE, "flows", "lipschitz", "networks", "families", "mixtures"),
-    "training": ("types", "checks", "files", "examples", "objective", "data"),
+    "training": ("lazy", "types", "checks", "files", "examples", "objective", "data"),
     "evaluation": (*CORE, "checks", "files", "data"),
 }
 SEES_ALL = ("", "experiment", "cli", "__main__")

@@ -7,7 +7,8 @@ import pytest
 from scipy import integrate, optimize, stats
 
 from vifx import data
-from vifx.data.generated import GENERATED, MIXTURES, generate
+from vifx.data.generated import MIXTURES, generate
+from vifx.data.names import GENERATED
 
 
 @pytest.fixture(autouse=True)

@@ -50,7 +50,7 @@ DRAWN = {
 def test_coordinates_follow_the_stated_law(name):
     """Kolmogorov–Smirnov for both coordinates of every part, at 1e-4 over all tests of a shape."""
     split = data.load(data.Config(name, validation=0)).train
-    parts = SHAPES[name][1]
+    parts = SHAPES[name][0]
     assert split["x"].dtype == np.float32
     assert np.bincount(split["y"]) == pytest.approx(np.full(parts, 50_000 / parts), abs=4.5 * np.sqrt(50_000 / parts))
     for part in range(parts):

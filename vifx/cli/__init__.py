@@ -1,46 +1,55 @@
-"""The `vifx` command."""
+"""The `vifx` command; importing this imports nothing heavy, so that a signal is answered from the start."""
 
 from __future__ import annotations
 
-__all__ = ["main"]
+__all__ = ["main", "script"]
 
 import signal
 import sys
-import threading
 from collections.abc import Sequence
-from types import FrameType
+from typing import NoReturn
+
+from vifx.cli.answer import Answer
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the `vifx` command and return its exit code.
 
     0: done. 1: the run could not go on: it diverged, or a checkpoint could not be written or read. 2: a
-    mistake in the call; nothing was written. 130, 143: stopped by Ctrl-C or SIGTERM; a run that was training
-    is saved. 141: whoever read the output went away.
+    mistake in the call; nothing was written. 129, 130, 143: stopped by SIGHUP, Ctrl-C or SIGTERM; a run that was
+    training is saved. 141: whoever read the output went away.
 
     Args:
       arguments: what follows the command's name; those of the process by default.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    number = signal.SIGINT
+    with Answer(_early(arguments)) as answer:
+        return _answering(arguments, answer)
 
-    def stop(received: int, frame: FrameType | None) -> None:
-        del frame
-        nonlocal number
-        number = signal.Signals(received)
-        raise KeyboardInterrupt
 
-    here = threading.current_thread() is threading.main_thread()  # elsewhere Python handles no signals
-    before = signal.signal(signal.SIGTERM, stop) if here else None
+def script() -> NoReturn:
+    """Run the `vifx` command as a process of its own, whose signals it answers until the process has ended."""
+    arguments = sys.argv[1:]
+    sys.exit(_answering(arguments, Answer(_early(arguments)).__enter__()))
+
+
+def _early(arguments: Sequence[str]) -> str:
+    trains = arguments[:1] in (["train"], ["resume"])
+    return "interrupted before training; nothing was saved" if trains else "interrupted"
+
+
+def _answering(arguments: Sequence[str], answer: Answer) -> int:
     try:
-        from vifx.cli.command import run  # takes a moment, in which Ctrl-C must be answered too
+        from vifx.cli.command import run
 
-        return run(arguments)
-    except KeyboardInterrupt as error:
-        trains = arguments[:1] in (["train"], ["resume"])
-        early = "interrupted before training; nothing was saved" if trains else "interrupted"
-        print(str(error) or early, file=sys.stderr)
-        return 128 + number
-    finally:
-        if here:
-            signal.signal(signal.SIGTERM, before)
+        code = run(arguments, answer)
+        answer.say("" if answer.number is None else answer.message, at_once=True)
+    except KeyboardInterrupt:
+        answer.number = answer.number or signal.SIGINT
+        code = 0
+    if answer.number is None:
+        return code
+    message = answer.message
+    answer.say("", at_once=True)
+    print(message, file=sys.stderr)
+    return 128 + answer.number

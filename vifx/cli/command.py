@@ -10,14 +10,16 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
-from typing import NamedTuple
+from functools import partial
+from importlib import import_module
+from typing import Any, NamedTuple
 
-from vifx.cli import catalogue, runs
+import vifx
+from vifx.cli.answer import Answer
 from vifx.cli.console import boxed, discard_output, output, plain_warnings, require_output
 from vifx.cli.parse import Failure, HelpShown, UsageError, nearest
-from vifx.experiment.file import describe
-from vifx.training import CheckpointError, Diverged, Interrupted
+from vifx.training.errors import CheckpointError, Diverged
+from vifx.training.interrupt import Interrupted
 
 
 class _Command(NamedTuple):
@@ -26,27 +28,59 @@ class _Command(NamedTuple):
     about: str
 
 
-def _commands() -> Mapping[str, _Command]:
+def _commands(answer: Answer) -> Mapping[str, _Command]:
+    later = partial(_later, answer)
+    train, resume = partial(later, "runs.train", None, told=True), partial(later, "runs.resume", "resume", told=True)
+    evaluate, sample = partial(later, "runs.evaluate", "evaluate"), partial(later, "runs.sample", "sample")
+    explain, parts = partial(later, "catalogue.explain_command", None), partial(later, "listing.list_command", None)
+    prepare = partial(later, "catalogue.prepare_command", "prepare")
     return {
-        "train": _Command(runs.train, "FILE [--options]", "train an experiment; FILE --help shows its options"),
-        "resume": _Command(runs.resume, "RUN [--steps N]", "continue a run that was stopped, bit for bit"),
-        "evaluate": _Command(runs.evaluate, "RUN", "measure a run again, redraw its figures and report"),
-        "sample": _Command(runs.sample, "RUN [--n 64] [--temperature 0.8]", "draw images from a trained model"),
-        "explain": _Command(
-            catalogue.explain_command, "FILE [--options] [--latex]", "derive the objective of an experiment"
-        ),
-        "list": _Command(catalogue.list_command, "", "list experiments, data sets and every named part"),
-        "data": _Command(catalogue.prepare_command, "prepare NAME [--source DIR]", "prepare a data set"),
+        "train": _Command(train, "FILE [--options]", "train an experiment; FILE --help shows its options"),
+        "resume": _Command(resume, "RUN [--steps N]", "continue a run that was stopped, bit for bit"),
+        "evaluate": _Command(evaluate, "RUN", "measure a run again, redraw its figures and report"),
+        "sample": _Command(sample, "RUN [--n 64] [--temperature 0.8]", "draw images from a trained model"),
+        "explain": _Command(explain, "FILE [--options] [--latex]", "derive the objective of an experiment"),
+        "list": _Command(parts, "", "list experiments, data sets and every named part"),
+        "data": _Command(prepare, "prepare NAME [--source DIR]", "prepare a data set"),
     }
 
 
-def run(arguments: Sequence[str]) -> int:
+def _later(answer: Answer, function: str, options: str | None, arguments: Sequence[str], *, told: bool = False) -> None:
+    """Import a function of this package and run it.
+
+    Args:
+      answer: of the command.
+      function: as "module.function".
+      options: whose options the arguments are, which are read before the import: a mistake is said at once.
+      arguments: what follows the command.
+      told: whether the function says itself what is done about a signal.
+
+    Raises:
+      KeyboardInterrupt: after a signal.
+      Exception: from the function.
+    """
+    given = _part("options", f"{options}_options")(arguments) if options else arguments
+    run = _part(*function.split("."))
+    answer.say(answer.message)  # from here on there may be something to tidy
+    try:
+        run(given, answer) if told else run(given)
+    except Exception as error:
+        if answer.number is not None:  # a library has made an error of its own of the interruption
+            raise KeyboardInterrupt from error
+        raise
+
+
+def _part(module: str, name: str) -> Callable[..., Any]:
+    return getattr(import_module(f"vifx.cli.{module}"), name)
+
+
+def run(arguments: Sequence[str], answer: Answer) -> int:
     """Run the command that `arguments` say, show what is wrong, and return the exit code; see `vifx.cli.main`."""
     logging.getLogger("absl").setLevel(logging.ERROR)  # orbax warns of what is meant
     try:
         require_output()
         with plain_warnings():
-            _dispatch(arguments)
+            _dispatch(arguments, answer)
         sys.stdout.flush()
     except HelpShown:
         return 0
@@ -66,6 +100,8 @@ def run(arguments: Sequence[str]) -> int:
         return 128 + signal.SIGPIPE
     except (Exception, SystemExit) as error:  # whatever it is, it is one line
         _leave_output()
+        from vifx.experiment.file import describe
+
         if "--debug-checks" in arguments:
             traceback.print_exception(error)
         else:
@@ -89,13 +125,13 @@ def _hint(arguments: Sequence[str]) -> str:
     return " (--debug-checks shows the traceback)" if known else ""
 
 
-def _dispatch(arguments: Sequence[str]) -> None:
-    commands = _commands()
+def _dispatch(arguments: Sequence[str], answer: Answer) -> None:
+    commands = _commands(answer)
     name, rest = (arguments[0], list(arguments[1:])) if arguments else ("--help", [])
     if name in ("-h", "--help"):
         _help(commands)
     elif name == "--version":
-        output().print(f"vifx {metadata.version('vifx')}")
+        output().print(f"vifx {vifx.__version__}")
     elif name not in commands:
         raise UsageError(
             f"unknown command {name!r}{nearest(name, (*commands, '--help', '--version'))} (see vifx --help)"

@@ -9,7 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.panel import Panel
@@ -17,7 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.text import Text
 
 from vifx.cli.parse import Failure
-from vifx.training import Event
+
+if TYPE_CHECKING:
+    from vifx.training import Event
 
 _SHOWN = 3
 """How many metrics a line of progress has room for."""

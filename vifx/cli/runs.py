@@ -6,19 +6,18 @@ __all__ = ["evaluate", "resume", "sample", "train"]
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Annotated
 
 import jax
-import tyro
 from rich.console import Console
 
 from vifx import evaluation, training
+from vifx.cli.answer import Answer
 from vifx.cli.console import output, watch
 from vifx.cli.finish import finish
-from vifx.cli.parse import Failure, UsageError, parse
+from vifx.cli.options import EvaluateOptions, ResumeOptions, SampleOptions
+from vifx.cli.parse import Failure, UsageError
 from vifx.cli.prepare import (
     TrainOptions,
     build,
@@ -32,9 +31,8 @@ from vifx.cli.prepare import (
 )
 from vifx.cli.remedy import checkpoint_steps, damage_remedied, require_checkpoint
 from vifx.evaluation import Estimate
-from vifx.experiment import Experiment, PositiveFloat, PositiveInt
+from vifx.experiment import Experiment
 from vifx.experiment.config import recording
-from vifx.experiment.rules import validate
 from vifx.experiment.run import (
     Run,
     create,
@@ -48,75 +46,9 @@ from vifx.experiment.run import (
 from vifx.training import Event, TrainState
 
 _MONITOR = 0x6D6F6E  # tells the noise of the monitor from that of the updates
-RunPath = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
 
 
-@dataclass(frozen=True)
-class _ResumeOptions:
-    """The options of `vifx resume`."""
-
-    directory: RunPath
-    """The run to continue."""
-    steps: PositiveInt | None = None
-    """Go on to this many updates in all; only more than before."""
-    from_step: PositiveInt | None = None
-    """Go on from the checkpoint of this update instead of the last."""
-    change_schedule: bool = False
-    """Go on to --steps although a schedule of the experiment reads them: what comes is no run of that many updates."""
-    trust: bool = False
-    """Run the experiment file that the run names, wherever it lies; see the page on runs from others."""
-    debug_checks: bool = False
-    """Stop at the first NaN that an operation produces, and show full tracebacks; slow."""
-
-    def __post_init__(self) -> None:
-        validate(self)
-
-
-@dataclass(frozen=True)
-class _EvaluateOptions:
-    """The options of `vifx evaluate`."""
-
-    directory: RunPath
-    """The run to measure."""
-    step: PositiveInt | None = None
-    """Measure the checkpoint of this update instead of the best one or the last."""
-    trust: bool = False
-    """Run the experiment file that the run names, wherever it lies and even if it has changed."""
-    debug_checks: bool = False
-    """Show full tracebacks."""
-
-    def __post_init__(self) -> None:
-        validate(self)
-
-
-@dataclass(frozen=True)
-class _SampleOptions:
-    """The options of `vifx sample`."""
-
-    directory: RunPath
-    """The run to draw from."""
-    step: PositiveInt | None = None
-    """Draw from the checkpoint of this update instead of the best one or the last."""
-    n: PositiveInt = 64
-    """How many images."""
-    temperature: PositiveFloat = 1.0
-    """Scales the standard deviation of the prior."""
-    columns: PositiveInt | None = None
-    """Columns of the grid; as many as rows if not given."""
-    seed: int = 0
-    """Another seed gives other images."""
-    out: Path | None = None
-    """PNG file to write; default RUN/figures/samples-<n>-<temperature>-<seed>.png."""
-    trust: bool = False
-    """Run the experiment file that the run names, wherever it lies and even if it has changed."""
-    debug_checks: bool = False
-    """Show full tracebacks."""
-
-    def __post_init__(self) -> None:
-        validate(self)
-
-
-def train(arguments: Sequence[str]) -> None:
+def train(arguments: Sequence[str], answer: Answer) -> None:
     """Train an experiment in a new run directory.
 
     Raises:
@@ -139,10 +71,10 @@ def train(arguments: Sequence[str]) -> None:
     _announce(run, built, console)  # before anything is written, in case that it cannot be
     with mistakes(debug=options.debug_checks):
         create(run)
-    _train(run, built, console, debug=options.debug_checks)
+    _train(run, built, console, answer, debug=options.debug_checks)
 
 
-def resume(arguments: Sequence[str]) -> None:
+def resume(options: ResumeOptions, answer: Answer) -> None:
     """Continue a run, bit for bit as if it had never been stopped.
 
     Raises:
@@ -150,7 +82,6 @@ def resume(arguments: Sequence[str]) -> None:
       training.Interrupted: after a signal, when the run is saved.
       training.Diverged: if a number is not finite.
     """
-    options = parse(_ResumeOptions, arguments, prog="vifx resume", description="Continue a run, bit for bit.")
     console = output()
     with mistakes(debug=options.debug_checks):
         run = open_run(options.directory, trust=options.trust, tell=_teller(console))
@@ -169,7 +100,7 @@ def resume(arguments: Sequence[str]) -> None:
             _require_same_schedule(run, longer, at, options)
     _announce(longer, built, console)
     begin = partial(_extend, longer, at) if longer is not run else None
-    _train(longer, built, console, from_step=options.from_step, debug=options.debug_checks, begin=begin)
+    _train(longer, built, console, answer, from_step=options.from_step, debug=options.debug_checks, begin=begin)
 
 
 def _extend(longer: Run, at: int, step: int) -> None:
@@ -179,7 +110,7 @@ def _extend(longer: Run, at: int, step: int) -> None:
     record(longer)
 
 
-def _require_same_schedule(run: Run, longer: Run, at: int, options: _ResumeOptions) -> None:
+def _require_same_schedule(run: Run, longer: Run, at: int, options: ResumeOptions) -> None:
     """Refuse, of an experiment whose schedules read `steps`, what would change them unasked."""
     if longer is not run and not options.change_schedule:
         anew = shlex.join([*train_command(run._replace(config=longer.config, extensions=())), "--run", "OTHER"])
@@ -196,26 +127,24 @@ def _require_same_schedule(run: Run, longer: Run, at: int, options: _ResumeOptio
         )
 
 
-def evaluate(arguments: Sequence[str]) -> None:
+def evaluate(options: EvaluateOptions) -> None:
     """Measure a run again, and draw its figures and its report anew.
 
     Raises:
       UsageError: if it is not a run that has a checkpoint.
     """
-    options = parse(_EvaluateOptions, arguments, prog="vifx evaluate", description="Measure a run again.")
     console = output()
     run, built, train_state = _reopen(options, console)
     with failures(run.file, debug=options.debug_checks):
         finish(run, built, train_state, console)
 
 
-def sample(arguments: Sequence[str]) -> None:
+def sample(options: SampleOptions) -> None:
     """Draw images from a trained model into one PNG.
 
     Raises:
       UsageError: if it is not a run that has a checkpoint, or the experiment draws no images.
     """
-    options = parse(_SampleOptions, arguments, prog="vifx sample", description="Draw images from a trained model.")
     console = output()
     run, built, train_state = _reopen(options, console)
     if built.sample is None:
@@ -247,12 +176,14 @@ def _train(
     run: Run,
     built: Experiment,
     console: Console,
+    answer: Answer,
     *,
     from_step: int | None = None,
     debug: bool,
     begin: Callable[[int], None] | None = None,
 ) -> None:
     """Train and measure; `begin` is called with the update to go on from, when the run is this process's alone."""
+    answer.say("interrupted at once; what was saved before is whole", at_once=True)
     config = run.config
 
     def observe(event: Event) -> None:
@@ -260,39 +191,39 @@ def _train(
             begin(event.step)
         show(event)
 
-    with failures(run.file, debug=debug), jax.debug_nans(debug), watch(console) as show:
-        try:
-            with damage_remedied(run, resuming=True):
-                fitted = training.fit(
-                    run_key(config),
-                    built.step,
-                    built.objective,
-                    built.source,
-                    steps=config.steps,
-                    directory=run.directory,
-                    log_every=config.log_every,
-                    checkpoint_every=config.checkpoint_every,
-                    evaluate=_monitor(built),
-                    evaluate_every=config.evaluate_every,
-                    best=built.best,
-                    alarms=built.alarms,
-                    monotone=built.monotone,
-                    mesh=mesh_of(config),
-                    observe=observe,
-                    config_hash=run.identity,
-                    resume_from=from_step,
-                )
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt("interrupted at once; what was saved before is whole") from None
+    with (
+        failures(run.file, debug=debug),
+        jax.debug_nans(debug),
+        watch(console) as show,
+        damage_remedied(run, resuming=True),
+    ):
+        fitted = training.fit(
+            run_key(config),
+            built.step,
+            built.objective,
+            built.source,
+            steps=config.steps,
+            directory=run.directory,
+            log_every=config.log_every,
+            checkpoint_every=config.checkpoint_every,
+            evaluate=_monitor(built),
+            evaluate_every=config.evaluate_every,
+            best=built.best,
+            alarms=built.alarms,
+            monotone=built.monotone,
+            mesh=mesh_of(config),
+            observe=observe,
+            config_hash=run.identity,
+            resume_from=from_step,
+        )
     later = f"trained and saved; measure and draw with: {shlex.join(['vifx', 'evaluate', str(run.directory)])}"
+    answer.say(f"interrupted; {later}")
     try:
         with failures(run.file, debug=debug), damage_remedied(run, resuming=False):
             last = fitted.train_state if built.best is None else saved_state(run, built)
             finish(run, built, training.evaluated(last), console)
     except Failure as error:
         raise Failure(f"{error}; {later}") from error
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"interrupted; {later}") from None
 
 
 def _monitor(built: Experiment) -> training.Evaluate | None:
@@ -313,7 +244,7 @@ def _monitor(built: Experiment) -> training.Evaluate | None:
     return evaluate
 
 
-def _reopen(options: _EvaluateOptions | _SampleOptions, console: Console) -> tuple[Run, Experiment, TrainState]:
+def _reopen(options: EvaluateOptions | SampleOptions, console: Console) -> tuple[Run, Experiment, TrainState]:
     with mistakes(debug=options.debug_checks):
         run = open_run(options.directory, trust=options.trust, tell=_teller(console))
     with mistakes(run.file, debug=options.debug_checks):

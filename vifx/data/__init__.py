@@ -42,29 +42,37 @@ __all__ = [
     "sample_pairing",
 ]
 
-from vifx.data.casino import CASINO, Casino
-from vifx.data.catalogue import available, load, open_splits, prepare
-from vifx.data.combined import Combined
-from vifx.data.config import Config, data_directory
-from vifx.data.dataset import Dataset, Info, Split, from_arrays, hold_out
-from vifx.data.full import Full
-from vifx.data.generated import Modes, modes
-from vifx.data.idx import read_idx
-from vifx.data.order import epoch_order
-from vifx.data.pca import Pca, pca
-from vifx.data.resident import Resident, Window
-from vifx.data.rows import Source, batches
-from vifx.data.streaming import Streaming
-from vifx.data.transforms import (
-    Transform,
-    binarize,
-    compose,
-    dequantize,
-    fixed_binarization,
-    flatten,
-    mixup,
-    normalize,
-    one_hot,
-    sample_pairing,
-)
-from vifx.data.unobserved import Unobserved
+from typing import TYPE_CHECKING
+
+from vifx.lazy import make_lazy
+
+if TYPE_CHECKING:
+    from vifx.data.casino import CASINO, Casino
+    from vifx.data.catalogue import load, open_splits, prepare
+    from vifx.data.combined import Combined
+    from vifx.data.config import Config
+    from vifx.data.dataset import Dataset, Info, Split, from_arrays, hold_out
+    from vifx.data.full import Full
+    from vifx.data.generated import Modes, modes
+    from vifx.data.idx import read_idx
+    from vifx.data.names import available, data_directory
+    from vifx.data.order import epoch_order
+    from vifx.data.pca import Pca, pca
+    from vifx.data.resident import Resident, Window
+    from vifx.data.rows import Source, batches
+    from vifx.data.streaming import Streaming
+    from vifx.data.transforms import (
+        Transform,
+        binarize,
+        compose,
+        dequantize,
+        fixed_binarization,
+        flatten,
+        mixup,
+        normalize,
+        one_hot,
+        sample_pairing,
+    )
+    from vifx.data.unobserved import Unobserved
+
+make_lazy(__name__)

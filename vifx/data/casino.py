@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-__all__ = ["CASINO", "SEQUENCES", "Casino", "draw_casino"]
+__all__ = ["CASINO", "Casino", "draw_casino"]
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,11 +33,6 @@ CASINO = Casino(
     300,
 )
 """As published: a six has probability ½ on the loaded die; changes have probability 0.05 and, back, 0.1."""
-
-SEQUENCES: Mapping[str, str] = MappingProxyType(
-    {"casino": "generated: 300 rolls a sequence of a die that is now and then a loaded one"}
-)
-"""By name: what it is."""
 
 
 def draw_casino(stream: np.random.RandomState, size: int) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["available", "load", "open_splits", "prepare"]
+__all__ = ["load", "open_splits", "prepare"]
 
 import difflib
 import os
@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vifx.checks import ArgumentError, require
-from vifx.data.config import Config, chosen_features, data_directory
+from vifx.data.config import Config, chosen_features
 from vifx.data.dataset import Dataset, Split, hold_out
-from vifx.data.generated import GENERATED, generate
+from vifx.data.generated import generate
+from vifx.data.names import GENERATED, data_directory, prepared_names
 from vifx.data.recipes import RECIPES
 from vifx.data.rows import read
 
@@ -24,21 +25,6 @@ if TYPE_CHECKING:
     from vifx.data.prepared import Prepared, PreparedSplit
 
 VERSION = re.compile(r"\d+\.\d+\.\d+")
-
-
-def available(directory: str | None = None) -> dict[str, str]:
-    """Return the names that `load` knows without network, and what each needs, for `vifx list`.
-
-    >>> available("/nowhere")["digits"]
-    'prepared on first use'
-    """
-    folder = data_directory(directory)
-    names = {
-        "digits": "prepared on first use",
-        "fashion_mnist": "prepared from a folder of IDX files (source)",
-        **GENERATED,
-    }
-    return names | dict.fromkeys(_prepared_names(folder), f"prepared in {folder}")
 
 
 def prepare(config: Config) -> Path:
@@ -180,16 +166,9 @@ def _prepared_folder(directory: Path, name: str) -> Path | None:
     return max(complete, key=lambda path: tuple(map(int, path.name.split("."))), default=None)
 
 
-def _prepared_names(directory: Path) -> list[str]:
-    found = {
-        path.parent.parent for pattern in ("*/*/", "*/*/*/") for path in directory.glob(pattern + "dataset_info.json")
-    }
-    return sorted(folder.relative_to(directory).as_posix() for folder in found if not folder.name.startswith("."))
-
-
 def _download(config: Config, directory: Path) -> Path:
     """Prepare a dataset by TFDS's own builder, or say why not; no network unless allowed."""
-    known = [*RECIPES, *GENERATED, *_prepared_names(directory)]
+    known = [*RECIPES, *GENERATED, *prepared_names(directory)]
     builder_name = config.name.split("/")[0]
     nearest = difflib.get_close_matches(config.name, known, n=1)
     import tensorflow_datasets as tfds

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["Config", "check_validation", "chosen_features", "data_directory"]
+__all__ = ["Config", "check_validation", "chosen_features"]
 
 import math
-import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
-from vifx.checks import ArgumentError, require
+from vifx.checks import ArgumentError
 
 PAIR = re.compile(r"\s*(\w+)\s*=\s*([^\s=]+)\s*")
 NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)?")
@@ -117,20 +115,3 @@ def check_validation(validation: object, *, name: str = "validation", owner: obj
     if isinstance(validation, int) and validation < 0:
         sentence = f"as a number of examples must not be negative, got {validation}"
         raise ArgumentError(name, sentence, value=validation, owner=owner)
-
-
-def data_directory(directory: str | None = None) -> Path:
-    """Return the folder of prepared data: the argument, else `$VIFX_DATA`, else the user's cache.
-
-    The cache is `$XDG_CACHE_HOME/vifx/data`, by default `~/.cache/vifx/data`.
-
-    Raises:
-      TypeError: if `directory` is no path.
-    """
-    if directory is not None:
-        require(directory, (str, Path), "directory", "a path", "or leave it out for the default")
-    named = directory or os.environ.get("VIFX_DATA")
-    if named:
-        return Path(named).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "vifx" / "data"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["GENERATED", "MIXTURES", "Modes", "generate", "modes"]
+__all__ = ["MIXTURES", "Modes", "generate", "modes"]
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vifx.data.casino import SEQUENCES, draw_casino
+from vifx.data.casino import draw_casino
 from vifx.data.dataset import Dataset, Info, Split, hold_out
+from vifx.data.names import GENERATED
 from vifx.data.shapes import SHAPES, draw_shape
 
 _TRAIN, _TEST = 50_000, 10_000
@@ -59,7 +60,7 @@ def modes(name: str) -> Modes:
     """
     if not isinstance(name, str) or name not in MIXTURES:
         raise ValueError(f"name must be a mixture of Gaussians, one of {', '.join(MIXTURES)}; got {name!r}")
-    return MIXTURES[name][1]()
+    return MIXTURES[name]()
 
 
 def generate(name: str, *, validation: int | float, split_seed: int) -> Dataset:
@@ -82,12 +83,12 @@ def generate(name: str, *, validation: int | float, split_seed: int) -> Dataset:
         raise ValueError(f"name must be a generated dataset, one of {', '.join(GENERATED)}; got {name!r}")
     # RandomState because NumPy promises that its stream never changes; Generator's may.
     stream = np.random.RandomState(split_seed)
-    if name in SEQUENCES:
+    if name == "casino":
         (x, y), (test_x, test_y) = draw_casino(stream, _ROLLED), draw_casino(stream, _ROLLED)
         train, held = hold_out({"x": x, "y": y}, validation, split_seed)
         return Dataset(train, held, {"x": test_x, "y": test_y}, Info(name, x.shape[1:], None, 0, 5))
     if name in SHAPES:
-        count, dimensions = SHAPES[name][1], 2
+        count, dimensions = SHAPES[name][0], 2
         drawn, test = (_split(*draw_shape(name, stream, size)) for size in (_TRAIN, _TEST))
     else:
         mixture = modes(name)
@@ -126,19 +127,7 @@ def _fgan_mixture() -> Modes:
     return Modes(np.array([[-1.0], [2.0]]), np.array([0.25, np.sqrt(2.0)]), np.array([1 / 3, 2 / 3]))
 
 
-MIXTURES: Mapping[str, tuple[str, Callable[[], Modes]]] = MappingProxyType(
-    {
-        "ring": ("generated: 8 Gaussians on a circle", _ring),
-        "grid25": ("generated: 25 Gaussians on a grid", _grid25),
-        "fgan_mixture": (
-            "generated: the mixture of two Gaussians on the line that the f-GAN paper fits",
-            _fgan_mixture,
-        ),
-    }
+MIXTURES: Mapping[str, Callable[[], Modes]] = MappingProxyType(
+    {"ring": _ring, "grid25": _grid25, "fgan_mixture": _fgan_mixture}
 )
-"""By name: what it is, and what makes its modes."""
-
-GENERATED: Mapping[str, str] = MappingProxyType(
-    {name: what for name, (what, *_) in (*MIXTURES.items(), *SHAPES.items())} | {**SEQUENCES}
-)
-"""Every generated dataset by name: what it is."""
+"""By name: what makes its modes."""

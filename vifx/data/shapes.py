@@ -37,7 +37,7 @@ def draw_shape(name: str, stream: np.random.RandomState, size: int) -> Points:
       Moons and circles as in scikit-learn (Pedregosa et al., 2011); pinwheel: Johnson et al. (2016), arXiv:1603.06277;
       spirals and checkerboard as used by Grathwohl et al. (2019), arXiv:1810.01367.
     """
-    return SHAPES[name][2](stream, size)
+    return SHAPES[name][1](stream, size)
 
 
 def _two_moons(stream: np.random.RandomState, size: int) -> Points:
@@ -75,13 +75,13 @@ def _checkerboard(stream: np.random.RandomState, size: int) -> Points:
     return corner + 2.0 * stream.random_sample((size, 2)), y
 
 
-SHAPES: Mapping[str, tuple[str, int, Callable[[np.random.RandomState, int], Points]]] = MappingProxyType(
+SHAPES: Mapping[str, tuple[int, Callable[[np.random.RandomState, int], Points]]] = MappingProxyType(
     {
-        "two_moons": ("generated: two half circles in the plane that reach into each other", 2, _two_moons),
-        "circles": ("generated: a circle inside another", 2, _circles),
-        "spirals": ("generated: two spirals that wind around each other", 2, _spirals),
-        "pinwheel": ("generated: five bent arms in the plane", 5, _pinwheel),
-        "checkerboard": ("generated: the dark squares of a 4×4 board", 8, _checkerboard),
+        "two_moons": (2, _two_moons),
+        "circles": (2, _circles),
+        "spirals": (2, _spirals),
+        "pinwheel": (5, _pinwheel),
+        "checkerboard": (8, _checkerboard),
     }
 )
-"""By name: what it is, how many parts it has, and what draws it."""
+"""By name: how many parts it has, and what draws it."""

@@ -14,6 +14,13 @@ __all__ = [
     "load",
 ]
 
-from vifx.experiment.config import Config
-from vifx.experiment.file import Experiment, ExperimentFile, load
-from vifx.experiment.rules import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Rule
+from typing import TYPE_CHECKING
+
+from vifx.lazy import make_lazy
+
+if TYPE_CHECKING:
+    from vifx.experiment.config import Config
+    from vifx.experiment.file import Experiment, ExperimentFile, load
+    from vifx.experiment.rules import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Rule
+
+make_lazy(__name__)

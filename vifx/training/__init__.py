@@ -42,22 +42,28 @@ __all__ = [
     "start",
 ]
 
-from vifx.training.accumulate import accumulated
-from vifx.training.alarm import Alarm, Raised, episodes, raised
-from vifx.training.average import averaged, averaged_params, evaluated
-from vifx.training.checkpoint import Checkpoints
-from vifx.training.compile import compile
-from vifx.training.constrain import constrained
-from vifx.training.descend import descend, optimize
-from vifx.training.guard import blame, guarded
-from vifx.training.interrupt import Interrupted
-from vifx.training.loop import Evaluate, Event, Fitted, fit
-from vifx.training.manifest import CheckpointError
-from vifx.training.metrics import read_metrics
-from vifx.training.report import Diverged
-from vifx.training.scan import scanned
-from vifx.training.sharding import data_mesh, replicate, shard_batch
-from vifx.training.solve import cappe_moulines, solve
-from vifx.training.state import TrainState, start
-from vifx.training.step import LossTransform, Progress, Step
-from vifx.training.turns import anchored, in_turn, repeat
+from typing import TYPE_CHECKING
+
+from vifx.lazy import make_lazy
+
+if TYPE_CHECKING:
+    from vifx.training.accumulate import accumulated
+    from vifx.training.alarm import Alarm, Raised, episodes, raised
+    from vifx.training.average import averaged, averaged_params, evaluated
+    from vifx.training.checkpoint import Checkpoints
+    from vifx.training.compile import compile
+    from vifx.training.constrain import constrained
+    from vifx.training.descend import descend, optimize
+    from vifx.training.errors import CheckpointError, Diverged
+    from vifx.training.guard import blame, guarded
+    from vifx.training.interrupt import Interrupted
+    from vifx.training.loop import Evaluate, Event, Fitted, fit
+    from vifx.training.metrics import read_metrics
+    from vifx.training.scan import scanned
+    from vifx.training.sharding import data_mesh, replicate, shard_batch
+    from vifx.training.solve import cappe_moulines, solve
+    from vifx.training.state import TrainState, start
+    from vifx.training.step import LossTransform, Progress, Step
+    from vifx.training.turns import anchored, in_turn, repeat
+
+make_lazy(__name__)

@@ -16,8 +16,8 @@ from typing import Any
 from jax.sharding import Mesh
 
 from vifx.checks import require, require_integer
+from vifx.training.errors import CheckpointError
 from vifx.training.manifest import (
-    CheckpointError,
     check_manifest,
     check_structure,
     describe,

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: finish, save, then stop."""
+"""Ctrl-C, SIGTERM and SIGHUP: finish, save, then stop."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 
 class Interrupted(Exception):  # noqa: N818 - it is no error
@@ -29,17 +30,23 @@ class Interrupted(Exception):  # noqa: N818 - it is no error
 
 @contextmanager
 def deferred_signals() -> Iterator[Callable[[], int | None]]:
-    """Note the first SIGINT or SIGTERM instead of dying of it; the second raises KeyboardInterrupt.
+    """Note the first SIGINT, SIGTERM or SIGHUP instead of dying of it.
 
-    Yields a function that returns the signal noted, or None. The handlers of before are put back
-    at the end. Outside the main thread, where Python handles no signals, it changes nothing.
+    The second goes to the handler of before, if there was one; if that returns, it raises KeyboardInterrupt, which is
+    what Python's own handler of SIGINT does.
+
+    Yields a function that returns the signal noted, or None. The handlers of before are put back at the end. A SIGHUP
+    that is ignored, as under nohup, stays ignored. Outside the main thread, where Python handles no signals, it changes
+    nothing.
     """
     noted: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        del frame
         noted.append(number)
         if len(noted) > 1:
+            handler = before[number]
+            if callable(handler):
+                handler(number, frame)
             raise KeyboardInterrupt
 
     def first() -> int | None:
@@ -48,8 +55,13 @@ def deferred_signals() -> Iterator[Callable[[], int | None]]:
     if threading.current_thread() is not threading.main_thread():
         yield first
         return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    stopping = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        stopping.append(signal.SIGHUP)
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in stopping}
     try:
+        for number in stopping:
+            signal.signal(number, note)
         yield first
     finally:
         for number, handler in before.items():

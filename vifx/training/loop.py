@@ -18,8 +18,8 @@ from vifx.checks import require, require_function, require_integer, require_key
 from vifx.objective import Objective, require_objective
 from vifx.training.alarm import Alarm, missing, raised, require_alarms
 from vifx.training.chunk import Source, advance, first_batch, require_source
+from vifx.training.errors import CheckpointError
 from vifx.training.interrupt import Interrupted, deferred_signals
-from vifx.training.manifest import CheckpointError
 from vifx.training.metrics import Row
 from vifx.training.names import known
 from vifx.training.record import Record

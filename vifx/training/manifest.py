@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 __all__ = [
-    "CheckpointError",
     "check_manifest",
     "check_structure",
     "describe",
@@ -24,26 +23,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from vifx.training.errors import CheckpointError
 from vifx.training.metrics import encode
 from vifx.training.sharding import replicate
 from vifx.types import Array, PyTree
 
 FORMAT = 1
-
-
-class CheckpointError(Exception):
-    """A checkpoint cannot be written, or is not what is asked for; the message has the file and the remedy.
-
-    Attributes:
-      finding: what is wrong, with the file.
-      step: of the checkpoint that is damaged, if one is.
-      others: the steps that have another checkpoint, if one is damaged.
-    """
-
-    def __init__(self, finding: str, *, step: int | None = None, others: Sequence[int] = ()) -> None:
-        self.finding, self.step, self.others = finding, step, tuple(others)
-        named = f"resume from another step by naming it: {list(others)}" if others else "start the run anew"
-        super().__init__(finding if step is None else f"{finding}; {named}")
 
 
 class _Leaf(NamedTuple):

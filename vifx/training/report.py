@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Diverged", "chunk_row", "require_finite"]
+__all__ = ["chunk_row", "require_finite"]
 
 from collections.abc import Callable, Mapping
 
@@ -10,22 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vifx.training.errors import Diverged
 from vifx.training.guard import blame, sound, terms
 from vifx.training.metrics import Row
 from vifx.training.state import TrainState
-
-
-class Diverged(Exception):  # noqa: N818 - the name says what happened
-    """Training met numbers that are not finite, or one that fell although it never may, and stopped.
-
-    Attributes:
-      step: which update, counted from 1 as in the log of metrics.
-      sentence: what happened.
-    """
-
-    def __init__(self, step: int, sentence: str, saved: str) -> None:
-        self.step, self.sentence = step, sentence
-        super().__init__(f"training diverged at update {step}: {sentence}; {saved}")
 
 
 def chunk_row(metrics: Mapping[str, np.ndarray], step: int) -> Row:

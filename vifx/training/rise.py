@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from vifx.training.errors import Diverged
 from vifx.training.metrics import Row
 from vifx.training.names import known
-from vifx.training.report import Diverged
 from vifx.types import Array
 
 Number = TypeVar("Number", Array, np.ndarray, np.float32)

@@ -1,0 +1,72 @@
+"""`vifx list`: what there is, read without importing or running it."""
+
+from __future__ import annotations
+
+__all__ = ["list_command"]
+
+import ast
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vifx.cli.console import output
+from vifx.cli.parse import parse
+from vifx.cli.parts import formulas, headline, parts
+from vifx.data.names import available
+
+
+@dataclass(frozen=True)
+class _NoOptions:
+    """A command without options."""
+
+
+def list_command(arguments: Sequence[str]) -> None:
+    """Print experiments, data sets and every named part of the library, with one line on each.
+
+    Raises:
+      UsageError: if there are arguments.
+    """
+    parse(_NoOptions, arguments, prog="vifx list", description="List experiments, data sets and parts.")
+    sections = {
+        "experiments": dict(_experiments(Path("experiments"))),
+        "data sets": available(),
+        "objectives": _returning("estimators", "Objective"),
+        "methods": _returning("methods", "Assembly"),
+        "divergences": formulas() | _returning("divergences", "Divergence"),
+        "posteriors": _returning("estimators", "Factor"),
+        "families": _returning("families", "Family"),
+        "mixtures": _functions("mixtures"),
+        "flows": {name: line for name, line in _returning("flows", "Bijection").items() if name != "checked"},
+        "Lipschitz constraints": _functions("lipschitz"),
+        "combinators of steps": _returning("training", "Step"),
+        "networks and heads": {part.name: part.line for part in parts("networks")},
+        "distributions": {part.name: part.line for part in parts("distributions")},
+    }
+    console = output()
+    width = max(len(name) for rows in sections.values() for name in rows)
+    for title, rows in sections.items():
+        if not rows:
+            continue
+        console.print(title, style="bold")
+        for name, line in rows.items():
+            console.print(f"  {name:<{width}}  {line}", markup=False)
+        console.print()
+
+
+def _experiments(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield each experiment file with the first line of its docstring, without running it."""
+    for path in sorted(folder.glob("*.py")):
+        try:
+            line = headline(ast.parse(path.read_text(encoding="utf-8")))
+        except (SyntaxError, ValueError) as error:
+            line = f"cannot be read: {error}"
+        yield str(path), line
+
+
+def _returning(package: str, returned: str) -> dict[str, str]:
+    """Return the functions of a package that return a type of this name."""
+    return {part.name: part.line for part in parts(package) if part.returned == returned}
+
+
+def _functions(package: str) -> dict[str, str]:
+    return {part.name: part.line for part in parts(package) if part.name.islower()}

@@ -1,0 +1,147 @@
+"""The options of the commands that need no experiment file to know them: read before anything heavy is imported."""
+
+from __future__ import annotations
+
+__all__ = [
+    "EvaluateOptions",
+    "PrepareOptions",
+    "ResumeOptions",
+    "SampleOptions",
+    "evaluate_options",
+    "prepare_options",
+    "resume_options",
+    "sample_options",
+]
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from vifx.cli.parse import UsageError, nearest, parse
+from vifx.experiment.rules import PositiveFloat, PositiveInt, validate
+
+RunPath = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+
+
+@dataclass(frozen=True)
+class ResumeOptions:
+    """The options of `vifx resume`."""
+
+    directory: RunPath
+    """The run to continue."""
+    steps: PositiveInt | None = None
+    """Go on to this many updates in all; only more than before."""
+    from_step: PositiveInt | None = None
+    """Go on from the checkpoint of this update instead of the last."""
+    change_schedule: bool = False
+    """Go on to --steps although a schedule of the experiment reads them: what comes is no run of that many updates."""
+    trust: bool = False
+    """Run the experiment file that the run names, wherever it lies; see the page on runs from others."""
+    debug_checks: bool = False
+    """Stop at the first NaN that an operation produces, and show full tracebacks; slow."""
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """The options of `vifx evaluate`."""
+
+    directory: RunPath
+    """The run to measure."""
+    step: PositiveInt | None = None
+    """Measure the checkpoint of this update instead of the best one or the last."""
+    trust: bool = False
+    """Run the experiment file that the run names, wherever it lies and even if it has changed."""
+    debug_checks: bool = False
+    """Show full tracebacks."""
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """The options of `vifx sample`."""
+
+    directory: RunPath
+    """The run to draw from."""
+    step: PositiveInt | None = None
+    """Draw from the checkpoint of this update instead of the best one or the last."""
+    n: PositiveInt = 64
+    """How many images."""
+    temperature: PositiveFloat = 1.0
+    """Scales the standard deviation of the prior."""
+    columns: PositiveInt | None = None
+    """Columns of the grid; as many as rows if not given."""
+    seed: int = 0
+    """Another seed gives other images."""
+    out: Path | None = None
+    """PNG file to write; default RUN/figures/samples-<n>-<temperature>-<seed>.png."""
+    trust: bool = False
+    """Run the experiment file that the run names, wherever it lies and even if it has changed."""
+    debug_checks: bool = False
+    """Show full tracebacks."""
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """The options of `vifx data prepare`."""
+
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
+    """Which data set; vifx list shows the names."""
+    source: str | None = None
+    """A folder of raw files to prepare it from."""
+    directory: str | None = None
+    """Where prepared data goes; default $VIFX_DATA or the user's cache."""
+    allow_download: bool = False
+    """Fetch it from the network."""
+
+
+def resume_options(arguments: Sequence[str]) -> ResumeOptions:
+    """Read the arguments of `vifx resume`.
+
+    Raises:
+      UsageError: if they are wrong.
+    """
+    return parse(ResumeOptions, arguments, prog="vifx resume", description="Continue a run, bit for bit.")
+
+
+def evaluate_options(arguments: Sequence[str]) -> EvaluateOptions:
+    """Read the arguments of `vifx evaluate`.
+
+    Raises:
+      UsageError: if they are wrong.
+    """
+    return parse(EvaluateOptions, arguments, prog="vifx evaluate", description="Measure a run again.")
+
+
+def sample_options(arguments: Sequence[str]) -> SampleOptions:
+    """Read the arguments of `vifx sample`.
+
+    Raises:
+      UsageError: if they are wrong.
+    """
+    return parse(SampleOptions, arguments, prog="vifx sample", description="Draw images from a trained model.")
+
+
+def prepare_options(arguments: Sequence[str]) -> PrepareOptions:
+    """Read the arguments of `vifx data`, which begin with "prepare".
+
+    Raises:
+      UsageError: if they do not, or are wrong.
+    """
+    if arguments[:1] != ["prepare"]:
+        found = arguments[0] if arguments else ""
+        near = nearest(found, ["prepare"]) if found else ""
+        raise UsageError(f"vifx data needs what to do, 'prepare'; got {found!r}{near} (vifx data prepare NAME)")
+    return parse(
+        PrepareOptions, arguments[1:], prog="vifx data prepare", description="Prepare a data set for training."
+    )
