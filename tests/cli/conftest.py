@@ -125,6 +125,13 @@ def vifx_command():
     return run
 
 
+def leaves(run: Path) -> dict[str, bytes]:
+    """Every leaf of the last checkpoint by path, by its checksum; keys and optimizer state included."""
+    last = max((p for p in (run / "checkpoints").iterdir() if p.name.isdecimal()), key=lambda p: int(p.name))
+    manifest = json.loads((last / "manifest" / "metadata").read_text())
+    return {leaf["path"]: leaf["sha256"] for leaf in manifest["leaves"]} | {"step": last.name}
+
+
 class Trained(NamedTuple):
     """A run that tests read or copy, and what the command gave."""
 

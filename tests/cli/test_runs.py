@@ -15,6 +15,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from cli.conftest import leaves
 from PIL import Image
 
 from vifx import distributions, networks
@@ -22,13 +23,6 @@ from vifx.cli.remedy import damage_remedied
 from vifx.experiment.rules import to_json
 from vifx.experiment.run import open_run, reproduction
 from vifx.training import CheckpointError, Checkpoints, read_metrics
-
-
-def leaves(run: Path) -> dict[str, bytes]:
-    """Every leaf of the last checkpoint by path, by its checksum; keys and optimizer state included."""
-    last = max((p for p in (run / "checkpoints").iterdir() if p.name.isdecimal()), key=lambda p: int(p.name))
-    manifest = json.loads((last / "manifest" / "metadata").read_text())
-    return {leaf["path"]: leaf["sha256"] for leaf in manifest["leaves"]} | {"step": last.name}
 
 
 def test_train_writes_everything_and_says_where(tiny, vifx_command, tmp_path):

@@ -44,7 +44,9 @@ def _answering(arguments: Sequence[str], answer: Answer) -> int:
 
         code = run(arguments, answer)
         answer.say("" if answer.number is None else answer.message, at_once=True)
-    except KeyboardInterrupt:
+    except BaseException as error:  # an interruption may come as another error, of a library
+        if answer.number is None and not isinstance(error, KeyboardInterrupt):
+            raise
         answer.number = answer.number or signal.SIGINT
         code = 0
     if answer.number is None:
