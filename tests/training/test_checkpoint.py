@@ -386,6 +386,37 @@ def test_killed_between_write_and_rename_the_one_before_is_whole(tmp_path):
         assert float(checkpoints.restore(template)["x"][-1]) == 1000.0
 
 
+@pytest.mark.parametrize("files", [0, 1, 5])
+def test_killed_while_an_old_checkpoint_is_deleted_nothing_is_left_half(files, tmp_path):
+    code = """
+    import os, signal, sys
+    import jax.numpy as jnp
+    from vifx.training import Checkpoints
+    left = int(sys.argv[2])
+    def unlink(*args, honest=os.unlink, **kwargs):
+        global left
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+        return honest(*args, **kwargs)
+    def prune(*args, honest=Checkpoints._prune):
+        os.unlink = os.remove = unlink
+        honest(*args)
+    with Checkpoints(sys.argv[1], keep=1) as checkpoints:
+        checkpoints.save(1, {"x": jnp.arange(1000.0)})
+        Checkpoints._prune = prune
+        checkpoints.save(2, {"x": jnp.arange(1000.0) + 1})
+    """
+    done = child(code, tmp_path, files)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    with Checkpoints(tmp_path, write=False) as reader:
+        assert reader.steps() == [2]
+        assert float(reader.restore({"x": jnp.zeros(1000)})["x"][-1]) == 1000.0
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(3, {"x": jnp.arange(1000.0) + 2})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "3", "metrics.json"]
+
+
 def test_too_little_space_is_refused_before_anything_is_written(tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 1000})
     with Checkpoints(tmp_path / "run") as checkpoints:

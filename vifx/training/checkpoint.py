@@ -30,6 +30,7 @@ from vifx.training.seal import damage, seal
 from vifx.types import PyTree
 
 _SCORES = "metrics.json"  # of every checkpoint, beside them
+_DELETED = ".deleted"  # behind the name of a checkpoint while its files go
 _MARGIN = 1 << 20  # bytes that the bookkeeping of a checkpoint takes at most
 
 
@@ -37,7 +38,8 @@ class Checkpoints:
     """The checkpoints of one run: a directory with one subdirectory for each step, written by orbax.
 
     A checkpoint appears whole, by a rename, or not at all: a run killed while it saves has the
-    one before. The SHA-256 of every file, and of every leaf with its path, shape and dtype, is
+    one before. It goes by a rename, too, and what a killed run left of it goes when the next one
+    begins. The SHA-256 of every file, and of every leaf with its path, shape and dtype, is
     stored and verified before it is used, so a damaged file is an error and never a value; nothing
     falls back to another checkpoint unasked. Arrays are stored whole, whatever mesh they were on.
 
@@ -86,7 +88,7 @@ class Checkpoints:
         with ExitStack() as stack:
             if self.write:
                 self._lock(stack)
-                for half in self._half_written():
+                for half in (*self._half_written(), *self.directory.glob(f"*{_DELETED}")):
                     shutil.rmtree(half)
                 # One process at a time saves, so the rename is over when `save` returns.
                 options = ocp.CheckpointManagerOptions(create=False, enable_async_checkpointing=False)
@@ -153,7 +155,8 @@ class Checkpoints:
         kept = {*steps[-self.keep :], self._best_of(scores)}
         for step in steps:
             if step not in kept and self._readable(step):
-                self._manager.delete(step)
+                shutil.rmtree((self.directory / str(step)).rename(self.directory / f"{step}{_DELETED}"))
+        self._manager.reload()
         self._record_scores({step: scores[step] for step in self.steps() if step in scores})
 
     def best_step(self) -> int | None:
