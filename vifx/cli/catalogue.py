@@ -5,24 +5,13 @@ from __future__ import annotations
 __all__ = ["explain_command", "prepare_command"]
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from vifx import data
 from vifx.cli.console import output
-from vifx.cli.options import PrepareOptions
+from vifx.cli.options import ExplainOptions, PrepareOptions
 from vifx.cli.prepare import build, mistakes, parse_experiment, run_key
 from vifx.explain import explain
 from vifx.training.chunk import first_batch
-
-
-@dataclass(frozen=True)
-class _ExplainOptions:
-    """The options of `vifx explain` besides the experiment's own."""
-
-    latex: bool = False
-    """Print LaTeX, an align* body per part of the objective."""
-    debug_checks: bool = False
-    """Show full tracebacks."""
 
 
 def explain_command(arguments: Sequence[str]) -> None:
@@ -31,7 +20,7 @@ def explain_command(arguments: Sequence[str]) -> None:
     Raises:
       UsageError: if the experiment cannot be built.
     """
-    file, config, options = parse_experiment(arguments, "explain", _ExplainOptions)
+    file, config, options = parse_experiment(arguments, "explain", ExplainOptions)
     with mistakes(file, debug=options.debug_checks):
         built = build(file, config)
         batch = first_batch(run_key(config), built.source)

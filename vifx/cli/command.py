@@ -34,6 +34,7 @@ def _commands(answer: Answer) -> Mapping[str, _Command]:
     evaluate, sample = partial(later, "runs.evaluate", "evaluate"), partial(later, "runs.sample", "sample")
     explain, parts = partial(later, "catalogue.explain_command", None), partial(later, "listing.list_command", None)
     prepare = partial(later, "catalogue.prepare_command", "prepare")
+    completion = partial(later, "completion.completion_command", "completion")
     return {
         "train": _Command(train, "FILE [--options]", "train an experiment; FILE --help shows its options"),
         "resume": _Command(resume, "RUN [--steps N]", "continue a run that was stopped, bit for bit"),
@@ -42,6 +43,7 @@ def _commands(answer: Answer) -> Mapping[str, _Command]:
         "explain": _Command(explain, "FILE [--options] [--latex]", "derive the objective of an experiment"),
         "list": _Command(parts, "", "list experiments, data sets and every named part"),
         "data": _Command(prepare, "prepare NAME [--source DIR]", "prepare a data set"),
+        "completion": _Command(completion, "bash|zsh|fish", "print a script that lets a shell complete all this"),
     }
 
 

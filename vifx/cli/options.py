@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 __all__ = [
+    "CompletionOptions",
     "EvaluateOptions",
+    "ExplainOptions",
     "PrepareOptions",
     "ResumeOptions",
     "SampleOptions",
+    "TrainOptions",
+    "completion_options",
     "evaluate_options",
     "prepare_options",
     "resume_options",
@@ -16,7 +20,7 @@ __all__ = [
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -105,6 +109,36 @@ class PrepareOptions:
     """Fetch it from the network."""
 
 
+@dataclass(frozen=True)
+class TrainOptions:
+    """The options of `vifx train` besides the experiment's own."""
+
+    run: Path | None = None
+    """Directory of the run; default runs/<experiment>-<date>-<time>."""
+    allow_download: bool = False
+    """Fetch the data set from the network if it is not prepared (as --data.allow-download)."""
+    debug_checks: bool = False
+    """Stop at the first NaN that an operation produces, and show full tracebacks; slow."""
+
+
+@dataclass(frozen=True)
+class ExplainOptions:
+    """The options of `vifx explain` besides the experiment's own."""
+
+    latex: bool = False
+    """Print LaTeX, an align* body per part of the objective."""
+    debug_checks: bool = False
+    """Show full tracebacks."""
+
+
+@dataclass(frozen=True)
+class CompletionOptions:
+    """The options of `vifx completion`."""
+
+    shell: Annotated[tyro.conf.Positional[Literal["bash", "zsh", "fish"]], tyro.conf.arg(metavar="SHELL")]
+    """Whose script to print; its start-up file evaluates it."""
+
+
 def resume_options(arguments: Sequence[str]) -> ResumeOptions:
     """Read the arguments of `vifx resume`.
 
@@ -144,4 +178,18 @@ def prepare_options(arguments: Sequence[str]) -> PrepareOptions:
         raise UsageError(f"vifx data needs what to do, 'prepare'; got {found!r}{near} (vifx data prepare NAME)")
     return parse(
         PrepareOptions, arguments[1:], prog="vifx data prepare", description="Prepare a data set for training."
+    )
+
+
+def completion_options(arguments: Sequence[str]) -> CompletionOptions:
+    """Read the arguments of `vifx completion`.
+
+    Raises:
+      UsageError: if they are wrong.
+    """
+    return parse(
+        CompletionOptions,
+        arguments,
+        prog="vifx completion",
+        description='Print a script for a shell: eval "$(vifx completion bash)" in its start-up file.',
     )

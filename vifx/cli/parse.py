@@ -52,7 +52,7 @@ def parse(options: type[C], arguments: Sequence[str], *, prog: str, description:
     """
     messages = io.StringIO()
     try:
-        with contextlib.redirect_stderr(messages):
+        with _plain_output(), contextlib.redirect_stderr(messages):
             parsed, unknown = tyro.cli(
                 options,
                 args=list(arguments),
@@ -75,6 +75,17 @@ def parse(options: type[C], arguments: Sequence[str], *, prog: str, description:
             raise UsageError(f"unexpected argument {option!r} (see {prog} --help)")
         raise UsageError(f"unknown option {option!r}{nearest(option, option_names(options))} (see {prog} --help)")
     return parsed
+
+
+@contextlib.contextmanager
+def _plain_output() -> Iterator[None]:
+    """Let tyro write no colours: it does not ask NO_COLOR, and for its messages it asks standard output."""
+    shown = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(shown):
+            yield
+    finally:
+        print(shown.getvalue(), end="")
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

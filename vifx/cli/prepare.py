@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 __all__ = [
-    "TrainOptions",
     "build",
     "failures",
     "mesh_of",
@@ -17,9 +16,8 @@ __all__ = [
 import contextlib
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import field, make_dataclass
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import jax
@@ -40,18 +38,6 @@ from vifx.training.sharding import check_divides
 from vifx.types import Key
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """The options of `vifx train` besides the experiment's own."""
-
-    run: Path | None = None
-    """Directory of the run; default runs/<experiment>-<date>-<time>."""
-    allow_download: bool = False
-    """Fetch the data set from the network if it is not prepared (as --data.allow-download)."""
-    debug_checks: bool = False
-    """Stop at the first NaN that an operation produces, and show full tracebacks; slow."""
 
 
 @contextlib.contextmanager

@@ -16,10 +16,9 @@ from vifx import evaluation, training
 from vifx.cli.answer import Answer
 from vifx.cli.console import output, watch
 from vifx.cli.finish import finish
-from vifx.cli.options import EvaluateOptions, ResumeOptions, SampleOptions
+from vifx.cli.options import EvaluateOptions, ResumeOptions, SampleOptions, TrainOptions
 from vifx.cli.parse import Failure, UsageError
 from vifx.cli.prepare import (
-    TrainOptions,
     build,
     failures,
     mesh_of,
