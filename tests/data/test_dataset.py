@@ -119,7 +119,7 @@ def test_things_that_are_not_numbers(train, message):
         from_arrays(train=train, test={"x": X})
 
 
-@pytest.mark.parametrize("module", ["catalogue", "dataset", "rows", "transforms"])
+@pytest.mark.parametrize("module", ["dataset", "names", "rows", "transforms"])
 def test_examples_in_docstrings(module):
     found = doctest.testmod(getattr(vifx.data, module))
     assert found.attempted > 0
