@@ -171,7 +171,7 @@ def test_a_run_stopped_and_resumed_is_the_uninterrupted_one_bit_for_bit(tmp_path
         assert checkpoints.steps() == [40, 57]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_lets_the_chunk_end_and_saves(tmp_path, number):
     before = signal.getsignal(number)
 
@@ -197,6 +197,32 @@ def test_the_second_signal_stops_at_once_and_nothing_is_lost(tmp_path):
     assert equal(run(57, directory=tmp_path).train_state, run(57).train_state)
     with pytest.raises(Interrupted, match="nothing saved: no directory given"):
         run(57, observe=lambda event: event.kind == "start" and os.kill(os.getpid(), signal.SIGTERM))
+
+
+def test_the_second_signal_goes_to_the_handler_of_before():
+    received = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+
+    def observe(event):
+        if event.kind == "start":
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(57, observe=observe)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert received == [signal.SIGTERM]
+
+
+def test_a_hangup_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        fitted = run(57, observe=lambda event: event.kind == "start" and os.kill(os.getpid(), signal.SIGHUP))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert int(fitted.train_state.step) == 57
 
 
 CHILD = """

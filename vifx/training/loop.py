@@ -100,7 +100,8 @@ def fit(
     resident source is trained on in compiled chunks that end at the multiples of `log_every`;
     everything else happens between chunks.
 
-    SIGINT and SIGTERM let the chunk end and save; a second one raises KeyboardInterrupt at once.
+    SIGINT, SIGTERM and SIGHUP let the chunk end and save; a second one goes to the handler of before, which by default
+    raises KeyboardInterrupt at once.
     Nothing is ever saved from a state that is not finite.
 
     Args:
@@ -132,7 +133,7 @@ def fit(
       TypeError: if an argument is of another kind: a dataset as source, a seed as key, something else in `alarms`, ….
       CheckpointError: if the run cannot be resumed or saved.
       Diverged: if a metric or a parameter is not finite, a guarded step skipped too often, or `monotone` fell.
-      Interrupted: after SIGINT or SIGTERM, when the run is saved.
+      Interrupted: after one of these signals, when the run is saved.
     """
     _require_arguments(key, step, objective, source)
     _require_options(directory, evaluate, best, monotone, mesh, observe, config_hash, resume_from, patience)
