@@ -65,8 +65,8 @@ def test_bad_option(case, tiny, vifx_command, files, tmp_path):
 
 COMMANDS = {
     "unknown command": (["trian"], "did you mean 'train'"),
-    "no file": (["train"], "needs an experiment file first"),
-    "option before file": (["train", "--latent", "3", "tiny.py"], "needs an experiment file first"),
+    "no file": (["train"], "needs an experiment file"),
+    "options without a file": (["train", "--latent", "3", "tinny.py"], "needs an experiment file"),
     "missing file": (["train", "tinny.py"], "did you mean 'tiny.py'"),
     "explain missing file": (["explain", "nowhere/at_all.py"], "does not exist"),
     "resume nothing": (["resume", "nowhere"], "is not a run directory"),
@@ -139,7 +139,7 @@ def test_unknown_data_names_the_option_if_it_came_from_there(loaded, named, tiny
     assert "tiny.py:" in result.message
 
 
-@pytest.mark.parametrize("given", ["tiny", "tinny.py", "elsewhere/tiny.py", "experiments/tiny"])
+@pytest.mark.parametrize("given", ["tinny", "tinny.py", "elsewhere/tiny.py", "experiments/tinny"])
 def test_missing_file_is_looked_for_among_the_experiments(given, tiny, vifx_command, tmp_path):
     (tmp_path / "experiments").mkdir()
     tiny.rename(tmp_path / "experiments" / "tiny.py")

@@ -21,7 +21,9 @@ def names(run: Path, file: Path, digest: str | None = None) -> None:
 
 def traced(text: str, mark: Path) -> str:
     """An experiment that leaves a mark when it is executed."""
-    return text.replace("import numpy as np\n", f"import pathlib\nimport numpy as np\npathlib.Path({str(mark)!r}).touch()\n")
+    return text.replace(
+        "import numpy as np\n", f"import pathlib\nimport numpy as np\npathlib.Path({str(mark)!r}).touch()\n"
+    )
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=lambda words: words[0])

@@ -5,24 +5,26 @@ from __future__ import annotations
 __all__ = ["explain_command", "prepare_command"]
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from vifx import data
 from vifx.cli.console import output
 from vifx.cli.options import ExplainOptions, PrepareOptions
 from vifx.cli.prepare import build, mistakes, parse_experiment, run_key
+from vifx.data.outline import outlined
 from vifx.explain import explain
 from vifx.training.chunk import first_batch
 
 
 def explain_command(arguments: Sequence[str]) -> None:
-    """Print how an experiment's objective follows from its two joints.
+    """Print how an experiment's objective follows from its two joints; of its data only the shapes matter.
 
     Raises:
       UsageError: if the experiment cannot be built.
     """
     file, config, options = parse_experiment(arguments, "explain", ExplainOptions)
     with mistakes(file, debug=options.debug_checks):
-        built = build(file, config)
+        built = build(file, replace(config, data=outlined(config.data)))
         batch = first_batch(run_key(config), built.source)
         text = explain(built.objective, batch, style="latex" if options.latex else "text")
     output().print(text, markup=False, end="")

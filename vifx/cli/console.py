@@ -5,15 +5,17 @@ from __future__ import annotations
 __all__ = ["alarm_line", "boxed", "discard_output", "duration", "output", "plain_warnings", "require_output", "watch"]
 
 import contextlib
+import fnmatch
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 from vifx.cli.parse import Failure
@@ -155,25 +157,24 @@ class _Pace:
         (first, began), (last, ended) = self._marks[0], self._marks[-1]
         return (last - first) / (ended - began) if ended > began else None
 
-    def describe(self, event: Event) -> str:
-        """Return "1,234 steps/s  ETA 0:07"."""
+    def describe(self, event: Event, *, brief: bool = False) -> str:
+        """Return "1,234 steps/s  ETA 0:07", or if `brief` the second half."""
         rate = self.per_second
         if rate is None:
             return ""
-        return (
-            f"{rate:,.0f} steps/s  ETA {duration((event.steps - event.step) / rate)}"
-            if rate >= 10
-            else (f"{rate:.2g} steps/s  ETA {duration((event.steps - event.step) / rate)}")
-        )
+        left = f"ETA {duration((event.steps - event.step) / rate)}"
+        return left if brief else f"{f'{rate:,.0f}' if rate >= 10 else f'{rate:.2g}'} steps/s  {left}"
 
 
-def _main_metrics(metrics: Mapping[str, int | float]) -> str:
-    """Return the metrics that say most: the bound first, then its terms."""
+def _main_metrics(metrics: Mapping[str, int | float], own: Sequence[str]) -> str:
+    """Return the metrics that say most: the bound first, then the experiment's own, measured ones before logged."""
     hidden = ("step", "guard/", "grad_norm/", "loss/")
     names = [name for name in metrics if not name.startswith(hidden)] or [n for n in metrics if n != "step"]
     exact = {"log_prob": -3, "objective": -2}  # of EM, whose gains are small
     first = exact | {"elbo": -1, "iwae": -1}
-    order = sorted(names, key=lambda name: (first.get(name, 0), "/" not in name, name))
+    patterns = [*(each for each in own if each.startswith("validation/")), *own]
+    rank = {n: next((i for i, pattern in enumerate(patterns) if fnmatch.fnmatchcase(n, pattern)), 99) for n in names}
+    order = sorted(names, key=lambda name: (first.get(name, 0), rank[name], "/" not in name, name))
     shown = {name: metrics[name] for name in order[:_SHOWN]}
     return "  ".join(f"{name} {f'{value:.4f}' if name in exact else _short(value)}" for name, value in shown.items())
 
@@ -184,26 +185,32 @@ def _short(value: float) -> str:
 
 
 @contextlib.contextmanager
-def watch(console: Console) -> Iterator[Callable[[Event], None]]:
-    """Show training as it goes: a bar on a terminal, a line a log in a pipe; yields `fit`'s observer."""
+def watch(console: Console, own: Sequence[str] = ()) -> Iterator[Callable[[Event], None]]:
+    """Show training as it goes: a bar on a terminal, a line a log in a pipe; yields `fit`'s observer.
+
+    Args:
+      console: where.
+      own: names or patterns of the metrics that the experiment names, the one of the best checkpoint first.
+    """
     pace = _Pace()
     if not console.is_terminal:
-        yield lambda event: _plain(console, pace, event)
+        yield lambda event: _plain(console, pace, event, own)
         return
+    narrow = console.width < 100
     columns = (
         SpinnerColumn(),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[metrics]}"),
-        TextColumn("[dim]{task.fields[pace]}"),
+        BarColumn(bar_width=12 if narrow else 24),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[metrics]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+        TextColumn("[dim]{task.fields[pace]}", table_column=Column(no_wrap=True)),
     )
-    with Progress(*columns, console=console, transient=False) as bar:
+    with Progress(*columns, console=console, transient=False, expand=True) as bar:
         task = bar.add_task("", total=None, metrics="compiling …", pace="")
 
         def show(event: Event) -> None:
             if event.kind == "log":
                 pace.add(event)
-                bar.update(task, metrics=_main_metrics(event.metrics), pace=pace.describe(event))
+                bar.update(task, metrics=_main_metrics(event.metrics, own), pace=pace.describe(event, brief=narrow))
             elif event.kind == "alarm":
                 console.print(alarm_line(event.step, event.message), markup=False, style="yellow")
             elif event.kind == "start" and event.step == event.steps:
@@ -213,11 +220,13 @@ def watch(console: Console) -> Iterator[Callable[[Event], None]]:
         yield show
 
 
-def _plain(console: Console, pace: _Pace, event: Event) -> None:
+def _plain(console: Console, pace: _Pace, event: Event, own: Sequence[str]) -> None:
     if event.kind == "log":
         pace.add(event)
         width = len(f"{event.steps:,}")
-        line = f"step {event.step:>{width},}/{event.steps:,}  {_main_metrics(event.metrics)}  {pace.describe(event)}"
+        line = (
+            f"step {event.step:>{width},}/{event.steps:,}  {_main_metrics(event.metrics, own)}  {pace.describe(event)}"
+        )
     elif event.kind == "alarm":
         line = alarm_line(event.step, event.message)
     else:

@@ -15,12 +15,14 @@ from rich.console import Console
 
 from vifx import evaluation, training
 from vifx.cli.console import alarm_line
+from vifx.cli.prepare import run_key
 from vifx.evaluation import Estimate
 from vifx.experiment import Experiment
 from vifx.experiment.run import Run, reproduction
 from vifx.explain import explain
 from vifx.files import write_whole
 from vifx.training import Raised, TrainState
+from vifx.training.chunk import first_batch
 from vifx.training.metrics import Row
 
 if TYPE_CHECKING:
@@ -166,6 +168,6 @@ def _write_report(
         figures={name.replace("_", " "): image for name, image in images.items()},
         config=record["config"],
         versions=versions,
-        explanation=explain(built.objective),
+        explanation=explain(built.objective, first_batch(run_key(run.config), built.source)),
         commands=[shlex.join(command) for command in reproduction(run)],
     )

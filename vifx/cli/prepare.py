@@ -29,7 +29,7 @@ from vifx import experiment, training
 from vifx.checks import ArgumentError
 from vifx.cli.parse import FLAT, Failure, UsageError, option_names, parse
 from vifx.experiment import Config, Experiment, ExperimentFile
-from vifx.experiment.file import describe, location
+from vifx.experiment.file import describe, find, location
 from vifx.experiment.run import Run
 from vifx.training import CheckpointError, Diverged, Interrupted
 from vifx.training.chunk import first_batch
@@ -90,6 +90,8 @@ def _located(error: BaseException, file: ExperimentFile | None) -> str:
 def parse_experiment(arguments: Sequence[str], command: str, options: type[T]) -> tuple[ExperimentFile, Config, T]:
     """Read "FILE [--options]", where FILE decides which options there are besides the command's own.
 
+    FILE may be the name of a file in `experiments/`, and may stand behind options.
+
     Args:
       arguments: what follows the command.
       command: such as "train".
@@ -98,14 +100,18 @@ def parse_experiment(arguments: Sequence[str], command: str, options: type[T]) -
     Raises:
       UsageError: if there is no file, it cannot be loaded, or an option is wrong.
     """
-    if not arguments or arguments[0].startswith("-"):
-        raise UsageError(f"vifx {command} needs an experiment file first: vifx {command} FILE [--options]")
+    words = [index for index, word in enumerate(arguments) if not word.startswith("-")]
+    at = next((index for index in words if index == 0 or find(arguments[index]).is_file()), None)
+    if at is None:
+        raise UsageError(f"vifx {command} needs an experiment file: vifx {command} FILE [--options]")
     with mistakes(debug="--debug-checks" in arguments):
-        file = experiment.load(arguments[0])
+        file = experiment.load(find(arguments[at]))
     _require_own_names(file, command, options)
     both = make_dataclass("Arguments", [_flat("config", file.config), _flat("options", options)], frozen=True)
-    prog = shlex.join(["vifx", command, arguments[0]])
-    parsed: Any = parse(both, arguments[1:], prog=prog, description=file.doc.partition("\n")[0])
+    prog = shlex.join(["vifx", command, arguments[at]])
+    parsed: Any = parse(
+        both, [*arguments[:at], *arguments[at + 1 :]], prog=prog, description=file.doc.partition("\n")[0]
+    )
     return file, parsed.config, parsed.options
 
 

@@ -193,7 +193,7 @@ def _train(
     with (
         failures(run.file, debug=debug),
         jax.debug_nans(debug),
-        watch(console) as show,
+        watch(console, _own_metrics(built)) as show,
         damage_remedied(run, resuming=True),
     ):
         fitted = training.fit(
@@ -223,6 +223,11 @@ def _train(
             finish(run, built, training.evaluated(last), console)
     except Failure as error:
         raise Failure(f"{error}; {later}") from error
+
+
+def _own_metrics(built: Experiment) -> list[str]:
+    best = [] if built.best is None else [built.best.removeprefix("-")]
+    return [*best, *(name for names in built.curves.values() for name in names)]
 
 
 def _monitor(built: Experiment) -> training.Evaluate | None:

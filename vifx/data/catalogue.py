@@ -18,6 +18,7 @@ from vifx.data.config import Config, chosen_features
 from vifx.data.dataset import Dataset, Split, hold_out
 from vifx.data.generated import generate
 from vifx.data.names import GENERATED, data_directory, prepared_names
+from vifx.data.outline import Outline
 from vifx.data.recipes import RECIPES
 from vifx.data.rows import read
 
@@ -102,7 +103,9 @@ def load(config: Config) -> Dataset:
       TypeError: if `config` is no `Config`.
       ValueError: as `open_splits`; and if there is no split `train`, or features of a generated dataset are chosen.
     """
-    if _required(config, "load").name in GENERATED:
+    if isinstance(_required(config, "load"), Outline):
+        return config.draw()
+    if config.name in GENERATED:
         if config.source is not None:
             sentence = f"must be left out for {config.name}, which is generated; got {config.source!r}"
             raise ArgumentError("source", sentence, value=config.source, owner=config)

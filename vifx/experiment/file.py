@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["Drawing", "Experiment", "ExperimentFile", "Measure", "describe", "load", "location", "read", "unmeasured"]
+__all__ = [
+    "Drawing",
+    "Experiment",
+    "ExperimentFile",
+    "Measure",
+    "describe",
+    "find",
+    "load",
+    "location",
+    "read",
+    "unmeasured",
+]
 
 import dataclasses
 import difflib
@@ -118,6 +129,17 @@ class ExperimentFile(NamedTuple):
     config: type[Config]
     build: Callable[[Any], Experiment]
     digest: str
+
+
+def find(name: str | Path) -> Path:
+    """Return the experiment file that a name means: itself, with `.py`, or such a file in `experiments/`.
+
+    If there is none, it is the name as a path.
+    """
+    path = Path(name)
+    named = [path, path.with_name(f"{path.name}.py")] if path.name else [path]
+    inside = [Path("experiments") / each for each in named] if path.name == str(path) else []
+    return next((each for each in (*named, *inside) if each.is_file()), path)
 
 
 def read(path: str | Path) -> tuple[Path, bytes]:
