@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from vifx import data
 from vifx import files as whole_files
 
 
@@ -143,8 +144,10 @@ def test_bad_config_class(case, tiny, vifx_command, files, tmp_path):
 @pytest.mark.parametrize("config", ["null", "3", "[]", '"text"'])
 def test_record_whose_config_is_no_object(config, tiny, vifx_command, tmp_path):
     (tmp_path / "run").mkdir()
-    text = f'{{"experiment": {{"file": "{tiny}", "sha256": ""}}, "config": {config}, "config_hash": ""}}'
-    (tmp_path / "run" / "config.json").write_text(text)
+    record = {"experiment": {"file": str(tiny), "sha256": ""}, "config": json.loads(config), "config_hash": ""}
+    (tmp_path / "run" / "config.json").write_text(
+        json.dumps(record | {"schedules_read_steps": False, "extensions": []})
+    )
     for command in ("resume", "evaluate", "sample"):
         result = vifx_command(command, "run")
         assert result.code == 2
@@ -200,3 +203,18 @@ def test_extension_is_refused_if_another_process_extended_the_run_meanwhile(copi
     assert result.code == 1
     assert result.message == "another process has gone on with this run in the meantime; resume it again"
     assert record.read_text() == other
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.99])
+def test_half_a_shard_is_one_line(kept, vifx_command, tmp_path, monkeypatch, tiny):
+    monkeypatch.setenv("VIFX_DATA", str(tmp_path / "data"))
+    folder = data.prepare(data.Config("digits"))
+    (shard,) = folder.glob("digits-train*")
+    shard.write_bytes(shard.read_bytes()[: int(kept * shard.stat().st_size)])
+    edit(tiny, ('"""Build it."""', "data.load(config.data)"))
+    result = vifx_command("train", tiny)
+    assert result.code == 2
+    assert result.message.startswith(
+        f"{folder}: expected a complete prepared dataset, found records that cannot be read"
+    )
+    assert "delete it and prepare it again" in result.message

@@ -234,7 +234,7 @@ def test_raw_files_that_are_wrong_prepare_nothing(idx_files, tmp_path):
     with pytest.raises(ValueError, match=r"t10k-images-idx3-ubyte\.gz: expected a complete gzip stream"):
         load(config)
     write_idx(path, np.zeros((20, 8, 8), np.uint8))
-    with pytest.raises(ValueError, match="t10k-images-idx3-ubyte.gz: expected images of 28×28 pixels, found 8×8"):
+    with pytest.raises(ValueError, match=r"t10k-images-idx3-ubyte.gz: expected images of 28×28 pixels, found 8×8"):
         fashion_mnist(str(broken))
     assert os.listdir(tmp_path / "data") == []
 

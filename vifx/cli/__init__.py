@@ -15,9 +15,10 @@ from vifx.cli.answer import Answer
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the `vifx` command and return its exit code.
 
-    0: done. 1: the run could not go on: it diverged, or a checkpoint could not be written or read. 2: a
-    mistake in the call; nothing was written. 129, 130, 143: stopped by SIGHUP, Ctrl-C or SIGTERM; a run that was
-    training is saved. 141: whoever read the output went away.
+    0: done. 1: it could not go on: the run diverged, a file could not be written or read, or anything else went
+    wrong, which is one line on standard error (with ``--debug-checks`` a traceback). 2: a mistake in the call;
+    nothing was written. 129, 130, 143: stopped by SIGHUP, Ctrl-C or SIGTERM; a run that was training is saved.
+    141: whoever read the output went away.
 
     Args:
       arguments: what follows the command's name; those of the process by default.

@@ -103,7 +103,8 @@ def load(config: Config) -> Dataset:
       TypeError: if `config` is no `Config`.
       ValueError: as `open_splits`; and if there is no split `train`, or features of a generated dataset are chosen.
     """
-    if isinstance(_required(config, "load"), Outline):
+    config = _required(config, "load")
+    if isinstance(config, Outline):
         return config.draw()
     if config.name in GENERATED:
         if config.source is not None:

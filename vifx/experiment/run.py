@@ -183,12 +183,14 @@ def open_run(directory: str | Path, *, trust: bool = False, tell: Callable[[str]
         found = json.loads(text)
         path, digest = Path(found["experiment"]["file"]), found["experiment"]["sha256"]
         tree, recorded_hash = found["config"], found["config_hash"]
-        if not isinstance(tree, dict):
-            raise TypeError(f"its config must be an object with the fields by name, found {json.dumps(tree)}")
         reads_steps = found["schedules_read_steps"]
         extensions = tuple(Extension(**extension) for extension in found["extensions"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{record_path}: not the config of a run: {files.describe(error)}") from error
+    if not isinstance(tree, dict):
+        raise ValueError(
+            f"{record_path}: not the config of a run: its config must be an object, found {json.dumps(tree)}"
+        )
     path, source = files.read(path)
     changed = hashlib.sha256(source).hexdigest() != digest
     if not trust:
