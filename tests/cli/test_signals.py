@@ -52,7 +52,10 @@ def interrupted(number, delay, *, second=None, after="ready", arguments=(), code
     if second is not None:
         time.sleep(second)
         process.send_signal(number)
-    rest, err = process.communicate(timeout=120)
+    try:
+        rest, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
     return Answered(process.returncode, out + rest, err)
 
 
@@ -89,6 +92,13 @@ SWALLOWED = {
             pass
         while True:
             time.sleep(0.01)
+    """,
+    "an except in a loop": """
+        while True:
+            try:
+                time.sleep(0.01)
+            except BaseException:
+                pass
     """,
     "a callback of the collector": """
         gc.callbacks.append(lambda *_: time.sleep(0.01))

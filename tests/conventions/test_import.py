@@ -66,6 +66,7 @@ import pkgutil, sys
 from importlib import import_module
 import vifx
 assert not {"jax", "numpy"} & set(sys.modules)
+assert {"kl", "factor", "data"} <= set(vifx.__all__) <= set(dir(vifx))
 modules = [module.name for module in pkgutil.iter_modules(vifx.__path__, "vifx.")]
 for part in ("data", "training", "experiment"):
     modules += [m.name for m in pkgutil.iter_modules([f"{vifx.__path__[0]}/{part}"], f"vifx.{part}.")]
