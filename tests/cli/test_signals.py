@@ -37,8 +37,8 @@ class Answered(NamedTuple):
     err: str
 
 
-def interrupted(number, delay, *, second=None, after="ready", arguments=(), code=READY):
-    """Send a signal some seconds after a line of output, perhaps a second one later."""
+def interrupted(number, delay, *, second=None, other=None, after="ready", arguments=(), code=READY):
+    """Send a signal some seconds after a line of output, perhaps a second one later, perhaps another."""
     process = subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -51,7 +51,7 @@ def interrupted(number, delay, *, second=None, after="ready", arguments=(), code
     process.send_signal(number)
     if second is not None:
         time.sleep(second)
-        process.send_signal(number)
+        process.send_signal(number if other is None else other)
     try:
         rest, err = process.communicate(timeout=30)
     finally:
@@ -74,13 +74,21 @@ def test_a_signal_while_libraries_are_imported_is_one_line(name, number, tiny):
     assert found == (128 + number, "ready\n", "interrupted before training; nothing was saved\n")
 
 
-@pytest.mark.parametrize(("after", "second"), [("step", 0.0), ("measuring", None), ("measuring", 0.05)])
+@pytest.mark.parametrize(("after", "second"), [("step", None), ("measuring", None), ("measuring", 0.05)])
 def test_a_signal_in_a_run_is_one_line(after, second, tiny):
     arguments = ("train", tiny, "--steps", "2000" if after == "step" else "4", "--run", "run")
     found = interrupted(signal.SIGINT, 0.1, second=second, after=after, arguments=arguments)
     require_answer(found, signal.SIGINT)
     if after == "measuring":
         assert found.err == "interrupted; trained and saved; measure and draw with: vifx evaluate run\n"
+
+
+def test_the_second_signal_in_training_ends_it_at_once(tiny):
+    options = ("--steps", "100000", "--log-every", "100000", "--run", "run")
+    found = interrupted(
+        signal.SIGINT, 0.3, second=0.2, other=signal.SIGTERM, after="run directory", arguments=("train", tiny, *options)
+    )
+    assert (found.code, found.err) == (143, "interrupted at once; what was saved before is whole\n")
 
 
 SWALLOWED = {
