@@ -151,8 +151,6 @@ script()
 @pytest.mark.parametrize("second", [None, 0.02])
 def test_an_interruption_that_is_swallowed_ends_the_process_all_the_same(swallower, second):
     body = textwrap.indent(textwrap.dedent(SWALLOWED[swallower]), "    ")
-    if swallower == "nothing, while a thread runs" and second is None:
-        second = 0.3  # Ctrl-C again, as the process waits for its thread
     found = interrupted(signal.SIGINT, 0.05, second=second, code=RUN.format(body=body))
     assert found == (130, "ready\n", "stopped here\n")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["main", "script"]
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -31,7 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def script() -> NoReturn:
     """Run the `vifx` command as a process of its own, whose signals it answers until the process has ended."""
     arguments = sys.argv[1:]
-    sys.exit(_answering(arguments, Answer(_early(arguments)).__enter__()))
+    code = _answering(arguments, Answer(_early(arguments)).__enter__())
+    if code > 128:
+        os._exit(code)  # an interrupted library may crash as Python tidies up after it, or wait for its threads
+    sys.exit(code)
 
 
 def _early(arguments: Sequence[str]) -> str:
