@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import vifx
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -18,6 +20,7 @@ def build(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
 
 
+@pytest.mark.thorough
 def test_the_docs_build_without_warnings(tmp_path):
     done = build(DOCS, tmp_path)
     assert done.returncode == 0, done.stderr
@@ -25,6 +28,7 @@ def test_the_docs_build_without_warnings(tmp_path):
     assert [n for n in range(1, 11) if rf"\tag{{{n}}}" not in page] == []
 
 
+@pytest.mark.thorough
 def test_an_undocumented_symbol_fails_the_build(tmp_path):
     (tmp_path / "bare.py").write_text('"""Bare."""\n__all__ = ["f"]\ndef f(): ...\n')
     conf = (DOCS / "conf.py").read_text(encoding="utf-8")

@@ -351,6 +351,7 @@ class NnxEncoder(nnx.Module):
         return Normal(self.loc(h), jnp.exp(self.log_scale(h))).to_event(1)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("encoder", [Encoder(), from_nnx(NnxEncoder)], ids=["linen", "nnx"])
 @pytest.mark.parametrize("estimator", ["kl", "iwae", "dreg"])
 def test_modes_reach_through_objectives(encoder, estimator):

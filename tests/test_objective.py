@@ -59,6 +59,7 @@ SPACE = {
 }
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("name", SPACE)
 def test_a_vector_space(name, x64):
     combined, (of_a, of_b), dropped = SPACE[name]

@@ -41,7 +41,12 @@ def failures(module: object) -> int:
 
 
 @pytest.mark.parametrize(
-    "page", [p for p in PAGES if BLOCK.search(p.read_text(encoding="utf-8"))], ids=lambda p: p.name
+    "page",
+    [
+        pytest.param(p, marks=() if p.name in ("README.md", "quickstart.md") else pytest.mark.thorough, id=p.name)
+        for p in PAGES
+        if BLOCK.search(p.read_text(encoding="utf-8"))
+    ],
 )
 def test_the_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -65,6 +70,7 @@ def test_a_wrong_page_and_a_wrong_docstring_fail():
     assert failures(wrong) == 1
 
 
+@pytest.mark.thorough
 def test_the_main_pages_have_programs():
     programs = {p.stem for p in PAGES if BLOCK.search(p.read_text(encoding="utf-8"))}
     assert {"README", "quickstart", "vae", "adding-a-method"} <= programs

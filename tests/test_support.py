@@ -37,6 +37,7 @@ def pixels(value=255.0):
     return {"x": jnp.asarray(np.where(np.arange(24).reshape(4, 6) == 9, value, np.round(GREY)))}
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(
     ("joints", "batch", "text"),
     [

@@ -79,6 +79,7 @@ def test_kl_has_the_value_and_the_gradient_of_the_likelihood(x64, name):
     assert all(np.any(np.abs(np.asarray(leaf)) > 1e-6) for leaf in jax.tree.leaves(found[1]))
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize("name", [name for name in EMISSIONS if name not in SEQUENCES])
 def test_densities_of_features_are_those_of_the_distribution(x64, name):
     make, values = EMISSIONS[name]

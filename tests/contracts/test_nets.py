@@ -88,6 +88,7 @@ def same(one, other):
     return all(np.array_equal(a, b) for a, b in zip(leaves(one), leaves(other), strict=True))
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize("name", CASES)
 def test_contract(name):
     module, parents = CASES[name]
@@ -135,6 +136,7 @@ def test_contract(name):
     assert np.isfinite(log_prob).all()
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("name", ["normal", "bernoulli", "convolutional encoder", "convolutional decoder"])
 def test_lower_precision_stays_close(name):
     module, parents = CASES[name]

@@ -95,6 +95,7 @@ def close(one, other, tolerance):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_contract(name):
     objective = OBJECTIVES[name]()
@@ -142,6 +143,7 @@ def test_contract(name):
         assert str(part.generative) in text
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("name", ADVERSARIAL)
 def test_contract_of_players(name):
     """Each player's loss is pure, moves what it owns, keeps the tree of the state, and says what it is."""
@@ -187,6 +189,7 @@ def test_contract_of_players(name):
         assert str(objective.parts[0].critics[0].owner) == "critic"
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("name", ["kl", "importance weighted", "kl, finite latent"])
 def test_singly_scanned_and_on_eight_devices(name):
     """The same updates, however they are run: equal up to the order of sums."""
@@ -217,6 +220,7 @@ def test_singly_scanned_and_on_eight_devices(name):
     close(metrics, metrics_on_mesh, 2e-4)
 
 
+@pytest.mark.thorough
 def test_annealing_counts_updates_in_every_kind_of_run():
     objective = OBJECTIVES["kl, weighted"]()
     step = training.optimize(objective, optax.sgd(0.0))

@@ -52,6 +52,7 @@ def probe(before: str = "", after: str = "") -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.thorough
 def test_importing_vifx_does_no_work_and_loads_no_heavy_library():
     assert probe() == CLEAN
 
@@ -134,6 +135,7 @@ warnings.simplefilter("ignore")
 """
 
 
+@pytest.mark.thorough
 def test_the_probe_sees_every_crime():
     seen = probe(before="import sklearn", after=CRIMES)
     assert [name for name, value in seen.items() if value == CLEAN[name]] == []

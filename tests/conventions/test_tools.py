@@ -28,12 +28,14 @@ def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize("tool", TOOLS)
 def test_the_tool_is_content(tool):
     done = run(TOOLS[tool], ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize("tool", TOOLS)
 def test_the_tool_can_fail(tool, tmp_path):
     (tmp_path / "bad.py").write_text(BAD[tool])

@@ -53,6 +53,7 @@ def test_data_directory_precedence(monkeypatch, tmp_path):
     assert data_directory() == Path.home() / ".cache" / "vifx" / "data"
 
 
+@pytest.mark.thorough
 def test_import_is_light():
     slow = "tensorflow_datasets", "tensorflow", "sklearn", "grain", "array_record"
     program = f"import sys, vifx.data; print([name for name in {slow!r} if name in sys.modules])"

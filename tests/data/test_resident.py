@@ -29,6 +29,7 @@ def stream(source, first, batches):
     return np.asarray(scanned(source, jax.random.key(0), source.arrays, window, batches))
 
 
+@pytest.mark.first(5)
 @pytest.mark.parametrize(
     ("size", "batch_size"), [(1, 1), (7, 1), (7, 2), (7, 3), (7, 7), (8, 4), (9, 5), (12, 8), (50, 49)]
 )
@@ -38,6 +39,7 @@ def test_every_epoch_has_each_example_once(size, batch_size):
     np.testing.assert_array_equal(np.sort(found, axis=1), np.tile(np.arange(size), (epochs, 1)))
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize(("size", "batch_size"), [(7, 3), (8, 4), (9, 5), (64, 16)])
 @pytest.mark.parametrize("chunk", [1, 2, 5, 30])
 def test_windows_tile_the_concatenated_permutations(size, batch_size, chunk):

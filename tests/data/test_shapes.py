@@ -46,6 +46,7 @@ DRAWN = {
 }
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("name", [name for name in SHAPES if name != "checkerboard"])
 def test_coordinates_follow_the_stated_law(name):
     """Kolmogorov–Smirnov for both coordinates of every part, at 1e-4 over all tests of a shape."""

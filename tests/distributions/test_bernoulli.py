@@ -19,6 +19,7 @@ def test_log_prob_is_scipys(x64):
     np.testing.assert_allclose(ours, expected, rtol=1e-13)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("dtype", [jnp.bool_, jnp.uint8, jnp.int32, jnp.float32])
 def test_log_prob_takes_any_binary_dtype(dtype):
     logits = jnp.asarray(LOGITS, jnp.float32)

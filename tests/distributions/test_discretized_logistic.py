@@ -29,6 +29,7 @@ def test_probabilities_are_scipys_and_sum_to_one(x64, loc, log_scale):
     assert abs(probs.sum() - 1) < 1e-13
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("loc", [-80.0, -1.0, 0.0, 1.0, 80.0])
 @pytest.mark.parametrize("log_scale", [-80.0, -7.0, 0.0, 80.0])
 def test_finite_in_value_and_gradient_at_extremes(loc, log_scale):

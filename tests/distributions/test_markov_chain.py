@@ -47,6 +47,7 @@ def test_log_prob_is_the_product(x64, kind):
     assert float(own.log_prob(jnp.array([[0, 1, 3, 0], [0, -1, 0, 0]])).max()) == -np.inf
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("parallel", [False, True])
 @pytest.mark.parametrize("kind", TABLES)
 def test_marginals_entropy_divergence_and_mode_are_those_of_all_sequences(x64, kind, parallel):
@@ -137,6 +138,7 @@ def test_one_step_is_a_categorical(x64):
     assert own.sample(jax.random.key(0), (7,)).max() < STATES
 
 
+@pytest.mark.thorough
 def test_each_step_adds_up_the_steps_that_there_are(x64):
     logits = GENERATOR.normal(size=(6, 2))
     value = jnp.array([[0, 1, 1], [1, 0, 1]])

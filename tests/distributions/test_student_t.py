@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import scipy.stats
 from jax.test_util import check_grads
 
@@ -39,6 +40,7 @@ def test_gradient_by_finite_differences(x64):
     check_grads(lambda *a: made(*a).log_prob(value), (DF, LOC, TRIL), order=1, modes=["rev"], rtol=1e-5)
 
 
+@pytest.mark.thorough
 def test_samples_have_the_distribution_and_are_reparameterized():
     draws = np.asarray(made().sample(jax.random.key(0), (10_000,)), np.float64)
     for s in range(2):

@@ -15,6 +15,7 @@ from vifx.distributions.zeros import log_of, weighted, x_log_x
 INF = np.inf
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_nothing_times_an_infinite_logarithm_is_nothing(dtype):
     with jax.enable_x64(dtype == "float64"):
@@ -27,6 +28,7 @@ def test_nothing_times_an_infinite_logarithm_is_nothing(dtype):
         np.testing.assert_array_equal(by_log, [0, 0, 0, 0.5, 0.5, 0])
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_x_log_x_and_its_slope_from_zero_on(dtype):
     with jax.enable_x64(dtype == "float64"):
@@ -44,6 +46,7 @@ def test_x_log_x_and_its_slope_from_zero_on(dtype):
 LOGITS = np.array([[0.0, 0.0, -INF], [0.0, -INF, -INF], [1.0, -200.0, 0.5]])
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("make", [Categorical, lambda logits: Finite(jnp.arange(3), logits)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_entropy_with_states_of_probability_zero(make, dtype):
@@ -75,6 +78,7 @@ def test_a_nearly_certain_bernoulli_keeps_its_digits():
     np.testing.assert_allclose(ours, scipy.special.log_expit(np.array([30.0, 30.0, 80.0])), rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_chains_whose_impossible_transitions_are_never_taken():
     """State 2 is never entered, so that what the other chain makes of it costs nothing."""
     first = jnp.array([0.0, 0.0, -INF])

@@ -100,6 +100,7 @@ def test_mixtures_add(x64):
     assert divergences.mixture([2.0], [divergences.gan]).at_equality == -4 * math.log(2)
 
 
+@pytest.mark.first(4)
 @pytest.mark.parametrize("name", [n for n in divergences.NAMES if n != "gan"])
 def test_from_the_generator_comes_the_row(x64, name):
     row = divergences.named(name)

@@ -31,6 +31,7 @@ def log_normal(loc, scale):
     return lambda x: -0.5 * ((x - loc) / scale) ** 2 - jnp.log(scale) - 0.5 * math.log(2 * math.pi)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("divergence", NORMALS, ids=cases.name)
 def test_normals_are_the_quadrature(x64, divergence):
     grid = jnp.linspace(-30.0, 30.0, 8001)
@@ -83,6 +84,7 @@ def test_a_divergence_without_a_closed_form_says_which_have_one():
         divergences.between_normals(both, one, one, one, one)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("divergence", cases.CASES, ids=cases.name)
 def test_states_of_probability_zero(x64, divergence):
     """Missed mass costs f′(∞), invented mass f(0), and a state that neither has costs nothing."""
@@ -127,6 +129,7 @@ def log_mixture(x):
     return jnp.logaddexp(*terms)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("name", GOLDENS)
 def test_the_toy_optima_of_f_gan(x64, name):
     grid = jnp.linspace(-20.0, 25.0, 2001)

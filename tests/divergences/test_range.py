@@ -36,6 +36,7 @@ def forms(divergence):
     return [form for form in both if form is not None]
 
 
+@pytest.mark.first(8)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @every
 def test_finite_in_value_and_gradient(divergence, dtype):
@@ -51,6 +52,7 @@ def test_finite_in_value_and_gradient(divergence, dtype):
             assert np.all(np.isfinite(slope))
 
 
+@pytest.mark.first(3)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @every
 def test_generators_are_defined_for_every_ratio(divergence, dtype):
@@ -72,6 +74,7 @@ def test_generators_are_defined_for_every_ratio(divergence, dtype):
     np.testing.assert_allclose(np.asarray(slope)[inside], expected[inside], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.first(1)
 @every
 def test_a_mean_over_a_batch_is_finite(divergence):
     for end in (-80.0, 80.0):
@@ -81,6 +84,7 @@ def test_a_mean_over_a_batch_is_finite(divergence):
             assert np.all(np.isfinite(slope))
 
 
+@pytest.mark.first(4)
 @pytest.mark.parametrize("divergence", cases.TABLE, ids=cases.name)
 def test_exact_where_the_exponentials_are_representable(divergence):
     """Against double precision, where nothing is continued before 700."""
@@ -109,6 +113,7 @@ def test_kl_is_exact_at_eighty():
     np.testing.assert_allclose(divergences.pearson.conjugate_value(end / 2), np.exp(80.0), rtol=1e-5)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("divergence", cases.SMOOTH, ids=cases.name)
 def test_monotone_with_a_slope_as_long_as_the_truth_has_one(divergence):
     """The continued exponentials rise, and their gradient does not vanish."""

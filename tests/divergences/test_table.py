@@ -53,6 +53,7 @@ def test_the_generator_is_the_formula(x64, divergence):
     np.testing.assert_allclose(cases.definition(divergence, log_p, log_q), expected, atol=1e-12)
 
 
+@pytest.mark.first(1)
 @every
 def test_the_generator_is_convex_and_known_at_one(x64, divergence):
     u = jnp.exp(jnp.asarray(RATIO))
@@ -63,6 +64,7 @@ def test_the_generator_is_convex_and_known_at_one(x64, divergence):
     assert divergence.at_equality == pytest.approx(-2 * math.log(2) if "gan" in divergence.name else 0.0)
 
 
+@pytest.mark.first(4)
 @every
 def test_critic_and_conjugate_value_are_autodiff_of_the_generator(x64, divergence):
     ratio = jnp.asarray(RATIO + 0.03)  # not where total variation has its kink
@@ -136,6 +138,7 @@ def test_the_ranges_are_the_limits(x64, divergence):
     assert slope > 5 if math.isinf(divergence.at_infinity) else abs(slope - divergence.at_infinity) < 2e-2
 
 
+@pytest.mark.first(1)
 @each
 def test_the_activated_conjugate_is_the_composition(x64, divergence):
     v = jnp.linspace(-5.0, 5.0, 41)
@@ -181,6 +184,7 @@ def bound(t, conjugate, log_p, log_q):
     return np.sum(np.exp(np.asarray(log_p)) * t - np.exp(np.asarray(log_q)) * conjugate, -1)
 
 
+@pytest.mark.first(12)
 @every
 def test_the_ratio_bound_is_tight_at_the_ratio_and_below_elsewhere(x64, divergence):
     log_p, log_q = cases.pairs()
@@ -207,6 +211,7 @@ def invert(function, target, low=-2e4, high=2e4):
     return jnp.asarray(0.5 * (low + high))
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("divergence", [d for d in cases.EVERY if d.activation and d.ratio_trains], ids=cases.name)
 def test_the_activation_bound_is_tight_at_the_ratio_and_below_elsewhere(x64, divergence):
     log_p, log_q = cases.pairs(count=20)
@@ -233,6 +238,7 @@ def test_total_variation_is_reached_in_the_limit_of_its_activation(x64):
     np.testing.assert_array_equal(cases.slope(divergences.total_variation.critic_value)(off), 0.0)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(
     ("divergence", "trains"),
     [
@@ -254,6 +260,7 @@ def test_whether_a_critic_learns_is_probed(divergence, trains):
     assert np.any(np.asarray(slope) != 0) == trains
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("divergence", cases.SMOOTH, ids=cases.name)
 def test_the_gradient_of_the_divergence_is_that_of_the_frozen_bound(x64, divergence):
     """``∇_θ D_f(P ‖ Q_θ) = −∇ E_{Q_θ} f*(T*)`` with T* frozen."""
@@ -282,6 +289,7 @@ def test_the_wright_function_solves_its_equation(x64):
     np.testing.assert_allclose(second, -w / (1 + w) ** 3, rtol=1e-10, atol=1e-15)
 
 
+@pytest.mark.thorough
 def test_jeffreys_conjugate_is_that_of_lambert(x64):
     from scipy.special import lambertw
 

@@ -134,6 +134,7 @@ def gan_cases(label, objective, critic, models):
         yield f"{label} {form}", (made, "model", lambda params, f=of_b: jnp.mean(f(outputs(params, z)[1])))
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("prior", [0.5, 0.2])
 def test_labelled_kl_by_hand(x64, prior):
     def critic(logit):

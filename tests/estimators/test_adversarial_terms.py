@@ -65,6 +65,7 @@ def expect_mean(found, expected):
     assert np.max(np.abs(expected) / error) > 12  # zero would be refused
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("has_rsample", [True, False])
 def test_proximal_term_without_a_closed_form_is_the_mean_log_ratio(x64, has_rsample):
     """Its value on the draws; its gradient the divergence's in the mean, and zero draw by draw at the anchor."""
@@ -181,6 +182,7 @@ def by_critic(inference, critic, prior, **options):
     return vifx.adversarial(inference, other, critic, on=("x", "z"), **how, **options)
 
 
+@pytest.mark.thorough
 def test_adversarial_variational_bayes_has_the_gradient_of_the_elbo_on_finite_spaces(x64):
     prior = Categorical(logits=jnp.asarray([0.3, -0.2, 0.5]))
     inference = Joint(evidence("x"), factor("z | x", tabular(4, states=3), name="encoder"))
@@ -299,6 +301,7 @@ def test_full_form_refuses_a_variable_of_a_that_the_critic_does_not_see(x64):
     assert vifx.adversarial(*joints, critic, on=("x", "z")).players["model"].anchors == ()
 
 
+@pytest.mark.thorough
 def test_what_networks_and_batches_give_is_checked():
     inference, generative = pair()
 

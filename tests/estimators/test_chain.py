@@ -106,6 +106,7 @@ def all_paths(generative, params, state, batch):
     return jax.vmap(one)(PATHS)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("parallel", [False, True])
 @pytest.mark.parametrize("make", [gaussian, two_emissions, covariate])
 def test_the_loss_is_minus_the_log_likelihood(x64, make, parallel):
@@ -246,6 +247,7 @@ def test_single_precision_over_a_long_sequence():
     np.testing.assert_allclose(marginals[False], marginals[True], atol=2e-5)
 
 
+@pytest.mark.thorough
 def test_what_cannot_be_done_is_refused():
     batch = {"x": jnp.asarray(X, jnp.float32), "s": jnp.asarray(SYMBOLS)}
     emission = families.each_step(families.gaussian(STATES))

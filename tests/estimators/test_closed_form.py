@@ -255,6 +255,7 @@ def vectors(seed, kind, batch=(5,)):
     return MultivariateNormal(loc, jnp.linalg.cholesky(covariance)), loc, covariance
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("one", ["diagonal", "low rank", "full"])
 @pytest.mark.parametrize("other", ["diagonal", "low rank", "full", "one for all"])
 def test_normal_vectors_in_any_pairing(x64, one, other):

@@ -81,6 +81,7 @@ def z_scores(samples, truth):
     return np.concatenate([np.ravel(s) for s in scores]).tolist()
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(
     ("samples", "gradient"),
     [
@@ -169,6 +170,7 @@ def bernoulli_bound(params, samples):
     return -jnp.sum(jnp.exp(jnp.sum(log_p[index], axis=1)) * bound)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("samples", [0, 1, 2])
 def test_score_function_is_unbiased_on_binary_vectors(samples):
     """A latent that can be neither summed (it is a vector) nor reparameterized; 0 stands for `kl`."""
@@ -224,6 +226,7 @@ class Undeclared(numpyro.Distribution):
         return Bernoulli(self.logits).log_prob(value)
 
 
+@pytest.mark.thorough
 def test_integers_are_never_reparameterized():
     def gradient(family):
         encoder = from_functions(
@@ -248,6 +251,7 @@ def test_integers_are_never_reparameterized():
     np.testing.assert_allclose(theirs["decoder"], ours["decoder"], rtol=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("gradient", ["sticking_the_landing", "doubly_reparameterized"])
 def test_shared_networks_with_state_are_evaluated_again_as_at_first(gradient):
     """A network whose output depends on how often it ran, against three networks that stand for its runs."""
@@ -280,6 +284,7 @@ def test_shared_networks_with_state_are_evaluated_again_as_at_first(gradient):
     np.testing.assert_allclose(shared["decoder"]["w"], apart["decoder"]["w"], rtol=1e-5)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("gradient", ["sticking_the_landing", "doubly_reparameterized"])
 def test_dropout_is_the_same_when_networks_are_evaluated_again(gradient):
     """The generative network's gradient does not depend on the estimator, dropout included."""

@@ -39,6 +39,7 @@ def model_loss(objective, params, state, batch, key=0):
     return jax.jit(objective.players["model"].loss)(jax.random.key(key), params, state, batch)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(("width", "scales"), [(1.0, SCALES), (0.5, (0.3, 2.0))])
 def test_equals_the_double_loop_over_different_pairs(x64, width, scales):
     inference, generative = joints()
@@ -128,6 +129,7 @@ def test_evidence_that_both_sides_read_does_not_bias_it(x64):
     assert error < 0.02
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(
     ("pair", "on"),
     [("mixture", "x"), ("vae", "z"), ("vae", ("x", "z")), ("conditional", ("x", "y", "z")), ("labelled", ("y", "z"))],

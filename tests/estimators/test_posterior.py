@@ -105,6 +105,7 @@ def evidence_log_prob(generative, params, state, batch, latents):
 SIZES = {"z": 3, "w": 2}
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_kl_is_the_log_evidence_and_verify_agrees(name, x64):
     generative, posteriors, observed = STRUCTURES[name]()

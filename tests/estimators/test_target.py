@@ -117,6 +117,7 @@ def test_closed_forms_need_no_draws(x64):
     assert objective.dropped == ()
 
 
+@pytest.mark.thorough
 def test_latents_in_several_factors(x64):
     """A target beside a likelihood: both are terms, and only the target drops a constant."""
     wide = StudentT(jnp.asarray(4.0), jnp.zeros(()), jnp.ones(()))
@@ -171,6 +172,7 @@ def test_trains_on_empty_minibatches():
         data.Unobserved().window(0, 0)
 
 
+@pytest.mark.first(6)
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

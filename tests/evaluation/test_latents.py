@@ -44,6 +44,7 @@ def test_encode_a_deterministic_encoder():
     np.testing.assert_array_equal(codes.sample, codes.mean)
 
 
+@pytest.mark.thorough
 def test_encode_a_flow_by_its_draws():
     """A posterior without a mean is described by a hundred draws of its own for every example."""
     posterior = flows.conditional_affine(networks.MLP((4,)))

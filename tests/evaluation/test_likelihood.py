@@ -76,6 +76,7 @@ def exact(x):
     return FullNormal(centred @ jnp.asarray(POSTERIOR_MAP.T, jnp.float32), root)
 
 
+@pytest.mark.thorough
 def test_exact_posterior_gives_the_log_likelihood_without_variance():
     bounds = evaluation.importance_weighted_bound(
         jax.random.key(0), *model(exact), {"x": X}, samples=(1, 7), chunk=3, batch_size=10
@@ -112,6 +113,7 @@ def closed_form_elbo():
     return -nll - divergence
 
 
+@pytest.mark.thorough
 def test_elbo_equals_its_closed_form_on_average():
     estimates = evaluation.elbo(jax.random.key(0), *model(rough), {"x": X}, samples=3000, batch_size=8)
     expected = closed_form_elbo()
@@ -126,6 +128,7 @@ def test_elbo_equals_its_closed_form_on_average():
     np.testing.assert_allclose(estimates["loss"].mean, -estimates["elbo"].mean, rtol=1e-5)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("batch_size", [1, 5, 37, 1000])
 def test_values_do_not_depend_on_the_batch_size(batch_size):
     reference = evaluation.elbo(jax.random.key(3), *model(rough), {"x": X}, batch_size=12)

@@ -49,6 +49,7 @@ def file_of(directory, tmp_path):
     return str(copy), path
 
 
+@pytest.mark.thorough
 def test_features_are_below_a_classifier_that_has_learned(trained, directory):
     test = data.load(data.Config(directory=directory)).test
     codes = trained(test["x"])

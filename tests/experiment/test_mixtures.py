@@ -35,6 +35,7 @@ def model():
     return mixtures.mixture(families.gaussian, 3, covariance="spherical")
 
 
+@pytest.mark.thorough
 def test_the_best_of_the_starts_is_trained(model):
     """Which one is best after two iterations, found here by running them one by one."""
     chosen = config(start="random")
@@ -57,6 +58,7 @@ def built(model):
     return experiment.em(config(), model, SPLITS, drawings={})
 
 
+@pytest.mark.thorough
 def test_a_run_that_was_stopped_continues_bit_for_bit(built, tmp_path):
     def fit(steps, folder):
         return training.fit(
@@ -109,6 +111,7 @@ def test_measures_are_those_of_scipys_mixture(built, model):
     np.testing.assert_allclose(loss.values, expected, atol=1e-4)
 
 
+@pytest.mark.thorough
 def test_other_numbers_are_fitted_once_and_only_if_named():
     def make(size):
         return mixtures.mixture(families.gaussian, size, covariance="spherical")
@@ -154,6 +157,7 @@ def test_pixels_are_scaled_and_come_back():
     np.testing.assert_allclose(every.restore(every.project(images)), images / 255, rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_the_true_casino_is_called_right():
     """Bad orders and wrong tables show: here the states are the other way round."""
     rolls = data.load(data.Config("casino")).test

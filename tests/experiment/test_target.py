@@ -13,6 +13,7 @@ from vifx.experiment import target as targets
 from vifx.flows import scale
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("name", targets.TARGETS)
 def test_quadrature_is_the_integral(name):
     density = targets.TARGETS[name]

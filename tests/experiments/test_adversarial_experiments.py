@@ -73,6 +73,7 @@ def test_every_adversarial_experiment_is_tried():
     assert names == set(CASES)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(("name", "small", "extra"), RUNS, ids=lambda value: value if isinstance(value, str) else "")
 def test_trains_to_the_end(name, small, extra, prepared, tmp_path, capsys):
     run = tmp_path / "run"
@@ -99,6 +100,7 @@ def test_trains_to_the_end(name, small, extra, prepared, tmp_path, capsys):
     assert "warning" not in shown.err
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("default")
 def test_one_update_a_phase_warns_in_one_line(prepared, tmp_path, capsys):
     options = [*IMAGES, "--evaluate-every", "2", "--proximal", "5", "--run", str(tmp_path / "run")]
@@ -108,6 +110,7 @@ def test_one_update_a_phase_warns_in_one_line(prepared, tmp_path, capsys):
     assert "makes one update a turn" in warnings[0]
 
 
+@pytest.mark.thorough
 def test_explains_ali_with_its_form(prepared, capsys):
     assert main(["explain", str(FOLDER / "ali_fashion_mnist.py"), *IMAGES, "--form", "truncated"]) == 0
     shown = capsys.readouterr().out

@@ -59,6 +59,7 @@ def test_every_em_experiment_is_tried():
     assert {path.stem for path in FOLDER.glob("*.py") if path.stem.split("_")[0] in FAMILIES} == set(CASES)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(("name", "small", "extra"), RUNS, ids=lambda value: value if isinstance(value, str) else "")
 def test_trains_to_the_end(name, small, extra, prepared, tmp_path, capsys):
     run = tmp_path / "run"
@@ -117,6 +118,7 @@ def build(name, monkeypatch, tmp_path, **values):
     return file.build(file.config(**values))
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("covariance", ["full", "diagonal"])
 def test_each_iteration_has_scikit_learns_likelihood(covariance, prepared, x64, monkeypatch, tmp_path):
     """From the start that the experiment chooses, in double precision, 1e-6 nats an example."""

@@ -32,6 +32,7 @@ CASES = [
 DRAWN = {"vae": "traversal", "iwae": "traversal", "hvae": "levels", "cvae": "styles"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("path", "extra"), CASES, ids=lambda value: value.stem if isinstance(value, Path) else " ".join(value)
 )

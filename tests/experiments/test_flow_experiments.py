@@ -74,6 +74,7 @@ def test_every_experiment_with_a_flow_is_tried():
     assert names == set(CASES)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "small", "extra"), RUNS, ids=lambda value: value if isinstance(value, str) else "")
 def test_trains_to_the_end(name, small, extra, prepared, tmp_path, capsys):
     run = tmp_path / "run"

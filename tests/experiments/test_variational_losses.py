@@ -21,6 +21,7 @@ def build(name, folder, **values):
     return config, file.build(config)
 
 
+@pytest.mark.thorough
 def test_vae_digits_minimizes_the_negative_elbo(folder):
     """The loss equals −log w averaged over the encoder's draws, computed here from the joints' factors."""
     _, built = build("vae_digits", folder, hidden=(16,), latent=2)
@@ -40,6 +41,7 @@ def test_vae_digits_minimizes_the_negative_elbo(folder):
     assert abs(float(values.mean() - oracle.mean())) < 4.3 * error
 
 
+@pytest.mark.thorough
 def test_iwae_maximizes_the_bound_with_its_k(folder):
     """At the initial parameters the loss averages to −log (1/K) Σ w over K draws."""
     config, built = build("iwae_fashion_mnist", folder, hidden=(8,), latent=2, samples=3)

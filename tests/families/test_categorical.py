@@ -16,6 +16,7 @@ TABLE = np.array([[[0.8, 0.1, 0.1]] * 4, [[0.1, 0.2, 0.7]] * 4])
 X = np.stack([[RNG.choice(3, p=TABLE[n % 2, i]) for i in range(4)] for n in range(60)])
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("alpha", [1.0, 1.5], ids=["likelihood", "posterior"])
 def test_the_turns_of_latent_classes_are_those_of_an_independent_em(x64, alpha):
     family = families.categorical(3, states=2, concentration=alpha)
@@ -39,11 +40,13 @@ def test_the_turns_of_latent_classes_are_those_of_an_independent_em(x64, alpha):
     assert family.degrees(params["components"]) == 2 * 4 * 2
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("alpha", [1.0, 1.5], ids=["likelihood", "posterior"])
 def test_the_objective_never_falls_and_ends_at_a_stationary_point(x64, alpha):
     check_turns(families.categorical(3, states=2, concentration=alpha), X, 2, steps=4000)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("value", [X, X[:, 0], np.eye(3)[X] * 0.7 + 0.1], ids=["vectors", "numbers", "weights"])
 @pytest.mark.parametrize("alpha", [1.0, 1.5], ids=["likelihood", "posterior"])
 def test_densities_statistics_and_m_step(x64, value, alpha):
@@ -59,6 +62,7 @@ def test_the_prior_is_scipys_dirichlet_up_to_a_constant(x64):
     np.testing.assert_allclose(found[1] - found[0], expected[1] - expected[0], rtol=1e-12)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_impossible_classes(dtype):
     """0 log 0 = 0, and −∞ where a class is impossible; a floor makes it finite."""

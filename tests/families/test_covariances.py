@@ -31,6 +31,7 @@ def test_of_several_each_by_itself(x64):
     np.testing.assert_allclose(found[1] @ found[1].T, covariance([1.0, 1e-4, 3.0]), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_without_a_floor_it_is_positive_definite_within_rounding(dtype):
     with jax.enable_x64(dtype == "float64"):

@@ -132,6 +132,7 @@ def test_the_posterior_of_the_latent_is_the_conditioned_joint_normal(x64, isotro
         np.testing.assert_allclose(again[:, s], mean[s] + expected @ loadings[s].T, atol=1e-12)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_fewer_examples_than_features_and_constant_features_stay_finite(dtype):
     with jax.enable_x64(dtype == "float64"):

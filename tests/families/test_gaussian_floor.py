@@ -16,6 +16,7 @@ RNG = np.random.default_rng(0)
 FAR = np.concatenate([RNG.normal(size=(60, 2)), RNG.normal(size=(60, 2)) * [0.5, 2] + [2, 1]]) + 1000
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_component_on_one_point_has_the_floor(x64, kind):
     x = FAR[:20]
@@ -70,6 +71,7 @@ def test_the_floor_is_the_constrained_maximum(x64, kind):
     np.testing.assert_allclose(ours, covariance(found.x), atol=2e-5)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_constant_feature_has_the_floor_and_is_said(kind, dtype):
@@ -88,6 +90,7 @@ def test_a_constant_feature_has_the_floor_and_is_said(kind, dtype):
             families.check_values(without, x)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("floor", [1e-6, 0.0])
 @pytest.mark.parametrize("kind", ["full", "tied"])
 def test_data_in_a_plane_never_lower_the_likelihood(x64, kind, floor):

@@ -22,11 +22,13 @@ def given(kind):
     return NormalInverseWishart(mean=[6.0, 8.0], scale=SCALES[kind], confidence=0.7, degrees=5.0)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_objective_never_falls_and_ends_at_a_stationary_point(x64, kind):
     check_turns(families.gaussian(3, covariance=kind, prior=NormalInverseWishart(confidence=0.1)), X, 3, steps=3000)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_m_step_is_the_maximum(x64, kind):
     check_step(families.gaussian(3, covariance=kind, prior=given(kind)), X, 3, kept=())

@@ -31,6 +31,7 @@ def test_features_times_parameters_are_the_log_prob(x64):
     np.testing.assert_allclose(np.exp(log_prob).sum(), 1, rtol=1e-12)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("options", [{}, {"concentration": 2.5}, {"concentration": 1.5, "stickiness": 3.0}])
 def test_observed_chains_are_counted_and_the_prior_adds_its_counts(x64, options):
     family = families.markov_chain(STATES, length=LENGTH, **options)

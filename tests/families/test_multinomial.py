@@ -17,6 +17,7 @@ SHARES = np.array([[0.6, 0.2, 0.1, 0.1], [0.1, 0.2, 0.3, 0.4]])
 X = np.stack([np.random.default_rng(n).multinomial(5 + n % 3, SHARES[n % 2]) for n in range(60)])
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("pseudo", [0.0, 0.5], ids=["likelihood", "posterior"])
 def test_the_turns_are_those_of_an_independent_em(x64, pseudo):
     family = families.multinomial(2, pseudo_counts=pseudo)
@@ -37,6 +38,7 @@ def test_the_turns_are_those_of_an_independent_em(x64, pseudo):
     assert family.degrees(params["components"]) == 6
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("pseudo", [0.0, 0.5], ids=["likelihood", "posterior"])
 def test_the_objective_never_falls_and_ends_at_a_stationary_point(x64, pseudo):
     check_turns(families.multinomial(2, pseudo_counts=pseudo), X, 2, steps=3000)

@@ -15,6 +15,7 @@ X = data(120, 6, 2, noise=(0.9, 1.1))
 TWO = np.concatenate([data(60, 4, 1, seed=1), data(70, 4, 1, seed=2) - 9.0])
 
 
+@pytest.mark.thorough
 def test_one_turn_is_scikit_learns_pca(x64):
     """Whose covariances divide by N − 1; with N they are of maximum likelihood."""
     params, found, _, _ = em(families.ppca(1, latent=2), 1, X, 2)
@@ -47,6 +48,7 @@ def test_it_is_a_maximum(x64):
             assert log_likelihood({**params, "components": moved}, X) < -float(value)
 
 
+@pytest.mark.thorough
 def test_a_mixture_climbs_to_a_point_where_its_gradient_is_zero(x64):
     params, found, _, (objective, first, state, batch) = em(families.ppca(2, latent=2), 2, TWO, 500)
     assert np.diff(found).min() > -1e-12
@@ -58,6 +60,7 @@ def test_a_mixture_climbs_to_a_point_where_its_gradient_is_zero(x64):
         np.testing.assert_allclose(leaf, 0, atol=1e-6)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_data_in_a_plane_and_fewer_examples_than_features_have_the_noise_of_the_floor(dtype):
     with jax.enable_x64(dtype == "float64"):

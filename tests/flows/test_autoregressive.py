@@ -20,6 +20,7 @@ def given(dtype):
     return jnp.asarray(np.cos(X[:, :2]), dtype)
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     ("build", "conditional"),
@@ -54,6 +55,7 @@ def test_masked_entries_are_exactly_zero(order, hidden, conditional):
         assert np.all(jacobian[:, *np.tril_indices(4, -1)] != 0)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("elements", [1, 4])
 def test_every_element_sees_what_it_is_conditioned_on(elements):
     bijection = flows.autoregressive(flows.additive(), hidden=(12, 12), activation=jnp.tanh)

@@ -44,6 +44,7 @@ def rotation():
     return flows.checked("rotation", init, forward, inverse)
 
 
+@pytest.mark.first(3)
 @pytest.mark.parametrize(("dtype", "conditional"), [("float32", False), ("float64", True)])
 @pytest.mark.parametrize(
     "build",
@@ -157,6 +158,7 @@ def test_flow_is_the_density_of_its_samples(x64):
     np.testing.assert_allclose(codes[:, 2], (codes[:, 0] + codes[:, 4]) / 2, rtol=1e-9)
 
 
+@pytest.mark.thorough
 def test_flow_gives_its_key_to_an_estimate(x64):
     flow = flows.Flow(standard_normal(3), flows.residual_block((4,), log_det="series", terms=2))
     params, state = flow.init(jax.random.key(0), jnp.asarray(X))

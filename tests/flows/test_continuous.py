@@ -141,6 +141,7 @@ def test_gradients_keep_one_state_a_step():
     assert (memory(64) - memory(32)) / 32 < 2 * state < 0.1 * (4 * 256 * len(x))
 
 
+@pytest.mark.thorough
 def test_adaptive_steps_along_a_linear_field(x64):
     """The matrix exponential to the tolerance and back, each example alone, and NaN for a path without an end."""
     flow = flows.continuous(linear(lambda t: jnp.cos(t)), time=1.5, solver=diffrax.Tsit5(), tolerance=1e-8)
@@ -164,6 +165,7 @@ def test_adaptive_steps_along_a_linear_field(x64):
     assert all(np.isnan(part).all() for part in both({"matrix": jnp.asarray(1e6 * MATRIX)}, jnp.asarray(X)))
 
 
+@pytest.mark.thorough
 def test_adaptive_steps_agree_with_many_fixed_ones(x64):
     """Value, the estimate of the log-determinant with one key, and gradients by parameters, values and conditioning."""
     x, given = jnp.asarray(X), jnp.asarray(np.cos(X[:, :1]))

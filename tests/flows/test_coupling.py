@@ -25,6 +25,7 @@ def vectors(elementwise, **mask):
     return flows.coupling(BODY, elementwise, **(mask or {"mask": flows.halves()}))
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     ("build", "data"),

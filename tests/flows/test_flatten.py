@@ -13,6 +13,7 @@ from vifx import flows
 X = np.random.default_rng(0).standard_normal((4, 2, 3, 2))
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("data", [X, X[..., 0, 0]], ids=["images", "vectors"])
 def test_both_directions_and_the_jacobian_agree(data, dtype):

@@ -31,6 +31,7 @@ def start(levels, dtype, conditional):
     return small(levels=levels).init(jax.random.key(0), jnp.asarray(X, dtype), given)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 def test_both_directions_and_the_jacobian_agree(dtype):
     with jax.enable_x64(dtype == "float64"):

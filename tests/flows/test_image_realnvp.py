@@ -29,6 +29,7 @@ def start(levels, dtype, conditional):
     return small(levels=levels).init(jax.random.key(0), jnp.asarray(X, dtype), given)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("levels", "dtype"),
     [
@@ -45,6 +46,7 @@ def test_both_directions_and_the_jacobian_agree(levels, dtype):
         check(small(levels=levels), x, given, params=params, state=state)
 
 
+@pytest.mark.thorough
 def test_the_composition_of_the_paper(x64):
     """Two levels, from shipped parts: checkerboard couplings, a squeeze, channel couplings, a split, and again."""
     x = jnp.asarray(X)

@@ -25,6 +25,7 @@ def matrix(params, state):
     return np.asarray(state["permutation"]) @ (np.tril(factors, -1) + np.eye(len(factors))) @ upper
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("data", [VECTORS, IMAGES], ids=["vectors", "images"])
 @pytest.mark.parametrize("build", [flows.linear, lambda: flows.stack(flows.linear(), 3)], ids=["one", "stack"])
@@ -76,6 +77,7 @@ def test_it_starts_at_a_given_weight(x64):
     np.testing.assert_allclose(np.tril(params["factors"], -1), np.tril(lower, -1), atol=1e-13)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("channels", [1, 2, 7, 12])
 def test_the_inverse_of_any_size(x64, channels):
     rng = np.random.default_rng(channels)

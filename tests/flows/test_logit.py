@@ -49,6 +49,7 @@ def test_single_precision_near_the_ends(alpha):
     np.testing.assert_allclose(log_det, expected[:, 0], rtol=6 * eps)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("alpha", [0.0, 0.05])
 def test_its_density_is_normalized(x64, alpha):
     """Over the open interval that samples can be in, which is a little wider than [0, 1]."""

@@ -13,6 +13,7 @@ IMAGES = np.arange(1.0, 25.0, dtype=np.float32).reshape(1, 2, 3, 4)
 OWN = np.array([True, False, False, True, True])
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("swapped", [False, True])
 @pytest.mark.parametrize(
     ("build", "x", "stays"),

@@ -23,6 +23,7 @@ def squeezed(x):
     return np.concatenate([x[:, a::2, b::2] for a in (0, 1) for b in (0, 1)], axis=-1)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("levels", [1, 2])
 def test_both_directions_and_the_jacobian_agree(levels, dtype):
@@ -30,6 +31,7 @@ def test_both_directions_and_the_jacobian_agree(levels, dtype):
         check(flows.multiscale(normalized, levels), jnp.asarray(X, dtype))
 
 
+@pytest.mark.thorough
 def test_two_levels_by_hand(x64):
     """Initialized level by level, and the same number in the end."""
     x, bijection = jnp.asarray(X), flows.multiscale(normalized, 2)
@@ -99,6 +101,7 @@ def test_levels_must_be_positive():
             flows.multiscale(normalized, levels)
 
 
+@pytest.mark.thorough
 def test_a_constant_channel_inside_a_scan_is_named():
     """A scan hides the data from actnorm, so the assembly looks at the parameters that come out."""
     x = jnp.asarray(X, jnp.float32).at[:, 1::2, 1::2].set(0.5)

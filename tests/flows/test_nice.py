@@ -14,6 +14,7 @@ from vifx import flows
 X = np.random.default_rng(0).standard_normal((4, 3))
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_both_directions_and_the_jacobian_agree(dtype):
     with jax.enable_x64(dtype == "float64"):
@@ -25,6 +26,7 @@ def test_the_density_is_normalized(x64):
     check_the_integral(flows.nice(2, hidden=(5,), activation=jnp.tanh), points=600)
 
 
+@pytest.mark.thorough
 def test_it_is_realnvp_at_zero_log_scale(x64):
     """Value, log-determinant and gradient: the columns of RealNVP's head that make shifts are NICE's head."""
     x, options = jnp.asarray(X), {"hidden": (6,), "activation": jnp.tanh}

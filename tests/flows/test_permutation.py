@@ -14,6 +14,7 @@ X = np.random.default_rng(0).standard_normal((4, 2, 5)).astype(np.float32)
 ORDER = [3, 0, 4, 1, 2]
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(
     ("build", "expected"),
     [

@@ -84,6 +84,7 @@ def test_derivatives_of_the_inverse(x64):
     )
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("along", [-200.0, -20.0, 1e4])
 def test_every_parameter_is_invertible(along, dtype):

@@ -79,6 +79,7 @@ def test_derivatives_of_the_inverse(x64):
     )
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("strength", [-300.0, -5.0, 50.0])
 def test_center_and_extremes(strength, dtype):

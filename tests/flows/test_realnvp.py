@@ -18,17 +18,20 @@ from vifx.distributions import standard_normal
 X = np.random.default_rng(0).standard_normal((4, 5))
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_both_directions_and_the_jacobian_agree(dtype):
     with jax.enable_x64(dtype == "float64"):
         check(flows.realnvp(4, hidden=(6,), unroll=1), jnp.asarray(X, dtype))
 
 
+@pytest.mark.thorough
 def test_the_density_is_normalized(x64):
     """Given something as well; a smooth conditioner, so that the sum over the grid is as exact as the density."""
     check_the_integral(flows.realnvp(4, hidden=(5,), activation=jnp.tanh), jnp.array([0.3, -1.0]), points=600)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("unroll", [1, 2])
 def test_it_is_the_chain_of_its_couplings(x64, unroll):
     """Alternating halves, `|s|` at most the bound."""
@@ -44,6 +47,7 @@ def test_it_is_the_chain_of_its_couplings(x64, unroll):
     check_the_unrolled_chain(stacked, flows.chain(*layers), arrange, jnp.asarray(X))
 
 
+@pytest.mark.thorough
 def test_a_class_conditional_flow_learns_its_classes():
     """Two normals: after 150 steps the likelihood is that of the normals themselves, each given its class."""
     labels = np.arange(512) % 2

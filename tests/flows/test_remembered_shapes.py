@@ -31,6 +31,7 @@ CONDITIONAL = {
 }
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("name", CONDITIONAL)
 def test_the_condition_of_init_is_required(name):
     bijection = CONDITIONAL[name]()

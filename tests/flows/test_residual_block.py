@@ -49,6 +49,7 @@ def squashed():
     return nets.from_functions(init, lambda params, x: jnp.tanh(x @ params["kernel"] + params["bias"][None]))
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     ("build", "conditional"),
@@ -89,6 +90,7 @@ def test_a_linear_branch_in_closed_form(x64):
     np.testing.assert_allclose(block.inverse(params, state, z)[0], X, rtol=1e-11)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("scale", [0.01, 100.0])
 def test_the_certificate_holds_at_every_parameter(x64, scale):
     """No difference quotient, and no singular value of a Jacobian, is above L."""
@@ -115,6 +117,7 @@ def test_the_activation_keeps_the_bound_and_meets_it(x64, sharpness):
     assert 0.999 * L < slope.max() <= L
 
 
+@pytest.mark.thorough
 def test_it_starts_as_the_identity():
     x = jnp.asarray(X, jnp.float32)
     block = flows.residual_block((8, 8))
@@ -272,6 +275,7 @@ def test_bodies_without_a_certificate(network, message):
         flows.residual_block(network).init(jax.random.key(0), jnp.asarray(X, jnp.float32))
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("log_det", ["series", "roulette"])
 def test_an_estimate_needs_a_key(log_det):
     block, x = flows.residual_block((4,), log_det=log_det), jnp.asarray(X, jnp.float32)

@@ -14,6 +14,7 @@ from vifx import flows
 X = np.random.default_rng(0).standard_normal((4, 5))
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_both_directions_and_the_jacobian_agree(dtype):
     with jax.enable_x64(dtype == "float64"):
@@ -30,10 +31,12 @@ def test_it_starts_as_its_shuffles(x64):
     np.testing.assert_allclose(log_det, np.zeros(4), atol=1e-13)
 
 
+@pytest.mark.thorough
 def test_the_density_is_normalized(x64):
     check_the_integral(flows.spline(2, hidden=(5,), activation=jnp.tanh, bins=4), points=1201, scale=0.2)
 
 
+@pytest.mark.thorough
 def test_it_is_the_chain_of_its_couplings(x64):
     elementwise = flows.rational_quadratic(bins=3, bound=1.5)
     one, other = (flows.coupling(flows.dense((6,)), elementwise, mask=flows.halves(swapped=s)) for s in (False, True))

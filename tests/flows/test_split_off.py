@@ -29,6 +29,7 @@ def body():
     return nets.from_functions(init, apply)
 
 
+@pytest.mark.first(3)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("conditional", [False, True])
 @pytest.mark.parametrize("data", [VECTORS, IMAGES], ids=["vectors", "images"])

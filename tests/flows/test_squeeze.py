@@ -22,6 +22,7 @@ def test_blocks_become_channels_row_by_row(x64):
     np.testing.assert_array_equal(log_det, np.zeros(3))
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_both_directions_and_the_jacobian_agree(dtype):
     with jax.enable_x64(dtype == "float64"):

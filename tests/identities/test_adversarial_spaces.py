@@ -144,6 +144,7 @@ def probability(params, prior):
     return odds / (odds + 1 - prior)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("prior", [0.5, 0.2])
 @pytest.mark.parametrize("method", METHODS)
 def test_critic_minimizes_the_labelled_kl_of_equation_5(x64, method, prior):
@@ -155,6 +156,7 @@ def test_critic_minimizes_the_labelled_kl_of_equation_5(x64, method, prior):
     assert compare(objective_of(method, label_prior=prior), "critic", oracle) < 1e-12
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("prior", [0.5, 0.2])
 @pytest.mark.parametrize("method", ["gan", "ali"])
 def test_full_form_is_the_labelled_kl_of_equations_6_and_8(x64, method, prior):
@@ -233,6 +235,7 @@ def test_full_form_with_hidden_latents_is_a_bound_and_says_so(x64):
     )
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("method", METHODS)
 def test_forms_at_the_best_critic_follow_known_divergences(x64, method):
     """Minimax moves down 2 JS; non-saturating, of a GAN, down KL(B ‖ A) − 2 JS."""
@@ -268,6 +271,7 @@ def test_forms_at_the_best_critic_follow_known_divergences(x64, method):
         assert gradient_errors("nonsaturating", lambda a, b: kl(b, a) - 2 * jensen_shannon(a, b)) < 1e-12
 
 
+@pytest.mark.thorough
 def test_truncated_form_is_no_descent_direction_for_the_encoder(x64):
     """At the anchors and the best critic, on every random space the encoder's gradient points the wrong way."""
     objective = objective_of("ali", form="truncated")
@@ -319,6 +323,7 @@ QUICK = ("total_variation", "kl", "pearson", "jensen_shannon", "gan")
 CASES = [pytest.param(*case, marks=() if case[1] in QUICK else pytest.mark.slow) for case in ALL_CASES]
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(("method", "name", "parametrization"), CASES)
 def test_f_bound_is_tight_at_the_best_critic(x64, method, name, parametrization):
     """Equations (9) and (10): the estimate equals D_f(A ‖ B) at ℓ*, is below it elsewhere, and has its gradient."""
@@ -435,6 +440,7 @@ def test_wasserstein_game_is_the_difference_of_means(x64):
 FORMS = ["nonsaturating", "minimax", "full"]
 
 
+@pytest.mark.first(3)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("pair", ["vae", "bottom_up", "top_down", "conditional", "labelled"])
 def test_every_structure_equals_its_enumeration(x64, pair, form):
@@ -452,6 +458,7 @@ def test_every_structure_equals_its_enumeration(x64, pair, form):
         assert verification.gradient_error < 1e-12
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("form", ["nonsaturating", "full"])
 def test_single_precision(form):
     objective = objective_of("ali", form=form)

@@ -121,6 +121,7 @@ def test_decomposition_1_and_elbo_2_against_plain_arrays(x64):
     assert worst(gradient, jax.jit(jax.vmap(jax.grad(lambda p: oracle(p, batch)["joint"])))(params)) < 1e-12
 
 
+@pytest.mark.thorough
 def test_importance_weighted_bound_rises_to_the_evidence(x64):
     inference, generative = spaces.vae()
     batch = spaces.batch()
@@ -183,6 +184,7 @@ def test_schedule_reads_the_update_counter(x64):
         assert int(aux.state["model@updates"]) == count
 
 
+@pytest.mark.thorough
 def test_semi_supervised_sum(x64):
     """Two evidence streams, shared networks: the sum is verified as one objective."""
     labelled = vifx.kl(*spaces.labelled(), name="labelled")
@@ -235,6 +237,7 @@ def test_reconstruction_is_the_observed_term(x64):
     assert vifx.verify(objective, params, state, batch)["model"].gradient_error < 1e-12
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("samples", [0, 1, 2])
 def test_impossible_states_are_the_limit_of_improbable_ones(x64, samples):
     """Value, metrics and gradient at probability 0 are those at e^−60, in the encoder alone and in both joints."""
@@ -296,6 +299,7 @@ def _faulty(objective, change):
     return Objective(objective.init, {"model": Player(player.owns, loss)}, objective.parts)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(
     "change",
     [

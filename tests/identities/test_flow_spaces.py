@@ -53,6 +53,7 @@ def same(one, other, rtol=1e-10):
         np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-12)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("samples", [1, 5])
 def test_a_location_and_scale_posterior_is_the_normal_one(x64, samples):
     """(4) with ``F_x(u) = σ(x) ⊙ u + μ(x)`` is the VAE: draw by draw, by value and by gradient."""
@@ -83,6 +84,7 @@ def test_a_location_and_scale_posterior_is_the_normal_one(x64, samples):
     )
 
 
+@pytest.mark.thorough
 def test_equation_4_by_the_jacobian_of_its_map(x64):
     """The loss of a flow posterior, with ``F_x`` and its Jacobian taken apart by automatic differentiation."""
     latent = 3
@@ -109,6 +111,7 @@ def test_equation_4_by_the_jacobian_of_its_map(x64):
     same(value_and_gradient(objective, params, state, key), jax.jit(jax.value_and_grad(by_hand))(params), rtol=1e-9)
 
 
+@pytest.mark.thorough
 def test_a_flow_prior_with_noise_around_the_data_is_the_noisy_flow(x64):
     """(4) with ``F_x(u) = F(σu + x)`` and ``q(x|z) = N(F⁻¹(z), σ²)`` is (3) on data with noise σ.
 
@@ -140,6 +143,7 @@ def test_a_flow_prior_with_noise_around_the_data_is_the_noisy_flow(x64):
         same(value_and_gradient(objective, params, state, key), jax.jit(jax.value_and_grad(nll))(params), rtol=1e-9)
 
 
+@pytest.mark.thorough
 def test_the_f_vae_of_the_article_is_a_vae_with_a_flow_prior(x64):
     """``F_x(u) = F(σ(x)u + μ(x))``, ``q(x|z) = N(G(F⁻¹(z)), σ²)`` as (4) writes it, in coordinates ``v = F⁻¹(z)``."""
     bijection, latent = flows.realnvp(depth=2, hidden=(8,)), 2
@@ -170,6 +174,7 @@ def test_the_f_vae_of_the_article_is_a_vae_with_a_flow_prior(x64):
     same(value_and_gradient(objective, params, state, key), jax.jit(jax.value_and_grad(by_hand))(params), rtol=1e-9)
 
 
+@pytest.mark.thorough
 def test_maximum_likelihood_of_a_conditional_flow(x64):
     """``kl`` with a flow of x given y is the conditional negative log-likelihood, by the Jacobian."""
     bijection = flows.realnvp(depth=2, hidden=(8,))

@@ -63,6 +63,7 @@ OBJECTIVES = {
 }
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_weights_are_repetitions(x64, name):
     objective = OBJECTIVES[name]()
@@ -146,6 +147,7 @@ CONTINUOUS = {
 }
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("name", CONTINUOUS)
 def test_weightless_examples_may_hold_anything_and_move_nothing(x64, name):
     """With draws, equal weights are no weights, and the loss is linear in the shares of one draw."""
@@ -175,6 +177,7 @@ def test_weightless_examples_may_hold_anything_and_move_nothing(x64, name):
         np.testing.assert_allclose(filled[0][0], np.dot(each, weights / 7), rtol=1e-12)
 
 
+@pytest.mark.thorough
 def test_microbatches_count_by_their_weights(x64):
     objective = vifx.kl(*spaces.vae())
     batch = {"x": jnp.array([0, 1, 2, 3, 1, 0]), "@weights": jnp.array([1.0, 5.0, 0.0, 0.0, 2.0, 0.5])}

@@ -60,6 +60,7 @@ def steepest(net, params, state, x):
     return float(jnp.max(random)), float(jnp.maximum(jnp.max(random), jnp.max(ascended)))
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_it_is_never_below_a_difference_quotient(x64, name):
     module, shape, maps = NETWORKS[name]
@@ -75,6 +76,7 @@ def test_it_is_never_below_a_difference_quotient(x64, name):
         assert bound < 100 * found
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_convolutions_are_bounded_whatever_the_map_and_tightly(x64, name):
     shape, how = CONVOLUTIONS[name]

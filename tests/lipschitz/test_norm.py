@@ -20,6 +20,7 @@ def key(n=KEY):
     return jax.random.key(n)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("shape", [(7, 5), (5, 7), (3, 3, 2, 5), (1, 4), (6, 1)])
 def test_value_vectors_and_gradient_are_those_of_the_decomposition(x64, shape):
     kernel = normal(1, *shape)
@@ -41,6 +42,7 @@ def test_errors_fall_as_stated(x64):
     assert abs(late.output[1] / early.output[1]) == pytest.approx(0.9**10, rel=0.02)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(
     ("channels", "features", "least", "most"), [(1, 64, 2.3, 2.9), (16, 16, 1.4, 2.0), (64, 8, 1.05, 1.4)]
 )
@@ -101,6 +103,7 @@ def test_bfloat16_kernels_are_iterated_in_single_precision():
     assert float(found.value) == pytest.approx(svd_norm(kernel.astype(jnp.float32)), rel=1e-5)
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_maps_are_the_convolutions_of_jax_and_their_adjoints(x64, name):
     shape, how = CONVOLUTIONS[name]
@@ -113,6 +116,7 @@ def test_maps_are_the_convolutions_of_jax_and_their_adjoints(x64, name):
     np.testing.assert_allclose(linear.outer(kernel, x, y), outer, atol=1e-12)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("name", ["same", "dilated and strided", "padded", "transposed"])
 def test_operator_norm_and_gradient_are_those_of_the_matrix(x64, name):
     shape, how = CONVOLUTIONS[name]

@@ -112,6 +112,7 @@ def test_gradient_flows_through_the_quotient_with_fixed_vectors(x64):
     assert float(jnp.sum(exact * params["kernel"])) == pytest.approx(0.0, abs=1e-12)
 
 
+@pytest.mark.thorough
 def test_operator_norm_makes_the_convolution_itself_of_norm_one():
     maps = {"Conv_0": Convolution((6, 6), stride=2)}
     net = spectral_normalization(Critic(), norm="operator", maps=maps)
@@ -190,6 +191,7 @@ def test_a_zero_kernel_stays_zero_with_a_finite_gradient():
     np.testing.assert_allclose(gradient, jnp.broadcast_to(x.sum(0)[:, None], (2, 3)), rtol=1e-5)
 
 
+@pytest.mark.thorough
 def test_it_composes_with_lower_precision_on_either_side():
     x = normal(6, 4, 8, dtype=np.float32)
     exact = spectral_normalization(networks.MLP((16,), outputs=1))

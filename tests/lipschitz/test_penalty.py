@@ -122,6 +122,7 @@ def test_dragan_moves_the_data_by_a_share_of_its_scale(x64):
     assert float(jnp.mean(still)) == pytest.approx(float(jnp.mean(x**2)), rel=1e-12)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(
     "penalty", [gradient_penalty(1.0), gradient_penalty(1.0, one_sided=True), dragan(1.0), r1(1.0)]
 )

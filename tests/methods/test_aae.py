@@ -56,6 +56,7 @@ def test_reduces_to_the_published_losses():
     assert assembly.objective.players["model"].owns == ("encoder", "decoder")
 
 
+@pytest.mark.thorough
 def test_reconstruction_is_part_of_the_joint_divergence(x64):
     """With x kept in the joint, ½KL(p(x,z)‖q(x,z)) − JS(p(z),q(z)) at the best critic: the text of `aae`."""
     batch = {"x": jnp.array([0, 1, 1, 2, 2, 2])}

@@ -32,6 +32,7 @@ def binary_cross_entropy(logit, label):
     return -label * jax.nn.log_sigmoid(logit) - (1 - label) * jax.nn.log_sigmoid(-logit)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("conditional", [False, True])
 def test_reduces_to_the_published_losses(conditional):
     """Critic and non-saturating generator, written out on the same draws, in value and gradient."""

@@ -41,6 +41,7 @@ def precisions(params, covariance):
     return 1 / np.asarray(params["scale"]) ** 2
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("covariance", SCIKIT)
 def test_every_iteration_is_scikit_learns(covariance, x64):
     mixture = model(covariance)
@@ -82,6 +83,7 @@ def test_restarts_find_what_scikit_learn_finds(x64):
     assert np.ptp(found.histories[-1]) > 1e-6 or start == 0
 
 
+@pytest.mark.thorough
 def test_starts_of_every_kind(x64):
     x = clusters()
     labels = np.arange(90) % 3
@@ -136,6 +138,7 @@ def test_an_empty_component_gets_half_of_the_largest(x64):
     assert np.abs(found.params["components"]["mean"]).max() < 100
 
 
+@pytest.mark.thorough
 def test_a_component_on_one_point_is_floored(x64):
     x = np.concatenate([clusters(60, states=2), [[50.0, 50.0]]])
     for covariance, name in (("full", "scale_tril"), ("diagonal", "scale"), ("spherical", "scale")):
@@ -164,6 +167,7 @@ def test_a_fall_of_the_objective_is_an_error(x64):
     assert np.isfinite(mixture.log_prob(caught.value.params, caught.value.state, clusters(states=2))).all()
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("covariance", SCIKIT)
 def test_scikit_learns_case_of_regularization_fits(covariance, dtype):
@@ -190,6 +194,7 @@ def test_a_constant_feature_is_fitted_and_said(x64):
         mixtures.fit(KEY, model(floor=0.0), x)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_long_sequences_with_the_floor_rise_and_a_wrong_m_step_is_caught(dtype):
     """60 steps at 0 and 60 at 5 with a standard deviation of 0.02, below that of the floor."""
@@ -218,6 +223,7 @@ def wrong(states, **options):
     return family._replace(maximize=maximize)
 
 
+@pytest.mark.thorough
 def test_weights_are_counts(x64):
     x = clusters(30)
     times = np.random.default_rng(0).integers(0, 4, 30)
@@ -231,6 +237,7 @@ def test_weights_are_counts(x64):
     assert abs(weighted.bic - repeated.bic) < 1e-6
 
 
+@pytest.mark.thorough
 def test_devices_share_the_data(x64):
     x = clusters(96)
     one = mixtures.fit(KEY, model("full"), x, steps=5, tolerance=0.0, restarts=2)
@@ -238,6 +245,7 @@ def test_devices_share_the_data(x64):
     np.testing.assert_allclose(one.histories, eight.histories, atol=1e-10)
 
 
+@pytest.mark.thorough
 def test_float32_is_near_float64():
     x = 1000 + clusters(2000, 4, dtype=np.float64)
     labels = np.arange(2000) % 3
@@ -247,6 +255,7 @@ def test_float32_is_near_float64():
     np.testing.assert_allclose(narrow.history, wide.history, atol=1e-3)
 
 
+@pytest.mark.thorough
 def test_samples_and_densities_belong_together(x64):
     found = mixtures.fit(KEY, model("full"), clusters(), tolerance=1e-6)
     drawn = found.sample(jax.random.key(5), 4000)
@@ -302,6 +311,7 @@ def test_bad_input_is_named():
             mixtures.mixture(families.gaussian, components)
 
 
+@pytest.mark.thorough
 def test_select_prefers_the_true_number(x64):
     x, outside = clusters(150, seed=1), clusters(150, seed=1)[::-1] + 0.1
     for criterion in ("bic", "aic", "held_out"):
@@ -319,6 +329,7 @@ def test_select_prefers_the_true_number(x64):
         mixtures.select(KEY, model, (1, 1), x)
 
 
+@pytest.mark.thorough
 def test_examples_of_weight_zero_are_not_there(x64):
     x = clusters()
     labels = np.arange(90) % 3
@@ -331,6 +342,7 @@ def test_examples_of_weight_zero_are_not_there(x64):
         mixtures.fit(KEY, model(), x, weights=np.r_[1, 1, np.zeros(88)])
 
 
+@pytest.mark.thorough
 def test_numbers_are_vectors_of_one(x64):
     x = clusters(size=1)
     found = mixtures.fit(KEY, model(), x, steps=3, tolerance=0.0)
@@ -361,6 +373,7 @@ def test_a_schedule_of_temperatures_runs_on(x64):
     assert hot.history[-1] > own.mean() + 0.1
 
 
+@pytest.mark.thorough
 def test_float32_of_six_covariances_of_18_points_is_at_its_rounding():
     """In 4 dimensions, at 1e4, the rounding is far above the floor of 1e-6: 10 ε of the data's variance stand in."""
     x = (1e4 * np.random.default_rng(0).normal(size=(18, 4))).astype(np.float32)
@@ -386,6 +399,7 @@ def test_features_that_disagree_with_densities_are_an_error(x64):
         mixtures.fit(KEY, mixtures.mixture(broken, 2), clusters(states=2))
 
 
+@pytest.mark.thorough
 def test_an_impossible_example_is_infinitely_unlikely(x64):
     mixture = mixtures.mixture(functools.partial(families.categorical, 4), 2)
     seen, unseen = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 3])

@@ -77,6 +77,7 @@ def peer_of(kind, params, turns):
     return peer
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_turn_is_hmmlearns(x64, kind, caplog):
     make, options, x = KINDS[kind]
@@ -101,6 +102,7 @@ def test_every_turn_is_hmmlearns(x64, kind, caplog):
     np.testing.assert_allclose(model.log_prob(last, state, x), each, rtol=0, atol=1e-7)
 
 
+@pytest.mark.thorough
 def test_scans_and_chunks_and_weights_agree(x64):
     found = {}
     weights = np.array([1.0, 2.0, 0.0, 1.0, 1.0, 3.0])
@@ -130,6 +132,7 @@ def lengths_joints(length, **options):
     return generative, vifx.kl(inference, generative)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("parallel", [False, True])
 def test_sequences_of_several_lengths_are_hmmlearns_and_ends_count_for_nothing(x64, parallel):
     lengths = np.array([9, 4, 1, 7, 2, 9])
@@ -175,6 +178,7 @@ def enumerated(model, params, state, x):
     return jax.jit(jax.vmap(one))(jnp.asarray(PATHS))
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("parallel", [False, True])
 def test_the_path_and_tempered_posteriors_are_those_of_all_paths(x64, parallel):
     x = jnp.asarray(VECTORS[:, :4])
@@ -223,6 +227,7 @@ def test_viterbi_training_climbs_the_density_of_the_best_path(x64):
     assert metrics["log_prob"][-1] - metrics["log_prob"][0] > 1e-2
 
 
+@pytest.mark.thorough
 def test_fit_continues_and_samples_follow_the_chain(x64):
     model = mixtures.hmm(families.gaussian, STATES, length=LENGTH)
     params, state = start(model, VECTORS)
@@ -251,6 +256,7 @@ def test_bad_input():
         mixtures.hmm(families.gaussian, 2, length=0)
 
 
+@pytest.mark.thorough
 def test_a_fit_starts_from_names_and_from_labels_of_steps(x64):
     generator = np.random.default_rng(0)
     z = (generator.random((12, 30)).cumsum(axis=1) // 5).astype(int) % 3
@@ -268,6 +274,7 @@ def test_a_fit_starts_from_names_and_from_labels_of_steps(x64):
     assert (np.asarray(path) == z).mean() > 0.99
 
 
+@pytest.mark.thorough
 def test_a_state_that_nothing_reaches_is_reported_and_the_fit_ends(x64):
     generator = np.random.default_rng(0)
     x = generator.normal(size=(6, 10, 1))
@@ -296,6 +303,7 @@ BAD_LENGTHS = [
 ]
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(("wrong", "message"), BAD_LENGTHS)
 def test_concrete_lengths_are_checked_wherever_they_are_taken(x64, wrong, message):
     """By init, the loss, the E step, the posterior, the conditionals of both factors, and `EachStep` alone."""

@@ -28,6 +28,7 @@ def moved(params):
     )
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("parents", [(), (CLASSES,), (CLASSES, VECTOR)], ids=["none", "classes", "two"])
 def test_without_blocks(parents):
     net = ConvConditioner(6)

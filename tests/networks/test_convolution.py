@@ -70,6 +70,7 @@ def assert_same_map(ours, theirs, x, kernel):
             np.testing.assert_allclose(first, second, rtol=0, atol=1e-12 * max(1, np.abs(second).max()), err_msg=name)
 
 
+@pytest.mark.first(5)
 @pytest.mark.parametrize("form", ["matmul", "xla", None])
 @pytest.mark.parametrize(("images", "kernel", "stride", "padding", "dilation"), FORWARD)
 def test_convolve_is_lax_conv(x64, images, kernel, stride, padding, dilation, form):
@@ -89,6 +90,7 @@ def test_convolve_is_lax_conv(x64, images, kernel, stride, padding, dilation, fo
         np.testing.assert_allclose(ours(x, weights), theirs(x, weights), rtol=0, atol=1e-12)
 
 
+@pytest.mark.first(6)
 @pytest.mark.parametrize("form", ["matmul", "xla", None])
 @pytest.mark.parametrize(("images", "kernel", "stride", "padding"), UPWARD)
 def test_convolve_transpose_is_lax_conv_transpose(x64, images, kernel, stride, padding, form):

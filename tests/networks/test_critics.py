@@ -115,6 +115,7 @@ def test_projection_critic_is_its_formula():
     np.testing.assert_allclose(net.apply(variables, x, weights), (weights * each).sum(1), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_double_precision_stays_double(x64):
     x, y = jnp.asarray(np.random.default_rng(0).normal(size=(4, 3))), jnp.array([0, 1, 1, 0])
     for net in [

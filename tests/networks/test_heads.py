@@ -42,6 +42,7 @@ def outputs_and_distribution(head, features=FEATURES):
     return flat.reshape(len(features), *head.event_shape, -1), head.apply(variables, features)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("name", HEADS)
 def test_examples_are_the_batch_and_the_event_is_declared(name):
     _, distribution = outputs_and_distribution(HEADS[name])
@@ -55,6 +56,7 @@ def test_examples_are_the_batch_and_the_event_is_declared(name):
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(distribution))
 
 
+@pytest.mark.first(3)
 @pytest.mark.parametrize("name", HEADS)
 def test_gradients_reach_every_parameter(name):
     head = HEADS[name]

@@ -39,6 +39,7 @@ def halved(h):
     return h.reshape(n, height // 2, 2, width // 2, 2, channels).mean((2, 4))
 
 
+@pytest.mark.thorough
 def test_critic_is_residual_blocks_averages_and_a_sum():
     x = noise(2, 8, 4, 2)
     net = SNResNetCritic((3, 4), blocks=2)
@@ -70,6 +71,7 @@ def test_generator_doubles_by_residual_blocks():
     np.testing.assert_allclose(jax.jit(net.apply)({"params": params}, z), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.thorough
 def test_batch_norm_of_the_generator_honours_train():
     z = noise(4, 3)
     net = SNResNetGenerator((4, 4), (3,))
@@ -97,6 +99,7 @@ def test_the_critic_is_kernels_and_biases_with_a_direction():
             assert np.linalg.svd(np.asarray(leaf).reshape(-1, leaf.shape[-1]), compute_uv=False)[0] > 0.1, path
 
 
+@pytest.mark.thorough
 def test_block_reads_negative_pixels_and_opens_its_branch_on_request():
     x = noise(2, 4, 4, 1)
     net = ResidualBlock(3, preactivate=False, last_init=jax.nn.initializers.normal(0.5))
@@ -110,6 +113,7 @@ def test_block_reads_negative_pixels_and_opens_its_branch_on_request():
     assert "Conv_2" in fresh
 
 
+@pytest.mark.thorough
 def test_gradients_reach_every_parameter():
     z = noise(3, 5)
     generator, critic = SNResNetGenerator((4, 4), (3, 4)), SNResNetCritic((3, 4), blocks=1)
@@ -128,6 +132,7 @@ def test_gradients_reach_every_parameter():
         assert np.any(np.asarray(slope) != 0), path
 
 
+@pytest.mark.thorough
 def test_bytes_enter_by_pixels_and_misfits_are_named():
     key = jax.random.key(0)
     x = jnp.asarray(np.random.default_rng(0).integers(0, 256, (2, 4, 4, 1)), jnp.uint8)

@@ -171,6 +171,7 @@ def test_a_run_whose_modes_fall_says_so_and_goes_on(tmp_path):
         assert 80 in checkpoints.steps()
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("stopped", [40, 60, 95])
 def test_a_resumed_run_raises_the_same_alarms(tmp_path, stopped):
     whole, events = [], []

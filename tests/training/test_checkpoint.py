@@ -95,6 +95,7 @@ def test_a_checkpoint_goes_to_any_mesh(tmp_path):
             assert equal(back, value | {"spread": value["w"].reshape(4, 3)})
 
 
+@pytest.mark.thorough
 def test_the_last_and_the_best_are_kept_and_nan_is_never_best(tmp_path):
     values = {1: 3.0, 2: float("nan"), 3: 1.0, 4: float("-inf"), 5: 2.0, 6: 1.0, 7: 4.0, 8: 5.0}
     for best, expected in (("loss", [6, 7, 8]), ("-loss", [7, 8]), (None, [7, 8])):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 import vifx
 from vifx import training
@@ -34,6 +35,7 @@ def test_averages_are_evaluated_where_a_step_keeps_them():
     np.testing.assert_allclose(training.evaluated(plain).params["model"], 3.0)
 
 
+@pytest.mark.thorough
 def test_the_best_normal_is_the_published_optimum():
     for name, loc, scale in (("kl", 1.0, 1.8314), ("reverse_kl", 1.5810, 1.6302), ("pearson", 0.5540, 1.9261)):
         found = best_normal(vifx.divergences.named(name), vifx.data.modes("fgan_mixture"))

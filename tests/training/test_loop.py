@@ -100,6 +100,7 @@ def _rows(source, t):
     return {name: value[rows] for name, value in source.arrays.items()}
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("batches", [1, 2])
 def test_streaming_is_the_same_run(x64, batches):
     objective, step, resident = problem(dtype=np.float64)
@@ -129,6 +130,7 @@ def test_chunks_end_at_absolute_multiples_wherever_they_begin(tmp_path):
     assert equal(resumed.train_state, run(57).train_state)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("kind", [ToyResident, ToyStreaming])
 def test_a_mesh_gives_the_same_run(x64, kind, tmp_path):
     objective, step, _ = problem()

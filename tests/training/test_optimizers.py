@@ -86,6 +86,7 @@ def test_the_line_search_sees_the_noise_of_the_gradient():
     assert float(after) < float(metrics["loss/model"])
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("wrap", [lambda step: step, training.guarded, lambda step: training.accumulated(step, 2)])
 def test_lbfgs_inside_combinators(wrap):
     train_state, _ = run(optax.lbfgs(), 8, wrap=wrap)

@@ -78,6 +78,7 @@ def difference(one, other):
     return max(float(jnp.max(jnp.abs(one[name] - other[name]))) for name in ("generator", "critic"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("turns", "updates"), [({"critic": 2, "model": 2}, {"model": 2}), ({}, {"model": 3}), ({"model": 3}, {})]
 )
@@ -108,6 +109,7 @@ def test_a_phase_equals_the_loop_by_hand(x64, turns, updates):
 GENERATORS = {"plain": lambda: affine(3, 2), "batch norm": lambda: networks.MLP((4,), norm="batch", outputs=2)}
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("generator", GENERATORS)
 def test_one_update_a_phase_is_bitwise_without_the_proximal_term(generator):
     """λ is an argument of one compiled program, so that λ = 0 and λ = 5 run the same instructions, in float32."""
@@ -157,6 +159,7 @@ def test_one_update_warns_in_one_line_and_others_do_not():
         training.optimize(gan(), RATES, updates={"model": 0})
 
 
+@pytest.mark.thorough
 def test_all_turns_are_one_program_without_host_transfers():
     objective, traces = gan(proximal=1.0), []
 
@@ -190,6 +193,7 @@ def test_all_turns_are_one_program_without_host_transfers():
         np.testing.assert_allclose(history[name][-1], value, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_an_anchored_run_resumes_bit_for_bit(tmp_path):
     """A checkpoint between two phases has no anchor, and needs none."""
     objective = gan(proximal=5.0)

@@ -50,6 +50,7 @@ def test_an_unknown_metric_is_named():
     Rise(None, ()).check({}, 0, str)
 
 
+@pytest.mark.thorough
 def test_a_wrong_m_step_stops_the_run_and_keeps_its_last_checkpoint(tmp_path):
     """From update 5 on, the means are moved where they do not belong."""
     x = np.random.default_rng(0).standard_normal((60, 2)).astype(np.float32)

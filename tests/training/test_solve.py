@@ -92,6 +92,7 @@ def test_without_latents_it_is_maximum_likelihood(x64):
     np.testing.assert_allclose(scale @ scale.T, np.cov(x.T, bias=True), atol=1e-10)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("covariance", ["full", "tied", "diagonal", "spherical"])
 def test_chunks_and_stored_features_change_nothing(covariance, x64):
     objective = gaussian_mixture(3, covariance=covariance)
@@ -226,6 +227,7 @@ def test_stepwise_em_weighs_minibatches_by_their_rate(x64):
     same(second.params, expected, 1e-10)
 
 
+@pytest.mark.thorough
 def test_stepwise_em_reaches_em_in_two_passes():
     """60,000 points, 8 full covariances: within 1e-3 nats of 100 full updates after 2 passes in minibatches of 500."""
     objective = gaussian_mixture(8, covariance="full")
@@ -243,6 +245,7 @@ def test_stepwise_em_reaches_em_in_two_passes():
     assert float(history[-1]["log_prob"]) - float(after[0]["log_prob"]) < 1e-3
 
 
+@pytest.mark.thorough
 def test_deep_em_solves_the_prior_and_descends_the_decoder():
     """A neural decoder: an exact E step, a closed-form prior, gradients for the rest; −log q(x) falls."""
     decoder = networks.Conditional(networks.MLP((8,)), BernoulliHead((6,)), inputs=(networks.OneHot(4),))
