@@ -161,15 +161,16 @@ def rehearse(built: Experiment, config: Config) -> None:
       ValueError: if the metric to keep the best checkpoint by is not among the monitored ones.
       Exception: from a monitor or a drawing that fails.
     """
-    key = run_key(config)
-    train_state = training.evaluated(training.start(key, built.step, built.objective, first_batch(key, built.source)))
+    batch = first_batch(run_key(config), built.source)
+    train_state = training.evaluated(training.start(run_key(config), built.step, built.objective, batch))
+    keys = iter(jax.random.split(jax.random.key(config.seed), 1 + len(built.drawings)))
     if built.monitor is not None:
-        found = built.monitor(key, train_state.params, train_state.state)
+        found = built.monitor(next(keys), train_state.params, train_state.state)
         name = (built.best or "").removeprefix("-")
         if name.startswith("validation/"):
             known(name, [f"validation/{metric}" for metric in found], "metric for best")
     for draw in built.drawings.values():
-        draw(key, train_state.params, train_state.state)
+        draw(next(keys), train_state.params, train_state.state)
 
 
 def _naming_option(error: ArgumentError, config: Config) -> str:
