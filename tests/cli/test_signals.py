@@ -18,7 +18,8 @@ from cli.conftest import leaves
 NUMBERS = {"Ctrl-C": signal.SIGINT, "SIGTERM": signal.SIGTERM, "SIGHUP": signal.SIGHUP}
 READY = """
 import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run in the background or under nohup
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 class Ready:
     def find_spec(self, name, path=None, target=None):
         if name == "vifx.cli.command":  # the first import after the handlers are there
