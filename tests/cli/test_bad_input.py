@@ -204,6 +204,7 @@ def test_run_directory_that_cannot_be_made(where, tiny, vifx_command, files, tmp
     assert files(tmp_path) == before
 
 
+@pytest.mark.thorough
 def test_config_that_was_edited_or_damaged(tiny, vifx_command, tmp_path):
     assert vifx_command("train", tiny, "--run", "run", "--steps", "2").code == 0
     path = tmp_path / "run" / "config.json"

@@ -28,6 +28,7 @@ MONITOR = "        monitor=variational.monitor(objective, splits.validation),\n"
 DRAWING = "variational.draw_samples(sample, n=4)"
 
 
+@pytest.mark.thorough
 def test_a_full_disk_is_one_line_and_leaves_no_part_of_a_file(copied, vifx_command, files, tmp_path, monkeypatch):
     copied("run")
     before = files(tmp_path)
@@ -154,6 +155,7 @@ def test_record_whose_config_is_no_object(config, tiny, vifx_command, tmp_path):
         assert result.message.startswith("run/config.json: not the config of a run: its config must be an object")
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize("arguments", [["list"], ["--help"], ["train", "tiny.py"], ["train", "tiny.py", "--help"]])
 @pytest.mark.parametrize("kind", ["full", "closed"])
 def test_output_that_takes_nothing_is_one_line(kind, arguments, tiny, executable, files, tmp_path):

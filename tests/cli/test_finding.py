@@ -39,6 +39,7 @@ def test_a_file_beside_comes_before_one_in_experiments(tiny, tmp_path):
     assert parse_experiment(["tiny"], "train", TrainOptions)[0].path == Path("tiny.py")
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("name", ["iwae_fashion_mnist", "glow_fashion_mnist"])
 def test_explain_needs_no_data(name, vifx_command, files, tmp_path, monkeypatch):
     monkeypatch.chdir(EXPERIMENTS.parent)

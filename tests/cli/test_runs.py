@@ -51,6 +51,7 @@ def test_train_writes_everything_and_says_where(tiny, vifx_command, tmp_path):
     assert "A tiny autoencoder on random bits." in page
 
 
+@pytest.mark.thorough
 def test_says_what_was_decided_about_the_data_and_records_what_was_chosen(tiny, vifx_command, tmp_path):
     told = "data.from_arrays(train={'x': bits[:40]}, test={'x': bits[40:]}, validation=8)"
     text = tiny.read_text().replace(told.replace("'", '"'), f"noted({told})")
@@ -65,6 +66,7 @@ def test_says_what_was_decided_about_the_data_and_records_what_was_chosen(tiny, 
     assert record["command"][3:] == ["--steps", "2", "--data.test", "0.3", "--data.features", "x=image,y=label"]
 
 
+@pytest.mark.thorough
 def test_says_what_it_measures_before_it_does(tiny, vifx_command, trained):
     assert "measuring on the test split; then drawing" in trained().result.out.splitlines()
     tiny.write_text(
@@ -103,6 +105,7 @@ def test_another_seed_or_latent_is_another_run(tiny, vifx_command, trained, tmp_
     assert leaves(trained().run) != leaves(tmp_path / "b")
 
 
+@pytest.mark.thorough
 def test_recorded_command_reproduces_the_run(tiny, vifx_command, tmp_path):
     options = ["--hidden", "3", "4", "--flavour", "chocolate", "--steps", "2", "--data.batch-size", "8"]
     vifx_command("train", tiny, "--run", "a", *options)
@@ -206,6 +209,7 @@ def _wait_for(path: Path, rows: int) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_saves_and_resume_ends_where_the_uninterrupted_run_does(
     number, tiny, vifx_command, executable, copied, tmp_path
@@ -292,6 +296,7 @@ def test_resume_from_an_earlier_checkpoint_makes_the_same_run_again(copied, vifx
     assert "no checkpoint of step 3" in result.message
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("empty", [False, True])
 def test_resume_without_checkpoints_is_refused(empty, tiny, vifx_command, files, tmp_path):
     vifx_command("train", tiny, "--run", "run", "--steps", "2", "--latent", "3")
@@ -317,6 +322,7 @@ LAZY = (
 )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("schedule", [SCHEDULE, LAZY])
 def test_extending_what_schedules_read_is_refused_or_recorded(schedule, tiny, vifx_command, tmp_path):
     tiny.write_text(tiny.read_text().replace(*schedule))
@@ -360,6 +366,7 @@ def test_updates_of_another_schedule_are_not_made_again_under_this_one(tiny, vif
     assert "the updates up to 4 of this run followed the schedule of 4 updates" in result.message
 
 
+@pytest.mark.thorough
 def test_an_extension_that_no_schedule_reads_is_recorded_and_one_command_reproduces_it(tiny, vifx_command, tmp_path):
     assert vifx_command("train", tiny, "--run", "run", "--steps", "4").code == 0
     assert vifx_command("resume", "run", "--steps", "6").code == 0
@@ -369,6 +376,7 @@ def test_an_extension_that_no_schedule_reads_is_recorded_and_one_command_reprodu
     assert record["config_hash"] == open_run("run").identity
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("cut", [100, None])
 def test_a_damaged_or_lost_best_checkpoint_is_said_and_nothing_is_redrawn(cut, copied, vifx_command, tmp_path):
     copied("run", "--learning-rate", "0.5", "--checkpoint-every", "2", "--steps", "12")

@@ -69,12 +69,14 @@ def require_answer(found, number):
     assert bool(found.err) or over, "nothing was said"
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize(("name", "number"), NUMBERS.items())
 def test_a_signal_while_libraries_are_imported_is_one_line(name, number, tiny):
     found = interrupted(number, 0.3, arguments=("train", tiny))
     assert found == (128 + number, "ready\n", "interrupted before training; nothing was saved\n")
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(("after", "second"), [("step", None), ("measuring", None), ("measuring", 0.05)])
 def test_a_signal_in_a_run_is_one_line(after, second, tiny):
     arguments = ("train", tiny, "--steps", "2000" if after == "step" else "4", "--run", "run")
@@ -84,6 +86,7 @@ def test_a_signal_in_a_run_is_one_line(after, second, tiny):
         assert found.err == "interrupted; trained and saved; measure and draw with: vifx evaluate run\n"
 
 
+@pytest.mark.thorough
 def test_the_second_signal_in_training_ends_it_at_once(tiny):
     options = ("--steps", "100000", "--log-every", "100000", "--run", "run")
     found = interrupted(

@@ -38,6 +38,7 @@ CALLS = {
 }
 
 
+@pytest.mark.first(4)
 @pytest.mark.parametrize("call", CALLS)
 def test_no_color_is_obeyed(call, tiny):
     expected, arguments = CALLS[call]

@@ -26,6 +26,7 @@ def traced(text: str, mark: Path) -> str:
     )
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("arguments", COMMANDS, ids=lambda words: words[0])
 def test_changed_file_is_not_executed(arguments, copied, tiny, vifx_command, tmp_path):
     copied("run")
@@ -38,6 +39,7 @@ def test_changed_file_is_not_executed(arguments, copied, tiny, vifx_command, tmp
     assert not mark.exists()
 
 
+@pytest.mark.first(4)
 @pytest.mark.parametrize("arguments", COMMANDS, ids=lambda words: words[0])
 @pytest.mark.parametrize("way", ["outside", "link", "parent"])
 def test_file_elsewhere_is_not_executed_without_trust(

@@ -172,6 +172,7 @@ GENERATORS = {
 }
 
 
+@pytest.mark.thorough
 def test_f_divergences_in_the_ratio_parametrization_by_hand(x64):
     cases = {}
     for name, f in GENERATORS.items():
@@ -284,6 +285,7 @@ def test_the_critic_may_be_fitted_by_another_divergence(x64):
     assert {"js/x_at_least", "critic/accuracy", "critic/saturation"} < set(metrics)
 
 
+@pytest.mark.thorough
 def test_conditional_and_hierarchical_generators(x64):
     """Labels in both joints; and a generator of two stages, of which one has a density and both have anchors."""
     labelled, conditional = network(LATENT, CLASSES, outputs=DATA)
