@@ -72,6 +72,7 @@ def test_a_run_that_collapses_says_so_and_goes_on(collapsing, vifx_command, tmp_
     assert page.index("<h2>Alarms</h2>") < page.index("<h2>Figures</h2>")
 
 
+@pytest.mark.thorough
 def test_resuming_and_evaluating_find_the_same_alarms(collapsing, vifx_command, tmp_path):
     whole = vifx_command("train", collapsing, "--run", "whole")
     parts = [

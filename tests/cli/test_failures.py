@@ -89,6 +89,7 @@ def test_monitor_and_drawings_are_tried_before_anything_is_written(where, tiny, 
     assert files(tmp_path) == before
 
 
+@pytest.mark.thorough
 def test_without_a_validation_split_training_is_not_monitored(tiny, vifx_command, tmp_path):
     edit(tiny, ("validation=8", "validation=config.data.validation"))
     alarm = 'alarms=[training.Alarm("validation/loss", "above", 1.0, rows=1, meaning="far")],'

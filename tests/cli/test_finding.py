@@ -71,6 +71,7 @@ def test_outline_has_the_shapes_and_types_of_the_data(tmp_path):
     assert outlined(ring) is ring
 
 
+@pytest.mark.thorough
 def test_report_has_the_derivation_of_the_command(copied, tiny, vifx_command, tmp_path):
     copied("run")
     derivation = vifx_command("explain", tiny).out.strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import numpy as np
 
 WORDS = (
@@ -24,6 +25,7 @@ WORDS = (
 )
 
 
+@pytest.mark.thorough
 def test_random_arguments(tiny, vifx_command, files, tmp_path):
     generator = np.random.default_rng(0)
     before = files(tmp_path)

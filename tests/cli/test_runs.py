@@ -114,6 +114,7 @@ def test_recorded_command_reproduces_the_run(tiny, vifx_command, tmp_path):
     assert leaves(tmp_path / "a") == leaves(tmp_path / "b")
 
 
+@pytest.mark.thorough
 def test_sharding_over_devices_gives_the_same_metrics(tiny, vifx_command, trained, tmp_path):
     vifx_command("train", tiny, "--run", "eight", "--steps", "4", "--devices", "8")
     eight = read_metrics(tmp_path / "eight" / "metrics.jsonl")[-1]
@@ -266,6 +267,7 @@ def test_signal_while_the_command_is_imported_is_one_line(vifx_command, monkeypa
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.thorough
 def test_closed_pipe_is_quiet(tiny, executable, tmp_path):
     with open(tmp_path / "errors", "wb") as errors:
         command = [*executable, "train", str(tiny), "--run", "run"]
@@ -296,7 +298,7 @@ def test_resume_from_an_earlier_checkpoint_makes_the_same_run_again(copied, vifx
     assert "no checkpoint of step 3" in result.message
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("empty", [False, True])
 def test_resume_without_checkpoints_is_refused(empty, tiny, vifx_command, files, tmp_path):
     vifx_command("train", tiny, "--run", "run", "--steps", "2", "--latent", "3")
@@ -356,6 +358,7 @@ def test_extending_what_schedules_read_is_refused_or_recorded(schedule, tiny, vi
     assert leaves(tmp_path / "RUN") == leaves(tmp_path / "short")
 
 
+@pytest.mark.thorough
 def test_updates_of_another_schedule_are_not_made_again_under_this_one(tiny, vifx_command):
     tiny.write_text(tiny.read_text().replace(*SCHEDULE))
     options = ("--checkpoint-every", "2")

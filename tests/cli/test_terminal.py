@@ -57,6 +57,7 @@ def test_a_bad_value_is_one_sentence_in_one_box(tiny):
     ]
 
 
+@pytest.mark.thorough
 def test_colons_are_no_pictures(tiny, vifx_command):
     run = ":train:"
     assert f"run directory {run}" in vifx_command("train", tiny, "--run", run, "--steps", "2").out

@@ -91,6 +91,7 @@ print(len(names), sorted(name for name, value in names.items() if isinstance(val
 """
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("first", ["modules", "names"])
 def test_lazy_names_are_those_of_their_modules_in_either_order(first):
     """A function such as `factor` shares its name with its module, which Python binds when it imports that."""

@@ -285,6 +285,7 @@ def test_shared_networks_with_state_are_evaluated_again_as_at_first(gradient):
 
 
 @pytest.mark.first(1)
+@pytest.mark.first(1)
 @pytest.mark.parametrize("gradient", ["sticking_the_landing", "doubly_reparameterized"])
 def test_dropout_is_the_same_when_networks_are_evaluated_again(gradient):
     """The generative network's gradient does not depend on the estimator, dropout included."""

@@ -131,6 +131,7 @@ def test_kl_is_the_log_evidence_and_verify_agrees(name, x64):
     assert found.gradient_error < 1e-12
 
 
+@pytest.mark.thorough
 def test_a_vector_of_binary_latents_is_summed_over_all_its_states(x64):
     generative = vifx.Joint(
         vifx.factor("z", bernoulli_vector(3), name="prior"), vifx.factor("x | z", of_bits(3, 4), name="decoder")

@@ -64,6 +64,7 @@ def test_features_are_below_a_classifier_that_has_learned(trained, directory):
     assert found > 0.9
 
 
+@pytest.mark.thorough
 def test_fmd_orders_data_noise_and_a_collapse(trained, directory):
     splits = data.load(data.Config(directory=directory, validation=0))
     real = splits.test["x"]

@@ -87,6 +87,7 @@ def test_the_composition_of_the_paper(x64):
     np.testing.assert_allclose(found, total + log_det - last["log_scale"].sum(), rtol=1e-10)
 
 
+@pytest.mark.thorough
 def test_every_pixel_is_changed_and_depends_on_its_neighbours(x64):
     """After a pair of opposite masks no element is left as it was, at any level."""
     params, state = start(2, "float64", False)

@@ -60,6 +60,7 @@ def errors(objective, batch, count=SPACES):
     return worst(value, target), worst(gradient, target_gradient)
 
 
+@pytest.mark.first(12)
 @pytest.mark.parametrize("name", spaces.PAIRS)
 @pytest.mark.parametrize("estimator", ["kl", "iwae1", "iwae2"])
 def test_loss_is_the_enumerated_divergence(x64, name, estimator):
@@ -237,7 +238,7 @@ def test_reconstruction_is_the_observed_term(x64):
     assert vifx.verify(objective, params, state, batch)["model"].gradient_error < 1e-12
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("samples", [0, 1, 2])
 def test_impossible_states_are_the_limit_of_improbable_ones(x64, samples):
     """Value, metrics and gradient at probability 0 are those at e^−60, in the encoder alone and in both joints."""

@@ -102,6 +102,7 @@ def test_starts_of_every_kind(x64):
         np.testing.assert_allclose(found.histories, again.histories, atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_a_fit_goes_on_where_it_was(x64):
     x = clusters()
     whole = mixtures.fit(KEY, model(), x, start="random", steps=9, tolerance=0.0)
@@ -352,6 +353,7 @@ def test_numbers_are_vectors_of_one(x64):
         mixtures.fit(KEY, model(), x[:, 0])
 
 
+@pytest.mark.thorough
 def test_a_schedule_of_temperatures_runs_on(x64):
     """The temperature falls with the updates, and the likelihood that is reported is that of temperature 1."""
     x = clusters()
@@ -390,6 +392,7 @@ def test_float32_of_six_covariances_of_18_points_is_at_its_rounding():
     np.testing.assert_allclose(found.log_likelihood, exact, rtol=0.01)
 
 
+@pytest.mark.thorough
 def test_features_that_disagree_with_densities_are_an_error(x64):
     def broken(states):
         family = families.gaussian(states)

@@ -303,7 +303,7 @@ BAD_LENGTHS = [
 ]
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize(("wrong", "message"), BAD_LENGTHS)
 def test_concrete_lengths_are_checked_wherever_they_are_taken(x64, wrong, message):
     """By init, the loss, the E step, the posterior, the conditionals of both factors, and `EachStep` alone."""
