@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
 import numpy as np
+import pytest
 
 WORDS = (
     *("train", "resume", "evaluate", "sample", "explain", "list", "data", "prepare", "--help", "-h", "--version"),
