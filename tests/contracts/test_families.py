@@ -57,6 +57,7 @@ def likelihood(prior, emission, paths, params, state, x):
     return jnp.mean(jax.nn.logsumexp(each, axis=0))
 
 
+@pytest.mark.first(5)
 @pytest.mark.parametrize("name", EMISSIONS)
 def test_kl_has_the_value_and_the_gradient_of_the_likelihood(x64, name):
     make, values = EMISSIONS[name]

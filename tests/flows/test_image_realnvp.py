@@ -97,6 +97,7 @@ def test_every_pixel_is_changed_and_depends_on_its_neighbours(x64):
     assert ((np.abs(jacobian) > 0).sum(axis=1) > 1).all()
 
 
+@pytest.mark.thorough
 def test_gradients_are_finite_and_reach_every_parameter(x64):
     x, flow = jnp.asarray(X), flows.Flow(standard_normal(16), small())
     params, state = start(2, "float64", False)

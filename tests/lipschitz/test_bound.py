@@ -136,7 +136,7 @@ def test_a_spectrally_normalized_network_has_a_bound_near_one():
     apply = jax.jit(net.apply, static_argnames="train")
     for _ in range(100):
         _, state = apply(params, state, x, train=True)
-    assert 1.0 <= lipschitz_bound(normalized_params(params, state)) < 1.01
+    assert 1 - 1e-6 < lipschitz_bound(normalized_params(params, state)) < 1.01  # rounding, in float32
 
 
 def test_what_the_parameters_cannot_certify_is_refused():

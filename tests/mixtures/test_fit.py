@@ -195,7 +195,7 @@ def test_a_constant_feature_is_fitted_and_said(x64):
         mixtures.fit(KEY, model(floor=0.0), x)
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_long_sequences_with_the_floor_rise_and_a_wrong_m_step_is_caught(dtype):
     """60 steps at 0 and 60 at 5 with a standard deviation of 0.02, below that of the floor."""
