@@ -117,7 +117,7 @@ def require_integer(value: Any, name: str, *, least: int = 1) -> int:
       least: the smallest value.
 
     Raises:
-      TypeError: if it is no integer.
+      TypeError: if it is not an integer.
       ValueError: if it is smaller.
     """
     if isinstance(value, bool) or not isinstance(value, int):
@@ -159,7 +159,7 @@ def require_function(value: Any, name: str, like: str) -> Any:
 
 
 def require_unmasked(value: Any, name: str) -> Any:
-    """Return values that are no masked array, whose mask an array has no place for: what is masked would be data.
+    """Return values that are not a masked array: without the mask, which is lost, masked values would become data.
 
     Args:
       value: the argument.

@@ -1,7 +1,7 @@
 """Closed forms of KL(p ‖ q) for pairs of families, in nats: a list of what is known, each tested against quadrature.
 
-A family is recognized by its exact class, so that a class of one's own, whose density may be another, is drawn instead.
-Registries of other libraries are not consulted: some of their entries are truncated series.
+A family is recognized by its exact class: a subclass may have another density, so its divergence is drawn.
+The registries of other libraries are not consulted, because some of their entries are truncated series.
 """
 
 from __future__ import annotations
