@@ -15,11 +15,12 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "types": (),
     "checks": ("types",),
     "files": (),
+    "loops": ("types",),
     "examples": ("types",),
     "nets": ("types",),
     "distributions": ("types",),
-    "networks": ("types", "nets", "distributions"),
-    "flows": ("types", "checks", "nets", "distributions", "networks", "lipschitz"),
+    "networks": ("types", "loops", "nets", "distributions"),
+    "flows": ("types", "checks", "loops", "nets", "distributions", "networks", "lipschitz"),
     "lipschitz": ("types", "examples", "nets"),
     "families": ("types", "distributions"),
     "mixtures": (*CORE, "checks", "families", "training", "data"),
@@ -33,7 +34,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "estimators": (*JOINTS, "divergences", "objective"),
     "explain": (*JOINTS, "objective"),
     "methods": (*CORE, "flows", "lipschitz", "networks", "families", "mixtures"),
-    "training": ("lazy", "types", "checks", "files", "examples", "objective", "data"),
+    "training": ("lazy", "types", "checks", "files", "loops", "examples", "objective", "data"),
     "evaluation": (*CORE, "checks", "files", "data"),
 }
 SEES_ALL = ("", "experiment", "cli", "__main__")

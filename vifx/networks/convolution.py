@@ -20,11 +20,11 @@ from functools import reduce
 from typing import Any, Literal, TypeAlias
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax import lax
 
+from vifx.loops import on_cpu
 from vifx.types import Array
 
 Padding: TypeAlias = Literal["SAME", "VALID"] | Sequence[tuple[int, int]]
@@ -186,9 +186,7 @@ def _transposed_pads(width: int, stride: int, padding: str) -> Pair:
 def _form(form: Form | None) -> Form:
     if form is not None:
         return form
-    device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
-    platform = jax.default_backend() if device is None else getattr(device, "platform", device)
-    return "matmul" if platform == "cpu" else "xla"
+    return "matmul" if on_cpu() else "xla"
 
 
 def _pair(value: int | Pair, name: str) -> Pair:

@@ -13,6 +13,7 @@ from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 
 from vifx.checks import require_integer
 from vifx.examples import WEIGHTS, example_shares
+from vifx.loops import scan
 from vifx.training.reduce import mean_metrics
 from vifx.training.step import Step, one_update
 from vifx.types import Array, Aux, Batch, Key, Loss, Params, PyTree, State
@@ -114,7 +115,7 @@ def _mean(
         return total, (aux.metrics, _floats(aux.state, others=True))
 
     each = jnp.full(count, 1 / count) if shares is None else shares
-    (value, floats, gradient), (metrics, rest) = jax.lax.scan(body, zeros, (jnp.arange(count), each, parts))
+    (value, floats, gradient), (metrics, rest) = scan(body, zeros, (jnp.arange(count), each, parts))
     last = {i: leaf[-1] for i, leaf in rest.items()}
     leaves = [floats[i] if i in floats else last[i] for i in range(tree.num_leaves)]
     return value, Aux(mean_metrics(metrics, shares), jax.tree.unflatten(tree, leaves)), gradient

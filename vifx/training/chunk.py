@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from vifx.checks import described
+from vifx.loops import slow_in_loops
 from vifx.training.sharding import check_divides, data_sharding, replicate, replicated, shard_batch
 from vifx.training.state import TrainState, update_keys
 from vifx.training.step import Progress, Step
@@ -93,9 +94,9 @@ def _first(source: _Weak, noise: Key, arrays: Batch, window: PyTree) -> Batch:
 def advance(step: Step, source: Source, mesh: Mesh | None, first: int) -> Iterator[Advance]:
     """Open a source for the updates from `first` on.
 
-    A resident source is gathered inside one compiled scan over the updates of a chunk; a
-    streaming source is read a step at a time. Update t takes minibatches ``t·b`` to ``(t+1)·b − 1``
-    for a step that consumes b of them, transformed with a key folded from the update's.
+    A resident source is gathered inside one compiled scan over the updates of a chunk, or update by update where that
+    is faster (`vifx.loops`); a streaming source is read a step at a time. Update t takes minibatches ``t·b`` to
+    ``(t+1)·b − 1`` for a step that consumes b of them, transformed with a key folded from the update's.
     """
     if mesh is not None:
         data_sharding(mesh)  # says at once if the mesh has no such axis
@@ -138,24 +139,70 @@ def _resident(
     window = source().window(first * step.batches, length * step.batches)
     if mesh is not None:
         train_state, window = replicate(train_state, mesh), replicate(window, mesh)
-    return _scan(step, source, mesh, length, train_state, arrays, window)
+    examples, turn = (arrays, window), np.int32(0)
+    if not slow_in_loops(_turn, step, source, mesh, *_before(train_state), examples, turn):
+        return _scan(step, source, mesh, length, train_state, examples)
+    history = []
+    for i in range(length):
+        train_state, metrics = _alone(step, source, mesh, train_state, examples, np.int32(i))
+        history.append(metrics)
+    return train_state, _stacked(history)
+
+
+def _before(train_state: TrainState) -> tuple[Key, Array, Progress]:
+    return train_state.key, train_state.step, train_state.progress
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _turn(
+    step: Step,
+    source: _Weak,
+    mesh: Mesh | None,
+    key: Key,
+    number: Array,
+    progress: Progress,
+    examples: tuple[Batch, PyTree],
+    i: Array,
+) -> tuple[Progress, Metrics]:
+    """Make update `number` with the turn i of a window; traced once, for a scan or alone."""
+    key = update_keys(key, number, 1)
+
+    def take(noise: Key, j: Array) -> Batch:
+        return source().take(noise, *examples, i * step.batches + j)
+
+    batch = _minibatches(take, step, key, jnp.arange(step.batches, dtype=jnp.int32))
+    return step.update(key, progress, _divided(batch, step, mesh))
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=4)
 def _scan(
-    step: Step, source: _Weak, mesh: Mesh | None, length: int, train_state: TrainState, arrays: Batch, window: PyTree
+    step: Step,
+    source: _Weak,
+    mesh: Mesh | None,
+    length: int,
+    train_state: TrainState,
+    examples: tuple[Batch, PyTree],
 ) -> tuple[TrainState, Metrics]:
+    key, number, progress = _before(train_state)
+
     def one(progress: Progress, i: Array) -> tuple[Progress, Metrics]:
-        key = update_keys(train_state.key, train_state.step + i, 1)
+        return _turn(step, source, mesh, key, number + i, progress, examples, i)
 
-        def take(noise: Key, j: Array) -> Batch:
-            return source().take(noise, arrays, window, i * step.batches + j)
-
-        batch = _minibatches(take, step, key, jnp.arange(step.batches, dtype=jnp.int32))
-        return step.update(key, progress, _divided(batch, step, mesh))
-
-    progress, metrics = jax.lax.scan(one, train_state.progress, jnp.arange(length, dtype=jnp.int32))
+    progress, metrics = jax.lax.scan(one, progress, jnp.arange(length, dtype=jnp.int32))
     return _finish(train_state, progress, metrics, length, mesh)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
+def _alone(
+    step: Step,
+    source: _Weak,
+    mesh: Mesh | None,
+    train_state: TrainState,
+    examples: tuple[Batch, PyTree],
+    i: Array,
+) -> tuple[TrainState, Metrics]:
+    progress, metrics = _turn(step, source, mesh, *_before(train_state), examples, i)
+    return _finish(train_state, progress, metrics, 1, mesh)
 
 
 def _minibatches(function: Callable[[Key, Any], Batch], step: Step, key: Key, turns: PyTree) -> Batch:
@@ -199,7 +246,11 @@ def _streaming(
         placed = batch if mesh is None else shard_batch(batch, mesh, batches=2)
         train_state, metrics = _single(step, source, mesh, train_state, placed)
         history.append(metrics)
-    return train_state, jax.tree.map(lambda *values: np.stack(values), *history)
+    return train_state, _stacked(history)
+
+
+def _stacked(history: list[Metrics]) -> Metrics:
+    return jax.tree.map(lambda *values: np.stack(values), *history)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 __all__ = ["scanned"]
 
+import warnings
+
 import jax
 
 from vifx.checks import require_batch, require_integer
+from vifx.loops import first_step, slow_in_loops
 from vifx.training.step import Progress, Step, one_update
 from vifx.types import Array, Batch, Metrics
 
@@ -21,6 +24,9 @@ def scanned(step: Step, length: int) -> Step:
     Raises:
       TypeError: if `step` is no step, or `length` no integer.
       ValueError: if `length` is not positive, or the step is a scan already.
+
+    Warns:
+      UserWarning: if the step has convolutions of XLA's and runs on a CPU, where loops slow them down (`vifx.loops`).
     """
     one_update(step, "scanned")
     require_integer(length, "scanned: length")
@@ -37,7 +43,14 @@ def scanned(step: Step, length: int) -> Step:
         shares = batch
         if step.batches > 1:
             shares = {name: v.reshape(length, step.batches, *v.shape[1:]) for name, v in batch.items()}
-        return jax.lax.scan(one, progress, (keys, shares))
+        once = jax.jit(one)
+        if slow_in_loops(once, progress, first_step((keys, shares))):
+            warnings.warn(
+                "scanned: on a CPU, the weight gradients of XLA's convolutions take ten times as long in a loop; "
+                "compile the step without the scan, as training.fit does, or make the network of vifx.networks.Conv.",
+                stacklevel=2,
+            )
+        return jax.lax.scan(once, progress, (keys, shares))
 
     return Step(
         step.init,

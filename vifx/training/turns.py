@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from vifx.checks import require_batch, require_integer
+from vifx.loops import scan
 from vifx.training.names import known, network_names
 from vifx.training.reduce import mean_metrics
 from vifx.training.step import Progress, Step, one_update
@@ -85,7 +86,7 @@ def repeat(step: Step, times: int, *, fresh: bool = True) -> Step:
                 return step.update(jax.random.clone(key), progress, batch)  # the same noise, on purpose
             return step.update(jax.random.fold_in(key, i), progress, share)
 
-        progress, metrics = jax.lax.scan(once, progress, (jnp.arange(times), shares))
+        progress, metrics = scan(once, progress, (jnp.arange(times), shares))
         return progress, mean_metrics(metrics)
 
     return Step(step.init, update, lambda transform: repeat(step.rebuild(transform), times, fresh=fresh), batches)

@@ -1,0 +1,77 @@
+"""Loops that leave the speed of what is in them alone.
+
+XLA's CPU back end computes the weight gradient of a convolution ten to forty times slower inside a loop than outside.
+`vifx.networks.convolve` has another form there; a network of the user's, with ``flax.linen.Conv`` say, does not. So on
+a CPU a loop over convolutions is written out, update by update, and every other loop is a scan.
+"""
+
+from __future__ import annotations
+
+__all__ = ["first_step", "on_cpu", "scan", "slow_in_loops"]
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import jax
+
+from vifx.types import PyTree
+
+Carry = TypeVar("Carry")
+
+
+def on_cpu() -> bool:
+    """Return whether programs run on a CPU unless they are told otherwise."""
+    device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    return (jax.default_backend() if device is None else getattr(device, "platform", device)) == "cpu"
+
+
+def slow_in_loops(function: Any, *arguments: PyTree) -> bool:
+    """Return whether a jitted function would be slower in a loop: on a CPU, with a convolution of XLA's inside.
+
+    The function is traced once: calling it with like arguments afterwards, in a loop too, takes that trace.
+
+    Args:
+      function: made by `jax.jit`.
+      *arguments: its arguments, or their shapes.
+    """
+    return on_cpu() and "conv_general_dilated" in _primitives(function.trace(*arguments).jaxpr.jaxpr)
+
+
+def first_step(xs: PyTree) -> PyTree:
+    """Return the shapes of one step of the arrays that a loop goes over."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), xs)
+
+
+def scan(
+    body: Callable[[Carry, Any], tuple[Carry, Any]],
+    carry: Carry,
+    xs: PyTree,
+    *,
+    reverse: bool = False,
+    unroll: int | bool = 1,
+) -> tuple[Carry, PyTree]:
+    """Scan as `jax.lax.scan` does, written out on a CPU if the body has a convolution of XLA's.
+
+    The values are the same up to rounding. The written-out form takes longer to compile, in proportion to the length,
+    and so is for short loops.
+
+    Args:
+      body: ``(carry, x) -> (carry, y)``.
+      carry: the first one.
+      xs: arrays with a leading axis, one step each.
+      reverse: whether the last step comes first.
+      unroll: how many steps one iteration of the loop holds, as for `jax.lax.scan`.
+    """
+    body = jax.jit(body)
+    unroll = True if slow_in_loops(body, carry, first_step(xs)) else unroll
+    return jax.lax.scan(body, carry, xs, reverse=reverse, unroll=unroll)
+
+
+def _primitives(jaxpr: Any) -> Iterator[str]:
+    for equation in jaxpr.eqns:
+        yield equation.primitive.name
+        for value in equation.params.values():
+            for inner in value if isinstance(value, tuple | list) else (value,):
+                inner = getattr(inner, "jaxpr", inner)  # a closed one holds one
+                if hasattr(inner, "eqns"):
+                    yield from _primitives(inner)
