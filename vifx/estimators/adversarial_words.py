@@ -4,14 +4,14 @@ from __future__ import annotations
 
 __all__ = ["constants_in_words", "derive_adversarial", "describe_terms", "how_drawn"]
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import jax
 
 from vifx.estimators.derivation import tex
-from vifx.estimators.expectation import describe
+from vifx.estimators.expectation import How, describe
 from vifx.estimators.games import Game
-from vifx.estimators.sides import Side, Sides, treatments
+from vifx.estimators.sides import Side, Sides, walk_side
 from vifx.objective import Term
 from vifx.types import Batch, Key, Params, State
 
@@ -218,15 +218,17 @@ def _how(side: Side, init: Callable[[Key, Batch], tuple[Params, State]], batch: 
         return "mean over the batch"
     if batch is None:
         return "drawn, or summed if finite; a batch decides"
-    params, state = jax.eval_shape(init, jax.eval_shape(lambda: jax.random.key(0)), dict(batch))
-    how = treatments(side, params, state, batch, train=False)
+    how: dict[str, How] = {}
+
+    def trace(key: Key, batch: Batch) -> None:
+        params, state = init(key, batch)
+        visits = walk_side(jax.random.clone(key), side, params, state, batch, train=False)[0].visits
+        how.update({visit.factor.variables[0]: visit.how for visit in visits if visit.how != "evidence"})
+
+    jax.eval_shape(trace, jax.eval_shape(lambda: jax.random.key(0)), dict(batch))
     if set(how.values()) == {"summed"}:
         return "summed over all states"
-    # Beside drawn variables, a finite one is drawn too.
-    words: Mapping[str, str] = {
-        name: describe("score function" if kind == "summed" else kind, 1) for name, kind in how.items()
-    }
-    return "; ".join(f"{name}: {word}" for name, word in words.items())
+    return "; ".join(f"{name}: {describe(kind, 1)}" for name, kind in how.items())
 
 
 def _tex(text: str) -> str:

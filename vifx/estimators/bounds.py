@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Gradient", "bound", "treatments"]
+__all__ = ["Gradient", "bound", "walk_latents"]
 
 import itertools
 import math
@@ -14,7 +14,7 @@ import numpy as np
 from jax.scipy.special import gammaln, logsumexp
 
 from vifx.conditional import condition, density, fold
-from vifx.estimators.expectation import How, Visit, walk
+from vifx.estimators.expectation import Rows, Visit, is_finite, log_density, walk
 from vifx.estimators.pair import Pair
 from vifx.examples import example_mean
 from vifx.types import Array, Batch, Key, Params, State
@@ -51,22 +51,20 @@ def bound(
     Raises:
       ValueError: a gradient estimator that needs reparameterized draws where there are none.
     """
-    how, finite = treatments(both, params, state, batch, samples=samples, train=train)
     noise = fold(key, "inference")
-    how_many = {"samples": samples, "examples": both.examples}
-    visits, new_state = walk(noise, both.inference, params, state, batch, **how_many, train=train, sum_finite=finite)
+    visits, new_state = walk_latents(noise, both, params, state, batch, samples=samples, train=train)
     latents = [visit for visit in visits if visit.how != "evidence"]
     if gradient != "reparameterized":
         _require_draws(latents, gradient)
     rows = visits[-1].after
     walked = new_state
-    log_q, new_state = _generative_log_prob(key, both, params, walked, rows.values, train)
+    log_q, new_state = _generative_log_prob(key, both, params, walked, rows, train)
     log_p = jnp.zeros(rows.total)
     for visit in latents:
         if visit.log_prob is not None:
             # Rows are copied copy by copy, so an earlier latent's log-densities repeat as a block.
             log_p = log_p + jnp.tile(visit.log_prob, rows.total // visit.after.total)
-    if finite:
+    if latents and latents[0].how == "summed":
         shape = (-1, rows.examples)
         each = _over_multisets((log_q - log_p).reshape(shape), log_p.reshape(shape), samples)
         value, elbo = (example_mean(rows.shares, part) for part in each)
@@ -87,8 +85,8 @@ def bound(
         if gradient == "sticking_the_landing":
             surrogate = share * (log_q - log_p).reshape(shape)
         else:
-            through_draws, _ = _generative_log_prob(key, both, fixed, walked, rows.values, train)
-            drawn = jax.lax.stop_gradient(rows.values)
+            through_draws, _ = _generative_log_prob(key, both, fixed, walked, rows, train)
+            drawn = rows._replace(values=jax.lax.stop_gradient(rows.values))
             through_model, _ = _generative_log_prob(key, both, params, walked, drawn, train)
             surrogate = share**2 * (through_draws - log_p).reshape(shape) + share * through_model.reshape(shape)
         surrogate = jnp.sum(surrogate, axis=0)
@@ -97,33 +95,34 @@ def bound(
         # One score factor per draw: their product carries the score of the whole tuple.
         value = value * jnp.prod(rows.weights.reshape(shape), axis=0)
     total = example_mean(rows.shares, value)
-    sampled = "_sampled" if "summed" in how.values() else ""
+    sampled = "_sampled" if any(is_finite(visit.conditional) for visit in latents) else ""
     return total, {f"iwae{sampled}": jax.lax.stop_gradient(total), **metrics}, new_state
 
 
-def treatments(
-    both: Pair, params: Params, state: State, batch: Batch, *, samples: int, train: bool
-) -> tuple[dict[str, How], bool]:
-    """Return how a walk with `samples` draws would treat each latent, without computing anything.
+def walk_latents(
+    key: Key, both: Pair, params: Params, state: State, batch: Batch, *, samples: int, train: bool
+) -> tuple[list[Visit], State]:
+    """Walk the inference joint with `samples` draws of its latents.
 
-    Returns:
-      What would be done with each latent if it were visited alone; and whether all of them are summed, exactly: they
-      are of finite support, with at most `MOST_MULTISETS` multisets of `samples` states. Otherwise all are drawn.
+    If all of them are of finite support they are summed, exactly, as long as there are at most `MOST_MULTISETS`
+    multisets of `samples` states; otherwise all are drawn.
+
+    Args:
+      key: folded per factor name.
+      both: the two joints.
+      params: one entry per owner.
+      state: one entry per owner.
+      batch: the evidence.
+      samples: K, draws per example.
+      train: the mode of the networks.
     """
-    how: dict[str, How] = {}
-    states: list[int] = []
-
-    def trace(key: Key, params: Params, state: State, batch: Batch) -> None:
-        visits, _ = walk(
-            key, both.inference, params, state, batch, samples=samples, train=train, examples=both.examples
-        )
-        how.update({visit.factor.variables[0]: visit.how for visit in visits if visit.how != "evidence"})
-        rows = visits[-1].after
-        states.append(rows.total // (rows.copies * rows.examples))
-
-    jax.eval_shape(trace, jax.eval_shape(lambda: jax.random.key(0)), params, state, dict(batch))
-    summed = bool(how) and set(how.values()) == {"summed"}
-    return how, summed and math.comb(states[0] + samples - 1, samples) <= MOST_MULTISETS
+    settings = {"samples": samples, "train": train, "examples": both.examples}
+    visits, new_state = walk(key, both.inference, params, state, batch, sums="all", **settings)
+    rows = visits[-1].after
+    states = rows.total // (rows.copies * rows.examples)
+    if math.comb(states + samples - 1, samples) <= MOST_MULTISETS or visits[-1].how != "summed":
+        return visits, new_state
+    return walk(key, both.inference, params, state, batch, sums="none", **settings)
 
 
 def _require_draws(latents: list[Visit], gradient: Gradient) -> None:
@@ -137,16 +136,14 @@ def _require_draws(latents: list[Visit], gradient: Gradient) -> None:
 
 
 def _generative_log_prob(
-    key: Key, both: Pair, params: Params, state: State, values: dict[str, Array], train: bool
+    key: Key, both: Pair, params: Params, state: State, rows: Rows, train: bool
 ) -> tuple[Array, State]:
     """Return ``log q(x, z)`` without evidence, ``[rows]`` in nats, and the new state."""
-    count = next(iter(values.values())).shape[0]
-    total = jnp.zeros(count)
+    total = jnp.zeros(rows.total)
     for item in both.generative.factors:
         if item.kind != "evidence":
-            network = fold(key, "generative", item.name)
-            conditional, state = condition(network, item, params, state, values, count, train=train)
-            total = total + density(item, conditional, values[item.variables[0]], count)
+            log_prob, state = log_density(fold(key, "generative", item.name), item, params, state, rows, train=train)
+            total = total + log_prob
     return total, state
 
 

@@ -17,14 +17,15 @@ noise out of it. The rows are those of all latents visited so far, whether the t
 
 from __future__ import annotations
 
-__all__ = ["How", "Rows", "Visit", "describe", "mean", "walk"]
+__all__ = ["How", "Rows", "Sums", "Visit", "describe", "is_finite", "log_density", "mean", "walk"]
 
+import math
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
-from vifx.conditional import condition, draw, fold
+from vifx.conditional import condition, density, draw, fold
 from vifx.distributions import Finite, MarkovChain
 from vifx.examples import RESPONSIBILITIES, example_shares
 from vifx.factor import Factor, has_density
@@ -33,6 +34,9 @@ from vifx.types import Array, Batch, Key, Params, State
 
 How: TypeAlias = Literal["evidence", "summed", "chain", "drawn", "score function", "mapped"]
 """How a walk treats a variable."""
+
+Sums: TypeAlias = Literal["each", "all", "none"]
+"""Which latents of finite support a walk sums: each of them; all, if every variable but the evidence is one; none."""
 
 
 class Rows(NamedTuple):
@@ -44,6 +48,8 @@ class Rows(NamedTuple):
       copies: the number of draws per example; states of summed latents are not counted.
       examples: the number of examples in the batch.
       shares: ``[examples]``, the probability of each under the evidence; None if they count alike.
+      axes: what the rows repeat the examples for, outermost first: a summed variable and the number of its states, or
+        None and the number of draws.
     """
 
     values: dict[str, Array]
@@ -51,6 +57,7 @@ class Rows(NamedTuple):
     copies: int
     examples: int
     shares: Array | None = None
+    axes: tuple[tuple[str | None, int], ...] = ()
 
     @property
     def total(self) -> int:
@@ -104,7 +111,7 @@ def walk(
     *,
     samples: int,
     train: bool,
-    sum_finite: bool = True,
+    sums: Sums = "each",
     step_by_step: bool = False,
     examples: int | None = None,
 ) -> tuple[list[Visit], State]:
@@ -118,10 +125,10 @@ def walk(
       batch: the evidence, ``[examples, *event]``, and the weights of the examples if there are any.
       samples: how many draws per example the first drawn latent makes; later ones make one per row.
       train: the mode of the networks.
-      sum_finite: whether latents of finite support are summed; if not they are drawn.
+      sums: which latents of finite support are summed; the others are drawn.
       step_by_step: whether a Markov chain is kept as it is, for its expectations to be taken step by step; if not it is
         drawn.
-      examples: for a joint without evidence, how many examples it is drawn for.
+      examples: for a joint without evidence, how many examples it is drawn for. Of a sum, all are alike: there is one.
 
     Returns:
       The visits in order and the new state of the networks.
@@ -141,7 +148,7 @@ def walk(
     count = len(next(iter(values.values()))) if values else examples or 1
     shares = example_shares(batch) if values else None
     rows = Rows(values, None, 1, count, shares)
-    visits = []
+    visits, began = [], state
     for item in joint.factors:
         if item.kind == "evidence":
             visits.append(Visit(item, None, "evidence", rows, rows, None))
@@ -153,12 +160,53 @@ def walk(
         if step_by_step and isinstance(conditional, MarkovChain):
             visits.append(Visit(item, conditional, "chain", rows, rows, None))
             continue
-        noise = fold(key, item.name, "draw")
+        others = {visit.how for visit in visits} - {"evidence"}
+        summing = is_finite(conditional) and (sums == "each" or (sums == "all" and others <= {"summed"}))
+        if sums == "all" and not summing and "summed" in others:
+            settings = {"samples": samples, "train": train, "step_by_step": step_by_step, "examples": examples}
+            return walk(key, joint, params, began, batch, sums="none", **settings)
+        if sums == "all" and summing and not rows.values:
+            rows = rows._replace(examples=1)
         # Only the first draw makes copies: later ones are one per row, on distinct rows already.
         copies = samples if rows.copies == 1 else 1
-        visits.append(_visited(item, conditional, noise, rows, copies, sum_finite))
+        visits.append(_visited(item, conditional, fold(key, item.name, "draw"), rows, copies, summing))
         rows = visits[-1].after
     return visits, state
+
+
+def log_density(
+    key: Key, item: Factor, params: Params, state: State, rows: Rows, *, train: bool
+) -> tuple[Array, State]:
+    """Return a factor's log-density at rows, ``[rows]`` in nats, and the new state.
+
+    A network whose parents are all summed variables runs once a combination of their states, not once a row.
+
+    Args:
+      key: noise of networks in training mode.
+      item: its variable and parents have values.
+      params: one entry per owner.
+      state: one entry per owner.
+      rows: the values.
+      train: the mode of the networks.
+    """
+    sizes = (*(size for _, size in rows.axes), rows.examples)
+    own = [axis for axis, (name, _) in enumerate(rows.axes) if name in item.given]
+    value = rows.values[item.variables[0]]
+    if not item.given or len(own) < len(item.given):
+        conditional, state = condition(key, item, params, state, rows.values, rows.total, train=train)
+        return density(item, conditional, value, rows.total), state
+    count = math.prod(sizes[axis] for axis in own)
+    chosen = tuple(slice(None) if axis in own else 0 for axis in range(len(sizes)))
+    parents = {}
+    for name in item.given:
+        each = rows.values[name].reshape(*sizes, *rows.values[name].shape[1:])[chosen]
+        parents[name] = each.reshape(count, *each.shape[len(own) :])
+    conditional, state = condition(key, item, params, state, parents, count, train=train)
+    order = [axis for axis in range(len(sizes)) if axis not in own] + own
+    events = range(len(sizes), len(sizes) + value.ndim - 1)
+    moved = jnp.transpose(value.reshape(*sizes, *value.shape[1:]), (*order, *events)).reshape(value.shape)
+    log_prob = density(item, conditional, moved, count).reshape([sizes[axis] for axis in order])
+    return jnp.transpose(log_prob, [order.index(axis) for axis in range(len(sizes))]).reshape(-1), state
 
 
 def _require_values(item: Factor, visits: list[Visit]) -> None:
@@ -170,15 +218,15 @@ def _require_values(item: Factor, visits: list[Visit]) -> None:
             )
 
 
-def _visited(item: Factor, conditional: Any, key: Key, rows: Rows, copies: int, sum_finite: bool) -> Visit:
+def _visited(item: Factor, conditional: Any, key: Key, rows: Rows, copies: int, summing: bool) -> Visit:
     variable = item.variables[0]
     if not has_density(conditional):
         after = rows._replace(values={**rows.values, variable: draw(key, item, conditional, rows.total)})
         return Visit(item, conditional, "mapped", rows, after, None)
-    if sum_finite and _is_finite(conditional):
+    if summing:
         return _summed(item, conditional, rows)
     values, log_prob = _drawn(item, conditional, key, rows.total, copies)
-    spread = _repeated(rows, copies)._replace(copies=rows.copies * copies)
+    spread = _repeated(rows, copies, None)._replace(copies=rows.copies * copies)
     if _differentiable(conditional, values):
         after = spread._replace(values={**spread.values, variable: values})
         return Visit(item, conditional, "drawn", rows, after, log_prob)
@@ -192,7 +240,7 @@ def _summed(item: Factor, conditional: Any, rows: Rows) -> Visit:
     event = tuple(conditional.event_shape)
     support = conditional.enumerate_support(expand=False)
     states = support.shape[0]
-    spread = _repeated(rows, states)
+    spread = _repeated(rows, states, item.variables[0])
     values = jnp.repeat(support.reshape(states, *event), rows.total, axis=0)
     if isinstance(conditional, Finite):
         log_probs = jnp.broadcast_to(conditional.log_probs, (rows.total, states))
@@ -224,7 +272,7 @@ def _drawn(item: Factor, conditional: Any, key: Key, count: int, copies: int) ->
     return values.reshape(copies * count, *values.shape[len(expected) :]), log_prob.reshape(copies * count)
 
 
-def _repeated(rows: Rows, times: int) -> Rows:
+def _repeated(rows: Rows, times: int, what: str | None) -> Rows:
     if times == 1:
         return rows
 
@@ -232,11 +280,16 @@ def _repeated(rows: Rows, times: int) -> Rows:
         return jnp.tile(x, (times,) + (1,) * (x.ndim - 1))
 
     weights = None if rows.weights is None else tile(rows.weights)
-    return rows._replace(values={name: tile(value) for name, value in rows.values.items()}, weights=weights)
+    values = {name: tile(value) for name, value in rows.values.items()}
+    return rows._replace(values=values, weights=weights, axes=((what, times), *rows.axes))
 
 
-def _is_finite(conditional: Any) -> bool:
-    """Return whether a conditional is over one variable of finite support, which can be summed."""
+def is_finite(conditional: Any) -> bool:
+    """Return whether a conditional is over one variable of finite support, which can be summed.
+
+    Args:
+      conditional: the distribution.
+    """
     if isinstance(conditional, Finite):
         return True
     return bool(getattr(conditional, "has_enumerate_support", False)) and tuple(conditional.event_shape) == ()

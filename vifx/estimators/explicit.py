@@ -18,7 +18,7 @@ from vifx.estimators import exact
 from vifx.estimators.chain import expected_emission
 from vifx.estimators.closed_form import closed_form
 from vifx.estimators.derivation import derive, term_formulas
-from vifx.estimators.expectation import Rows, Visit, describe, mean, walk
+from vifx.estimators.expectation import Rows, Visit, describe, log_density, mean, walk
 from vifx.estimators.pair import Pair, pair, pair_init
 from vifx.estimators.solver import solver
 from vifx.factor import Factor
@@ -215,18 +215,22 @@ def _estimates(
             value, state = expected_emission(noise, item, chain, params, state, train=train)
             estimates[term] = _Estimate(value, _how(describe(chain.how, samples), visits, chain.before, samples), False)
             continue
-        rows = visit.before if early else _first_rows(item, visits)
-        conditional, state = condition(noise, item, params, state, rows.values, rows.total, train=train)
         if early:
+            rows = visit.before
+            conditional, state = condition(noise, item, params, state, rows.values, rows.total, train=train)
             _check_events(visit, item, conditional)
             _require_chain(visit, item, isinstance(conditional, MarkovChain))
-        exactly = closed_form(visit.conditional, conditional) if early else None
-        if exactly is not None:
-            value = mean(rows, jnp.broadcast_to(exactly(), (rows.total,)))
-            estimates[term] = _Estimate(value, _how("closed form", visits, rows, samples), False)
-            continue
-        count, rows = rows.total, visit.after if early else rows
-        value = -mean(rows, density(item, conditional, rows.values[variable], count))
+            exactly = closed_form(visit.conditional, conditional)
+            if exactly is not None:
+                value = mean(rows, jnp.broadcast_to(exactly(), (rows.total,)))
+                estimates[term] = _Estimate(value, _how("closed form", visits, rows, samples), False)
+                continue
+            rows = visit.after
+            log_prob = density(item, conditional, rows.values[variable], visit.before.total)
+        else:
+            rows = _first_rows(item, visits)
+            log_prob, state = log_density(noise, item, params, state, rows, train=train)
+        value = -mean(rows, log_prob)
         if visit.log_prob is not None:
             value = value + mean(visit.after, visit.log_prob)
         # Exact given the variables before it, unless it or a generative parent that comes later is drawn.

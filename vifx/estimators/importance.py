@@ -10,7 +10,7 @@ import jax
 
 from vifx.conditional import nearest
 from vifx.estimators import exact
-from vifx.estimators.bounds import Gradient, bound, treatments
+from vifx.estimators.bounds import Gradient, bound, walk_latents
 from vifx.estimators.derivation import derive_importance_weighted
 from vifx.estimators.expectation import How, describe
 from vifx.estimators.pair import Pair, pair, pair_init
@@ -99,11 +99,14 @@ def _objective(both: Pair, samples: int, gradient: Gradient, prefix: str) -> Obj
 
 
 def _plan(both: Pair, batch: Batch, samples: int) -> str:
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    params, state = jax.eval_shape(lambda key, batch: pair_init(key, both, batch), key, dict(batch))
-    how, exactly = treatments(both, params, state, batch, samples=samples, train=False)
-    if exactly:
+    how: dict[str, How] = {}
+
+    def trace(key: Key, batch: Batch) -> None:
+        params, state = pair_init(key, both, batch)
+        visits, _ = walk_latents(jax.random.clone(key), both, params, state, batch, samples=samples, train=False)
+        how.update({visit.factor.variables[0]: visit.how for visit in visits if visit.how != "evidence"})
+
+    jax.eval_shape(trace, jax.eval_shape(lambda: jax.random.key(0)), dict(batch))
+    if "summed" in how.values():
         return "all K-tuples of states, exactly"
-    # Beside drawn latents, or with too many tuples, a finite one is drawn too.
-    drawn: dict[str, How] = {variable: "score function" if kind == "summed" else kind for variable, kind in how.items()}
-    return "; ".join(f"{v}: {describe(kind, samples)}" for v, kind in drawn.items()) or "no latent: exact"
+    return "; ".join(f"{v}: {describe(kind, samples)}" for v, kind in how.items()) or "no latent: exact"

@@ -12,18 +12,16 @@ __all__ = [
     "outer_mean",
     "sides",
     "sides_init",
-    "treatments",
     "walk_side",
 ]
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from vifx.conditional import fold, nearest
-from vifx.estimators.expectation import How, Rows, Visit, walk
+from vifx.estimators.expectation import Rows, Visit, walk
 from vifx.factor import Factor
 from vifx.joint import Joint, check_owners
 from vifx.nets import as_net, is_network
@@ -184,11 +182,8 @@ def walk_side(key: Key, side: Side, params: Params, state: State, batch: Batch, 
       ValueError: the batch is empty, or disagrees on the number of examples.
     """
     examples = count_examples(batch)
-    noise = fold(key, side.role)
-    summed = set(treatments(side, params, state, batch, train=train).values()) == {"summed"}
-    alone = 1 if summed else examples  # without evidence, all examples of a sum are alike
     visits, state = walk(
-        noise, side.joint, params, state, batch, samples=1, train=train, sum_finite=summed, examples=alone
+        fold(key, side.role), side.joint, params, state, batch, samples=1, train=train, sums="all", examples=examples
     )
     return Drawn(visits, visits[-1].after), state
 
@@ -209,18 +204,6 @@ def count_examples(batch: Batch) -> int:
     if not examples:
         raise ValueError("batch is empty; its leading axis says how many examples to draw, so give one at least.")
     return examples
-
-
-def treatments(side: Side, params: Params, state: State, batch: Batch, *, train: bool) -> dict[str, How]:
-    """Return how a walk would treat each variable but the evidence if it summed what it can; computes nothing."""
-    how: dict[str, How] = {}
-
-    def trace(key: Key, params: Params, state: State, batch: Batch) -> None:
-        visits, _ = walk(key, side.joint, params, state, batch, samples=1, train=train, examples=1)
-        how.update({visit.factor.variables[0]: visit.how for visit in visits if visit.how != "evidence"})
-
-    jax.eval_shape(trace, jax.eval_shape(lambda: jax.random.key(0)), params, state, dict(batch))
-    return how
 
 
 def outer_mean(a: Rows, b: Rows, integrand: Array) -> Array:
