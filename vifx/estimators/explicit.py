@@ -187,58 +187,52 @@ def _estimates(
     train: bool,
 ) -> tuple[dict[str, _Estimate], State]:
     """Evaluate the named terms; every conditional is evaluated once."""
-    noise = fold(key, "inference")
+    how_many = {"samples": samples, "examples": both.examples}
     visits, state = walk(
-        noise,
-        both.inference,
-        params,
-        state,
-        batch,
-        samples=samples,
-        train=train,
-        step_by_step=True,
-        examples=both.examples,
+        fold(key, "inference"), both.inference, params, state, batch, **how_many, train=train, step_by_step=True
     )
     estimates = {}
     for item in both.generative.factors:
         term = both.term_of(item)
-        if term not in names:
-            continue
-        variable = item.variables[0]
-        visit = next(v for v in visits if variable in v.factor.variables)
-        # With its generative parents known before it, a latent's expectation can be taken by itself.
-        early = visit.how != "evidence" and all(name in visit.before.values for name in item.given)
-        _require_chain(visit, item, early)
-        noise = fold(key, "generative", item.name)
-        chain = _chain_above(item, visits)
-        if chain is not None:
-            value, state = expected_emission(noise, item, chain, params, state, train=train)
-            estimates[term] = _Estimate(value, _how(describe(chain.how, samples), visits, chain.before, samples), False)
-            continue
-        if early:
-            rows = visit.before
-            conditional, state = condition(noise, item, params, state, rows.values, rows.total, train=train)
-            _check_events(visit, item, conditional)
-            _require_chain(visit, item, isinstance(conditional, MarkovChain))
-            exactly = closed_form(visit.conditional, conditional)
-            if exactly is not None:
-                value = mean(rows, jnp.broadcast_to(exactly(), (rows.total,)))
-                estimates[term] = _Estimate(value, _how("closed form", visits, rows, samples), False)
-                continue
-            rows = visit.after
-            log_prob = density(item, conditional, rows.values[variable], visit.before.total)
-        else:
-            rows = _first_rows(item, visits)
-            log_prob, state = log_density(noise, item, params, state, rows, train=train)
-        value = -mean(rows, log_prob)
-        if visit.log_prob is not None:
-            value = value + mean(visit.after, visit.log_prob)
-        # Exact given the variables before it, unless it or a generative parent that comes later is drawn.
-        new = set(rows.values) - set(visit.before.values)
-        drawn = [v for v in visits if v.how in ("drawn", "score function") and v.factor.variables[0] in new]
-        sampled = visit.how != "evidence" and bool(drawn)
-        estimates[term] = _Estimate(value, _how("", visits, rows, samples), sampled)
+        if term in names:
+            noise = fold(key, "generative", item.name)
+            estimates[term], state = _estimate(noise, item, visits, params, state, samples, train)
     return estimates, state
+
+
+def _estimate(
+    key: Key, item: Factor, visits: list[Visit], params: Params, state: State, samples: int, train: bool
+) -> tuple[_Estimate, State]:
+    variable = item.variables[0]
+    visit = next(v for v in visits if variable in v.factor.variables)
+    # With its generative parents known before it, a latent's expectation can be taken by itself.
+    early = visit.how != "evidence" and all(name in visit.before.values for name in item.given)
+    _require_chain(visit, item, early)
+    chain = _chain_above(item, visits)
+    if chain is not None:
+        value, state = expected_emission(key, item, chain, params, state, train=train)
+        return _Estimate(value, _how(describe(chain.how, samples), visits, chain.before, samples), False), state
+    if early:
+        rows = visit.before
+        conditional, state = condition(key, item, params, state, rows.values, rows.total, train=train)
+        _check_events(visit, item, conditional)
+        _require_chain(visit, item, isinstance(conditional, MarkovChain))
+        exactly = closed_form(visit.conditional, conditional)
+        if exactly is not None:
+            value = mean(rows, jnp.broadcast_to(exactly(), (rows.total,)))
+            return _Estimate(value, _how("closed form", visits, rows, samples), False), state
+        rows = visit.after
+        log_prob = density(item, conditional, rows.values[variable], visit.before.total)
+    else:
+        rows = _first_rows(item, visits)
+        log_prob, state = log_density(key, item, params, state, rows, train=train)
+    value = -mean(rows, log_prob)
+    if visit.log_prob is not None:
+        value = value + mean(visit.after, visit.log_prob)
+    # Exact given the variables before it, unless it or a generative parent that comes later is drawn.
+    new = set(rows.values) - set(visit.before.values)
+    drawn = [v for v in visits if v.how in ("drawn", "score function") and v.factor.variables[0] in new]
+    return _Estimate(value, _how("", visits, rows, samples), visit.how != "evidence" and bool(drawn)), state
 
 
 def _check_events(visit: Visit, item: Factor, conditional: Any) -> None:
