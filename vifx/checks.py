@@ -203,7 +203,7 @@ def require_batch(batch: Any, *, name: str = "batch", minibatches: int = 1) -> A
       minibatches: how many there are; more than one are the first axis.
 
     Raises:
-      TypeError: if it is no mapping from names to arrays.
+      TypeError: if it is not a mapping from names to arrays.
       ValueError: if an array has no axis of examples, or its first axis is not that of the minibatches.
     """
     import jax

@@ -74,7 +74,7 @@ def parsed(notation: str) -> tuple[str, tuple[str, ...]]:
     """Parse the `notation` ``"x | z, y"`` into ``("x", ("z", "y"))``.
 
     Raises:
-      TypeError: it is no string.
+      TypeError: it is not a string.
       ValueError: it is malformed; the message names the part.
     """
     if not isinstance(notation, str):

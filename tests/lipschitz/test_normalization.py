@@ -254,7 +254,7 @@ def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match=r"maps= must have \['Conv_0/kernel'\].*'Conv_0': Convolution"):
         spectral_normalization(Critic(), norm="operator").init(jax.random.key(0), x)
     net = spectral_normalization(Critic(), norm="operator", maps={"Conv_1": Convolution((6, 6))})
-    with pytest.raises(ValueError, match="maps= names 'Conv_1', which is no convolution; there are: 'Conv_0'"):
+    with pytest.raises(ValueError, match="maps= names 'Conv_1', which is not a convolution; there are: 'Conv_0'"):
         net.init(jax.random.key(0), x)
     plain = from_functions(lambda key, x: {"w": jnp.eye(3)}, lambda params, x: x @ params["w"])
     with pytest.raises(ValueError, match=r"must have a kernel.*its parameters are \['w'\]"):

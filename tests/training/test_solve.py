@@ -267,7 +267,7 @@ def test_deep_em_solves_the_prior_and_descends_the_decoder():
     for _ in range(30):
         train_state, metrics = training.compile(step)(train_state, {"x": x})
     assert metrics["loss/model"] < loss - 0.05
-    with pytest.raises(ValueError, match="'decoder', which player 'model' owns, is no family"):
+    with pytest.raises(ValueError, match="'decoder', which player 'model' owns, is not a family"):
         training.solve(objective, "model")
 
 

@@ -69,7 +69,7 @@ class Combined:
         """Return what `take` needs for minibatches `first` to ``first + batches − 1``: the window of each source.
 
         Raises:
-          TypeError: if a number is no integer.
+          TypeError: if a number is not an integer.
           ValueError: if `first` is negative, `batches` is not positive, or a window has 2³¹ positions.
         """
         return tuple(source.window(first, batches) for source in self.sources)

@@ -76,7 +76,7 @@ def chosen_features(features: object) -> dict[str, str]:
     """Return by variable the feature that ``"x=image,y=label"`` names; none of None.
 
     Raises:
-      TypeError: if it is no string.
+      TypeError: if it is not a string.
       ValueError: if it is not such a list, names a variable twice, or has no `x`.
     """
     if features is None:

@@ -120,7 +120,7 @@ def hold_out(
       name: of what is held out, for messages.
 
     Raises:
-      TypeError: if `split` is no mapping of arrays, or a number is of another kind.
+      TypeError: if `split` is not a mapping of arrays, or a number is of another kind.
       ValueError: if `validation` is out of range or leaves nothing to train on.
     """
     check_validation(validation, name=name)

@@ -31,7 +31,7 @@ class Full:
       transform: ``(key, batch) -> batch``.
 
     Raises:
-      TypeError: if `arrays` are no arrays of numbers by name, or `transform` no function.
+      TypeError: if `arrays` are not arrays of numbers by name, or `transform` not a function.
       ValueError: if the arrays disagree in length, have no example, or hold a number that is not finite.
 
     >>> import jax
@@ -52,7 +52,7 @@ class Full:
         """Return what `take` needs: nothing.
 
         Raises:
-          TypeError: if a number is no integer.
+          TypeError: if a number is not an integer.
           ValueError: if `first` is negative or `batches` is not positive.
         """
         check_window(first, batches)

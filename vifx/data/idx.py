@@ -28,7 +28,7 @@ def read_idx(path: str | Path) -> np.ndarray:
     big-endian 32-bit size per axis, then the elements in row-major order and nothing after.
 
     Raises:
-      TypeError: if `path` is no path.
+      TypeError: if `path` is not a path.
       ValueError: if the file is missing or is not exactly that, naming the file, what was expected,
         what was found and what to do.
     """

@@ -24,7 +24,7 @@ def epoch_order(seed: int, epoch: int, *, size: int) -> Array:
     devices, nor on the configured precision and random bit generator.
 
     Raises:
-      TypeError: if a number is no integer.
+      TypeError: if a number is not an integer.
       ValueError: if there are no examples, or too many, or the seed is not a 32-bit number.
     """
     require_integer(epoch, "epoch", least=0)
@@ -36,7 +36,7 @@ def check_batching(size: int, batch_size: int, seed: int) -> None:
     """Raise unless minibatches of `batch_size` can be drawn from `size` examples.
 
     Raises:
-      TypeError: if a number is no integer.
+      TypeError: if a number is not an integer.
       ValueError: if the batch is empty or larger than the data, or the seed is not a 32-bit number.
     """
     require_integer(batch_size, "batch_size")
@@ -57,7 +57,7 @@ def check_window(first: int, batches: int) -> None:
     """Raise unless there are minibatches `first` to ``first + batches − 1``.
 
     Raises:
-      TypeError: if a number is no integer.
+      TypeError: if a number is not an integer.
       ValueError: if `first` is negative or `batches` is not positive.
     """
     require_integer(first, "window: first", least=0)

@@ -77,7 +77,7 @@ class Resident:
         The shapes depend on `batches` alone, so a compiled function that takes a window traces once.
 
         Raises:
-          TypeError: if a number is no integer.
+          TypeError: if a number is not an integer.
           ValueError: if `first` is negative, `batches` is not positive, or the window has 2³¹ positions.
         """
         check_window(first, batches)

@@ -108,7 +108,7 @@ def batches(source: Source, size: int) -> Iterator[dict[str, np.ndarray]]:
     """Yield all examples in order, `size` at a time; the last batch has the remainder.
 
     Raises:
-      TypeError: if `source` holds no examples, or `size` is no integer.
+      TypeError: if `source` holds no examples, or `size` is not an integer.
       ValueError: if `size` is not positive or there are no examples.
 
     >>> [len(batch["x"]) for batch in batches({"x": np.zeros((10, 2))}, 4)]

@@ -1,4 +1,4 @@
-"""Shapes in the plane that flows are tried on: densities that are no mixture of a few Gaussians."""
+"""Shapes in the plane that flows are tried on: densities that are not mixtures of a few Gaussians."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class Streaming:
         here, with a note that says which minibatch it was.
 
         Raises:
-          TypeError: if `first` is no integer.
+          TypeError: if `first` is not an integer.
           ValueError: if it is negative.
         """
         require_integer(first, "batches: first", least=0)

@@ -37,7 +37,7 @@ def compose(*transforms: Transform) -> Transform:
     it is.
 
     Raises:
-      TypeError: if one is no function.
+      TypeError: if one is not a function.
     """
     for each in transforms:
         require_function(each, "compose: a transform", "(key, batch) -> batch, such as data.binarize()")
@@ -153,7 +153,7 @@ def flatten(*, variable: str = "x") -> Transform:
     """Reshape a variable from `[examples, ...]` to `[examples, dimensions]`.
 
     Raises:
-      TypeError: if `variable` is no name.
+      TypeError: if `variable` is not a name.
     """
     _named(variable)
 

@@ -26,7 +26,7 @@ class Unobserved:
         """Return what `take` needs: nothing.
 
         Raises:
-          TypeError: if a number is no integer.
+          TypeError: if a number is not an integer.
           ValueError: if `first` is negative or `batches` is not positive.
         """
         check_window(first, batches)

@@ -20,7 +20,7 @@ class Categorical(numpyro.Distribution):
 
     Values are integers. Evidence that is mixed (mixup, soft labels) is a *floating* array of weights with one
     more axis, ``[*batch, classes]``; its `log_prob` is ``Σ_k w_k log P(k)``, minus the cross-entropy of w and
-    this distribution, and at a one-hot w the same as at the integer. Integers that are no class (−1, the usual
+    this distribution, and at a one-hot w the same as at the integer. Integers that are not classes (−1, the usual
     mark of a missing label, too) and weights that are not a distribution have the log-probability −∞.
 
     Args:

@@ -22,7 +22,7 @@ def inside(name: str, lengths: Array, sequences: int, length: int) -> Array:
       length: the number of steps of the arrays.
 
     Raises:
-      ValueError: the lengths are no integers, not one a sequence, or out of range.
+      ValueError: the lengths are not integers, not one a sequence, or out of range.
     """
     if lengths.shape != (sequences,) or not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise ValueError(

@@ -117,7 +117,7 @@ def _estimate(
     for rows, at, treated in zip((first, second), points, how, strict=True):
         within = kernel(at, at)
         if not exact and treated != {"summed"}:
-            within = _apart(rows, rows, within)  # a draw is no pair with itself
+            within = _apart(rows, rows, within)  # a draw is not a pair with itself
         total = total + outer_mean(rows, rows, within)
     return total, state
 

@@ -48,7 +48,7 @@ class Pair(NamedTuple):
         for item in self.inference.factors:
             if item.kind not in ("evidence", "posterior"):
                 return False
-            # A posterior given less than everything known is no factor of the joint posterior.
+            # A posterior given less than everything known is not a factor of the joint posterior.
             if item.kind == "posterior" and not known & set(self.generative.variables) <= set(item.given):
                 return False
             known.add(item.variables[0])

@@ -108,7 +108,7 @@ def exact_posterior(
             return chain_posterior(sequences, posterior_temperature(source, state)), {}
         table = latent_table(key, generative, own, state, known, examples, train=train)
         if variable not in table.states:
-            raise ValueError(f"exact_posterior {notation!r}: {variable!r} is given by the data; it is no latent.")
+            raise ValueError(f"exact_posterior {notation!r}: {variable!r} is given by the data; it is not a latent.")
         rest = tuple(1 + axis for axis, name in enumerate(table.latents) if name != variable)
         logits = jax.lax.stop_gradient(table.log_prob)
         scaled = tempered_logits(logits, posterior_temperature(source, state), rest)

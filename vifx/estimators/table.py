@@ -192,7 +192,7 @@ def axis_states(item: Factor, conditional: Any) -> np.ndarray:
     """
     if not getattr(conditional, "has_enumerate_support", False):
         raise ValueError(
-            f"{item} is not of finite support ({type(conditional).__name__}), so its exact posterior is no table; "
+            f"{item} is not of finite support ({type(conditional).__name__}), so its exact posterior is not a table; "
             "condition on it, exact_posterior(generative, 'z | x, w'), or give it an encoder, factor('w | x', ...)."
         )
     event = tuple(conditional.event_shape)

@@ -18,7 +18,7 @@ def cluster_purity(assignments: ArrayLike, labels: ArrayLike) -> float:
       labels: ``[examples]`` integers from 0.
 
     Raises:
-      ValueError: if they are no integers from 0, or not one for each example.
+      ValueError: if they are not integers from 0, or not one for each example.
 
     References:
       Manning, Raghavan & Schütze (2008), Introduction to Information Retrieval, section 16.3.
@@ -43,7 +43,7 @@ def cluster_accuracy(train: tuple[ArrayLike, ArrayLike], test: tuple[ArrayLike, 
       ``[test examples]`` of 0 and 1; the mean is the accuracy.
 
     Raises:
-      ValueError: if they are no integers from 0, or not one for each example.
+      ValueError: if they are not integers from 0, or not one for each example.
 
     >>> cluster_accuracy(([0, 0, 1], [5, 5, 2]), ([0, 1, 1], [5, 2, 5])).tolist()
     [1.0, 1.0, 0.0]

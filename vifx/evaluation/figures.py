@@ -38,7 +38,7 @@ def image_grid(
       limits: the values of black and white; (0, 255) for uint8 and (0, 1) for floats by default.
 
     Raises:
-      ValueError: if `images` is no batch of images, or `columns` is not positive.
+      ValueError: if `images` is not a batch of images, or `columns` is not positive.
     """
     images = _as_images(images, "images", leading=1)
     if columns is None:

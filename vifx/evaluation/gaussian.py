@@ -21,7 +21,7 @@ def gaussian_nll(train: ArrayLike, test: ArrayLike) -> NDArray[np.float64]:
       ``[n]``, in nats.
 
     Raises:
-      ValueError: if the points are no matrices of one width, or the covariance is singular.
+      ValueError: if the points are not matrices of one width, or the covariance is singular.
 
     >>> import math
     >>> nll = gaussian_nll([[-1.0], [1.0]], [[0.0]])

@@ -81,8 +81,8 @@ def alarms(*, monitored: Sequence[str] = ("modes",), modes: int | None = None, n
 
     * ``critic/saturation`` above 0.95 in 5 rows: the odds of 19 samples in 20 are above 99 to 1. There the
       saturating loss has no gradient left, and the direction of the others says little of the data. A critic that
-      is ahead for a few rows is no failure, so that five are asked for. Games whose critic is no log ratio, such as
-      ``"wasserstein"``, do not have this metric.
+      is ahead for a few rows is not a failure, so that five are asked for. Games whose critic is not a log ratio,
+      such as ``"wasserstein"``, do not have this metric.
     * ``modes`` below 0.7 of the most so far in 2 rows. A count on thousands of samples has little noise, but a mode
       may be lost for one row and found again.
     * ``high_quality``, ``coverage`` and ``recall`` below half of the largest so far in 2 rows, and ``fmd`` above

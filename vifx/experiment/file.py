@@ -190,7 +190,7 @@ def load(path: str | Path, source: bytes | None = None) -> ExperimentFile:
 
 
 def _require_fields(path: Path, config: type[Config]) -> None:
-    """Refuse a config class whose own annotations are no fields, or have no meaning."""
+    """Refuse a config class whose own annotations are not fields, or have no meaning."""
     if config is not Config and "__dataclass_fields__" not in vars(config):
         raise ValueError(
             f"{path}: Config is not a dataclass of its own, so its fields are not options; write "

@@ -130,7 +130,7 @@ def starting(config: Config, model: Model, *, seeds: bool = False) -> Callable[[
     Args:
       config: how to start, and how often.
       model: what is fitted.
-      seeds: start as the families do by themselves, whatever the options say: for latents that are no single
+      seeds: start as the families do by themselves, whatever the options say: for latents that are not one
         finite variable.
     """
     step = training.solve(model.objective, "model", chunk=config.chunk)
@@ -193,7 +193,7 @@ def likelihoods(
     likeliest component, and ``cluster_purity`` is the share of test examples that have the commonest label of theirs.
 
     Args:
-      model: what is trained; if a network is no family, there is no number of free parameters.
+      model: what is trained; if a network is not a family, there is no number of free parameters.
       splits: ``x`` as the model takes it.
       step: to be timed, on the training split.
       others: models of other numbers of components; each adds ``bic/K`` and ``log_prob/test/K``.

@@ -109,7 +109,7 @@ def _floating(value: Array) -> bool:
 
 
 def _variables(value: Array, classes: int) -> int:
-    """Return the number of variables of vectors; 0 of values that are no vectors."""
+    """Return the number of variables of vectors; 0 of values that are not vectors."""
     plain = 2 if _floating(value) else 1
     if not (_floating(value) or jnp.issubdtype(value.dtype, jnp.integer)) or value.ndim not in (plain, plain + 1):
         raise ValueError(

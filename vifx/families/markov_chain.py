@@ -40,7 +40,7 @@ def markov_chain(
       −∞ is a transition that stays impossible, at concentration 1.
 
     Raises:
-      ValueError: a number is out of range, or parents that are no lengths.
+      ValueError: a number is out of range, or parents that are not lengths.
 
     References:
       Baum, Petrie, Soules & Weiss (1970); Rabiner (1989), A tutorial on hidden Markov models.

@@ -27,7 +27,7 @@ def number_from(name: str, argument: str, value: float, least: float) -> float:
       least: the smallest that it may be.
 
     Raises:
-      ValueError: it is no finite number, or smaller.
+      ValueError: it is not a finite number, or smaller.
     """
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value < least:
         raise ValueError(f"{name}: {argument} must be a finite number ≥ {least:g}, got {value!r}.")

@@ -114,7 +114,7 @@ class _Turn:
         form, number = self.form, self.number
         x = vectors("student_t", if_concrete(partial(finite, "student_t"), needs_values("student_t", value)))
         state = robust_whitening(x, form.whitening)
-        # Far outliers are no seeds.
+        # Far outliers are not seeds.
         responsibilities = nearest_seeds(key, jnp.arcsinh(whiten(state, x)), number)
         sums = seeded(lambda x, r: form.sums(self.features(state, x), r), x, responsibilities)
         params = form.maximize(form.standard(state, number), state, sums, form.count(sums))

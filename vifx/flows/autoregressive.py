@@ -43,7 +43,7 @@ def autoregressive(
 
     Raises:
       TypeError: `elementwise` is not an `Elementwise`.
-      ValueError: `hidden` is empty or has a width that is not a positive integer; or `order` is no permutation, for
+      ValueError: `hidden` is empty or has a width that is not a positive integer; or `order` is not a permutation, for
         a given event where it is used.
 
     References:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from vifx.types import Array, Bijection, Key, PyTree
 
-_BARE = "@state"  # where a state that is no mapping is kept
+_BARE = "@state"  # where a state that is not a mapping is kept
 
 
 def checked(

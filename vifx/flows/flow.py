@@ -59,7 +59,7 @@ class Flow:
         """Return parameters and state, initialized on data ``[examples, *event]``.
 
         Raises:
-          TypeError: `key` is no typed key, or `x` no array.
+          TypeError: `key` is not a typed key, or `x` not an array.
         """
         require_key(key)
         require_array(x, "init: x")
@@ -102,7 +102,7 @@ class Flow:
           temperature: T > 0, by which the standard deviation of a normal base is multiplied.
 
         Raises:
-          TypeError: `key` is no typed key, or a number of another kind.
+          TypeError: `key` is not a typed key, or a number of another kind.
           ValueError: `examples` or `temperature` is out of range, or the base has no scale to temper.
         """
         require_key(key)

@@ -51,7 +51,7 @@ def lipschitz_bound(
         `normalized_params`.
       maps: how kernels of four axes are applied, by the path of the layer; of the `Convolution` the stride, the
         dilation and the direction count.
-      ignore: says of a path, such as ``"Embed_0/embedding"``, whether that parameter is no part of the chain, because
+      ignore: says of a path, such as ``"Embed_0/embedding"``, whether that parameter is not part of the chain, because
         the bound is with respect to other inputs or the caller accounts for it.
 
     Raises:
@@ -78,7 +78,7 @@ def _chain(params: PyTree, ignore: Where | None) -> dict[str, np.ndarray]:
             continue
         if any(part.startswith("ResidualBlock") for part in path.split("/")):
             raise ValueError(
-                f"lipschitz_bound: {path!r} lies in a residual block, which is no chain; bound its branch by itself "
+                f"lipschitz_bound: {path!r} lies in a residual block, which is not a chain; bound its branch by itself "
                 "and multiply by 1 + that bound, or exclude it by ignore="
             )
         if name == "bias":

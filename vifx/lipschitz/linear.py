@@ -162,7 +162,7 @@ def by_path(maps: Mapping[str, Convolution] | None, paths: list[str], function: 
     for name in maps or {}:
         if name not in layers:
             raise ValueError(
-                f"{function}: maps= names {name!r}, which is no convolution; there are: "
+                f"{function}: maps= names {name!r}, which is not a convolution; there are: "
                 f"{', '.join(repr(path.rpartition('/')[0]) for path in paths) or 'none'}"
             )
     return {layers[name]: how for name, how in (maps or {}).items()}

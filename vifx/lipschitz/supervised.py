@@ -50,7 +50,7 @@ def penalized(
 
     Raises:
       ValueError: from the loss, the network is unknown or the batch lacks an entry.
-      TypeError: `network` is no network; or, from the loss, its output is no array.
+      TypeError: `network` is not a network; or, from the loss, its output is not an array.
     """
     net, names, function = as_net(network), tuple(entries), "penalized"
 

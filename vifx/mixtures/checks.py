@@ -26,7 +26,7 @@ def counted(x: ArrayLike, weights: ArrayLike | None, start: Start) -> tuple[Arra
       start: labels and responsibilities are left out alike.
 
     Raises:
-      TypeError: if `x` or `weights` are no arrays.
+      TypeError: if `x` or `weights` are not arrays.
     """
     if weights is None:
         return x, weights, start
@@ -48,7 +48,7 @@ def checked_data(model: Model, x: ArrayLike, weights: ArrayLike | None) -> tuple
       weights: ``[examples]`` or None.
 
     Raises:
-      TypeError: if `x` is no array of real numbers.
+      TypeError: if `x` is not an array of real numbers.
       ValueError: what is wrong, and where.
     """
     data = np.asarray(require_array(x, "x"))

@@ -102,7 +102,7 @@ class Fit:
         """Return ``log q(x)`` in nats, ``[examples]``.
 
         Raises:
-          TypeError: `x` is no array.
+          TypeError: `x` is not an array.
           ValueError: its examples have another shape than those fitted.
         """
         return self.model.log_prob(self.params, self.state, self._values(x))
@@ -111,7 +111,7 @@ class Fit:
         """Return ``p(z|x)``; of a mixture, its `probs` are the responsibilities ``[examples, components]``.
 
         Raises:
-          TypeError: `x` is no array.
+          TypeError: `x` is not an array.
           ValueError: its examples have another shape than those fitted.
         """
         return self.model.posterior(self.params, self.state, self._values(x))

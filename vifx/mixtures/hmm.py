@@ -54,7 +54,7 @@ def hmm(
       **options: further options of the family, such as ``covariance="full"``.
 
     Raises:
-      TypeError: `make` is no constructor of a family.
+      TypeError: `make` is not a constructor of a family.
       ValueError: a number is out of range.
 
     References:
@@ -95,7 +95,7 @@ def most_likely_path(model: Model, params: Params, state: State, x: ArrayLike) -
       x: ``[sequences, length, *event]``.
 
     Raises:
-      TypeError: `model` is no model, or `x` no array.
+      TypeError: `model` is not a model, or `x` not an array.
       ValueError: the model is not of sequences, or `x` lacks an axis.
 
     References:

@@ -37,7 +37,7 @@ def mixture(
       **options: further options of the family, such as ``covariance="full"``.
 
     Raises:
-      TypeError: `make` is no constructor of a family.
+      TypeError: `make` is not a constructor of a family.
       ValueError: `components` is not a positive integer, or an option is out of range.
 
     Example:

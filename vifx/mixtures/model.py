@@ -90,7 +90,7 @@ class Model:
           x: ``[examples, *event]``.
 
         Raises:
-          TypeError: `x` is no array.
+          TypeError: `x` is not an array.
           ValueError: `x` lacks an axis.
         """
         item = self.inference.factor_of(self.latent)
@@ -102,7 +102,7 @@ class Model:
         """Draw latents and data, ancestors first; values by variable, ``[examples, *event]``.
 
         Raises:
-          TypeError: `key` is no typed key, or `examples` no integer.
+          TypeError: `key` is not a typed key, or `examples` not an integer.
           ValueError: `examples` is not positive.
         """
         require_key(key)
@@ -113,7 +113,7 @@ class Model:
         """Return data as an array ``[examples, *event]``.
 
         Raises:
-          TypeError: `x` is no array.
+          TypeError: `x` is not an array.
           ValueError: `x` lacks an axis.
         """
         array = jnp.asarray(require_array(x, "x"))
@@ -130,7 +130,7 @@ class Model:
           weights: ``[examples]``, not negative.
 
         Raises:
-          TypeError: `x` is no array.
+          TypeError: `x` is not an array.
           ValueError: `x` lacks an axis.
         """
         batch = {self.observed: self.values(x)}

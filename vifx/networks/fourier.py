@@ -18,7 +18,7 @@ class FourierFeatures(nn.Module):
     """``x ↦ [x, sin(x B), cos(x B)]`` with a fixed random matrix B, ``B ~ N(0, (2π·frequency)²)``.
 
     A multilayer perceptron learns low frequencies first, and takes very long for details that are a hundredth of
-    the input's range; with these features it learns both at once. B is drawn at initialization and is no parameter.
+    the input's range; with these features it learns both at once. B is drawn at initialization and is not a parameter.
 
     Attributes:
       features: the number of columns of B; the output has ``2 · features`` values more than the input.

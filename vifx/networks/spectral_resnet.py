@@ -1,6 +1,6 @@
 """Residual generators and critics, as they are used with spectral normalization.
 
-The normalization is no layer: it acts on the parameters, from outside. So the critic has kernels and biases
+The normalization is not a layer: it acts on the parameters, from outside. So the critic has kernels and biases
 alone, none of them zero at the start.
 """
 

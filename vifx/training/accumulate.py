@@ -32,7 +32,7 @@ def accumulated(step: Step, microbatches: int) -> Step:
     the parts' statistics). Metrics are averaged (integers: the largest).
 
     Raises:
-      TypeError: if `step` is no step, or `microbatches` no integer.
+      TypeError: if `step` is not a step, or `microbatches` not an integer.
       ValueError: if `microbatches` is not positive, the step is scanned, or, when it is traced, a
         minibatch does not divide.
     """

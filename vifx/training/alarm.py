@@ -45,7 +45,7 @@ class Alarm:
       meaning: one sentence: what it means, and what to try.
 
     Raises:
-      TypeError: if `metric` or `meaning` is no text, `limit` no number or `rows` no integer.
+      TypeError: if `metric` or `meaning` is not text, `limit` not a number or `rows` not an integer.
       ValueError: if `kind` is unknown, `limit` is not possible for it, `rows` is not positive, or a text is empty
         or has several lines.
     """
@@ -120,7 +120,7 @@ def raised(alarms: Iterable[Alarm], history: Sequence[Row]) -> tuple[Raised, ...
       history: every row so far.
 
     Raises:
-      TypeError: if something is no alarm, or no row.
+      TypeError: if something is not an alarm, or not a row.
     """
     alarms, history = require_alarms(tuple(_iterable(alarms))), _rows(history)
     if not history:
@@ -144,7 +144,7 @@ def episodes(alarms: Iterable[Alarm], history: Sequence[Row]) -> tuple[Raised, .
       history: every row.
 
     Raises:
-      TypeError: if something is no alarm, or no row.
+      TypeError: if something is not an alarm, or not a row.
     """
     alarms, history = require_alarms(tuple(_iterable(alarms))), _rows(history)
     found = [episode for alarm in alarms for episode in _episodes(alarm, history)]

@@ -45,7 +45,7 @@ def averaged(step: Step, decay: float) -> Step:
     are copied. Read it with `averaged_params`.
 
     Raises:
-      TypeError: if `step` is no step, or `decay` no number.
+      TypeError: if `step` is not a step, or `decay` not a number.
       ValueError: if `decay` is not in (0, 1), or the step is scanned.
     """
     one_update(step, "averaged")
@@ -95,7 +95,7 @@ def evaluated(train_state: TrainState) -> TrainState:
     they are. The state of the networks, such as running statistics, is the present one.
 
     Raises:
-      TypeError: if it is no train state.
+      TypeError: if it is not a train state.
       ValueError: if the slot has more than one average.
     """
     require(

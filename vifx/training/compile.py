@@ -26,7 +26,7 @@ def compile(step: Step, mesh: Mesh | None = None) -> Callable[[TrainState, Batch
     to the order of sums. It traces once, and compiling the same step again costs nothing.
 
     Raises:
-      TypeError: if `step` is no step; when called, if what it is called with is no train state or no batch.
+      TypeError: if `step` is not a step; when called, if what it is called with is not a train state, or not a batch.
       ValueError: when called, if the examples do not divide over the mesh, or an array lacks the axis of minibatches.
     """
     require_step(step, "compile")

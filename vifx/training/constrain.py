@@ -26,7 +26,7 @@ def constrained(
     W ← clip(W, −c, c).
 
     Raises:
-      TypeError: if `step` is no step, or the others no functions.
+      TypeError: if `step` is not a step, or the others not functions.
       ValueError: if neither is given, or the step is scanned.
     """
     one_update(step, "constrained")

@@ -38,8 +38,8 @@ def descend(
     gradient once more, which is 5–8 % of the time of a small step.
 
     Raises:
-      TypeError: if `objective` is no objective, `optimizer` no optax optimizer, or one that keeps a second copy of the
-        parameters beside them, as ``optax.lookahead`` does.
+      TypeError: if `objective` is not an objective, `optimizer` not an optax optimizer, or one that keeps a
+        second copy of the parameters beside them, as ``optax.lookahead`` does.
       ValueError: if the objective has no such player, or, from `init`, if a network that the
         player owns has no parameters entry.
     """
@@ -129,9 +129,9 @@ def optimize(
       grad_norm: whether the norms of the gradients are among the metrics.
 
     Raises:
-      ValueError: if a name in `optimizers`, `turns` or `updates` is no player, a number of them is not positive,
+      ValueError: if a name in `optimizers`, `turns` or `updates` is not a player, a number of them is not positive,
         or a player has no optimizer.
-      TypeError: if `objective` is no objective, `optimizers` neither an optimizer nor a mapping to optimizers, or a
+      TypeError: if `objective` is not an objective, `optimizers` neither an optimizer nor a mapping to optimizers, or a
         number no integer.
 
     Warns:

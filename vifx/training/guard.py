@@ -41,7 +41,7 @@ def guarded(step: Step) -> Step:
     (their number, if only the parameters are). `blame` says it in words.
 
     Raises:
-      TypeError: if `step` is no step.
+      TypeError: if `step` is not a step.
       ValueError: if the step is scanned.
     """
     one_update(step, "guarded")
@@ -100,7 +100,7 @@ def blame(metrics: Mapping[str, Any]) -> str:
     """Say in words, on the host, which metric of one update was not finite first; "" if all were.
 
     Raises:
-      TypeError: if `metrics` is no mapping.
+      TypeError: if `metrics` is not a mapping.
     """
     require(metrics, Mapping, "blame: metrics", "a mapping from names to values", "give those of one update")
     bad = {name: np.asarray(metrics[name]) for name in terms(metrics)}

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 
-class Interrupted(Exception):  # noqa: N818 - it is no error
+class Interrupted(Exception):  # noqa: N818 - it is not an error
     """Training was stopped by a signal, after it had saved.
 
     Attributes:

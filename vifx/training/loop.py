@@ -129,7 +129,7 @@ def fit(
       patience: how many updates in a row a guarded step may skip.
 
     Raises:
-      ValueError: if a number is not positive, or `best` is no metric.
+      ValueError: if a number is not positive, or `best` is not a metric.
       TypeError: if an argument is of another kind: a dataset as source, a seed as key, something else in `alarms`, ….
       CheckpointError: if the run cannot be resumed or saved.
       Diverged: if a metric or a parameter is not finite, a guarded step skipped too often, or `monotone` fell.

@@ -24,7 +24,7 @@ def read_metrics(path: str | Path) -> list[Row]:
     A last line without its line end is a write under way, or one that was cut off, and is left out.
 
     Raises:
-      TypeError: if `path` is no path.
+      TypeError: if `path` is not a path.
       OSError: if the file cannot be read.
       ValueError: if a line is not one JSON object with a step; the message has its number.
     """

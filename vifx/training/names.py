@@ -14,7 +14,7 @@ def known(name: str, names: Iterable[str], what: str) -> str:
     """Return `name` if it is one of `names`.
 
     Raises:
-      TypeError: if it is no text.
+      TypeError: if it is not text.
       ValueError: if it is not; the message has the nearest name and all of them.
     """
     names = tuple(names)

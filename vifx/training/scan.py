@@ -22,7 +22,7 @@ def scanned(step: Step, length: int) -> Step:
     length 1 is the step itself.
 
     Raises:
-      TypeError: if `step` is no step, or `length` no integer.
+      TypeError: if `step` is not a step, or `length` not an integer.
       ValueError: if `length` is not positive, or the step is a scan already.
 
     Warns:

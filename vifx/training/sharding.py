@@ -28,7 +28,7 @@ def data_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """Return a mesh with one axis, ``data``, over all devices of all hosts, or over these.
 
     Raises:
-      TypeError: if `devices` are no devices.
+      TypeError: if `devices` are not devices.
     """
     if devices is not None:
         fix = "give some of jax.devices()"
@@ -69,7 +69,7 @@ def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
     """Put a whole copy of every array on every device of the mesh.
 
     Raises:
-      TypeError: if `mesh` is no mesh.
+      TypeError: if `mesh` is not a mesh.
     """
     return jax.device_put(tree, replicated(require_mesh(mesh, "replicate")))
 
@@ -83,7 +83,7 @@ def shard_batch(batch: Mapping[str, Array | np.ndarray], mesh: Mesh, *, batches:
     of theirs together, in the order of the processes.
 
     Raises:
-      TypeError: if the batch is no mapping of arrays, or the mesh no mesh.
+      TypeError: if the batch is not a mapping of arrays, or the mesh not a mesh.
       ValueError: if the examples do not divide over the devices.
     """
     require_integer(batches, "shard_batch: batches")

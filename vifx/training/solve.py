@@ -158,7 +158,7 @@ def _moved(player: str, closed: Solver, networks: Sequence[str] | None) -> tuple
     if networks is None:
         if closed.others:
             raise ValueError(
-                f"{closed.others[0]!r}, which player {player!r} owns, is no family, so its turn has no closed form; "
+                f"{closed.others[0]!r}, which player {player!r} owns, is not a family, so its turn has no closed form; "
                 f"move the rest with networks={closed.networks!r}, and it with descend"
             )
         return closed.networks

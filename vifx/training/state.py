@@ -56,7 +56,8 @@ def start(key: Key, step: Step, objective: Objective, batch: Batch) -> TrainStat
       batch: one minibatch ``[examples, ...]``, as the losses will see it.
 
     Raises:
-      TypeError: if `key` is no typed key, `step` no step, `objective` no objective or `batch` no mapping of arrays.
+      TypeError: if `key` is not a typed key, `step` not a step, `objective` not an objective or `batch` not a
+        mapping of arrays.
       ValueError: if `key` is an array of keys, an array of the batch has no axis of examples, or a density of the
         objective makes a value of the batch impossible.
     """

@@ -63,7 +63,7 @@ def one_update(step: Step, combinator: str) -> None:
     """Check that a combinator is given a step that makes one update.
 
     Raises:
-      TypeError: if it is no step.
+      TypeError: if it is not a step.
       ValueError: if it is a scan, which has a key for each update and goes outermost.
     """
     require_step(step, combinator)

@@ -31,7 +31,7 @@ class Timetable(NamedTuple):
         """Return the schedule; evaluations are as often as checkpoints if not said.
 
         Raises:
-          TypeError: if a number is no integer.
+          TypeError: if a number is not an integer.
           ValueError: if it is not positive.
         """
         every = checkpoint_every if evaluate_every is None else evaluate_every

@@ -25,7 +25,7 @@ def in_turn(*steps: Step) -> Step:
     metric of the same name, the later one's is kept.
 
     Raises:
-      TypeError: if something is no step.
+      TypeError: if something is not a step.
       ValueError: if there is no step, if one is scanned, or, when it is traced, if one is
         guarded: the guard goes around all turns, so that none is applied without the others.
     """
@@ -69,7 +69,7 @@ def repeat(step: Step, times: int, *, fresh: bool = True) -> Step:
     (integers: the largest).
 
     Raises:
-      TypeError: if `step` is no step, or `times` no integer.
+      TypeError: if `step` is not a step, or `times` not an integer.
       ValueError: if `times` is not positive, or the step is scanned.
     """
     one_update(step, "repeat")
