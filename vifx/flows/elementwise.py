@@ -47,10 +47,12 @@ def additive() -> Elementwise:
     """
 
     def forward(theta: Array, x: Array) -> tuple[Array, Array]:
-        return x + _parameter(theta, 0), jnp.zeros_like(x)
+        (shift,) = _parameters(theta)
+        return x + shift, jnp.zeros_like(x)
 
     def inverse(theta: Array, z: Array) -> tuple[Array, Array]:
-        return z - _parameter(theta, 0), jnp.zeros_like(z)
+        (shift,) = _parameters(theta)
+        return z - shift, jnp.zeros_like(z)
 
     return Elementwise("additive", 1, forward, inverse)
 
@@ -82,23 +84,27 @@ def affine(*, bound: float | None = None, form: str = "exponential") -> Elementw
     if bound is not None and not (0 < bound < math.inf):
         raise ValueError(f"affine: bound must be positive and finite, got {bound!r}; None for no bound.")
 
-    def log_scale(theta: Array) -> Array:
-        s = _parameter(theta, 0)
+    def bounded(s: Array) -> Array:
         if form == "sigmoid":
             return jax.nn.log_sigmoid(s + 2) + math.log1p(math.exp(-2))
         return s if bound is None else bound * jnp.tanh(s / bound)
 
     def forward(theta: Array, x: Array) -> tuple[Array, Array]:
-        s = log_scale(theta)
-        return x * jnp.exp(s) + _parameter(theta, 1), s
+        s, shift = _parameters(theta)
+        s = bounded(s)
+        return x * jnp.exp(s) + shift, s
 
     def inverse(theta: Array, z: Array) -> tuple[Array, Array]:
-        s = log_scale(theta)
-        return (z - _parameter(theta, 1)) * jnp.exp(-s), -s
+        s, shift = _parameters(theta)
+        s = bounded(s)
+        return (z - shift) * jnp.exp(-s), -s
 
     return Elementwise("affine", 2, forward, inverse)
 
 
-def _parameter(theta: Array, index: int) -> Array:
-    # A coupling lays the parameters of its elements side by side: seen so, reading one is a contiguous slice.
-    return jnp.moveaxis(theta, -1, -2)[..., index, :]
+def _parameters(theta: Array) -> list[Array]:
+    """The parameters of all elements one by one, ``[..., size] -> size times [...]``."""
+    # A coupling lays the parameters of its elements side by side: seen so, each is a contiguous slice. Unlike slices,
+    # a split has one concatenation for a gradient, not a sum of padded parts.
+    rows = jnp.moveaxis(theta, -1, -2)
+    return [part.squeeze(-2) for part in jax.lax.split(rows, (1,) * theta.shape[-1], axis=rows.ndim - 2)]

@@ -7,6 +7,7 @@ __all__ = ["Mask", "channels", "checkerboard", "halves", "mask"]
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
@@ -136,7 +137,7 @@ def _sliced(name: str, swapped: bool, ndim: int | None) -> Mask:
                 f"{name} needs at least two elements on the last axis, got an event of shape {list(x.shape[1:])}; "
                 "squeeze images, or use flows.checkerboard() or flows.mask(...)."
             )
-        first, second = x[..., : size // 2], x[..., size // 2 :]
+        first, second = jax.lax.split(x, (size // 2, size - size // 2), axis=x.ndim - 1)
         return (second, first) if swapped else (first, second)
 
     def merge(unchanged: Array, changed: Array) -> Array:

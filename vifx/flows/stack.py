@@ -57,10 +57,10 @@ def stack(block: Bijection, depth: int, *, unroll: int | bool = 1) -> Bijection:
             return (x, total + log_det), None
 
         start = (x, jnp.zeros(x.shape[0], x.dtype))
-        carry, _ = jax.lax.scan(
-            one, start, (params, state, jnp.arange(depth)), length=depth, reverse=reverse, unroll=unroll
-        )
-        return carry
+        own = (params, state, jnp.arange(depth))
+        if unroll is True or unroll >= depth:
+            return _in_line(one, start, own, depth, reverse)
+        return jax.lax.scan(one, start, own, length=depth, reverse=reverse, unroll=unroll)[0]
 
     def forward(params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
         return run(block.forward, params, state, x, given, key, False)
@@ -69,6 +69,16 @@ def stack(block: Bijection, depth: int, *, unroll: int | bool = 1) -> Bijection:
         return run(block.inverse, params, state, z, given, key, True)
 
     return checked("stack", init, forward, inverse)
+
+
+def _in_line(one: Any, carry: Any, own: PyTree, depth: int, reverse: bool) -> Any:
+    """What `jax.lax.scan` computes, without a loop: nothing that the gradient needs is stacked and taken apart again."""
+    leaves, treedef = jax.tree.flatten(own)
+    parts = [jax.lax.split(leaf, (1,) * depth) for leaf in leaves]
+    one = jax.jit(one)  # traced once
+    for index in reversed(range(depth)) if reverse else range(depth):
+        carry, _ = one(carry, jax.tree.unflatten(treedef, [part[index].squeeze(0) for part in parts]))
+    return carry
 
 
 def _check_shape(block: Bijection, key: Key, x: Array, given: Any) -> None:
