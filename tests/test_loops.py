@@ -117,6 +117,38 @@ def test_other_loops_stay_loops_in_either_direction():
         assert ys.tolist() == (seen[::-1] if reverse else seen)
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_an_unrolled_loop_is_written_out_with_the_values_and_gradients_of_the_scan(reverse):
+    """Keys among what it goes over, a result without arrays, and a body that is traced once."""
+    weights, traces = jnp.array([0.5, -1.0, 2.0]), []
+
+    def body(carry, step):
+        traces.append(1)
+        key, weight = step["key"], step["weight"]
+        carry = jnp.tanh(carry * weight + jax.random.normal(key, carry.shape))
+        return carry, (jnp.sum(carry), None)
+
+    def run(loop, **options):
+        def total(weights, x):
+            keys = jax.random.split(jax.random.key(0), 3)
+            x, (sums, nothing) = loop(body, x, {"key": keys, "weight": weights}, reverse=reverse, **options)
+            assert nothing is None
+            return jnp.sum(x) + jnp.sum(sums * jnp.arange(1.0, 4.0)), sums
+
+        return jax.jit(jax.value_and_grad(total, has_aux=True))
+
+    x = jnp.array([0.3, -0.2])
+    run(scan, unroll=True).trace(weights, x)
+    assert len(traces) == 1
+    plain = run(jax.lax.scan)(weights, x)
+    for unroll in (True, 3, 7):
+        ours = run(scan, unroll=unroll)
+        program = str(ours.trace(weights, x).jaxpr)
+        assert "scan[" not in program
+        assert "pad[" not in program
+        chex.assert_trees_all_close(ours(weights, x), plain, rtol=1e-5)
+
+
 def test_a_convolution_is_found_at_any_depth_and_not_where_there_is_none():
     kernel, x = jnp.ones((3, 3, 1, 1)), jnp.ones((1, 4, 4, 1))
 

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 
-from vifx.types import PyTree
+from vifx.types import Array, PyTree
 
 Carry = TypeVar("Carry")
 
@@ -50,10 +51,11 @@ def scan(
     reverse: bool = False,
     unroll: int | bool = 1,
 ) -> tuple[Carry, PyTree]:
-    """Scan as `jax.lax.scan` does, written out on a CPU if the body has a convolution of XLA's.
+    """Scan as `jax.lax.scan` does, written out if it is to be unrolled, or on a CPU has a convolution of XLA's.
 
     The values are the same up to rounding. The written-out form takes longer to compile, in proportion to the length,
-    and so is for short loops.
+    and so is for short loops. Its body is traced once, and unlike an unrolled `jax.lax.scan` it does not stack what the
+    gradient needs of each step to take it apart again.
 
     Args:
       body: ``(carry, x) -> (carry, y)``.
@@ -63,8 +65,29 @@ def scan(
       unroll: how many steps one iteration of the loop holds, as for `jax.lax.scan`.
     """
     body = jax.jit(body)
-    unroll = True if slow_in_loops(body, carry, first_step(xs)) else unroll
+    length = len(jax.tree.leaves(xs)[0])
+    if unroll is True or unroll >= length or slow_in_loops(body, carry, first_step(xs)):
+        return _written_out(body, carry, xs, length, reverse)
     return jax.lax.scan(body, carry, xs, reverse=reverse, unroll=unroll)
+
+
+def _written_out(
+    body: Callable[[Carry, Any], tuple[Carry, Any]], carry: Carry, xs: PyTree, length: int, reverse: bool
+) -> tuple[Carry, PyTree]:
+    rows = jax.tree.map(lambda x: _rows(x, length), xs)
+    steps = jax.tree.transpose(jax.tree.structure(xs), jax.tree.structure([0] * length), rows)
+    ys = []
+    for step in reversed(steps) if reverse else steps:
+        carry, y = body(carry, step)
+        ys.append(y)
+    return carry, jax.tree.map(lambda *each: jnp.stack(each), *(reversed(ys) if reverse else ys))
+
+
+def _rows(x: Array, length: int) -> list[Array]:
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        return [x[i] for i in range(length)]  # JAX's check of reused keys does not know what a split is
+    # The gradient of a split is one concatenation, that of a slice an array padded with zeros.
+    return [row.squeeze(0) for row in jax.lax.split(x, (1,) * length)]
 
 
 def _primitives(jaxpr: Any) -> Iterator[str]:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from vifx.flows.checked import checked
+from vifx.loops import scan
 from vifx.types import Array, Bijection, Key, PyTree
 
 
@@ -18,13 +19,13 @@ def stack(block: Bijection, depth: int, *, unroll: int | bool = 1) -> Bijection:
 
     It computes what `chain` of as many blocks does, from parameters with a leading axis ``[depth, ...]``; the block is
     traced and compiled once, so that compile time does not grow with depth. Each copy is initialized on the output of
-    the ones before it.
+    the ones before it. Blocks with a convolution of XLA's, which is slow in loops on CPUs, are written out there.
 
     Args:
       block: a bijection that keeps the event's shape.
       depth: how many copies, at least 1.
-      unroll: how many copies one iteration of the scan holds, or True for all: faster on small layers, slower to
-        compile.
+      unroll: how many copies one iteration of the scan holds, or True for all, without a loop: faster on small layers,
+        slower to compile.
 
     Raises:
       ValueError: `depth` or `unroll` is not a positive integer, or the block changes the shape.
@@ -58,9 +59,7 @@ def stack(block: Bijection, depth: int, *, unroll: int | bool = 1) -> Bijection:
 
         start = (x, jnp.zeros(x.shape[0], x.dtype))
         own = (params, state, jnp.arange(depth))
-        if unroll is True or unroll >= depth:
-            return _in_line(one, start, own, depth, reverse)
-        return jax.lax.scan(one, start, own, length=depth, reverse=reverse, unroll=unroll)[0]
+        return scan(one, start, own, reverse=reverse, unroll=unroll)[0]
 
     def forward(params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
         return run(block.forward, params, state, x, given, key, False)
@@ -69,16 +68,6 @@ def stack(block: Bijection, depth: int, *, unroll: int | bool = 1) -> Bijection:
         return run(block.inverse, params, state, z, given, key, True)
 
     return checked("stack", init, forward, inverse)
-
-
-def _in_line(one: Any, carry: Any, own: PyTree, depth: int, reverse: bool) -> Any:
-    """What `jax.lax.scan` computes, without a loop: nothing that the gradient needs is stacked and taken apart again."""
-    leaves, treedef = jax.tree.flatten(own)
-    parts = [jax.lax.split(leaf, (1,) * depth) for leaf in leaves]
-    one = jax.jit(one)  # traced once
-    for index in reversed(range(depth)) if reverse else range(depth):
-        carry, _ = one(carry, jax.tree.unflatten(treedef, [part[index].squeeze(0) for part in parts]))
-    return carry
 
 
 def _check_shape(block: Bijection, key: Key, x: Array, given: Any) -> None:
