@@ -1,8 +1,8 @@
 """W3: RealNVP, 8 affine couplings with 2×64 conditioners, dimension 64, batch 256, against a hand-written JAX program.
 
-The limit is one `lax.scan` over steps, the data on the device, the state donated, Adam by optax, the couplings
-unrolled; the same couplings, halves and parameter count as the vifx program. Density and sampling are one jitted call
-on a large batch.
+The limit is the fastest program that we know: one `lax.scan` over steps, the data on the device, the state donated,
+Adam by optax, the couplings unrolled, the halves never put together until the end; the same couplings and parameters as
+the vifx program. Density and sampling are one jitted call on a large batch.
 """
 
 from __future__ import annotations
@@ -49,29 +49,31 @@ def raw_init(key):
 
 
 def raw_affine(layer, x):
+    """Return tanh(s / bound) and t; splits have a concatenation for a gradient, slices a sum of padded parts."""
     h = jax.nn.relu(x @ layer[0]["w"] + layer[0]["b"])
     h = jax.nn.relu(h @ layer[1]["w"] + layer[1]["b"])
     out = h @ layer[2]["w"] + layer[2]["b"]
-    return BOUND * jnp.tanh(out[:, :HALF] / BOUND), out[:, HALF:]
+    s, t = jax.lax.split(out, (HALF, HALF), axis=1)
+    return jnp.tanh(s / BOUND), t
 
 
 def raw_log_prob(params, x):
-    first, second = x[:, :HALF], x[:, HALF:]
+    first, second = jax.lax.split(x, (HALF, HALF), axis=1)
     total = jnp.zeros(x.shape[0])
     for layer in params:
         s, t = raw_affine(layer, first)
-        first, second = second * jnp.exp(s) + t, first
+        first, second = second * jnp.exp(BOUND * s) + t, first
         total = total + jnp.sum(s, axis=1)
     square = jnp.sum(first**2, axis=1) + jnp.sum(second**2, axis=1)
-    return total - 0.5 * square - 0.5 * DIMS * np.log(2 * np.pi)
+    return BOUND * total - 0.5 * square - 0.5 * DIMS * np.log(2 * np.pi)
 
 
 def raw_sample(key, params):
     z = jax.random.normal(key, (MANY, DIMS))
-    first, second = z[:, :HALF], z[:, HALF:]
+    first, second = jax.lax.split(z, (HALF, HALF), axis=1)
     for layer in reversed(params):
         s, t = raw_affine(layer, second)
-        first, second = second, (first - t) * jnp.exp(-s)
+        first, second = second, (first - t) * jnp.exp(-BOUND * s)
     return jnp.concatenate((first, second), axis=1)
 
 
@@ -163,12 +165,13 @@ def test_sampling(ratio):
     own, key = from_raw(params), jax.random.key(3)
     _, state = flow.init(jax.random.key(0), jnp.zeros((2, DIMS)))
     ours, raw = jax.jit(lambda key, own: flow.sample(key, own, state, MANY)), jax.jit(raw_sample)
-    np.testing.assert_allclose(ours(key, own), raw(key, params), rtol=1e-3, atol=1e-3)
+    noise = jax.random.split(key)[0]  # the flow folds its noise from the key
+    np.testing.assert_allclose(ours(key, own), raw(noise, params), rtol=1e-3, atol=1e-3)
     assert (
         ratio(
             "W3 sampling",
             lambda: [ours(key, own).block_until_ready() for _ in range(5)],
-            lambda: [raw(key, params).block_until_ready() for _ in range(5)],
+            lambda: [raw(noise, params).block_until_ready() for _ in range(5)],
             blocks=15,
             per_block=5 * MANY,
         )
