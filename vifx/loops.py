@@ -2,7 +2,8 @@
 
 XLA's CPU back end computes the weight gradient of a convolution ten to forty times slower inside a loop than outside.
 `vifx.networks.convolve` has another form there; a network of the user's, with ``flax.linen.Conv`` say, does not. So on
-a CPU a loop over convolutions is written out, update by update, and every other loop is a scan.
+a CPU a loop over convolutions is written out, update by update. So is, everywhere, a loop that is to be unrolled: JAX
+stacks what the gradient needs of each of its steps, and then takes it apart again. Every other loop is a scan.
 """
 
 from __future__ import annotations
@@ -51,11 +52,10 @@ def scan(
     reverse: bool = False,
     unroll: int | bool = 1,
 ) -> tuple[Carry, PyTree]:
-    """Scan as `jax.lax.scan` does, written out if it is to be unrolled, or on a CPU has a convolution of XLA's.
+    """Scan as `jax.lax.scan` does, written out if it is to be unrolled, or has XLA's convolutions on a CPU.
 
     The values are the same up to rounding. The written-out form takes longer to compile, in proportion to the length,
-    and so is for short loops. Its body is traced once, and unlike an unrolled `jax.lax.scan` it does not stack what the
-    gradient needs of each step to take it apart again.
+    and so is for short loops. Either way the body is traced once.
 
     Args:
       body: ``(carry, x) -> (carry, y)``.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ import scipy.stats
 from flows.oracle import check, perturbed
 
 import vifx
-from vifx import flows, nets
+from vifx import flows, nets, networks
 from vifx.distributions import standard_normal
 
 X = np.random.default_rng(0).standard_normal((5, 3))
@@ -92,6 +94,22 @@ def test_a_stack_is_the_unrolled_chain(x64, unroll):
         own = split(params)[index]
         np.testing.assert_allclose(own["log_scale"], -np.log(np.std(seen, axis=0)), rtol=1e-12)
         seen, _ = rotation().forward(own, {}, seen)
+
+
+@pytest.mark.parametrize("body", [nn.Conv(4, (3, 3)), networks.ConvConditioner(4)], ids=["of XLA", "ours"])
+def test_a_stack_of_convolutions_of_xla_has_no_loop_on_a_cpu(body):
+    """There their weight gradients are slow in loops; ours have another form. The values are those of the chain."""
+    images = jnp.asarray(np.resize(X, (2, 4, 4, 2)), jnp.float32)
+    block, depth = flows.coupling(body, flows.affine(bound=1.0), mask=flows.channels()), 3
+    stacked, chained = flows.stack(block, depth), flows.chain(*[block] * depth)
+    params, state = stacked.init(jax.random.key(0), images)
+    params = perturbed(jax.random.key(1), params, 0.1)
+    traced = jax.jit(stacked.forward).trace(params, state, images)
+    assert ("scan[" in str(traced.jaxpr)) == (not isinstance(body, nn.Conv))
+    split = [tuple(jax.tree.map(lambda leaf, i=i: leaf[i], tree) for i in range(depth)) for tree in (params, state)]
+    chex.assert_trees_all_close(
+        traced.lower().compile()(params, state, images), jax.jit(chained.forward)(*split, images), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_chains_initialize_on_what_comes_before(x64):
