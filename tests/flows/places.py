@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -11,6 +12,5 @@ def place(bijection, x, given=None, *, scale=0.5, seed=0):
     params, state = jax.eval_shape(bijection.init, jax.random.key(0), x, given)
     assert sum(leaf.size for leaf in jax.tree.leaves(state)) == 0
     draw = np.random.default_rng(seed)
-    return jax.tree.map(
-        lambda leaf: jax.numpy.asarray(scale * draw.standard_normal(leaf.shape), leaf.dtype), params
-    ), state
+    numbers = lambda leaf: jnp.asarray(scale * draw.standard_normal(leaf.shape), leaf.dtype)  # noqa: E731
+    return jax.tree.map(numbers, params), jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), state)
