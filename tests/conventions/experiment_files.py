@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
-from conventions.sources import ROOT, Function, Rule, Source, calls, dotted, functions
+from conventions.sources import ROOT, Function, Rule, Source, calls, dotted, functions, walk
 
 HEADER = ("Source", "Command", "Hardware", "Metric")
 PLACEHOLDER = re.compile(r"\b(?!MNIST\b)[A-Z]{5,}\b")
@@ -59,9 +59,9 @@ def no_loss_no_loop(source: Source) -> list[str]:
         for name, n in calls(source.tree)
         if name.rpartition(".")[2] in GRADIENTS | LOOPS | LOSSES
     ]
-    found += [source.at(n, "a while loop") for n in ast.walk(source.tree) if isinstance(n, ast.While)]
-    for loop in (n for n in ast.walk(source.tree) if isinstance(n, ast.For)):
-        called = {dotted(n.func).rpartition(".")[2] for n in ast.walk(loop) if isinstance(n, ast.Call)}
+    found += [source.at(n, "a while loop") for n in walk(source.tree) if isinstance(n, ast.While)]
+    for loop in (n for n in walk(source.tree) if isinstance(n, ast.For)):
+        called = {dotted(n.func).rpartition(".")[2] for n in walk(loop) if isinstance(n, ast.Call)}
         if called & {"update", "step", "fit", "descend"}:
             found.append(source.at(loop, "a training loop"))
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from conventions.sources import Rule, Source
+from conventions.sources import Rule, Source, walk
 
 JOINTS = ("types", "examples", "nets", "distributions", "factor", "conditional", "joint", "support")
 CORE = (*JOINTS, "divergences", "objective", "estimators", "explain")
@@ -46,7 +46,7 @@ def part(module: str) -> str:
 
 
 def _imported(source: Source) -> Iterator[tuple[str, ast.AST]]:
-    for node in ast.walk(source.tree):
+    for node in walk(source.tree):
         if isinstance(node, ast.Import):
             yield from ((a.name, node) for a in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module == "vifx":

@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from conventions.sources import Function, Rule, Source, calls, dotted, exported, functions, is_public
+from conventions.sources import Function, Rule, Source, calls, dotted, exported, functions, is_public, walk
 
 MODULE_LINES, FUNCTION_LINES = 400, 60
 MUTATORS = {"append", "extend", "add", "update", "setdefault", "pop", "clear", "insert", "remove", "popitem"}
@@ -28,7 +28,7 @@ def module_length(source: Source) -> list[str]:
 
 
 def _docstring_lines(function: Function) -> int:
-    nested = [n for n in ast.walk(function) if isinstance(n, Function | ast.ClassDef)]
+    nested = [n for n in walk(function) if isinstance(n, Function | ast.ClassDef)]
     first = (n.body[0] for n in nested if ast.get_docstring(n) is not None)
     return sum((d.end_lineno or d.lineno) - d.lineno + 1 for d in first)
 
@@ -94,7 +94,7 @@ def exports_complete(source: Source) -> list[str]:
 
 
 def no_bare_assert(source: Source) -> list[str]:
-    found = (n for n in ast.walk(source.tree) if isinstance(n, ast.Assert))
+    found = (n for n in walk(source.tree) if isinstance(n, ast.Assert))
     return [source.at(n, "assert: raise ValueError or TypeError instead") for n in found]
 
 
@@ -104,7 +104,7 @@ def no_stub(source: Source) -> list[str]:
         for i, line in enumerate(source.text.splitlines(), 1)
         if (m := re.search(r"\b(TODO|FIXME|XXX|HACK|WIP)\b", line))
     ]
-    named = (n for n in ast.walk(source.tree) if isinstance(n, ast.Name) and n.id == "NotImplementedError")
+    named = (n for n in walk(source.tree) if isinstance(n, ast.Name) and n.id == "NotImplementedError")
     return found + [source.at(n, "NotImplementedError") for n in named]
 
 
@@ -114,12 +114,12 @@ def _is_hidden(handler: ast.ExceptHandler) -> bool:
         for n in handler.body
     )
     broad = handler.type is None or dotted(handler.type) in ("Exception", "BaseException")
-    raises = any(isinstance(n, ast.Raise) for n in ast.walk(handler))
+    raises = any(isinstance(n, ast.Raise) for n in walk(handler))
     return idle or (broad and not raises)
 
 
 def no_hidden_error(source: Source) -> list[str]:
-    handlers = (n for n in ast.walk(source.tree) if isinstance(n, ast.ExceptHandler))
+    handlers = (n for n in walk(source.tree) if isinstance(n, ast.ExceptHandler))
     suppressed = (n for name, n in calls(source.tree) if name.split(".")[-1] == "suppress")
     return [
         *(source.at(n, "this except hides an error") for n in handlers if _is_hidden(n)),
@@ -128,13 +128,13 @@ def no_hidden_error(source: Source) -> list[str]:
 
 
 def _text(node: ast.AST) -> str:
-    return "".join(n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str))
+    return "".join(n.value for n in walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str))
 
 
 def errors_explain(source: Source) -> list[str]:
     """An error is of a precise type and has a sentence; a message made elsewhere is trusted."""
     found = []
-    for node in ast.walk(source.tree):
+    for node in walk(source.tree):
         if not isinstance(node, ast.Raise) or node.exc is None:
             continue
         name = dotted(node.exc.func) if isinstance(node.exc, ast.Call) else dotted(node.exc)
@@ -187,10 +187,10 @@ def _containers(tree: ast.Module) -> set[str]:
 
 def no_module_state(source: Source) -> list[str]:
     """No `global`; no function writes into a module's container."""
-    globals_ = (n for n in ast.walk(source.tree) if isinstance(n, ast.Global))
+    globals_ = (n for n in walk(source.tree) if isinstance(n, ast.Global))
     found = [source.at(n, "a function changes the module's state") for n in globals_]
     for function in functions(source.tree):
-        nodes = list(ast.walk(function))
+        nodes = list(walk(function))
         local = {n.arg for n in nodes if isinstance(n, ast.arg)}
         local |= {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
         shared = _containers(source.tree) - local

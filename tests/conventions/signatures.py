@@ -14,6 +14,7 @@ from conventions.sources import (
     parameters,
     positional_defaults,
     public_functions,
+    walk,
 )
 
 NUMBERS = {"int", "float", "bool"}
@@ -44,7 +45,7 @@ def keys_first(source: Source) -> list[str]:
 
 def keys_typed(source: Source) -> list[str]:
     """Keys are typed, and no function brings one of its own, unless for shapes or a stated non-draw."""
-    traced = {id(inner) for name, n in calls(source.tree) if name.endswith("eval_shape") for inner in ast.walk(n)}
+    traced = {id(inner) for name, n in calls(source.tree) if name.endswith("eval_shape") for inner in walk(n)}
     lines = source.text.splitlines()
     found = []
     for name, node in calls(source.tree):

@@ -68,9 +68,15 @@ def sources(folder: str) -> tuple[Source, ...]:
     return tuple(Source(p.relative_to(ROOT).as_posix(), p.read_text(encoding="utf-8")) for p in found)
 
 
+@cache
+def walk(tree: ast.AST) -> tuple[ast.AST, ...]:
+    """Every node of a tree, found once: many rules look at the same file."""
+    return tuple(ast.walk(tree))
+
+
 def functions(tree: ast.AST) -> Iterator[Function]:
     """Every function of a file, nested ones included."""
-    return (n for n in ast.walk(tree) if isinstance(n, Function))
+    return (n for n in walk(tree) if isinstance(n, Function))
 
 
 def exported(tree: ast.Module) -> list[str]:
@@ -121,4 +127,4 @@ def dotted(node: ast.AST) -> str:
 
 def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
     """Every call of a file with the dotted name of what is called."""
-    return ((dotted(n.func), n) for n in ast.walk(tree) if isinstance(n, ast.Call))
+    return ((dotted(n.func), n) for n in walk(tree) if isinstance(n, ast.Call))

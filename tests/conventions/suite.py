@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
-from conventions.sources import Rule, Source, calls, dotted, functions
+from conventions.sources import Rule, Source, calls, dotted, functions, walk
 
 LOOSE_RANDOM = re.compile(r"^(np|numpy)\.random\.(?!default_rng$|Generator$|SeedSequence$|PCG64$|Philox$)\w+$")
 ASSERTING = re.compile(
@@ -51,7 +51,7 @@ def tests_assert_values(source: Source) -> list[str]:
     """At least one assertion of the file compares values; shapes and types do not count."""
     if not _is_test_file(source):
         return []
-    if any(_asserts_value(n) for n in ast.walk(source.tree)):
+    if any(_asserts_value(n) for n in walk(source.tree)):
         return []
     return [source.at(1, "no test of this file asserts a value against an oracle")]
 
@@ -59,11 +59,11 @@ def tests_assert_values(source: Source) -> list[str]:
 def every_test_asserts(source: Source) -> list[str]:
     """A test without an assertion, an expected error or an asserting helper cannot fail."""
     found = []
-    helpers = {f.name for f in functions(source.tree) if any(_asserts_value(n) for n in ast.walk(f))}
+    helpers = {f.name for f in functions(source.tree) if any(_asserts_value(n) for n in walk(f))}
     for function in functions(source.tree):
         if not (_is_test_file(source) and function.name.startswith("test_")):
             continue
-        nodes = list(ast.walk(function))
+        nodes = list(walk(function))
         called = {dotted(n.func).rpartition(".")[2] for n in nodes if isinstance(n, ast.Call)}
         asserts = any(isinstance(n, ast.Assert) or _asserts_value(n) for n in nodes)
         if not asserts and not called & (helpers - {function.name}):
@@ -73,7 +73,7 @@ def every_test_asserts(source: Source) -> list[str]:
 
 def no_skipped_test(source: Source) -> list[str]:
     skipping = re.compile(r"(^|\.)(skip|skipif|skipIf|xfail|importorskip)$")
-    names = (n for n in ast.walk(source.tree) if isinstance(n, ast.Attribute | ast.Name))
+    names = (n for n in walk(source.tree) if isinstance(n, ast.Attribute | ast.Name))
     return [source.at(n, f"{dotted(n)}: a test runs or is not there") for n in names if skipping.search(dotted(n))]
 
 
@@ -100,7 +100,7 @@ def strictness_stays(source: Source) -> list[str]:
 
 def bare_assert_is_free(source: Source) -> list[str]:
     """`assert (x, "message")` is always true."""
-    found = (n for n in ast.walk(source.tree) if isinstance(n, ast.Assert) and isinstance(n.test, ast.Tuple))
+    found = (n for n in walk(source.tree) if isinstance(n, ast.Assert) and isinstance(n.test, ast.Tuple))
     return [source.at(n, "asserting a tuple is always true") for n in found]
 
 

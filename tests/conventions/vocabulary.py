@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from conventions.sources import ROOT, Function, Rule, Source
+from conventions.sources import ROOT, Function, Rule, Source, walk
 
 
 @cache
@@ -21,13 +21,14 @@ def forbidden() -> dict[str, str]:
     }
 
 
-def words(identifier: str) -> list[str]:
+@cache
+def words(identifier: str) -> tuple[str, ...]:
     """`LogDetSum` and `log_det_sum` are the words log, det, sum."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", identifier).lower().strip("_").split("_")
+    return tuple(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", identifier).lower().strip("_").split("_"))
 
 
 def _defined(tree: ast.Module) -> Iterator[tuple[str, ast.AST]]:
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if isinstance(node, Function | ast.ClassDef):
             yield node.name, node
         elif isinstance(node, ast.arg):
@@ -36,7 +37,8 @@ def _defined(tree: ast.Module) -> Iterator[tuple[str, ast.AST]]:
             yield node.id, node
 
 
-def _contains(whole: list[str], part: list[str]) -> bool:
+@cache
+def _contains(whole: tuple[str, ...], part: tuple[str, ...]) -> bool:
     return any(whole[i : i + len(part)] == part for i in range(len(whole) - len(part) + 1))
 
 
