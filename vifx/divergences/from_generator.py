@@ -124,7 +124,7 @@ _conjugate_value.defjvp(_tangent)
 def _probe(generator: Generator, ratio: NDArray[np.float64]) -> _Probe:
     with jax.enable_x64(True), jax.ensure_compile_time_eval():
         u = jnp.asarray(np.exp(ratio))
-        value, slope = _value_and_slope(generator, u)
+        value, slope = jax.jit(_value_and_slope, static_argnums=0)(generator, u)
         if value.shape != u.shape or not jnp.issubdtype(value.dtype, jnp.floating):
             raise TypeError(
                 f"generator must map floats elementwise, but maps {u.dtype}{list(u.shape)} to "
