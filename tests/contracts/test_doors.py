@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import pathlib
 
@@ -35,13 +36,21 @@ def state():
 
 MODEL = mixtures.mixture(families.gaussian, 2, covariance="diagonal")
 EM = {"key": KEY, "model": MODEL, "x": X, "restarts": 1, "steps": 2, "weights": np.ones(12), "chunk": 4}
-FITTED = mixtures.fit(**{**EM, "key": jax.random.key(0)})
 FLOW = Flow(vifx.standard_normal(2), flows.scale())
-FLOW_AT = FLOW.init(jax.random.key(0), jnp.asarray(X))
 PIXELS = {"x": np.zeros((4, 3), np.uint8)}
 SOURCE = data.Resident(BATCH, 4, 0)
 ROWS = [{"step": 1, "loss": 1.0}]
 ALARM = training.Alarm("loss", "above", 2.0, rows=1, meaning="it is large")
+
+
+@functools.cache
+def fitted_mixture():
+    return mixtures.fit(**{**EM, "key": jax.random.key(0)})
+
+
+@functools.cache
+def flow_at():
+    return FLOW.init(jax.random.key(0), jnp.asarray(X))
 
 
 def at(module, name, /, **arguments):
@@ -60,7 +69,7 @@ DOORS = [
     at(training, "data_mesh", devices=jax.devices()),
     at(training, "descend", objective=OBJECTIVE, player="model", optimizer=optax.sgd(0.1)),
     at(training, "episodes", alarms=[ALARM], history=ROWS),
-    at(training, "evaluated", train_state=state()),
+    at(training, "evaluated", train_state=None),
     at(
         training,
         "fit",
@@ -182,7 +191,7 @@ def test_every_argument_is_checked_at_the_door(function, arguments):
     if function is training.replicate:
         rest = {"tree": BATCH}
     if function is mixtures.most_likely_path:
-        rest = {"params": FITTED.params, "state": FITTED.state}
+        rest = {"params": fitted_mixture().params, "state": fitted_mixture().state}
     for name in arguments:
         refuses(function, {**arguments, **rest}, name)
     if any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in inspect.signature(function).parameters.values()):
@@ -192,7 +201,7 @@ def test_every_argument_is_checked_at_the_door(function, arguments):
 
 @pytest.mark.parametrize("method", FLOW_DOORS)
 def test_every_argument_of_a_flow_is_checked(method):
-    at_params = {} if method == "init" else {"params": FLOW_AT[0], "state": FLOW_AT[1]}
+    at_params = {} if method == "init" else {"params": flow_at()[0], "state": flow_at()[1]}
     for name in FLOW_DOORS[method]:
         refuses(getattr(FLOW, method), {**FLOW_DOORS[method], **at_params}, name)
 
@@ -200,7 +209,7 @@ def test_every_argument_of_a_flow_is_checked(method):
 @pytest.mark.parametrize("method", FIT_DOORS)
 def test_every_argument_of_a_fitted_mixture_is_checked(method):
     for name in FIT_DOORS[method]:
-        refuses(getattr(FITTED, method), FIT_DOORS[method], name)
+        refuses(getattr(fitted_mixture(), method), FIT_DOORS[method], name)
 
 
 def test_every_public_function_has_a_door():
@@ -271,7 +280,7 @@ OLD_KEY = np.asarray([0, 1], np.uint32)
         (lambda: mixtures.fit(jax.random.key(0), MODEL, {"x": X}), "got a dict; give one variable's values"),
         (lambda: Flow(flows.scale(), vifx.standard_normal(2)), "base must be a distribution, got a Bijection"),
         (
-            lambda: Flow(vifx.standard_normal(3), flows.scale()).log_prob(*FLOW_AT, jnp.asarray(X)),
+            lambda: Flow(vifx.standard_normal(3), flows.scale()).log_prob(*flow_at(), jnp.asarray(X)),
             "the base has events",
         ),
         (lambda: as_net(Net(lambda key, x: {}, lambda params, x: x)), "from_functions"),
@@ -288,10 +297,10 @@ def test_what_is_mistaken_for_another_thing_says_what_to_do(call, message):
 
 @pytest.mark.parametrize("x", [X[0], X[:, :1], X[None]])
 def test_a_fitted_mixture_says_that_an_axis_is_missing(x):
-    for ask in (FITTED.log_prob, FITTED.posterior):
+    for ask in (fitted_mixture().log_prob, fitted_mixture().posterior):
         with pytest.raises(ValueError, match=r"x must have the shape \[examples, 2\], as what was fitted, got"):
             ask(x)
-    np.testing.assert_allclose(FITTED.log_prob(X[:1]), FITTED.log_prob(X)[:1], rtol=1e-5)
+    np.testing.assert_allclose(fitted_mixture().log_prob(X[:1]), fitted_mixture().log_prob(X)[:1], rtol=1e-5)
 
 
 def test_a_forgotten_axis_of_minibatches():
@@ -328,7 +337,7 @@ def test_results_are_short():
     assert repr(shapes) == "TrainState(4 parameters of line)"
     assert repr(fitted).startswith("Fitted(TrainState(4 parameters of line after 2 updates), 2 rows, the last: {'step'")
     assert len(repr(fitted)) < 200
-    assert repr(FITTED).startswith("Fit(weights(z) · components(x | z): -2.")
-    assert repr(FITTED).endswith("nats per example of 12, not converged after 2 updates, messages: 1)")
+    assert repr(fitted_mixture()).startswith("Fit(weights(z) · components(x | z): -2.")
+    assert repr(fitted_mixture()).endswith("nats per example of 12, not converged after 2 updates, messages: 1)")
     assert repr(MODEL) == "Model(weights(z) · components(x | z), 2 components)"
     assert repr(DATASET) == "Dataset(mine: train 10, validation 2, test 12; x float32[2])"

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from divergences import cases
 
 from vifx import divergences
-
-_spec = importlib.util.spec_from_file_location("divergence_cases", Path(__file__).with_name("cases.py"))
-cases = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(cases)
 
 RATIO = np.linspace(-5, 5, 41)
 

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from divergences import cases
 
 from vifx import divergences
 from vifx.divergences.numerics import log_wright_omega, within_range
-
-_spec = importlib.util.spec_from_file_location("divergence_cases", Path(__file__).with_name("cases.py"))
-cases = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(cases)
 
 EXTREMES = np.concatenate([np.linspace(-80, 80, 321), [-1000.0, -200.0, 200.0, 1000.0]]).astype(np.float32)
 CLOSE = [

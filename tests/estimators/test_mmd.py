@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from identities import spaces
 
 import vifx
 from vifx import Joint, evidence, factor, implicit, nets, standard_normal
 from vifx.conditional import fold
 from vifx.distributions import Categorical
 from vifx.estimators.exact import tabular
-
-_spec = importlib.util.spec_from_file_location("spaces", Path(__file__).parents[1] / "identities" / "spaces.py")
-spaces = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(spaces)
 
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 GENERATOR = nets.from_functions(

@@ -6,20 +6,14 @@ shared with the package.
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from identities import spaces
 
 import vifx
 from vifx import divergences, nets
-
-_spec = importlib.util.spec_from_file_location("spaces", Path(__file__).with_name("spaces.py"))
-spaces = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(spaces)
 
 X, Z = spaces.X, spaces.Z
 SPACES = 200

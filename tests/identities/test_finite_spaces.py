@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from identities import spaces
 
 import vifx
 from vifx.distributions import Categorical
@@ -17,19 +16,15 @@ from vifx.estimators import exact
 from vifx.objective import Objective, Player
 from vifx.types import Net
 
-_spec = importlib.util.spec_from_file_location("spaces", Path(__file__).with_name("spaces.py"))
-spaces = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(spaces)
-
 SPACES = 200
 KEY = 0
 
 
 def many_params(objective, batch, count=SPACES):
-    """Parameters of `count` random spaces of one structure, stacked."""
+    """Parameters of `count` random spaces of one structure, stacked, and the state, which is the same in all."""
     keys = jax.random.split(jax.random.key(7), count)
-    init = jax.jit(jax.vmap(lambda key: objective.init(key, batch)[0]))
-    return init(keys), jax.jit(objective.init)(jax.random.key(0), batch)[1]
+    params, states = jax.jit(jax.vmap(lambda key: objective.init(key, batch)))(keys)
+    return params, jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[0]), states)
 
 
 def run(objective, params, state, batch):
@@ -38,25 +33,27 @@ def run(objective, params, state, batch):
 
 
 def worst(one, other):
-    return max(
-        float(jnp.max(jnp.abs(a - b))) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
-    )
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return max(np.max(np.abs(np.asarray(a) - np.asarray(b))) for a, b in pairs)
 
 
 def errors(objective, batch, count=SPACES):
     """Largest error of value and gradient over many random spaces, through the public loss."""
     params, state = many_params(objective, batch, count)
     (part,) = objective.parts
-    constants = exact.constant_value(part.constants, part.inference, batch)
+    key = jax.random.key(KEY)
 
     def loss(params):
-        return objective.players["model"].loss(jax.random.key(KEY), params, state, batch)[0] + constants
+        constants = exact.constant_value(part.constants, part.inference, batch)
+        return objective.players["model"].loss(key, params, state, batch)[0] + constants
 
     def claim(params):
         return part.exact["model"](params, state, batch)
 
-    value, gradient = jax.jit(jax.vmap(jax.value_and_grad(loss)))(params)
-    target, target_gradient = jax.jit(jax.vmap(jax.value_and_grad(claim)))(params)
+    def both(params):
+        return jax.value_and_grad(loss)(params), jax.value_and_grad(claim)(params)
+
+    (value, gradient), (target, target_gradient) = jax.jit(jax.vmap(both))(params)
     return worst(value, target), worst(gradient, target_gradient)
 
 

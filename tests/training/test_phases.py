@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from training import problems
 
 import vifx
 from vifx import Joint, evidence, factor, implicit, nets, networks, standard_normal, training
-
-_spec = importlib.util.spec_from_file_location("problems", Path(__file__).with_name("problems.py"))
-problems = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(problems)
 
 RATES = {"critic": optax.sgd(0.2), "model": optax.sgd(0.3, momentum=0.5)}
 EXAMPLES = 8
