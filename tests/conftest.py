@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import os
 from collections import Counter
 from pathlib import Path
@@ -24,6 +26,17 @@ def pytest_configure(config: pytest.Config) -> None:
     """Compile without XLA's optimizations: most programs of the tests run once. The slow ones train for minutes."""
     flags = (_DEVICES,) if config.option.markexpr == "slow" else (_DEVICES, *_QUICK_TO_COMPILE)
     os.environ.setdefault("XLA_FLAGS", " ".join(flags))  # read at the first use of a device
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the benchmarks alone where none is asked for: they import the libraries that they compare with."""
+    return True if collection_path.name == "benchmarks" and "not benchmark" in config.option.markexpr else None
+
+
+def pytest_collection_finish() -> None:
+    """Look less often for garbage, and not among the modules: tracing makes many objects, few of them in cycles."""
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)
 
 
 @pytest.hookimpl(tryfirst=True)  # before cases are chosen by their marks
@@ -49,11 +62,18 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
+@pytest.fixture(scope="session")
+def finished_files():
+    """Count the files that are done."""
+    return itertools.count(1)
+
+
 @pytest.fixture(autouse=True, scope="module")
-def forgotten_programs():
-    """Forget the programs of a file after it: thousands of them would fill the memory."""
+def forgotten_programs(finished_files):
+    """Forget the programs now and then: thousands of them would fill the memory, but files share the small ones."""
     yield
-    jax.clear_caches()
+    if next(finished_files) % 8 == 0:
+        jax.clear_caches()
 
 
 @pytest.fixture
