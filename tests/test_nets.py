@@ -55,15 +55,15 @@ def test_batch_norm_and_dropout_in_both_modes(library):
     hidden = X @ kernel + bias
     running = hidden / np.sqrt(1 + 1e-5)
     output, same = net.apply(params, state, X)
-    np.testing.assert_allclose(output, running, atol=1e-5)
+    np.testing.assert_allclose(output, running, rtol=1e-5, atol=1e-5)
     assert jax.tree.all(jax.tree.map(lambda a, b: bool(jnp.all(a == b)), state, same))
 
     output, new = net.apply(params, state, X, key=jax.random.key(1), train=True)
     normal = (hidden - hidden.mean(0)) / np.sqrt(hidden.var(0) + 1e-5)
     kept = np.asarray(output) != 0
     assert 0.4 < kept.mean() < 0.6
-    np.testing.assert_allclose(output, np.where(kept, 2 * normal, 0), atol=2e-4)
-    means = [leaf for leaf in jax.tree.leaves(new) if np.allclose(leaf, 0.1 * hidden.mean(0), atol=1e-5)]
+    np.testing.assert_allclose(output, np.where(kept, 2 * normal, 0), rtol=2e-4, atol=2e-4)
+    means = [leaf for leaf in jax.tree.leaves(new) if np.allclose(leaf, 0.1 * hidden.mean(0), rtol=1e-5, atol=1e-5)]
     assert len(means) == 1
     other, _ = net.apply(params, state, X, key=jax.random.key(2), train=True)
     assert np.any((np.asarray(other) != 0) != kept)
@@ -78,7 +78,7 @@ def test_libraries_agree():
     moved = {**nnx_params, "dense": params["Dense_0"]}
     a, _ = linen_net.apply(params, state, X)
     b, _ = nnx_net.apply(moved, nnx_state, X)
-    np.testing.assert_allclose(a, b, atol=1e-6)
+    np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
 
 
 def test_nnx_constructor_draws_from_the_key_and_an_instance_keeps_its_values():
@@ -90,7 +90,7 @@ def test_nnx_constructor_draws_from_the_key_and_an_instance_keeps_its_values():
     np.testing.assert_array_equal(params["dense"]["kernel"], module.dense.kernel[...])
     output, _ = as_net(module).apply(params, state, X)
     module.eval()
-    np.testing.assert_allclose(output, module(X), atol=1e-6)
+    np.testing.assert_allclose(output, module(X), rtol=1e-6, atol=1e-6)
 
 
 def test_nnx_module_is_not_written_by_a_training_loss():
@@ -184,7 +184,7 @@ def test_every_word_for_the_mode(name):
     other, _ = apply(params, state, X, key=jax.random.key(2))
     alone, _ = apply(params, state, X[:3], key=jax.random.key(2))
     np.testing.assert_array_equal(one, other)
-    np.testing.assert_allclose(alone, one[:3], atol=1e-5)  # running statistics: a matter of each example
+    np.testing.assert_allclose(alone, one[:3], rtol=1e-5, atol=1e-5)  # running statistics: a matter of each example
     assert jax.tree.all(jax.tree.map(lambda a, b: bool(jnp.all(a == b)), state, same))
     first, moved = apply(params, state, X, key=jax.random.key(1), train=True)
     second, _ = apply(params, state, X, key=jax.random.key(2), train=True)
@@ -262,7 +262,7 @@ def test_layers_that_do_nothing_or_are_frozen_are_not_refused():
     params, state = net.init(jax.random.key(0), X)
     output, _ = net.apply(params, state, X, key=jax.random.key(1))
     kernel, bias = (np.asarray(params["layers_0"][name]) for name in ("kernel", "bias"))
-    np.testing.assert_allclose(output, (X @ kernel + bias) / np.sqrt(1 + 1e-5), atol=1e-5)
+    np.testing.assert_allclose(output, (X @ kernel + bias) / np.sqrt(1 + 1e-5), rtol=1e-5, atol=1e-5)
 
 
 def test_nnx_noise_needs_a_key():

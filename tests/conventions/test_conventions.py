@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from conventions import docstrings, experiment_files, imports, modules, signatures, suite, vocabulary
-from conventions.sources import Rule, Source, snippet, sources
+from conventions import docstrings, experiment_files, imports, modules, signatures, suite, tolerances, vocabulary
+from conventions.sources import ROOT, Rule, Source, snippet, sources
 
-PARTS = [modules, signatures, docstrings, vocabulary, imports, suite, experiment_files]
+PARTS = [modules, signatures, docstrings, vocabulary, imports, suite, tolerances, experiment_files]
 RULES: list[Rule] = [rule for part in PARTS for rule in part.RULES]
 BAD = [(rule, text) for rule in RULES for text in rule.bad]
 GOOD = [(rule, text) for rule in RULES for text in rule.good]
@@ -42,6 +42,15 @@ def test_a_method_with_a_reduction_test_is_accepted():
     test = Source("tests/methods/test_gan.py", "def test_reduces_to_the_labelled_kl(): ...")
     assert experiment_files.reduction_tested(method, {"gan.py": test}) == []
     assert experiment_files.reduction_tested(method, {}) != []
+
+
+def test_the_pages_compare_relative_to_the_size_of_what_they_show():
+    paths = (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))
+    pages = [Source(path.name, path.read_text(encoding="utf-8")) for path in paths]
+    assert [message for page in pages for message in tolerances.page_tolerances_are_relative(page)] == []
+    wrong = "Losses:\n```python\nloss = 262.1\n```\nagree:\n```python\nassert abs(loss - other) < 1e-5\n```\n"
+    assert tolerances.page_tolerances_are_relative(Source("em.md", wrong)) != []
+    assert tolerances.page_tolerances_are_relative(Source("em.md", wrong.replace("< 1e-5", "< 1e-5 * loss"))) == []
 
 
 def test_the_vocabulary_is_read_from_the_notation_page():

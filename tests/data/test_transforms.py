@@ -180,7 +180,7 @@ def test_mixup_mixes_all_variables_of_one_pair_with_one_ratio():
     assert len(set(ratio)) > size // 2
     y = np.asarray(y)
     own = np.where(partner == rows, 1, ratio)[:, None]
-    np.testing.assert_allclose(found["y"], own * y + (1 - own) * y[partner], atol=1e-6)
+    np.testing.assert_allclose(found["y"], own * y + (1 - own) * y[partner], rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(found["y"].sum(axis=1), 1, atol=1e-6)
 
 

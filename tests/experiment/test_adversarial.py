@@ -72,7 +72,7 @@ def test_sampler_maps_its_range_to_the_unit_interval():
     np.testing.assert_allclose(inside[1:-1][::100], expected[::100], atol=0.05)
     cold = draw(jax.random.key(0), params, state, 4000, 0.5)
     both = (images > 0) & (images < 1)
-    np.testing.assert_allclose(4 * cold[both] - 1, (4 * images[both] - 1) / 2, atol=1e-5)
+    np.testing.assert_allclose(4 * cold[both] - 1, (4 * images[both] - 1) / 2, rtol=1e-5, atol=1e-5)
 
 
 def test_every_batch_has_noise_of_its_own_and_no_example_is_lost():
@@ -102,7 +102,7 @@ def test_parameters_are_arguments_of_one_compiled_function():
     key = jax.random.key(0)
     moved = {"generator": {"shift": params["generator"]["shift"] + 1, "scale": params["generator"]["scale"]}}
     one, other = (draw(key, values, state, 100, 1.0) for values in (params, moved))
-    np.testing.assert_allclose(other, np.clip(one + 0.1, 0, 1), atol=1e-6)
+    np.testing.assert_allclose(other, np.clip(one + 0.1, 0, 1), rtol=1e-6, atol=1e-6)
 
 
 def pixels(images):
@@ -196,7 +196,7 @@ def test_interpolation_goes_along_the_arc_between_its_ends():
     codes = images - 10 * np.arange(3)[:, None, None]
     angles = np.pi / 2 * np.arange(5)[:, None] / 4
     for row in codes:
-        np.testing.assert_allclose(row, np.cos(angles) * row[0] + np.sin(angles) * row[-1], atol=1e-4)
+        np.testing.assert_allclose(row, np.cos(angles) * row[0] + np.sin(angles) * row[-1], rtol=1e-4, atol=1e-4)
     assert np.abs(codes[:, 0] - codes[:, -1]).min() > 0
     assert len(np.unique(codes[:, 0].round(4), axis=0)) == 3
 

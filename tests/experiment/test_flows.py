@@ -138,7 +138,7 @@ def test_temperature_scales_the_base():
     images = np.stack([np.asarray(artist.get_array()) for artist in figure.axes[0].images])
     cold, warm = images.reshape(2, 5, 2, 3) - 0.5
     inside = np.abs(warm) < 0.5
-    np.testing.assert_allclose(2 * cold[inside], warm[inside], atol=1e-5)
+    np.testing.assert_allclose(2 * cold[inside], warm[inside], rtol=1e-5, atol=1e-5)
     assert 0.08 < warm.std() < 0.17
     assert len(np.unique(warm.round(5))) > 25
     sample = experiment.sampler(generative)
@@ -215,7 +215,7 @@ def test_the_trainer_warms_up_and_averages():
         state, _ = run(state, batch)
         shifts.append(float(state.params["flow"]["shift"]))
     # Warm-up is a tenth of the updates: 0, ¼, ½ and ¾ of the rate.
-    np.testing.assert_allclose(-np.diff(shifts), 0.1 * np.arange(4) / 4, atol=1e-4)
+    np.testing.assert_allclose(-np.diff(shifts), 0.1 * np.arange(4) / 4, rtol=1e-4, atol=1e-4)
     average = vifx.training.averaged_params(state)["flow"]["shift"]
     weights = 0.5 ** np.arange(3, -1, -1)
     assert float(average) == pytest.approx(weights @ shifts[1:] / weights.sum(), rel=1e-4)

@@ -21,7 +21,7 @@ def test_quadrature_is_the_integral(name):
     by_scipy, _ = scipy.integrate.dblquad(
         lambda b, a: float(np.exp(_numpy(name, a, b))), -7, 7, -7, 10, epsabs=1e-7, epsrel=1e-7
     )
-    np.testing.assert_allclose(grid.log_z, np.log(by_scipy), atol=2e-5)
+    np.testing.assert_allclose(grid.log_z, np.log(by_scipy), rtol=2e-5, atol=2e-5)
     np.testing.assert_allclose(grid.probability.sum(), 1, rtol=1e-10)
     points = jnp.asarray([[0.3, -1.2], [1.9, 0.4]])
     np.testing.assert_allclose(density(points), [_numpy(name, *p) for p in np.asarray(points)], rtol=1e-4)

@@ -52,8 +52,8 @@ def test_it_starts_as_the_identity():
     x = jnp.asarray(X, jnp.float32)
     params, state = flows.planar().init(jax.random.key(0), x)
     z, log_det = flows.planar().forward(params, state, x)
-    np.testing.assert_allclose(z, x, atol=1e-6)
-    np.testing.assert_allclose(log_det, np.zeros(5), atol=1e-6)
+    np.testing.assert_allclose(z, x, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(log_det, np.zeros(5), rtol=1e-6, atol=1e-6)
 
 
 def test_derivatives_of_the_inverse(x64):

@@ -139,9 +139,9 @@ def test_the_networks_own_state_and_mode_pass_through():
     output, new = net.apply(params, state, X, key=jax.random.key(1), train=True)
     seen = normalized_params(params, new)
     expected, inner = as_net(Critic()).apply(seen, state["network"], X, key=jax.random.key(1), train=True)
-    np.testing.assert_allclose(output, expected, atol=1e-6)
+    np.testing.assert_allclose(output, expected, rtol=1e-6, atol=1e-6)
     for a, b in zip(jax.tree.leaves(new["network"]), jax.tree.leaves(inner), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6)
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
     assert not np.allclose(new["network"]["batch_stats"]["BatchNorm_0"]["mean"], 0.0)
 
 

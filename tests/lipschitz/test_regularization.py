@@ -132,7 +132,7 @@ def test_they_fit_a_training_step():
     progress, metrics = step.update(jax.random.key(1), start.progress, batch)
     kernel = np.asarray(params["critic"]["Dense_0"]["kernel"])
     expected = np.clip(kernel - 0.1 * 2 * 2 * kernel, -0.7, 0.7)
-    np.testing.assert_allclose(progress.params["critic"]["Dense_0"]["kernel"], expected, atol=1e-6)
+    np.testing.assert_allclose(progress.params["critic"]["Dense_0"]["kernel"], expected, rtol=1e-6, atol=1e-6)
     assert float(metrics["lipschitz/frobenius"]) == pytest.approx(np.sum(kernel**2), rel=1e-5)
 
 

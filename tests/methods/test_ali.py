@@ -53,7 +53,7 @@ def test_reduces_to_the_published_losses():
             for one, other in zip(
                 jax.tree.leaves(gradient[owner]), jax.tree.leaves(target_gradient[owner]), strict=True
             ):
-                np.testing.assert_allclose(one, other, atol=1e-5)
+                np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
     assert assembly.objective.players["model"].owns == ("encoder", "generator")
 
 

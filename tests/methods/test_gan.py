@@ -75,7 +75,7 @@ def test_reduces_to_the_published_losses(conditional):
             for one, other in zip(
                 jax.tree.leaves(gradient[owner]), jax.tree.leaves(target_gradient[owner]), strict=True
             ):
-                np.testing.assert_allclose(one, other, atol=1e-6)
+                np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
     assert assembly.objective.players["critic"].owns == ("critic",)
     assert assembly.objective.players["model"].owns == ("generator",)
 

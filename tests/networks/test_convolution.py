@@ -141,7 +141,7 @@ def test_modules_apply_kernel_and_bias(module):
         expected = lax.conv_general_dilated(x, params["kernel"], (2, 2), "SAME", dimension_numbers=LAYOUT)
     else:
         expected = lax.conv_transpose(x, params["kernel"], (2, 2), "SAME", dimension_numbers=LAYOUT)
-    np.testing.assert_allclose(y, expected + bias[None, None, None], atol=1e-5)
+    np.testing.assert_allclose(y, expected + bias[None, None, None], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("module", [Conv, ConvTranspose])

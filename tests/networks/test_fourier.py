@@ -17,7 +17,7 @@ def test_features_are_sines_and_cosines_of_one_random_matrix():
     assert set(variables) == {"frequencies"}
     angles = 0.5 * np.pi * np.asarray(x) @ np.asarray(variables["frequencies"]["matrix"])
     expected = np.concatenate([x, np.sin(angles), np.cos(angles)], axis=1)
-    np.testing.assert_allclose(layer.apply(variables, x), expected, atol=2e-6)
+    np.testing.assert_allclose(layer.apply(variables, x), expected, rtol=2e-6, atol=2e-6)
     other = layer.init(jax.random.key(2), x)["frequencies"]["matrix"]
     assert float(jnp.max(jnp.abs(other - variables["frequencies"]["matrix"]))) > 0.1
 

@@ -44,7 +44,7 @@ def lipschitz_bound(
     >>> import numpy as np
     >>> chain = {"Dense_0": {"kernel": np.diag([2.0, 1.0]), "bias": np.ones(2)}, "Dense_1": {"kernel": np.eye(2)}}
     >>> lipschitz_bound(chain)
-    2.000000...
+    2.0000...
 
     Args:
       params: one network's parameters, such as ``params["critic"]``; of a spectrally normalized one, the
