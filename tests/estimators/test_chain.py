@@ -126,11 +126,16 @@ def test_the_loss_is_minus_the_log_likelihood(x64, make, parallel):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-10), gradient, slope)
     assert set(aux.metrics) == {"kl/z", "elbo", *(f"nll/{name}" for name in made[1] if name != "u")}
     # The posterior of every path.
-    log_prob = np.asarray(all_paths(made[0], params, state, batch))
+    log_prob = np.asarray(jax.jit(partial(all_paths, made[0]))(params, state, batch))
     posterior = objective.parts[0].inference.factor_of("z")
     known = [batch[name] for name in posterior.given]
-    run = jax.jit(lambda: posterior.conditional(jax.random.key(0), params, state, *known, train=False)[0])
-    found = jax.vmap(run().log_prob)(jnp.broadcast_to(PATHS[:, None], (len(PATHS), EXAMPLES, LENGTH)))
+
+    @jax.jit
+    def of_paths(paths):
+        conditional, _ = posterior.conditional(jax.random.key(0), params, state, *known, train=False)
+        return jax.vmap(conditional.log_prob)(paths)
+
+    found = of_paths(jnp.broadcast_to(PATHS[:, None], (len(PATHS), EXAMPLES, LENGTH)))
     np.testing.assert_allclose(found, log_prob - scipy.special.logsumexp(log_prob, axis=0), rtol=0, atol=1e-11)
 
 
@@ -170,7 +175,7 @@ def test_statistics_of_a_turn_are_those_of_all_paths(x64):
     closed = objective.players["model"].solver
     run = jax.jit(lambda p, b: closed.expect(jax.random.key(0), p, state, closed.prepare(p, state), b))
     found = run(params, {**batch, "@weights": jnp.asarray(weights)})
-    log_prob = np.asarray(all_paths(made[0], params, state, batch))
+    log_prob = np.asarray(jax.jit(partial(all_paths, made[0]))(params, state, batch))
     total = scipy.special.logsumexp(log_prob, axis=0)
     share = np.exp(log_prob - total) * weights
     states = np.eye(STATES)[PATHS]

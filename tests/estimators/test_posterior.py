@@ -111,7 +111,7 @@ def test_kl_is_the_log_evidence_and_verify_agrees(name, x64):
     generative, posteriors, observed = STRUCTURES[name]()
     objective = vifx.kl(vifx.Joint(vifx.evidence(*observed), *posteriors), generative)
     batch = {k: BATCH[k] for k in observed}
-    params, state = objective.init(jax.random.key(3), batch)
+    params, state = jax.jit(objective.init)(jax.random.key(3), batch)
     latents = {v: range(SIZES[v]) for v in generative.variables if v not in observed}
 
     def loss(params):
@@ -138,7 +138,7 @@ def test_a_vector_of_binary_latents_is_summed_over_all_its_states(x64):
     )
     objective = vifx.kl(vifx.Joint(vifx.evidence("x"), vifx.exact_posterior(generative, "z | x")), generative)
     batch = {"x": BATCH["x"]}
-    params, state = objective.init(jax.random.key(1), batch)
+    params, state = jax.jit(objective.init)(jax.random.key(1), batch)
     value, aux = objective.players["model"].loss(jax.random.key(0), params, state, batch)
     on = 1 / (1 + np.exp(-np.asarray(params["prior"])))
     table = np.exp(np.asarray(jax.nn.log_softmax(params["decoder"])))
@@ -175,12 +175,18 @@ def test_a_tempered_posterior_raises_the_joint_to_a_power(temperature, x64):
     else:
         powers = np.exp((flat - flat.max(1, keepdims=True)) / temperature)
         expected = powers / powers.sum(1, keepdims=True)
-    z, _ = posteriors[0].conditional(jax.random.key(0), params, state, BATCH["x"], train=False)
-    ws = [
-        posteriors[1].conditional(jax.random.key(0), params, state, BATCH["x"], jnp.full(6, k), train=False)[0].probs
-        for k in range(3)
-    ]
-    product = np.asarray(z.probs)[:, :, None] * np.stack(ws, axis=1)
+
+    @jax.jit
+    def probs(params):
+        given = ((BATCH["x"],), *((BATCH["x"], jnp.full(6, k)) for k in range(3)))
+        which = (posteriors[0], *(posteriors[1],) * 3)
+        found = [
+            p.conditional(jax.random.key(0), params, state, *g, train=False) for p, g in zip(which, given, strict=True)
+        ]
+        return [conditional.probs for conditional, _ in found]
+
+    z, *ws = probs(params)
+    product = np.asarray(z)[:, :, None] * np.stack(ws, axis=1)
     np.testing.assert_allclose(product.reshape(6, -1), expected, atol=1e-12)
 
 
@@ -190,7 +196,7 @@ def test_a_schedule_of_temperatures_reads_the_update_count(x64):
     warm = vifx.exact_posterior(generative, "z | x", temperature=falling)
     objective = vifx.kl(vifx.Joint(vifx.evidence("x"), warm), generative)
     batch = {"x": BATCH["x"]}
-    params, state = objective.init(jax.random.key(0), batch)
+    params, state = jax.jit(objective.init)(jax.random.key(0), batch)
     for count, temperature in ((0, 3.0), (1, 2.0), (5, 1.0)):
         fixed = vifx.exact_posterior(generative, "z | x", temperature=temperature)
         other = vifx.kl(vifx.Joint(vifx.evidence("x"), fixed), generative)

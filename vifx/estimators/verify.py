@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Verification", "verify"]
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -93,16 +94,15 @@ def verify(objective: Objective, params: Params, state: State, batch: Batch) -> 
                     total = total + part.weight * found[name]({**params, **owned}, state, batch)
             return total
 
-        value, gradient = jax.jit(jax.value_and_grad(loss))(owned)
-        run = jax.jit(jax.value_and_grad(enumerated), static_argnums=1)
-        target, target_gradient = run(owned, "exact")
-        gap, gap_gradient = run(owned, "gaps")
+        sides = (loss, partial(enumerated, which="exact"), partial(enumerated, which="gaps"))
+        found = jax.jit(lambda owned, sides=sides: [jax.value_and_grad(side)(owned) for side in sides])(owned)
+        (value, gradient), (target, target_gradient), (gap, gap_gradient) = jax.tree.map(np.asarray, found)
         result[name] = Verification(
             float(value),
             float(target),
             float(gap),
             float(abs(value - target - gap)),
-            _largest(gradient, jax.tree.map(jnp.add, target_gradient, gap_gradient)),
+            _largest(gradient, jax.tree.map(np.add, target_gradient, gap_gradient)),
             {owner: _cosine(gradient[owner], target_gradient[owner]) for owner in player.owns},
         )
     return result
@@ -119,6 +119,6 @@ def _cosine(one: Any, other: Any) -> float:
 
 
 def _largest(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
-    differences = jax.tree.map(lambda a, b: jnp.max(jnp.abs(a - b), initial=0), one, other)
+    differences = jax.tree.map(lambda a, b: np.max(np.abs(a - b), initial=0), one, other)
     # NumPy's maximum keeps a NaN of any leaf, which Python's max drops.
     return float(np.max([0.0, *map(float, jax.tree.leaves(differences))]))
