@@ -41,7 +41,7 @@ def test_every_name_is_checked():
 def moved(params):
     """Away from the start, by a little, so that covariances stay what they are."""
     draw = np.random.default_rng(1)
-    return jax.tree.map(lambda leaf: leaf * jnp.asarray(1 + 0.1 * draw.uniform(size=leaf.shape), leaf.dtype), params)
+    return jax.tree.map(lambda leaf: np.asarray(leaf) * (1 + 0.1 * draw.uniform(size=leaf.shape)), params)
 
 
 def likelihood(prior, emission, paths, params, state, x):
@@ -70,11 +70,16 @@ def test_kl_has_the_value_and_the_gradient_of_the_likelihood(x64, name):
     generative = vifx.Joint(vifx.factor("z", prior, name="prior"), vifx.factor("x | z", emission, name="emission"))
     inference = vifx.Joint(vifx.evidence("x"), vifx.exact_posterior(generative, "z | x"))
     objective = vifx.kl(inference, generative)
-    params, state = objective.init(jax.random.key(0), {"x": x})
+    params, state = jax.jit(objective.init)(jax.random.key(0), {"x": x})
     params = moved(params)
-    loss = objective.players["model"].loss
-    found = jax.jit(jax.value_and_grad(lambda params: loss(jax.random.key(1), params, state, {"x": x})[0]))(params)
-    expected = jax.jit(jax.value_and_grad(lambda params: -likelihood(prior, emission, paths, params, state, x)))(params)
+
+    def loss(params):
+        return objective.players["model"].loss(jax.random.key(1), params, state, {"x": x})[0]
+
+    def oracle(params):
+        return -likelihood(prior, emission, paths, params, state, x)
+
+    found, expected = jax.jit(lambda at: [jax.value_and_grad(each)(at) for each in (loss, oracle)])(params)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10)
     assert all(np.any(np.abs(np.asarray(leaf)) > 1e-6) for leaf in jax.tree.leaves(found[1]))
@@ -87,7 +92,12 @@ def test_densities_of_features_are_those_of_the_distribution(x64, name):
     family, x = make(), jnp.asarray(values)
     params, state = family.init(jax.random.key(0), x, jnp.zeros(len(x), jnp.int32))
     params = moved(params)
-    by_features = family.log_probs(family.prepare(params, state), family.features(state, x))
-    for one in range(2):
-        law, _ = family.apply(params, state, jnp.full(len(x), one))
-        np.testing.assert_allclose(by_features[:, one], law.log_prob(x), rtol=1e-9, atol=1e-10)
+
+    @jax.jit
+    def both(params):
+        by_features = family.log_probs(family.prepare(params, state), family.features(state, x))
+        laws = [family.apply(params, state, jnp.full(len(x), one))[0] for one in range(2)]
+        return by_features, jnp.stack([law.log_prob(x) for law in laws], axis=1)
+
+    by_features, by_laws = both(params)
+    np.testing.assert_allclose(by_features, by_laws, rtol=1e-9, atol=1e-10)
