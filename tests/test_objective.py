@@ -28,10 +28,9 @@ def test_sum_and_multiples():
     kl = vifx.kl(INFERENCE, GENERATIVE, name="one")
     extra = vifx.reconstruction(INFERENCE, GENERATIVE, name="two")
     both = 2.0 * kl + 0.5 * extra
-    params, state = both.init(jax.random.key(0), BATCH)
-    a, one = value(kl, params, state)
-    b, two = value(extra, params, state)
-    total, aux = value(both, params, state)
+    params, state = jax.jit(both.init)(jax.random.key(0), BATCH)
+    values = jax.jit(lambda params: [value(each, params, state) for each in (kl, extra, both)])(params)
+    (a, one), (b, two), (total, aux) = values
     np.testing.assert_allclose(total, 2 * a + 0.5 * b, rtol=1e-6)
     for name, metric in {**one.metrics, **two.metrics}.items():
         np.testing.assert_array_equal(aux.metrics[name], metric)
@@ -65,12 +64,14 @@ def test_a_vector_space(name, x64):
     combined, (of_a, of_b), dropped = SPACE[name]
     a, b = vifx.kl(INFERENCE, GENERATIVE, name="a"), vifx.reconstruction(INFERENCE, GENERATIVE, name="b")
     whole = combined(a, b)
-    params, state = (a + b).init(jax.random.key(0), BATCH)
-    both = jax.jit(jax.value_and_grad(lambda p: value(whole, p, state)[0]))
-    one = jax.jit(jax.value_and_grad(lambda p: value(a, p, state)[0]))
-    two = jax.jit(jax.value_and_grad(lambda p: value(b, p, state)[0]))
-    expected = jax.tree.map(lambda x, y: of_a * x + of_b * y, one(params), two(params))
-    found, gradient = both(params)
+    params, state = jax.jit((a + b).init)(jax.random.key(0), BATCH)
+
+    @jax.jit
+    def run(params):
+        return [jax.value_and_grad(lambda p, each=each: value(each, p, state)[0])(params) for each in (whole, a, b)]
+
+    (found, gradient), one, two = jax.tree.map(np.asarray, run(params))
+    expected = jax.tree.map(lambda x, y: of_a * x + of_b * y, one, two)
     np.testing.assert_allclose(found, expected[0], rtol=1e-12, atol=1e-12)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-10, atol=1e-12), gradient, expected[1])
     assert whole.dropped == dropped

@@ -54,7 +54,7 @@ def trajectory(family, x, states, *, steps, start=None, slope=True):
 
 def largest(tree):
     """The largest absolute entry."""
-    return max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(tree))
+    return max(float(np.max(np.abs(np.asarray(leaf)))) for leaf in jax.tree.leaves(tree))
 
 
 def check_turns(family, x, states, *, steps=600, tolerance=1e-8):
