@@ -36,7 +36,7 @@ def test_samples_are_reparametrized():
     def total(loc, scale):
         return jnp.sum(Normal(loc, scale).sample(key, (4,)))
 
-    by_loc, by_scale = jax.grad(total, (0, 1))(loc, scale)
+    by_loc, by_scale = jax.jit(jax.grad(total, (0, 1)))(loc, scale)
     noise = (Normal(loc, scale).sample(jax.random.clone(key), (4,)) - loc[None]) / scale[None]
     np.testing.assert_allclose(by_loc, 4.0)
     np.testing.assert_allclose(by_scale, noise.sum(0), rtol=1e-5, atol=1e-5)

@@ -54,7 +54,7 @@ def test_observed_chains_are_counted_and_the_prior_adds_its_counts(x64, options)
         log_prob = family.apply(own, {})[0].log_prob(batch["z"])
         return jnp.sum(log_prob) + family.log_prior(own, {})
 
-    value, gradient = jax.value_and_grad(objective_of)(progress.params["chain"])
+    value, gradient = jax.jit(jax.value_and_grad(objective_of))(progress.params["chain"])
     jax.tree.map(lambda leaf: np.testing.assert_allclose(leaf, 0, atol=1e-11), gradient)
     assert value > objective_of(params["chain"])
     own = params_of(jnp.float64)

@@ -201,7 +201,7 @@ def test_flow_as_a_factor_is_the_flow(x64):
         vifx.Joint(vifx.evidence("x")),
         vifx.Joint(vifx.transformed("x", standard_normal(3), bijection, name="flow")),
     )
-    params, state = objective.init(jax.random.key(0), {"x": x})
+    params, state = jax.jit(objective.init)(jax.random.key(0), {"x": x})
 
     def loss(params):
         return objective.players["model"].loss(jax.random.key(1), params, state, {"x": x})[0]
@@ -209,7 +209,7 @@ def test_flow_as_a_factor_is_the_flow(x64):
     def nll(params):
         return -jnp.mean(flow.log_prob(params["flow"], state["flow"], x))
 
-    one, other = jax.value_and_grad(loss)(params), jax.value_and_grad(nll)(params)
+    one, other = jax.jit(lambda at: [jax.value_and_grad(each)(at) for each in (loss, nll)])(params)
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
 

@@ -22,7 +22,7 @@ def test_reduces_to_the_published_losses():
     encoder, mean, critic = networks.MLP((8,), outputs=4), networks.MLP((8,)), networks.MLP((8,), outputs=1)
     decoder = networks.Conditional(mean, networks.NormalFixedScale((2,), SIGMA))
     assembly = methods.aae(encoder, decoder, critic, prior=PRIOR)
-    params, state = assembly.objective.init(jax.random.key(0), BATCH)
+    params, state = jax.jit(assembly.objective.init)(jax.random.key(0), BATCH)
     prior = PRIOR.sample(fold(jax.random.key(1), "generative", "z", "draw"), (16,))
 
     def logit(params, z):
@@ -45,8 +45,9 @@ def test_reduces_to_the_published_losses():
         def loss(params, run=mover.loss):
             return run(jax.random.key(1), params, state, BATCH)[0]
 
-        value, gradient = jax.value_and_grad(loss)(params)
-        target, target_gradient = jax.value_and_grad(oracle)(params)
+        sides = (loss, oracle)
+        found = jax.jit(lambda at, sides=sides: [jax.value_and_grad(side)(at) for side in sides])(params)
+        (value, gradient), (target, target_gradient) = found
         np.testing.assert_allclose(value, target, rtol=1e-5)
         for owner in mover.owns:
             for one, other in zip(
@@ -67,7 +68,7 @@ def test_reconstruction_is_part_of_the_joint_divergence(x64):
     assembly = methods.aae(
         tabular(3, states=2), tabular(2, states=3), critic, prior=prior, deterministic=False, form="nonsaturating"
     )
-    params, state = assembly.objective.init(jax.random.key(0), batch)
+    params, state = jax.jit(assembly.objective.init)(jax.random.key(0), batch)
     encoder = jax.nn.softmax(params["encoder"], axis=-1)
     decoder = jax.nn.softmax(params["decoder"], axis=-1)
     joint, a = evidence[:, None] * encoder, jax.nn.softmax(logits)
@@ -97,7 +98,7 @@ def test_a_weight_of_the_reconstruction_scales_it_alone():
     values = []
     for weight in (1.0, 3.0):
         objective = methods.aae(encoder, decoder, critic, prior=PRIOR, weight=weight).objective
-        params, state = objective.init(jax.random.key(0), BATCH)
+        params, state = jax.jit(objective.init)(jax.random.key(0), BATCH)
         value, aux = objective.players["model"].loss(jax.random.key(1), params, state, BATCH)
         values.append(value)
         assert value == pytest.approx(float(aux.metrics["adversarial/z"] + weight * aux.metrics["nll/x"]), rel=1e-6)

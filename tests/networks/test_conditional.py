@@ -84,7 +84,7 @@ def test_an_8_bit_convolutional_autoencoder_learns():
 
     def descend(carry, _):
         params, slot = carry
-        value, slope = jax.value_and_grad(loss)(params)
+        value, slope = jax.jit(jax.value_and_grad(loss))(params)
         with jax.numpy_dtype_promotion("standard"):
             updates, slot = optimizer.update(slope, slot, params)
         return (optax.apply_updates(params, updates), slot), value

@@ -89,7 +89,7 @@ def test_scales_are_bounded_below_and_finite(raw):
     def scale(params):
         return jnp.sqrt(head.apply(params, jnp.ones((1, 1))).variance)[0, 0]
 
-    sigma, slope = jax.value_and_grad(scale)(params)
+    sigma, slope = jax.jit(jax.value_and_grad(scale))(params)
     expected = 0.01 + 0.99 * softplus(raw + np.log(np.e - 1))
     np.testing.assert_allclose(sigma, expected, rtol=1e-5)
     assert np.isfinite(slope["params"]["Dense_0"]["bias"]).all()
