@@ -329,4 +329,6 @@ def test_verify_sees_a_swapped_divergence(x64):
         return aux.metrics["nll/x"] + jnp.mean(jnp.sum(jnp.exp(prior) * (prior - encoder), axis=1)), aux
 
     wrong = Objective(objective.init, {"model": Player(objective.players["model"].owns, swapped)}, objective.parts)
-    assert vifx.verify(wrong, params, state, batch)["model"].value_error > 1e-2
+    found = vifx.verify(wrong, params, state, batch)["model"]
+    assert found.value_error > 1e-2
+    assert found.gradient_error > 1e-2
