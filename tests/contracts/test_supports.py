@@ -161,3 +161,14 @@ def test_data_without_a_logit_have_density_zero_when_compiled():
     expected = (scipy.stats.norm.logpdf(np.log(u / (1 - u))) + np.log(0.9 / (u * (1 - u)))).sum()
     np.testing.assert_allclose(found, [expected, -np.inf, -np.inf, -np.inf], rtol=1e-5)
     assert np.all(np.isfinite(jax.grad(lambda s: log_prob(s, x[1:]).sum())(jnp.zeros(2))))
+
+
+@pytest.mark.parametrize("name", ["bernoulli", "categorical", "finite", "steps beyond the end"])
+def test_a_support_is_an_argument_of_a_compiled_function(name):
+    case = CASES[name]
+    support = case.make(*(jnp.asarray(p, jnp.float32) for p in case.parameters)).support
+    leaves, structure = jax.tree.flatten(support)
+    assert jax.tree.unflatten(structure, leaves) == support
+    contains = jax.jit(lambda support, value: support(value))
+    assert np.all(contains(support, jnp.asarray(case.inside[1])))
+    assert not np.any(contains(support, jnp.asarray(case.outside[0])))

@@ -17,6 +17,8 @@ from vifx.types import Array
 
 _SLACK = 2.0**-11.5  # √ε of single precision: weights that were summed or rounded in it still are a distribution
 
+_INSIDE = (jax.Array, np.ndarray, Constraint)
+
 
 def inside_of(support: Any, value: Array, *, event: int = 0) -> tuple[Array, Array]:
     """Return where a value is in the support, and the value with a feasible one in place of what is not.
@@ -38,6 +40,11 @@ def inside_of(support: Any, value: Array, *, event: int = 0) -> tuple[Array, Arr
 
 
 class _Support(Constraint[Any]):
+    def tree_flatten(self) -> Any:
+        """Return the arrays and the constraints that describe the set, and the rest: it passes through `jax.jit`."""
+        inside = {name: value for name, value in vars(self).items() if isinstance(value, _INSIDE)}
+        return tuple(inside.values()), (tuple(inside), {k: v for k, v in vars(self).items() if k not in inside})
+
     def feasible_like(self, prototype: Any) -> Array:
         """Return zeros."""
         return jnp.zeros_like(prototype)
