@@ -28,6 +28,7 @@ sys.meta_path.insert(0, Ready())
 from vifx.cli import script
 script()
 """
+SCRIPT = "from vifx.cli import script\nscript()\n"
 
 
 class Answered(NamedTuple):
@@ -74,6 +75,20 @@ def require_answer(found, number):
 def test_a_signal_while_libraries_are_imported_is_one_line(name, number, tiny):
     found = interrupted(number, 0.3, arguments=("train", tiny))
     assert found == (128 + number, "ready\n", "interrupted before training; nothing was saved\n")
+
+
+def test_the_module_is_the_command(tiny):
+    """`python -m vifx` takes the signals as early, and has the same words."""
+    runs = "import runpy\nrunpy.run_module('vifx', run_name='__main__', alter_sys=True)\n"
+    assert READY.endswith(SCRIPT)
+    code = READY.removesuffix(SCRIPT) + runs
+    found = interrupted(signal.SIGINT, 0.3, arguments=("train", tiny), code=code)
+    assert found == (130, "ready\n", "interrupted before training; nothing was saved\n")
+    done = subprocess.run([sys.executable, "-m", "vifx", "trian"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: unknown command 'trian'; did you mean 'train'? (see vifx --help)\n",
+    )
 
 
 @pytest.mark.first(1)
