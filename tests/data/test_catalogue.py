@@ -207,7 +207,7 @@ def test_missing_directories(tmp_path, monkeypatch):
     nowhere = tmp_path / "nowhere"
     with pytest.raises(ValueError, match=r"directory must be the folder of prepared data.*nowhere; make it"):
         load(Config(directory=str(nowhere)))
-    with pytest.raises(ValueError, match="nowhere: expected the folder of the IDX files, found none"):
+    with pytest.raises(ValueError, match=r"source must be the folder of the four IDX files .*nowhere"):
         prepare(Config("fashion_mnist", directory=str(nowhere), source=str(nowhere)))
     monkeypatch.setenv("VIFX_DATA", str(nowhere))
     with pytest.raises(ValueError, match=r"directory must be the folder .*nowhere"):

@@ -8,12 +8,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from vifx import data
+from vifx.checks import ArgumentError
 from vifx.cli.console import output
 from vifx.cli.options import ExplainOptions, PrepareOptions
+from vifx.cli.parse import UsageError
 from vifx.cli.prepare import build, mistakes, parse_experiment, run_key
 from vifx.data.outline import outlined
 from vifx.explain import explain
 from vifx.training.chunk import first_batch
+
+_NAMED = {"name": "NAME", "source": "--source", "directory": "--directory"}
 
 
 def explain_command(arguments: Sequence[str]) -> None:
@@ -37,11 +41,8 @@ def prepare_command(options: PrepareOptions) -> None:
       UsageError: if there is no such data set, or it cannot be prepared.
     """
     with mistakes():
-        config = data.Config(
-            options.name,
-            source=options.source,
-            directory=options.directory,
-            allow_download=options.allow_download,
-        )
-        folder = data.prepare(config)
+        try:
+            folder = data.prepare(data.Config(**vars(options)))
+        except ArgumentError as error:
+            raise UsageError(error.naming(_NAMED.get(error.field, error.field))) from error
     output().print(f"{options.name} is prepared in {folder}", markup=False)

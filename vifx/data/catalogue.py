@@ -183,6 +183,9 @@ def _download(config: Config, directory: Path) -> Path:
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"known without network: {', '.join(sorted(set(known)))}"
         sentence = f"must be a known dataset, got {config.name!r}; {hint}"
         raise ArgumentError("name", sentence, value=config.name, owner=config)
+    if config.source is not None:
+        sentence = f"must be left out for {config.name}, which TFDS prepares from the network; got {config.source!r}"
+        raise ArgumentError("source", sentence, value=config.source, owner=config)
     if not config.allow_download:
         raise ArgumentError(
             "name",

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["RECIPES", "Recipe", "digits", "fashion_mnist"]
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,13 +80,13 @@ def fashion_mnist(source: str | None = None) -> Recipe:
     Raises:
       ValueError: if there is no source, or a file in it is missing or malformed.
     """
-    if source is None:
+    if source is None or not Path(source).expanduser().is_dir():
         raise ArgumentError(
             "source",
-            "must be the folder of the four IDX files that fashion_mnist is prepared from, got None; install them, for "
-            "instance Debian's package dataset-fashion-mnist, and run "
+            f"must be the folder of the four IDX files that fashion_mnist is prepared from, got {source!r}; install "
+            "them, for instance Debian's package dataset-fashion-mnist, and run "
             "`vifx data prepare fashion_mnist --source FOLDER`",
-            value=None,
+            value=source,
         )
     splits = {}
     for split, prefix in (("train", "train"), ("test", "t10k")):
