@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
 import struct
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr
 
 import numpy as np
 import pytest
 
+from vifx import experiment
+from vifx.cli import runs
 from vifx.cli.console import boxed
+from vifx.experiment import run as run_module
 
 OPTIONS = {
     "mistyped option": (["--latnet", "3"], ["unknown option '--latnet'", "did you mean '--latent'"]),
@@ -203,6 +209,50 @@ def test_run_directory_in_use(tiny, vifx_command, files, tmp_path):
     assert result.code == 2
     assert "vifx resume 'a run'" in result.message
     assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_of_two_processes_that_make_the_same_run_one_does(there, tiny, monkeypatch, tmp_path):
+    """Both find no run there; while the first writes its record, the second is refused and changes nothing."""
+    if there:
+        (tmp_path / "run").mkdir()
+    both, environment = threading.Barrier(2), run_module.environment
+
+    def met(file):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.5)
+        return environment(file)
+
+    monkeypatch.setattr(run_module, "environment", met)
+    file = experiment.load(tiny)
+    both_runs = [run_module.Run(tmp_path / "run", file, file.config(seed=seed)) for seed in (1, 2)]
+    with ThreadPoolExecutor() as pool:
+        errors = [future.exception() for future in [pool.submit(run_module.create, run) for run in both_runs]]
+    (refused,) = filter(None, errors)
+    assert str(refused).startswith("another process makes '/")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
+    record = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert record["config"]["seed"] == 1 + errors.index(None)
+    with pytest.raises(FileExistsError, match="vifx resume"):
+        run_module.create(both_runs[0])
+
+
+def test_a_default_directory_that_another_process_takes_meanwhile_is_left_to_it(
+    tiny, vifx_command, monkeypatch, tmp_path
+):
+    def create(run):
+        if "/tiny-" in str(run.directory) and not list((tmp_path / "runs").glob("*")):
+            run.directory.mkdir(parents=True)
+            (run.directory / "config.json").write_text("theirs")
+        run_module.create(run)
+
+    monkeypatch.setattr(runs, "create", create)
+    result = vifx_command("train", tiny, "--steps", "2")
+    assert (result.code, result.err) == (0, "")
+    theirs, ours = sorted((tmp_path / "runs").iterdir())
+    assert f"run directory {ours.relative_to(tmp_path)}, since another process" in result.out.replace("\n", " ")
+    assert [path.read_text() for path in theirs.iterdir()] == ["theirs"]
+    assert (ours / "report.html").is_file()
 
 
 @pytest.mark.parametrize("where", ["tiny.py", "tiny.py/run"])

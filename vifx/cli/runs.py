@@ -59,18 +59,30 @@ def train(arguments: Sequence[str], answer: Answer) -> None:
     console = output()
     if options.allow_download:
         config = replace(config, data=replace(config.data, allow_download=True))
-    directory = options.run or default_directory(file)
     with mistakes(file, debug=options.debug_checks):
-        require_unused(directory)
+        require_unused(options.run or default_directory(file))
         watched, read = recording(config)
         built = build(file, watched)
         with console.status("trying the monitor and the drawings …"), jax.debug_nans(options.debug_checks):
             rehearse(built, watched)
-    run = Run(directory, file, config, reads_steps="steps" in read)
+    run = Run(options.run or default_directory(file), file, config, reads_steps="steps" in read)
     _announce(run, built, console)  # before anything is written, in case that it cannot be
     with mistakes(debug=options.debug_checks):
-        create(run)
+        run = _created(run, console, anywhere=options.run is None)
     _train(run, built, console, answer, debug=options.debug_checks)
+
+
+def _created(run: Run, console: Console, *, anywhere: bool) -> Run:
+    """Make the directory of a run; if another process was faster and it may be `anywhere`, the next one."""
+    while True:
+        try:
+            create(run)
+            return run
+        except FileExistsError:
+            if not anywhere:
+                raise
+            run = run._replace(directory=default_directory(run.file))
+            console.print(f"run directory {run.directory}, since another process has taken that one", markup=False)
 
 
 def resume(options: ResumeOptions, answer: Answer) -> None:

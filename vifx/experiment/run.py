@@ -131,13 +131,13 @@ def environment(file: ExperimentFile) -> dict[str, Any]:
     }
 
 
-def require_unused(directory: Path) -> None:
-    """Refuse a directory that holds anything.
+def require_unused(directory: Path, *, but: str = "") -> None:
+    """Refuse a directory that holds anything, but for a file of this name.
 
     Raises:
       FileExistsError: if it does; the message has the command that resumes the run in it.
     """
-    if directory.is_dir() and not any(directory.iterdir()):
+    if directory.is_dir() and all(path.name == but for path in directory.iterdir()):
         return
     if (directory / "config.json").is_file():
         raise FileExistsError(
@@ -150,13 +150,25 @@ def require_unused(directory: Path) -> None:
 def create(run: Run) -> None:
     """Make the directory of a new run, which must be new or empty, and write its `config.json`.
 
+    Of several processes that make the same one at the same moment, at most one does, and the others change nothing.
+
     Raises:
       FileExistsError: if the directory is in use; the message has the command that resumes it.
       OSError: if it cannot be written.
     """
-    require_unused(run.directory)
     run.directory.mkdir(parents=True, exist_ok=True)
-    record(run)
+    claim = run.directory / ".claim"
+    try:
+        claim.touch(exist_ok=False)
+    except FileExistsError:
+        raise FileExistsError(
+            f"another process makes {str(run.directory)!r} its run; give another directory with --run"
+        ) from None
+    try:
+        require_unused(run.directory, but=claim.name)
+        record(run)
+    finally:
+        claim.unlink()
 
 
 def open_run(directory: str | Path, *, trust: bool = False, tell: Callable[[str], None] | None = None) -> Run:
