@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -73,7 +74,7 @@ def test_a_vector_space(name, x64):
     (found, gradient), one, two = jax.tree.map(np.asarray, run(params))
     expected = jax.tree.map(lambda x, y: of_a * x + of_b * y, one, two)
     np.testing.assert_allclose(found, expected[0], rtol=1e-12, atol=1e-12)
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-10, atol=1e-12), gradient, expected[1])
+    chex.assert_trees_all_close(gradient, expected[1], rtol=1e-10, atol=1e-12)
     assert whole.dropped == dropped
     checked = vifx.verify(whole, params, state, BATCH)["model"]
     assert checked.value_error < 1e-12

@@ -24,12 +24,14 @@ __all__ = [
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
+import chex
 import jax
 
 Array: TypeAlias = jax.Array
-Key: TypeAlias = jax.Array
+Key: TypeAlias = chex.PRNGKey
 """A typed PRNG key, as made by `jax.random.key`."""
 PyTree: TypeAlias = Any
+"""A tree of arrays; not `chex.ArrayTree`, whose entries type checkers do not let one look up by name."""
 Params: TypeAlias = Mapping[str, PyTree]
 """One entry per network name: only what an optimizer may change.
 

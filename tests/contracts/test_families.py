@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,8 +81,7 @@ def test_kl_has_the_value_and_the_gradient_of_the_likelihood(x64, name):
         return -likelihood(prior, emission, paths, params, state, x)
 
     found, expected = jax.jit(lambda at: [jax.value_and_grad(each)(at) for each in (loss, oracle)])(params)
-    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10)
+    chex.assert_trees_all_close(found, expected, rtol=1e-8, atol=1e-10)
     assert all(np.any(np.abs(np.asarray(leaf)) > 1e-6) for leaf in jax.tree.leaves(found[1]))
 
 

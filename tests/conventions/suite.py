@@ -35,7 +35,7 @@ def _asserts_value(node: ast.AST) -> bool:
         return any(not _only_shapes(p) and _is_value(p) for p in parts)
     if isinstance(node, ast.Call):
         name = dotted(node.func)
-        return bool(ASSERTING.search(name)) and not name.endswith("assert_shape")
+        return bool(ASSERTING.search(name)) and not name.endswith(("assert_shape", "assert_max_traces"))
     return False
 
 

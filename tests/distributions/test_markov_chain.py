@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -86,7 +87,7 @@ def test_marginals_entropy_divergence_and_mode_are_those_of_all_sequences(x64, k
 
 
 def assert_same(found, expected):
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13), found, expected)
+    chex.assert_trees_all_close(found, expected, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("kind", TABLES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -528,16 +529,12 @@ def test_batch_statistics_are_threaded_and_the_anchor_sees_the_same_batch():
 
     made, written = generated(params["generator"])
     value, aux = objective.players["model"].loss(jax.random.key(KEY), params, state, data())
-    for one, other in zip(
-        jax.tree.leaves(aux.state["generator"]), jax.tree.leaves(written), strict=True
-    ):  # moved once, by G alone
-        np.testing.assert_allclose(one, other, rtol=1e-6)
+    chex.assert_trees_all_close(aux.state["generator"], written, rtol=1e-6)  # moved once, by G alone
     before = generated(params["generator@anchor"])[0]
     np.testing.assert_allclose(aux.metrics["proximal/x"], jnp.mean((made - before) ** 2), rtol=1e-5)
     np.testing.assert_allclose(value, aux.metrics["adversarial/x"] + aux.metrics["proximal/x"], rtol=1e-6)
     kept = objective.players["model"].loss(jax.random.key(KEY), params, state, data(), train=False)[1].state
-    for one, other in zip(jax.tree.leaves(kept), jax.tree.leaves(state), strict=True):
-        np.testing.assert_array_equal(one, other)
+    chex.assert_trees_all_equal(kept, state)
 
 
 NOISY = {

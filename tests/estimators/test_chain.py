@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from functools import partial
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -123,7 +124,7 @@ def test_the_loss_is_minus_the_log_likelihood(x64, make, parallel):
     (value, aux), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
     expected, slope = jax.jit(jax.value_and_grad(enumerated))(params)
     np.testing.assert_allclose(value, expected, rtol=0, atol=1e-11)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-10), gradient, slope)
+    chex.assert_trees_all_close(gradient, slope, rtol=0, atol=1e-10)
     assert set(aux.metrics) == {"kl/z", "elbo", *(f"nll/{name}" for name in made[1] if name != "u")}
     # The posterior of every path.
     log_prob = np.asarray(jax.jit(partial(all_paths, made[0]))(params, state, batch))
@@ -163,7 +164,7 @@ def test_a_chain_as_encoder_has_the_enumerated_divergence(x64):
     loss = jax.jit(jax.value_and_grad(lambda p: objective.players["model"].loss(jax.random.key(0), p, state, batch)[0]))
     (value, gradient), (expected, slope) = loss(params), jax.jit(jax.value_and_grad(enumerated))(params)
     np.testing.assert_allclose(value, expected, rtol=0, atol=1e-11)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-10), gradient, slope)
+    chex.assert_trees_all_close(gradient, slope, rtol=0, atol=1e-10)
     assert float(jnp.abs(gradient["encoder"]["to"]).max()) > 1e-3
 
 

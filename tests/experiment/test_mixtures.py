@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,7 +51,7 @@ def test_the_best_of_the_starts_is_trained(model):
             progress, metrics = update(jax.random.key(t), progress, batch)
         scores.append(float(metrics["objective"]))
     expected = jax.tree.map(lambda leaf: leaf[int(np.argmax(scores))], stacked)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), params, dict(expected))
+    chex.assert_trees_all_close(params, dict(expected), rtol=1e-4, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +77,7 @@ def test_a_run_that_was_stopped_continues_bit_for_bit(built, tmp_path):
     whole = fit(8, "whole")
     fit(4, "halves")
     resumed = fit(8, "halves")
-    for one, other in zip(*map(jax.tree.leaves, (whole.train_state.params, resumed.train_state.params)), strict=True):
-        np.testing.assert_array_equal(one, other)
+    chex.assert_trees_all_equal(whole.train_state.params, resumed.train_state.params)
     rows = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("whole", "halves")]
     assert rows[0] == rows[1]
     assert (np.diff([row["objective"] for row in whole.history]) > -1e-5).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -104,8 +105,7 @@ def check_step(family, x, states, *, kept=None):
 
     start, (ours, theirs), whole, added, gradient, empty = run(jax.random.key(3), x, responsibilities)
     np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
-    for one, two in zip(jax.tree.leaves(whole), jax.tree.leaves(added), strict=True):
-        np.testing.assert_allclose(one, two, rtol=1e-11, atol=1e-11)
+    chex.assert_trees_all_close(whole, added, rtol=1e-11, atol=1e-11)
     assert largest(gradient) < 1e-8 * len(x)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(empty))
     for name, leaf in empty.items():

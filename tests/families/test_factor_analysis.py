@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -154,7 +155,7 @@ def test_degrees_and_bad_input():
     params, state = jax.jit(family.init)(jax.random.key(0), jnp.asarray(X, jnp.float32))
     assert family.degrees(params) == 3 * (6 + 12 - 1 + 6)
     kept = jax.jit(family.maximize)(params, state, (jnp.zeros((3, 28)),))
-    jax.tree.map(np.testing.assert_array_equal, kept, params)
+    chex.assert_trees_all_equal(kept, params)
     with pytest.raises(ValueError, match="latent=6 must be less than the 6 features"):
         families.factor_analysis(1, latent=6).init(jax.random.key(0), jnp.asarray(X))
     with pytest.raises(ValueError, match="latent must be a positive integer, got 0"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -107,14 +108,14 @@ def test_emissions_start_and_count_step_by_step(x64):
         jax.jit(family.init)(jax.random.key(0), jnp.asarray(value), parents)
         for family, value, parents in ((outer, x, z), (inner, x.reshape(-1, 2), z.reshape(-1)))
     )
-    jax.tree.map(np.testing.assert_array_equal, params, flat)
+    chex.assert_trees_all_equal(params, flat)
     features = outer.features(state, jnp.asarray(x))
     responsibilities = GENERATOR.dirichlet(np.ones(STATES), size=(3, LENGTH))
     prepared = outer.prepare(params, state)
     found = outer.statistics(prepared, features, jnp.asarray(responsibilities))
     steps = inner.features(state, jnp.asarray(x.reshape(-1, 2)))
     expected = inner.statistics(prepared, steps, jnp.asarray(responsibilities.reshape(-1, STATES)))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-13), found, expected)
+    chex.assert_trees_all_close(found, expected, rtol=1e-13)
     log_probs = np.asarray(outer.log_probs(prepared, features))
     np.testing.assert_allclose(log_probs.reshape(-1, STATES), inner.log_probs(prepared, steps), rtol=1e-13)
     chosen = np.take_along_axis(log_probs, np.asarray(z)[:, :, None], axis=2)[:, :, 0]
@@ -129,7 +130,7 @@ def test_emissions_start_and_count_step_by_step(x64):
         jax.jit(outer.init)(jax.random.key(0), jnp.asarray(value), z, *rest)
         for value, rest in ((ended, (lengths,)), (stands, ()))
     )
-    jax.tree.map(np.testing.assert_array_equal, own, same)
+    chex.assert_trees_all_equal(own, same)
     distribution, _ = outer.apply(params, state, z, lengths)
     inside = np.arange(LENGTH)[None] < np.asarray(lengths)[:, None]
     np.testing.assert_allclose(distribution.log_prob(jnp.asarray(x)), (chosen * inside).sum(1), rtol=1e-10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -78,6 +79,6 @@ def test_degrees_and_bad_input():
     params, state = jax.jit(family.init)(jax.random.key(0), jnp.asarray(X, jnp.float32))
     assert family.degrees(params) == 2 * (6 + 18 - 3 + 1)
     kept = jax.jit(family.maximize)(params, state, (jnp.zeros((2, 28)),))
-    jax.tree.map(np.testing.assert_array_equal, kept, params)
+    chex.assert_trees_all_equal(kept, params)
     with pytest.raises(ValueError, match=r"ppca: latent=7 must be less than the 6 features"):
         families.ppca(1, latent=7).init(jax.random.key(0), jnp.asarray(X))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flows.oracle import perturbed
 
 from vifx import flows
@@ -43,10 +43,7 @@ def check_the_unrolled_chain(stacked, chained, arrange, x):
     run = lambda bijection, arrange: jax.jit(  # noqa: E731
         jax.value_and_grad(lambda params: objective(params, bijection, arrange), has_aux=True)
     )(params)
-    for a, b in zip(
-        jax.tree.leaves(run(stacked, lambda tree: tree)), jax.tree.leaves(run(chained, arrange)), strict=True
-    ):
-        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
+    chex.assert_trees_all_close(run(stacked, lambda tree: tree), run(chained, arrange), rtol=1e-11, atol=1e-12)
 
 
 def block(tree, index):

@@ -82,8 +82,7 @@ def test_a_stack_is_the_unrolled_chain(x64, unroll):
 
     one = jax.jit(lambda p: jax.value_and_grad(nll)(p, stacked, lambda p: p))(params)
     other = jax.jit(lambda p: jax.value_and_grad(nll)(p, chained, split))(params)
-    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-13)
+    chex.assert_trees_all_close(one, other, rtol=1e-13, atol=1e-13)
     z, log_det = jax.jit(stacked.inverse)(params, state, x)
     expected = jax.jit(chained.inverse)(split(params), split(state), x)
     np.testing.assert_allclose(z, expected[0], rtol=1e-12)
@@ -210,8 +209,7 @@ def test_flow_as_a_factor_is_the_flow(x64):
         return -jnp.mean(flow.log_prob(params["flow"], state["flow"], x))
 
     one, other = jax.jit(lambda at: [jax.value_and_grad(each)(at) for each in (loss, nll)])(params)
-    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-12)
+    chex.assert_trees_all_close(one, other, rtol=1e-12)
 
 
 def wrong(what):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+import chex
 import diffrax
 import jax
 import jax.numpy as jnp
@@ -181,8 +182,7 @@ def test_adaptive_steps_agree_with_many_fixed_ones(x64):
 
     free = compiled(build(solver=diffrax.Tsit5(), tolerance=1e-8))
     found, expected = free(params, x, given), compiled(build(steps=128))(params, x, given)
-    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
+    chex.assert_trees_all_close(found, expected, rtol=1e-6, atol=1e-6)
     (_, values), (by_params, *by_example) = free(params, x, given.at[2].set(jnp.nan))
     lost = np.arange(5) == 2
     for part, whole in zip((*values, *by_example), (*found[0][1], *found[1][1:]), strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,8 +56,7 @@ def test_it_is_realnvp_at_zero_log_scale(x64):
         ]
 
     (value, gradient), (expected, expected_gradient) = run(params, widened)
-    for a, b in zip(jax.tree.leaves(value), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-12)
+    chex.assert_trees_all_close(value, expected, rtol=1e-12)
     for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(expected_gradient), strict=True):
         np.testing.assert_allclose(a, b[..., b.shape[-1] - a.shape[-1] :], rtol=1e-11, atol=1e-12)
     # Volume preserving up to the scale, whatever the couplings do.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,8 +50,7 @@ def value_and_gradient(objective, params, state, key):
 
 
 def same(one, other, rtol=1e-10):
-    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
-        np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-12)
+    chex.assert_trees_all_close(one, other, rtol=rtol, atol=1e-12)
 
 
 @pytest.mark.first(1)

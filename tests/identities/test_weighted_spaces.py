@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,7 +64,7 @@ def test_weights_are_repetitions(x64, name):
     objective = OBJECTIVES[name]()
     params, state = jax.jit(objective.init)(jax.random.key(0), repeated())
     reference = jax.jit(objective.init)(jax.random.key(0), weighted())[0]
-    assert jax.tree.all(jax.tree.map(lambda a, b: bool(jnp.all(a == b)), params, reference))
+    chex.assert_trees_all_equal(params, reference)
     for player in objective.players.values():
 
         def evaluate(params, batch, player=player):
@@ -73,9 +74,7 @@ def test_weights_are_repetitions(x64, name):
         (target, expected), slope = jax.jit(jax.value_and_grad(evaluate, has_aux=True))(params, repeated())
         np.testing.assert_allclose(value, target, rtol=1e-12, atol=1e-14)
         assert aux.metrics.keys() == expected.metrics.keys()
-        trees = (jax.tree.leaves(tree) for tree in ((gradient, aux.metrics), (slope, expected.metrics)))
-        for one, other in zip(*trees, strict=True):
-            np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-13)
+        chex.assert_trees_all_close((gradient, aux.metrics), (slope, expected.metrics), rtol=1e-11, atol=1e-13)
     for found, target in zip(
         vifx.verify(objective, params, state, weighted()).values(),
         vifx.verify(objective, params, state, repeated()).values(),
@@ -159,13 +158,11 @@ def test_weightless_examples_may_hold_anything_and_move_nothing(x64, name):
     run = jax.jit(evaluate)
     plain = run({"x": x})
     scaled = run({"x": x, "@weights": jnp.full(5, 3.0)})
-    for one, other in zip(jax.tree.leaves(plain), jax.tree.leaves(scaled), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
+    chex.assert_trees_all_close(plain, scaled, rtol=1e-12, atol=1e-14)
     weights = jnp.array([2.0, 0.0, 1.0, 0.0, 4.0])
     filled = [run({"x": jnp.where(weights[:, None] > 0, x, value), "@weights": weights}) for value in (0, jnp.nan)]
-    for one, other in zip(jax.tree.leaves(filled[0]), jax.tree.leaves(filled[1]), strict=True):
-        assert np.isfinite(one).all()
-        np.testing.assert_array_equal(one, other)
+    chex.assert_tree_all_finite(filled[0])
+    chex.assert_trees_all_equal(*filled)
     if name in ("kl", "iwae"):
         each = [float(run({"x": x, "@weights": jnp.eye(5)[n]})[0]) for n in range(5)]
         np.testing.assert_allclose(filled[0][0], np.dot(each, weights / 7), rtol=1e-12)
@@ -181,8 +178,7 @@ def test_microbatches_count_by_their_weights(x64):
     for each in (step, training.accumulated(step, 3)):
         progress = training.Progress(params, state, each.init(jax.random.key(0), params, state))
         moved.append(jax.jit(each.update)(jax.random.key(1), progress, batch))
-    for one, other in zip(*(jax.tree.leaves((p.params, m)) for p, m in moved), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
+    chex.assert_trees_all_close(*((progress.params, metrics) for progress, metrics in moved), rtol=1e-12, atol=1e-14)
 
 
 def test_entries_that_nothing_reads_are_refused():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,12 +16,6 @@ from vifx.lipschitz import Convolution, normalized_params, spectral_normalizatio
 from vifx.nets import as_net, from_functions, in_precision
 from vifx.objective import Objective, Player
 from vifx.types import Aux
-
-
-def equal(one, other):
-    assert jax.tree.structure(one) == jax.tree.structure(other)
-    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 def trained(net, params, state, x, times):
@@ -45,8 +40,8 @@ def test_parameters_are_the_networks_own_and_state_is_as_documented():
     net, plain = spectral_normalization(Critic()), as_net(Critic())
     params, state = net.init(jax.random.key(0), X)
     own, inner = plain.init(jax.random.key(0), X)
-    equal(params, own)
-    equal(state["network"], inner)
+    chex.assert_trees_all_equal(params, own)
+    chex.assert_trees_all_equal(state["network"], inner)
     assert set(state) == {"network", "vectors"}
     assert set(state["vectors"]) == {"Conv_0/kernel", "Dense_0/kernel"}
     other = net.init(jax.random.key(1), X)[1]["vectors"]
@@ -66,7 +61,7 @@ def test_evaluation_is_the_network_with_normalized_kernels_and_writes_nothing(x6
     kernel = np.asarray(params["kernel"])
     expected = x[:, 0, 0] @ (1.5 * kernel / svd_norm(kernel)) + np.arange(4.0)[None]
     np.testing.assert_allclose(output, expected, rtol=1e-9)
-    equal(after, state)
+    chex.assert_trees_all_equal(after, state)
     seen = normalized_params(params, state, coefficient=1.5)
     np.testing.assert_allclose(seen["kernel"], 1.5 * kernel / svd_norm(kernel), rtol=1e-9)
     np.testing.assert_array_equal(seen["bias"], params["bias"])
@@ -123,7 +118,7 @@ def test_operator_norm_makes_the_convolution_itself_of_norm_one():
     assert svd_norm(seen["Dense_0"]["kernel"]) == pytest.approx(1.0, rel=1e-5)
     assert state["vectors"]["Conv_0/kernel"].shape == (3, 3, 3)
     by_leaf = normalized_params(params, state, norm="operator", maps={"Conv_0/kernel": maps["Conv_0"]})
-    equal(seen, by_leaf)
+    chex.assert_trees_all_equal(seen, by_leaf)
 
 
 def test_reshaped_norm_normalizes_the_published_matrix():
@@ -140,8 +135,7 @@ def test_the_networks_own_state_and_mode_pass_through():
     seen = normalized_params(params, new)
     expected, inner = as_net(Critic()).apply(seen, state["network"], X, key=jax.random.key(1), train=True)
     np.testing.assert_allclose(output, expected, rtol=1e-6, atol=1e-6)
-    for a, b in zip(jax.tree.leaves(new["network"]), jax.tree.leaves(inner), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
+    chex.assert_trees_all_close(new["network"], inner, rtol=1e-6, atol=1e-6)
     assert not np.allclose(new["network"]["batch_stats"]["BatchNorm_0"]["mean"], 0.0)
 
 
@@ -238,7 +232,7 @@ def test_training_keeps_the_vectors_converged_and_checkpoints_carry_them(tmp_pat
     assert [svd_norm(seen[name]["kernel"]) for name in seen] == pytest.approx([1.0, 1.0], rel=2e-3)
     with training.Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(100, train_state)
-        equal(checkpoints.restore(start).state, train_state.state)
+        chex.assert_trees_all_equal(checkpoints.restore(start).state, train_state.state)
 
 
 def test_bad_arguments_are_named():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,10 +52,7 @@ def test_reduces_to_the_published_losses():
         (value, gradient), (target, target_gradient) = found
         np.testing.assert_allclose(value, target, rtol=1e-5)
         for owner in mover.owns:
-            for one, other in zip(
-                jax.tree.leaves(gradient[owner]), jax.tree.leaves(target_gradient[owner]), strict=True
-            ):
-                np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+            chex.assert_trees_all_close(gradient[owner], target_gradient[owner], rtol=1e-5, atol=1e-5)
     assert assembly.objective.players["model"].owns == ("encoder", "generator")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,8 +13,8 @@ from vifx.objective import Objective, Player
 from vifx.types import Aux
 
 
-def regression(noise: float = 0.0, traces: list | None = None) -> Objective:
-    """Least squares: loss = mean (x·w + b − y)², with noise on x drawn from the key."""
+def regression(noise: float = 0.0, traces: int | None = None) -> Objective:
+    """Least squares: loss = mean (x·w + b − y)², with noise on x drawn from the key; `traces` limits its traces."""
 
     def init(key, batch):
         w = jax.random.normal(key, (batch["x"].shape[1],), batch["x"].dtype)
@@ -21,8 +22,6 @@ def regression(noise: float = 0.0, traces: list | None = None) -> Objective:
         return params, {"line": {"seen": jnp.zeros((), jnp.int32)}, "model@updates": jnp.zeros((), jnp.int32)}
 
     def loss(key, params, state, batch, *, train=True):
-        if traces is not None:
-            traces.append(1)
         line = params["line"]
         x = batch["x"] + noise * jax.random.normal(key, batch["x"].shape, batch["x"].dtype)
         error = x @ line["w"] + line["b"] - batch["y"]
@@ -30,7 +29,8 @@ def regression(noise: float = 0.0, traces: list | None = None) -> Objective:
         new = {"line": {"seen": state["line"]["seen"] + 1}}
         return value, Aux({"nll/y": value, "bias": jnp.mean(error)}, new)
 
-    return Objective(init, {"model": Player(("line",), loss)}, ())
+    limited = loss if traces is None else chex.assert_max_traces(loss, n=traces)
+    return Objective(init, {"model": Player(("line",), limited)}, ())
 
 
 def bilinear() -> Objective:

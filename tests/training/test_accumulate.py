@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -127,7 +128,7 @@ def test_it_reaches_inside_other_combinators(x64):
     inner = descend(regression(), "model", optax.sgd(0.1))
     one, _ = run(accumulated(anchored(inner, "line"), 3), regression(), batch)
     other, _ = run(anchored(inner, "line"), regression(), batch)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), one.params, other.params)
+    chex.assert_trees_all_close(one.params, other.params, rtol=1e-12)
 
 
 def test_it_refuses_a_remainder():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 
+import chex
 import jax
 import numpy as np
 import optax
@@ -232,7 +233,4 @@ def test_what_is_no_alarm_is_refused():
 def test_alarms_change_nothing_of_the_run():
     with_alarms, without = run(60), run(60, alarms=())
     assert with_alarms.history == without.history
-    for a, b in zip(
-        jax.tree.leaves(with_alarms.train_state.params), jax.tree.leaves(without.train_state.params), strict=True
-    ):
-        np.testing.assert_array_equal(a, b)
+    chex.assert_trees_all_equal(with_alarms.train_state.params, without.train_state.params)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -295,7 +296,7 @@ def test_a_scan_equals_its_single_updates():
     for i in range(4):
         single, one = step.update(again[i], single, {name: value[i] for name, value in data.items()})
         np.testing.assert_allclose(metrics["nll/y"][i], one["nll/y"], rtol=1e-5)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), progress.params, single.params)
+    chex.assert_trees_all_close(progress.params, single.params, rtol=1e-5)
     assert scanned(step, 1) is step
     with pytest.raises(ValueError, match="length must be at least 1, got 0"):
         scanned(step, 0)

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import chex
 import numpy as np
 
 from vifx.checks import ArgumentError, require, require_integer
 from vifx.data.arrays import checked_arrays
 from vifx.data.config import check_validation
-from vifx.types import Array
 
 Split: TypeAlias = dict[str, np.ndarray]
 """Arrays by variable, each `[examples, ...]`: images `"x"`, and labels `"y"` where there are any."""
@@ -67,9 +67,9 @@ class Dataset:
 
 def from_arrays(
     *,
-    train: Mapping[str, np.ndarray | Array],
-    test: Mapping[str, np.ndarray | Array],
-    validation: Mapping[str, np.ndarray | Array] | int | float = 0.1,
+    train: Mapping[str, chex.Array],
+    test: Mapping[str, chex.Array],
+    validation: Mapping[str, chex.Array] | int | float = 0.1,
     split_seed: int = 0,
     name: str = "arrays",
 ) -> Dataset:

@@ -35,6 +35,7 @@ class Full:
       ValueError: if the arrays disagree in length, have no example, or hold a number that is not finite.
 
     >>> import jax
+    >>> import numpy as np
     >>> source = Full({"x": np.arange(3.0)})
     >>> source.take(jax.random.key(0), source.arrays, source.window(7, 1), 0)["x"].tolist()
     [0.0, 1.0, 2.0]

@@ -7,6 +7,7 @@ __all__ = ["Resident", "Window"]
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,7 +55,7 @@ class Resident:
 
     def __init__(
         self,
-        arrays: Mapping[str, np.ndarray | Array],
+        arrays: Mapping[str, chex.Array],
         batch_size: int,
         seed: int,
         transform: Transform | None = None,

@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -277,7 +278,7 @@ def _pairing(key: Key, batch: Batch, variables: Sequence[str], transform: str) -
     return jax.random.permutation(key, jnp.arange(batch[variables[0]].shape[0], dtype=jnp.int32))
 
 
-def _pixels(batch: Mapping[str, np.ndarray | Array], variable: str, transform: str) -> Array:
+def _pixels(batch: Mapping[str, chex.Array], variable: str, transform: str) -> Array:
     pixels = _value(batch, variable, transform)
     if pixels.dtype != jnp.uint8:
         raise TypeError(

@@ -7,6 +7,7 @@ __all__ = ["Features", "categories", "check_values", "counts", "finite", "fracti
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import chex
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
@@ -43,7 +44,7 @@ def if_concrete(check: Callable[[np.ndarray], None], value: Array) -> Array:
     return value
 
 
-def check_values(family: Family, value: Array | np.ndarray) -> None:
+def check_values(family: Family, value: chex.Array) -> None:
     """Check values of a family's variable, where the family states a rule: finite, in range, whole, one-hot.
 
     Args:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Literal, TypeAlias
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,9 +19,9 @@ from vifx.families.seeding import random_responsibilities
 from vifx.mixtures.k_means import k_means
 from vifx.mixtures.model import Model, require_model
 from vifx.training import Progress, solve
-from vifx.types import Array, Batch, Key, Params, State
+from vifx.types import Batch, Key, Params, State
 
-Start: TypeAlias = Literal["k-means", "k-means++", "random"] | np.ndarray | Array | tuple[Params, State]
+Start: TypeAlias = Literal["k-means", "k-means++", "random"] | chex.Array | tuple[Params, State]
 """How EM starts: by name, from labels or responsibilities, or at ``(params, state)``."""
 
 _STEPS = {"k-means": 20, "k-means++": 0, "random": 0}
