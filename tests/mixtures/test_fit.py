@@ -240,10 +240,13 @@ def test_weights_are_counts(x64):
 
 @pytest.mark.thorough
 def test_devices_share_the_data(x64):
-    x = clusters(96)
-    one = mixtures.fit(KEY, model("full"), x, steps=5, tolerance=0.0, restarts=2)
-    eight = mixtures.fit(KEY, model("full"), x, steps=5, tolerance=0.0, restarts=2, chunk=5, mesh=training.data_mesh())
-    np.testing.assert_allclose(one.histories, eight.histories, atol=1e-10)
+    for x in (clusters(96), clusters(90)):
+        one = mixtures.fit(KEY, model("full"), x, steps=5, tolerance=0.0, restarts=2)
+        mesh = training.data_mesh()
+        eight = mixtures.fit(KEY, model("full"), x, steps=5, tolerance=0.0, restarts=2, chunk=5, mesh=mesh)
+        np.testing.assert_allclose(one.histories, eight.histories, rtol=1e-11)
+        assert eight.examples == len(x)
+        assert abs(eight.bic - one.bic) < 1e-9 * abs(one.bic)
 
 
 @pytest.mark.thorough

@@ -32,9 +32,8 @@ from vifx.experiment import Config, Experiment, ExperimentFile
 from vifx.experiment.file import describe, find, location
 from vifx.experiment.run import Run
 from vifx.training import CheckpointError, Diverged, Interrupted
-from vifx.training.chunk import first_batch
+from vifx.training.chunk import divided, first_batch
 from vifx.training.names import known
-from vifx.training.sharding import check_divides
 from vifx.types import Key
 
 T = TypeVar("T")
@@ -144,7 +143,7 @@ def build(file: ExperimentFile, config: Config) -> Experiment:
         raise TypeError(f"{file.path}: build must return an Experiment; got {type(built).__name__}")
     batch = first_batch(run_key(config), built.source)
     if mesh is not None:
-        check_divides(batch, mesh)
+        jax.eval_shape(partial(divided, source=built.source, mesh=mesh), batch)
     state = jax.eval_shape(
         partial(training.start, step=built.step, objective=built.objective), run_key(config), batch=batch
     )

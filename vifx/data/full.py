@@ -6,8 +6,8 @@ __all__ = ["Full"]
 
 from collections.abc import Mapping
 
+import chex
 import jax
-import numpy as np
 
 from vifx.checks import require_function
 from vifx.data.arrays import checked_arrays
@@ -19,7 +19,8 @@ from vifx.types import Array, Batch, Key
 class Full:
     """A source whose every minibatch is the whole data set, in its own order: for EM, and for full gradients.
 
-    Nothing is permuted or gathered, which for 60,000 examples takes longer than an iteration of EM.
+    Nothing is permuted or gathered, which for 60,000 examples takes longer than an iteration of EM. On a mesh whose
+    devices do not divide the examples, `training.fit` adds rows of weight zero, which count for nothing.
 
     Attributes:
       arrays: the examples on the device, each ``[size, ...]``.
@@ -41,7 +42,7 @@ class Full:
     [0.0, 1.0, 2.0]
     """
 
-    def __init__(self, arrays: Mapping[str, np.ndarray | Array], transform: Transform | None = None) -> None:
+    def __init__(self, arrays: Mapping[str, chex.Array], transform: Transform | None = None) -> None:
         host = checked_arrays(arrays, "arrays")
         self.size = len(next(iter(host.values())))
         if transform is not None:

@@ -24,7 +24,7 @@ from vifx.mixtures.reseed import reseed
 from vifx.mixtures.start import Start, starts
 from vifx.training import Progress, replicate, shard_batch, solve
 from vifx.training.rise import rounding
-from vifx.training.sharding import require_mesh
+from vifx.training.sharding import padded, require_mesh
 from vifx.types import Array, Batch, Key, Metrics, Params, State
 
 MOST_RESEEDINGS = 10
@@ -218,7 +218,7 @@ def fit(
 
 def _divided(batch: Batch, mesh: Mesh) -> Batch:
     """Divide the examples of every array of a batch over the mesh; features may be trees of them."""
-    leaves, structure = jax.tree.flatten(dict(batch))
+    leaves, structure = jax.tree.flatten(dict(padded(batch, mesh)))
     placed = shard_batch({f"array {i}": leaf for i, leaf in enumerate(leaves)}, mesh)
     return jax.tree.unflatten(structure, list(placed.values()))
 

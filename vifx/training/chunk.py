@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["Advance", "ResidentSource", "Source", "StreamingSource", "advance", "first_batch", "require_source"]
+__all__ = [
+    "Advance",
+    "ResidentSource",
+    "Source",
+    "StreamingSource",
+    "advance",
+    "divided",
+    "first_batch",
+    "require_source",
+]
 
 import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -16,8 +25,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from vifx.checks import described
+from vifx.data.full import Full
 from vifx.loops import slow_in_loops
-from vifx.training.sharding import check_divides, data_sharding, replicate, replicated, shard_batch
+from vifx.training.sharding import check_divides, data_sharding, padded, replicate, replicated, shard_batch
 from vifx.training.state import TrainState, update_keys
 from vifx.training.step import Progress, Step
 from vifx.types import Array, Batch, Key, Metrics, PyTree
@@ -171,7 +181,7 @@ def _turn(
         return source().take(noise, *examples, i * step.batches + j)
 
     batch = _minibatches(take, step, key, jnp.arange(step.batches, dtype=jnp.int32))
-    return step.update(key, progress, _divided(batch, step, mesh))
+    return step.update(key, progress, divided(batch, source(), mesh, batches=step.batches))
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=4)
@@ -213,11 +223,19 @@ def _minibatches(function: Callable[[Key, Any], Batch], step: Step, key: Key, tu
     return jax.vmap(function)(update_keys(noise, jnp.zeros((), jnp.int32), step.batches), turns)
 
 
-def _divided(batch: Batch, step: Step, mesh: Mesh | None) -> Batch:
+def divided(batch: Batch, source: Source, mesh: Mesh | None, *, batches: int = 1) -> Batch:
+    """Divide the examples of a minibatch, or of several `batches`, over the devices.
+
+    A minibatch that is the whole data set has no size to choose, and is `padded`.
+
+    Raises:
+      ValueError: if the examples of another one do not divide.
+    """
     if mesh is None:
         return batch
-    check_divides(batch, mesh, batches=step.batches)
-    return jax.lax.with_sharding_constraint(batch, data_sharding(mesh, batches=step.batches))
+    batch = padded(batch, mesh, batches=batches) if isinstance(source, Full) else batch
+    check_divides(batch, mesh, batches=batches)
+    return jax.lax.with_sharding_constraint(batch, data_sharding(mesh, batches=batches))
 
 
 def _finish(
@@ -263,6 +281,6 @@ def _single(
         return minibatch if transform is None else transform(noise, minibatch)
 
     key = update_keys(train_state.key, train_state.step, 1)
-    prepared = _divided(_minibatches(prepare, step, key, batch), step, mesh)
+    prepared = divided(_minibatches(prepare, step, key, batch), source(), mesh, batches=step.batches)
     progress, metrics = step.update(key, train_state.progress, prepared)
     return _finish(train_state, progress, metrics, 1, mesh)

@@ -6,6 +6,7 @@ __all__ = [
     "check_divides",
     "data_mesh",
     "data_sharding",
+    "padded",
     "replicate",
     "replicated",
     "require_mesh",
@@ -15,12 +16,14 @@ __all__ = [
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from vifx.checks import require, require_batch, require_integer
+from vifx.examples import WEIGHTS
 from vifx.types import Array, Batch, PyTree
 
 
@@ -74,7 +77,7 @@ def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
     return jax.device_put(tree, replicated(require_mesh(mesh, "replicate")))
 
 
-def shard_batch(batch: Mapping[str, Array | np.ndarray], mesh: Mesh, *, batches: int = 1) -> Batch:
+def shard_batch(batch: Mapping[str, chex.Array], mesh: Mesh, *, batches: int = 1) -> Batch:
     """Divide a batch over the mesh; an array that lies right already is returned as it is.
 
     The examples are the first axis, or the second if the first counts `batches`.
@@ -98,7 +101,30 @@ def shard_batch(batch: Mapping[str, Array | np.ndarray], mesh: Mesh, *, batches:
     return {name: jax.make_array_from_process_local_data(sharding, np.asarray(value)) for name, value in batch.items()}
 
 
-def check_divides(batch: Mapping[str, Array | np.ndarray], mesh: Mesh, *, batches: int = 1, processes: int = 1) -> None:
+def padded(batch: Batch, mesh: Mesh, *, batches: int = 1) -> Batch:
+    """Return a batch whose examples divide over the devices: copies of the last one, of weight zero, come behind them.
+
+    A batch whose entries disagree in the number of examples, so that one row of weights cannot be of all, stays as
+    it is. The examples are the first axis, or the second if the first counts `batches`.
+    """
+    axis = 0 if batches == 1 else 1
+    shapes = {leaf.shape[: axis + 1] for leaf in jax.tree.leaves(dict(batch))}
+    if len(shapes) != 1:
+        return batch
+    (shape,) = shapes
+    more = -shape[axis] % mesh.shape["data"]
+    if not more:
+        return batch
+
+    def longer(leaf: Array) -> Array:
+        last = jax.lax.index_in_dim(leaf, -1, axis)
+        return jnp.concatenate([leaf, jnp.repeat(last, more, axis)], axis)
+
+    weights = batch[WEIGHTS] if WEIGHTS in batch else jnp.ones(shape, jnp.result_type(float))
+    return {**jax.tree.map(longer, dict(batch)), WEIGHTS: jnp.pad(weights, [(0, 0)] * axis + [(0, more)])}
+
+
+def check_divides(batch: Mapping[str, chex.Array], mesh: Mesh, *, batches: int = 1, processes: int = 1) -> None:
     """Check that the examples of a batch, or of several `batches`, divide over this process's devices.
 
     The devices are shared equally among `processes`.

@@ -18,7 +18,7 @@ from vifx.checks import require_batch, require_function, require_integer
 from vifx.objective import Expected, Objective, Player, Solver, require_objective
 from vifx.training.names import known
 from vifx.training.rise import rounding
-from vifx.training.sharding import check_divides, require_mesh
+from vifx.training.sharding import check_divides, padded, require_mesh
 from vifx.training.step import LossTransform, Progress, Step
 from vifx.types import Array, Batch, Key, Metrics, Params, PyTree, State
 
@@ -66,7 +66,8 @@ def solve(
         matters where parameters have priors. That of the minibatch by default.
       like: with a `rate`, a batch whose shapes the statistics follow; needed where the generative joint cannot be
         sampled by itself, because it has evidence or a multinomial without trials.
-      mesh: its axis ``data`` divides the examples; each device scans its own chunks.
+      mesh: its axis ``data`` divides the examples, behind which rows of weight zero come if they do not divide; each
+        device scans its own chunks.
 
     Raises:
       TypeError: if an argument is of another kind.
@@ -179,6 +180,7 @@ def _expect(
 ) -> Expected:
     if mesh is None:
         return _chunked(closed, chunk, key, params, state, prepared, batch)
+    batch = padded(batch, mesh)
     check_divides({name: jax.tree.leaves(value)[0] for name, value in batch.items()}, mesh)
 
     def here(everywhere: Any, batch: Batch) -> Expected:
