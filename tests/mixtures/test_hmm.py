@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +15,8 @@ from hmmlearn.hmm import CategoricalHMM, GaussianHMM
 
 import vifx
 from vifx import families, mixtures, training
+
+pytestmark = pytest.mark.filterwarnings("ignore:Setting the shape on a NumPy array:DeprecationWarning:hmmlearn")
 
 SEQUENCES, LENGTH, STATES = 6, 9, 3
 GENERATOR = np.random.default_rng(0)
@@ -118,7 +121,7 @@ def test_scans_and_chunks_and_weights_agree(x64):
         params, state = start(model, VECTORS)
         found[name] = turns(model.objective, params, state, {"x": jnp.asarray(x), **extra}, 5, **options)
     for one, other in (("scan", "parallel"), ("scan", "chunks"), ("weighted", "repeated")):
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), found[one], found[other])
+        chex.assert_trees_all_close(found[one], found[other], rtol=1e-7, atol=1e-10)
     assert abs(float(found["scan"][2]["log_prob"][4] - found["weighted"][2]["log_prob"][4])) > 1e-3
 
 
@@ -165,7 +168,7 @@ def test_sequences_of_several_lengths_are_hmmlearns_and_ends_count_for_nothing(x
 
     expected, slope = jax.jit(jax.value_and_grad(alone))(at)
     np.testing.assert_allclose(value, expected, rtol=0, atol=1e-11)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), gradient, slope)
+    chex.assert_trees_all_close(gradient, slope, rtol=1e-7, atol=1e-10)
 
 
 def enumerated(model, params, state, x):
