@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import pytest
+import tyro
 
+from vifx.cli import parse as module
 from vifx.cli.console import duration
 from vifx.cli.parse import UsageError, nearest, option_names, parse
 
@@ -30,10 +33,19 @@ class Outer:
     place: Path | None = None
     fast: bool = False
     inner: Inner = field(default_factory=Inner)
+    last: int | None = None
+    least: float | None = None
 
     def __post_init__(self) -> None:
         if self.rate < 0:
             raise ValueError(f"rate must not be negative, got {self.rate}")
+
+
+@dataclass(frozen=True)
+class Place:
+    """An argument without an option."""
+
+    row: tyro.conf.Positional[int]
 
 
 def read(*arguments: str) -> Outer:
@@ -48,21 +60,23 @@ def test_values_arrive():
     assert read("--place", "None").place is None
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--rat", "1"], "unknown option '--rat'; did you mean '--rate'?"),
-        (["--count", "1"], "unknown option '--count'; did you mean '--inner.count'?"),
-        (["--zzzzzz"], "unknown option '--zzzzzz' (see"),
-        (["word"], "unexpected argument 'word'"),
-        (["--rate", "x"], "--rate: expected a number; got 'x'"),
-        (["--inner.count", "1.0"], "--inner.count: expected an integer; got '1.0'"),
-        (["--sizes", "1", "b"], "--sizes: cannot read '1', 'b'"),
-        (["--kind", "sqare"], "--kind must be one of round, square; got 'sqare'; did you mean 'square'?"),
-        (["--rate"], "--rate needs a value"),
-        (["--rate", "-1"], "rate must not be negative, got -1.0"),
-    ],
-)
+MISTAKES = [
+    (["--rat", "1"], "unknown option '--rat'; did you mean '--rate'?"),
+    (["--count", "1"], "unknown option '--count'; did you mean '--inner.count'?"),
+    (["--zzzzzz"], "unknown option '--zzzzzz' (see"),
+    (["word"], "unexpected argument 'word' (see"),
+    (["--rate", "x"], "--rate: expected a number; got 'x' (see"),
+    (["--inner.count", "1.0"], "--inner.count: expected an integer; got '1.0' (see"),
+    (["--sizes", "1", "b"], "--sizes: cannot read '1', 'b' (see"),
+    (["--last", "b"], "--last: expected an integer or None; got 'b' (see"),
+    (["--least", "b"], "--least: expected a number or None; got 'b' (see"),
+    (["--kind", "sqare"], "--kind must be one of round, square; got 'sqare'; did you mean 'square'? (see"),
+    (["--rate"], "--rate needs a value (see"),
+    (["--rate", "-1"], "rate must not be negative, got -1.0 (see"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES)
 def test_mistakes(arguments, message):
     with pytest.raises(UsageError) as caught:
         read(*arguments)
@@ -70,9 +84,22 @@ def test_mistakes(arguments, message):
     assert str(caught.value).endswith("(see prog --help)")
 
 
+def test_every_rewording_is_of_words_that_tyro_has(monkeypatch):
+    """Where a version of tyro says a mistake in other words, ours would silently be lost."""
+    said, reworded = [], module._reworded
+    monkeypatch.setattr(module, "_reworded", lambda message: said.append(message) or reworded(message))
+    for arguments, _ in [*MISTAKES, ([], "")]:
+        with contextlib.suppress(UsageError):
+            read(*arguments)
+    with contextlib.suppress(UsageError):
+        parse(Place, ["x"], prog="prog", description="")
+    for pattern in (module._CHOICE, *(pattern for pattern, _ in module._REWORDED)):
+        assert any(pattern.search(message) for message in said), (pattern.pattern, said)
+
+
 def test_option_names():
     assert list(option_names(Outer)) == [
-        *("--rate", "--sizes", "--kind", "--place", "--fast", "--inner.name", "--inner.count"),
+        *("--rate", "--sizes", "--kind", "--place", "--fast", "--inner.name", "--inner.count", "--last", "--least"),
     ]
     assert nearest("trian", ["train", "resume"]) == "; did you mean 'train'?"
     assert nearest("xyz", ["train", "resume"]) == ""

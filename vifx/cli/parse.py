@@ -151,7 +151,9 @@ _REWORDED = (
     (re.compile(r"Could not find valid parse for arguments: \[(.*)\]"), r"cannot read \1"),
     (re.compile(r"^Error parsing (?!-)[^:]*: "), ""),
     (re.compile(r"^Error parsing "), ""),
-    (re.compile(r"^Missing value for argument '(.*)'\. .*"), r"\1 needs a value"),
+    (re.compile(r"\{None\}\|INT\b"), "an integer or None"),
+    (re.compile(r"\{None\}\|FLOAT\b"), "a number or None"),
+    (re.compile(r"^Missing value for argument [('\"]*([^'\",)]+).*"), r"\1 needs a value"),
 )
 
 
