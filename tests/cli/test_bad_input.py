@@ -201,6 +201,22 @@ def test_debug_checks_keep_the_traceback_of_a_broken_experiment(tiny, vifx_comma
     assert shown.err.endswith("ValueError: depth must be even\n")
 
 
+@pytest.mark.parametrize(
+    ("option", "said", "runs"),
+    [
+        ("-n", "unknown option '-n'; options begin with two dashes (see vifx train tiny.py --help)", False),
+        ("-latent", "unknown option '-latent'; options begin with two dashes (see vifx train tiny.py --help)", False),
+        ("--latnet", "unknown option '--latnet'; did you mean '--latent'? (see vifx train tiny.py --help)", True),
+    ],
+)
+def test_what_no_config_can_have_is_refused_before_the_file_is_run(option, said, runs, tiny, vifx_command, tmp_path):
+    """Which options of two dashes there are, only running the file can tell."""
+    tiny.write_text(tiny.read_text() + '\nimport pathlib\npathlib.Path("ran").touch()\n')
+    result = vifx_command("train", "tiny.py", option, "5")
+    assert (result.code, result.message) == (2, said)
+    assert (tmp_path / "ran").exists() == runs
+
+
 def test_run_directory_in_use(tiny, vifx_command, files, tmp_path):
     (tmp_path / "a run").mkdir()
     (tmp_path / "a run" / "config.json").write_text("{}")

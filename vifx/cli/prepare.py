@@ -14,6 +14,7 @@ __all__ = [
 ]
 
 import contextlib
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import field, make_dataclass
@@ -37,6 +38,7 @@ from vifx.training.names import known
 from vifx.types import Key
 
 T = TypeVar("T")
+_SHORT = re.compile(r"-(?!inf|nan)[A-Za-z]", re.IGNORECASE)
 
 
 @contextlib.contextmanager
@@ -89,7 +91,8 @@ def _located(error: BaseException, file: ExperimentFile | None) -> str:
 def parse_experiment(arguments: Sequence[str], command: str, options: type[T]) -> tuple[ExperimentFile, Config, T]:
     """Read "FILE [--options]", where FILE decides which options there are besides the command's own.
 
-    FILE may be the name of a file in `experiments/`, and may stand behind options.
+    FILE may be the name of a file in `experiments/`, and may stand behind options. It is executed before they are read,
+    since its `Config` says which there are; only what can be no option of any config is refused before.
 
     Args:
       arguments: what follows the command.
@@ -103,6 +106,7 @@ def parse_experiment(arguments: Sequence[str], command: str, options: type[T]) -
     at = next((index for index in words if index == 0 or find(arguments[index]).is_file()), None)
     if at is None:
         raise UsageError(f"vifx {command} needs an experiment file: vifx {command} FILE [--options]")
+    _require_long(arguments, f"vifx {command} {arguments[at]}")
     with mistakes(debug="--debug-checks" in arguments):
         file = experiment.load(find(arguments[at]))
     _require_own_names(file, command, options)
@@ -112,6 +116,13 @@ def parse_experiment(arguments: Sequence[str], command: str, options: type[T]) -
         both, [*arguments[:at], *arguments[at + 1 :]], prog=prog, description=file.doc.partition("\n")[0]
     )
     return file, parsed.config, parsed.options
+
+
+def _require_long(arguments: Sequence[str], prog: str) -> None:
+    """Refuse an option of one dash, which no config has, unless it is a number or asks for help."""
+    for word in arguments:
+        if _SHORT.match(word) and word != "-h":
+            raise UsageError(f"unknown option {word!r}; options begin with two dashes (see {prog} --help)")
 
 
 def _require_own_names(file: ExperimentFile, command: str, options: type) -> None:
