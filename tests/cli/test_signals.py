@@ -41,23 +41,22 @@ class Answered(NamedTuple):
 
 def interrupted(number, delay, *, second=None, other=None, after="ready", arguments=(), code=READY):
     """Send a signal some seconds after a line of output, perhaps a second one later, perhaps another."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-c", code, *map(str, arguments)]
     out = ""
-    while not out.startswith(after) and f"\n{after}" not in out:
-        line = process.stdout.readline()
-        assert line, process.stderr.read()
-        out += line
-    time.sleep(delay)
-    process.send_signal(number)
-    if second is not None:
-        time.sleep(second)
-        process.send_signal(number if other is None else other)
-    try:
-        rest, err = process.communicate(timeout=30)
-    finally:
-        process.kill()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            while not out.startswith(after) and f"\n{after}" not in out:
+                line = process.stdout.readline()
+                assert line, process.stderr.read()
+                out += line
+            time.sleep(delay)
+            process.send_signal(number)
+            if second is not None:
+                time.sleep(second)
+                process.send_signal(number if other is None else other)
+            rest, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
     return Answered(process.returncode, out + rest, err)
 
 
