@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from vifx import data
+from vifx import data, experiment
 from vifx.cli.console import watch
 from vifx.cli.options import TrainOptions
-from vifx.cli.prepare import parse_experiment
+from vifx.cli.prepare import build, parse_experiment
 from vifx.data.outline import outlined
 from vifx.training import Event
 
@@ -49,6 +49,12 @@ def test_explain_needs_no_data(name, vifx_command, files, tmp_path, monkeypatch)
     terms = {"iwae_fashion_mnist": "− H(p̃(x))", "glow_fashion_mnist": "generative  flow(x)"}
     assert terms[name] in result.out
     assert files(tmp_path) == set()
+
+
+def test_em_on_all_data_asks_for_no_multiple_of_the_devices(tmp_path):
+    file = experiment.load(EXPERIMENTS / "gmm_digits.py")
+    config = file.config(devices=8, data=data.Config("digits", directory=str(tmp_path)))
+    assert len(build(file, config).splits.train["x"]) % 8 == 5
 
 
 def test_outline_has_the_shapes_and_types_of_the_data(tmp_path):

@@ -180,6 +180,7 @@ def test_hangup_is_ignored_under_nohup():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_signals_at_sixty_random_moments(tiny, vifx_command, copied, capsys, tmp_path):
     """Over the start, training, saving, evaluation and drawing; what was saved resumes to the same run."""
     options = ("--steps", "400", "--checkpoint-every", "50", "--log-every", "10")
