@@ -253,6 +253,14 @@ def test_of_two_processes_that_make_the_same_run_one_does(there, tiny, monkeypat
         run_module.create(both_runs[0])
 
 
+def test_a_process_that_was_killed_as_it_made_a_run_keeps_nobody_out(tiny, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".claim").touch()
+    file = experiment.load(tiny)
+    run_module.create(run_module.Run(tmp_path / "run", file, file.config()))
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
+
+
 def test_a_default_directory_that_another_process_takes_meanwhile_is_left_to_it(
     tiny, vifx_command, monkeypatch, tmp_path
 ):

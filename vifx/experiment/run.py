@@ -16,6 +16,7 @@ __all__ = [
     "train_command",
 ]
 
+import fcntl
 import hashlib
 import json
 import platform
@@ -158,17 +159,18 @@ def create(run: Run) -> None:
     """
     run.directory.mkdir(parents=True, exist_ok=True)
     claim = run.directory / ".claim"
-    try:
-        claim.touch(exist_ok=False)
-    except FileExistsError:
-        raise FileExistsError(
-            f"another process makes {str(run.directory)!r} its run; give another directory with --run"
-        ) from None
-    try:
-        require_unused(run.directory, but=claim.name)
-        record(run)
-    finally:
-        claim.unlink()
+    with claim.open("wb") as held:  # the lock of a process that is killed ends with it
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FileExistsError(
+                f"another process makes {str(run.directory)!r} its run; give another directory with --run"
+            ) from None
+        try:
+            require_unused(run.directory, but=claim.name)
+            record(run)
+        finally:
+            claim.unlink(missing_ok=True)
 
 
 def open_run(directory: str | Path, *, trust: bool = False, tell: Callable[[str], None] | None = None) -> Run:
