@@ -87,6 +87,7 @@ def test_resuming_and_evaluating_find_the_same_alarms(collapsing, vifx_command, 
     assert (tmp_path / "parts" / "results.json").read_bytes() == results[1]
 
 
+@pytest.mark.thorough
 def test_a_sound_run_has_an_empty_list_and_no_section(tiny, vifx_command, tmp_path):
     result = vifx_command("train", tiny, "--run", "run", "--steps", "2")
     assert alarm_lines(result.out) == []

@@ -84,6 +84,7 @@ def run(steps, whole=None, **options):
     return training.fit(jax.random.key(0), step, problem, source, steps=steps, log_every=4, **options)
 
 
+@pytest.mark.thorough
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path):
     whole = run(11)
     run(6, directory=tmp_path)
@@ -105,6 +106,7 @@ def test_turns_that_take_minibatches_of_their_own_see_those_of_the_run_of_single
     )
 
 
+@pytest.mark.thorough
 def test_a_mesh_gives_the_same_run(x64):
     one = run(6)
     two = run(6, mesh=training.data_mesh(jax.devices()[:2]))

@@ -58,6 +58,7 @@ def nested(*, extra):
     return inference, generative, calls
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("estimate", [vifx.kl, vifx.importance_weighted])
 def test_running_a_network_once_a_combination_changes_no_value_and_no_gradient(estimate):
     results = []

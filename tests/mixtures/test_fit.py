@@ -168,7 +168,7 @@ def test_a_fall_of_the_objective_is_an_error(x64):
     assert np.isfinite(mixture.log_prob(caught.value.params, caught.value.state, clusters(states=2))).all()
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("covariance", SCIKIT)
 def test_scikit_learns_case_of_regularization_fits(covariance, dtype):

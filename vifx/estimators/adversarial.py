@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any, cast, get_args
 
+import jax
+
 from vifx.conditional import nearest
 from vifx.divergences import Divergence
 from vifx.estimators.adversarial_losses import (
@@ -129,8 +131,11 @@ def _objective(setting: Setting, inference: Joint, generative: Joint) -> Objecti
     def model(key: Key, params: Params, state: State, batch: Batch, *, train: bool = True) -> tuple[Array, Aux]:
         return model_loss(key, setting, params, state, batch, train=train)
 
+    # One program: operation by operation, each would be one.
+    compiled = jax.jit(lambda key, batch: init_networks(key, setting, batch))
+
     def init(key: Key, batch: Batch) -> tuple[Params, State]:
-        return init_networks(key, setting, batch)
+        return compiled(key, dict(batch))
 
     def critic_claim(params: Params, state: State, batch: Batch) -> Array:
         return enumerated_critic(setting.sides, setting.critic, setting.judge, params, state, batch)

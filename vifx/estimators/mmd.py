@@ -75,8 +75,10 @@ def mmd(
         value, state = _estimate(both, kernel, key, params, state, batch, train=train)
         return value, Aux({label: value}, state)
 
+    compiled = jax.jit(lambda key, batch: sides_init(key, both, batch))
+
     def init(key: Key, batch: Batch) -> tuple[Params, State]:
-        return sides_init(key, both, batch)
+        return compiled(key, dict(batch))
 
     def claim(params: Params, state: State, batch: Batch) -> Array:
         points, a, b = enumerated_marginals(both, params, state, batch)

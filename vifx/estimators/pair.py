@@ -4,8 +4,10 @@ from __future__ import annotations
 
 __all__ = ["Pair", "pair", "pair_init"]
 
+from functools import partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from vifx.conditional import fold, nearest
@@ -167,11 +169,12 @@ def pair_init(key: Key, both: Pair, batch: Batch) -> tuple[Params, State]:
     Raises:
       ValueError: a concrete batch has a value that a generative density makes impossible.
     """
-    params, state = _init(key, both, batch)
+    params, state = _init(key, both, dict(batch))
     check_supports(both.inference, both.generative, params, state, batch)
     return params, state
 
 
+@partial(jax.jit, static_argnums=1)  # one program: operation by operation, each would be one
 def _init(key: Key, both: Pair, batch: Batch) -> tuple[Params, State]:
     if any(item.kind == "posterior" for item in both.inference.factors):
         # A posterior is computed from the generative networks, so these come first; latents are drawn from the prior.
