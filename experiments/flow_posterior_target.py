@@ -4,7 +4,8 @@ Source:   Rezende and Mohamed (2015), Variational inference with normalizing flo
 Command:  vifx train experiments/flow_posterior_target.py
           vifx train experiments/flow_posterior_target.py --target wave --family planar
 Hardware: 2 CPU cores, about a minute.
-Metric:   log evidence 1.877 nats and effective share 0.959; the quadrature of the target is 1.8775 nats.
+Metric:   log evidence 1.878 nats and effective share 0.993; the quadrature of the target is 1.8775 nats. Other seeds
+          give the same; with a flow of 4 layers and 256 draws the share was between 0.01 and 0.99, by seed.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ class Config(BaseConfig):
     """Which density is fitted."""
     family: Literal["spline", "realnvp", "planar"] = "spline"
     """Which flow fits it."""
-    depth: PositiveInt = 4
+    depth: PositiveInt = 8
     """Layers of the flow."""
-    samples: PositiveInt = 256
+    samples: PositiveInt = 512
     """Draws of the flow in an update."""
     learning_rate: PositiveFloat = 2e-3
     """Step size of Adam, which falls to 0 along a cosine."""

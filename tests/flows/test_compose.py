@@ -222,8 +222,8 @@ def wrong(what):
     outputs = {
         "size": lambda params, state, x, given, key: (x[:, :1], jnp.zeros(x.shape[0], x.dtype)),
         "log_det": lambda params, state, x, given, key: (x, jnp.zeros(x.shape, x.dtype)),
-        "dtype": lambda params, state, x, given, key: (x.astype(jnp.float16), jnp.zeros(x.shape[0], x.dtype)),
-        "log_det dtype": lambda params, state, x, given, key: (x, jnp.zeros(x.shape[0], jnp.float16)),
+        "dtype": lambda params, state, x, given, key: (x.astype(jnp.bfloat16), jnp.zeros(x.shape[0], x.dtype)),
+        "log_det dtype": lambda params, state, x, given, key: (x, jnp.zeros(x.shape[0], jnp.bfloat16)),
     }
     return flows.checked("wrong", init, outputs.get(what, same), same)
 
@@ -237,8 +237,8 @@ def wrong(what):
         (lambda x: wrong("").inverse({}, {}, x, x[:2]), ValueError, r"given \[2, 3\] for \[5, 3\]"),
         (lambda x: wrong("size").forward({}, {}, x), ValueError, r"maps \[5, 3\] to \[5, 1\]"),
         (lambda x: wrong("log_det").forward({}, {}, x), ValueError, r"log_det of shape \[5, 3\], expected \[5\]"),
-        (lambda x: wrong("dtype").forward({}, {}, x), TypeError, "returned a value of float16"),
-        (lambda x: wrong("log_det dtype").forward({}, {}, x), TypeError, "returned log_det of float16"),
+        (lambda x: wrong("dtype").forward({}, {}, x), TypeError, "returned a value of bfloat16"),
+        (lambda x: wrong("log_det dtype").forward({}, {}, x), TypeError, "returned log_det of bfloat16"),
         (lambda x: flows.chain(), ValueError, "bijections is empty"),
         (lambda x: flows.chain(flows.identity), TypeError, "must be a Bijection, got function"),
         (lambda x: flows.stack(flows.identity, 2), TypeError, "must be a Bijection, got function"),
