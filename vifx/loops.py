@@ -8,7 +8,7 @@ stacks what the gradient needs of each of its steps, and then takes it apart aga
 
 from __future__ import annotations
 
-__all__ = ["first_step", "on_cpu", "scan", "slow_in_loops"]
+__all__ = ["first_step", "on_cpu", "primitives", "scan", "slow_in_loops"]
 
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -36,7 +36,7 @@ def slow_in_loops(function: Any, *arguments: PyTree) -> bool:
       function: made by `jax.jit`.
       *arguments: its arguments, or their shapes.
     """
-    return on_cpu() and "conv_general_dilated" in _primitives(function.trace(*arguments).jaxpr.jaxpr)
+    return on_cpu() and "conv_general_dilated" in primitives(function.trace(*arguments).jaxpr.jaxpr)
 
 
 def first_step(xs: PyTree) -> PyTree:
@@ -90,11 +90,16 @@ def _rows(x: Array, length: int) -> list[Array]:
     return [row.squeeze(0) for row in jax.lax.split(x, (1,) * length)]
 
 
-def _primitives(jaxpr: Any) -> Iterator[str]:
+def primitives(jaxpr: Any) -> Iterator[str]:
+    """Yield the names of the primitives of a traced program, those inside of others too.
+
+    Args:
+      jaxpr: of `jax.make_jaxpr` or of a traced function, without its constants.
+    """
     for equation in jaxpr.eqns:
         yield equation.primitive.name
         for value in equation.params.values():
             for inner in value if isinstance(value, tuple | list) else (value,):
                 inner = getattr(inner, "jaxpr", inner)  # a closed one holds one
                 if hasattr(inner, "eqns"):
-                    yield from _primitives(inner)
+                    yield from primitives(inner)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from vifx.families.covariances import floored_cholesky
+from vifx.loops import primitives
 
 ROTATION = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
 
@@ -42,3 +43,9 @@ def test_without_a_floor_it_is_positive_definite_within_rounding(dtype):
         np.testing.assert_allclose(
             found @ found.T, np.outer(vector, vector), rtol=1e-4 if dtype == "float32" else 1e-12
         )
+
+
+def test_matrices_are_factored_by_one_call():
+    """Two at the same time wait for each other for ever where XLA has two threads: each wants the other's."""
+    jaxpr = jax.make_jaxpr(lambda c: floored_cholesky(c, 0.01, jnp.eye(3)))(jnp.broadcast_to(jnp.eye(3), (160, 3, 3)))
+    assert list(primitives(jaxpr.jaxpr)).count("cholesky") == 1

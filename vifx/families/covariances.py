@@ -47,9 +47,10 @@ def _floored(covariance: Array, floor: float, matrix: Array) -> Array:
     rounding = ROUNDING * float(jnp.finfo(covariance.dtype).eps)
     identity = jnp.broadcast_to(jnp.eye(covariance.shape[-1], dtype=covariance.dtype), covariance.shape)
     squared = matrix @ jnp.swapaxes(matrix, -1, -2)
-    factor = jnp.linalg.cholesky(covariance)
-    # A matrix is above another if what is left without it has a factor; the sum of both floors is above M.
-    left = jnp.linalg.cholesky(covariance - floor * squared - rounding * identity)
+    # A matrix is above another if what is left without it has a factor; the sum of both floors is above M. One call for
+    # both: on two CPU threads, two calls at the same time wait for each other for ever (jaxlib divides each among all).
+    above = covariance - floor * squared - rounding * identity
+    factor, left = jnp.linalg.cholesky(jnp.stack([covariance, above]))
     bad = jnp.any(jnp.isnan(left), axis=(-2, -1))
 
     def raised() -> Array:
