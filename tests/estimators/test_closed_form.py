@@ -308,3 +308,33 @@ def test_pairs_without_a_closed_form():
     assert closed_form(numpyro.StudentT(jnp.ones(3) * 3).to_event(1), standard_normal(3)) is None
     assert closed_form(Categorical(jnp.zeros(3)), Categorical(jnp.zeros(4))) is None
     assert closed_form(Bernoulli(jnp.zeros(3)), Categorical(jnp.zeros((3, 2)))) is None
+
+
+def factorizations_before(jaxpr, known, found):
+    """For each Cholesky factorization, in order, those that its input depends on."""
+    for equation in jaxpr.eqns:
+        before = set().union(*(known.get(v, set()) for v in equation.invars if not hasattr(v, "val")), set())
+        inner = getattr(equation.params.get("jaxpr"), "jaxpr", None)
+        if equation.primitive.name == "cholesky":
+            found.append(before)
+            before = before | {len(found) - 1}
+        elif inner is not None and len(inner.invars) == len(equation.invars):
+            own = {
+                v: known.get(w, set())
+                for v, w in zip(inner.invars, equation.invars, strict=True)
+                if not hasattr(w, "val")
+            }
+            factorizations_before(inner, own, found)
+            before = before.union(*(own.get(v, set()) for v in inner.outvars if not hasattr(v, "val")))
+        known.update(dict.fromkeys(equation.outvars, before))
+    return found
+
+
+def test_factorizations_come_one_after_the_other():
+    """Batches of them at the same time wait for each other for ever where XLA has two threads."""
+    one, other = (
+        numpyro.LowRankMultivariateNormal(jnp.zeros((4, 3)), jnp.ones((4, 3, 2)), jnp.full((4, 3), 0.5 + i))
+        for i in range(2)
+    )
+    traced = jax.make_jaxpr(lambda: closed_form(one, other)())()
+    assert factorizations_before(traced.jaxpr, {}, []) == [set(), {0}, {0, 1}, {0, 1, 2}]

@@ -42,7 +42,8 @@ def formula(inference: Any, generative: Any) -> Callable[[], Array] | None:
     Returns:
       A function without arguments whose result is in nats, ``[*batch]``.
     """
-    first, second = _gaussian(inference), _gaussian(generative)
+    first = _gaussian(inference)
+    second = _gaussian(generative, after=None if first is None else first.root)
     if first is not None and second is not None:
         return (lambda: _gaussian_kl(first, second)) if first.loc.shape[-1] == second.loc.shape[-1] else None
     known = _family(inference), _family(generative)
@@ -180,8 +181,8 @@ class _Gaussian(NamedTuple):
     log_det: Array
 
 
-def _gaussian(distribution: Any) -> _Gaussian | None:
-    """Return a normal distribution of vectors as such, None if it is not one."""
+def _gaussian(distribution: Any, after: Array | None = None) -> _Gaussian | None:
+    """Return a normal distribution of vectors as such, None if it is not one; factored `after` another one."""
     kind = type(distribution)
     if kind is numpyro.Independent and distribution.reinterpreted_batch_ndims == 1:
         base: Any = distribution.base_dist
@@ -198,13 +199,14 @@ def _gaussian(distribution: Any) -> _Gaussian | None:
         log_det = jnp.sum(jnp.log(diagonal), axis=-1)
         return _Gaussian(jnp.asarray(distribution.loc), root, jnp.sum(root**2, axis=-1), log_det)
     if kind is numpyro.LowRankMultivariateNormal:
-        return _low_rank(distribution)
+        return _low_rank(distribution, after)
     return None
 
 
-def _low_rank(distribution: Any) -> _Gaussian:
+def _low_rank(distribution: Any, after: Array | None) -> _Gaussian:
     """Read ``N(μ, W Wᵀ + diag(v))``, whose determinant is that of ``I + Wᵀ diag(v)⁻¹ W`` times that of ``diag(v)``."""
-    loadings, noise = jnp.asarray(distribution.cov_factor), jnp.asarray(distribution.cov_diag)
+    loadings = _later(jnp.asarray(distribution.cov_factor), after)
+    noise = jnp.asarray(distribution.cov_diag)
     small = jnp.einsum("...ir,...i,...is->...rs", loadings, 1 / noise, loadings)
     small = jnp.linalg.cholesky(small + jnp.broadcast_to(jnp.eye(small.shape[-1], dtype=small.dtype), small.shape))
     log_det = jnp.sum(jnp.log(jnp.diagonal(small, axis1=-2, axis2=-1)), axis=-1) + 0.5 * jnp.sum(
@@ -214,7 +216,19 @@ def _low_rank(distribution: Any) -> _Gaussian:
     size = noise.shape[-1]
     dense = jnp.einsum("...ir,...jr->...ij", loadings, loadings)
     dense = dense + jnp.broadcast_to(jnp.eye(size, dtype=noise.dtype), dense.shape) * noise[..., None]
-    return _Gaussian(jnp.asarray(distribution.loc), jnp.linalg.cholesky(dense), own, log_det)
+    return _Gaussian(jnp.asarray(distribution.loc), jnp.linalg.cholesky(_later(dense, small)), own, log_det)
+
+
+def _later(value: Array, other: Array | None) -> Array:
+    """Return a value that exists only after another one.
+
+    On two CPU threads, two batches of factorizations at the same time wait for each other for ever. A zero made of the
+    other is added, since XLA drops an optimization barrier before it orders what runs.
+    """
+    if other is None:
+        return value
+    zero = jnp.minimum(jnp.abs(jnp.nan_to_num(jax.lax.stop_gradient(other.reshape(-1)[0]))), 0)
+    return value + zero.astype(value.dtype)
 
 
 def _gaussian_kl(first: _Gaussian, second: _Gaussian) -> Array:
