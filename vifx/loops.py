@@ -1,9 +1,10 @@
-"""Loops that leave the speed of what is in them alone.
+"""Loops that do not slow down what is inside them.
 
-XLA's CPU back end computes the weight gradient of a convolution ten to forty times slower inside a loop than outside.
-`vifx.networks.convolve` has another form there; a network of the user's, with ``flax.linen.Conv`` say, does not. So on
-a CPU a loop over convolutions is written out, update by update. So is, everywhere, a loop that is to be unrolled: JAX
-stacks what the gradient needs of each of its steps, and then takes it apart again. Every other loop is a scan.
+XLA's CPU back end takes many times as long for the weight gradient of a convolution inside a loop as outside.
+`vifx.networks.convolve` has another form there, but a user's own network, of ``flax.linen.Conv`` say, does not. So on a
+CPU a loop over convolutions is written out, step by step. A loop that is to be unrolled is written out everywhere,
+because JAX's unrolled scan stacks what the gradient needs of each step and then takes it apart again. Every other loop
+is a scan.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def scan(
     """Scan as `jax.lax.scan` does, written out if it is to be unrolled, or has XLA's convolutions on a CPU.
 
     The values are the same up to rounding. The written-out form takes longer to compile, in proportion to the length,
-    and so is for short loops. Either way the body is traced once.
+    so it is meant for short loops. Either way the body is traced once.
 
     Args:
       body: ``(carry, x) -> (carry, y)``.
@@ -91,7 +92,7 @@ def _rows(x: Array, length: int) -> list[Array]:
 
 
 def primitives(jaxpr: Any) -> Iterator[str]:
-    """Yield the names of the primitives of a traced program, those inside of others too.
+    """Yield the names of the primitives of a traced program, including those of nested programs.
 
     Args:
       jaxpr: of `jax.make_jaxpr` or of a traced function, without its constants.
@@ -100,6 +101,6 @@ def primitives(jaxpr: Any) -> Iterator[str]:
         yield equation.primitive.name
         for value in equation.params.values():
             for inner in value if isinstance(value, tuple | list) else (value,):
-                inner = getattr(inner, "jaxpr", inner)  # a closed one holds one
+                inner = getattr(inner, "jaxpr", inner)  # a ClosedJaxpr holds a jaxpr
                 if hasattr(inner, "eqns"):
                     yield from primitives(inner)

@@ -245,7 +245,7 @@ def test_of_two_processes_that_make_the_same_run_one_does(there, tiny, monkeypat
     with ThreadPoolExecutor() as pool:
         errors = [future.exception() for future in [pool.submit(run_module.create, run) for run in both_runs]]
     (refused,) = filter(None, errors)
-    assert str(refused).startswith("another process makes '/")
+    assert str(refused).startswith("another process is creating a run in '/")
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
     record = json.loads((tmp_path / "run" / "config.json").read_text())
     assert record["config"]["seed"] == 1 + errors.index(None)

@@ -126,7 +126,7 @@ def test_outside_the_support_densities_are_zero(name):
             assert all(np.all(np.isfinite(slope)) for slope in slopes), (value, slopes)
 
 
-# float16 is thorough: XLA compiles it for instruction sets that have it alone.
+# float16 is thorough: XLA compiles it only for instruction sets that have it.
 HALF = pytest.param("float16", marks=pytest.mark.thorough)
 
 

@@ -95,7 +95,7 @@ def test_an_8_bit_convolutional_autoencoder_learns():
     assert values[-50:].mean() < np.log(9) + 0.5, "two groups of images, each uniform over nine values"
 
 
-@pytest.mark.first(1)  # XLA compiles float16 for instruction sets that have it alone
+@pytest.mark.first(1)  # XLA compiles float16 only for instruction sets that have it
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_pixels_in_half_precision_are_the_same_up_to_rounding(dtype):
     pixels = jnp.arange(256, dtype=jnp.uint8)

@@ -41,7 +41,7 @@ class ResumeOptions:
     from_step: PositiveInt | None = None
     """Go on from the checkpoint of this update instead of the last."""
     change_schedule: bool = False
-    """Go on to --steps although a schedule of the experiment reads them: this is not a run of that many updates."""
+    """Go on to --steps although a schedule of the experiment reads them: the result is not that of one run."""
     trust: bool = False
     """Run the experiment file that the run names, wherever it lies; see the page on runs from others."""
     debug_checks: bool = False

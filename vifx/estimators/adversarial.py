@@ -131,7 +131,7 @@ def _objective(setting: Setting, inference: Joint, generative: Joint) -> Objecti
     def model(key: Key, params: Params, state: State, batch: Batch, *, train: bool = True) -> tuple[Array, Aux]:
         return model_loss(key, setting, params, state, batch, train=train)
 
-    # One program: operation by operation, each would be one.
+    # Compiled as one program; run eagerly, each operation would be compiled by itself.
     compiled = jax.jit(lambda key, batch: init_networks(key, setting, batch))
 
     def init(key: Key, batch: Batch) -> tuple[Params, State]:

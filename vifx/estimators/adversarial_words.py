@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax
 
 from vifx.estimators.derivation import tex
-from vifx.estimators.expectation import How, describe
+from vifx.estimators.expectation import Visit, describe, treatments
 from vifx.estimators.games import Game
 from vifx.estimators.sides import Side, Sides, walk_side
 from vifx.objective import Term
@@ -218,14 +218,12 @@ def _how(side: Side, init: Callable[[Key, Batch], tuple[Params, State]], batch: 
         return "mean over the batch"
     if batch is None:
         return "drawn, or summed if finite; a batch decides"
-    how: dict[str, How] = {}
 
-    def trace(key: Key, batch: Batch) -> None:
+    def visits(key: Key, batch: Batch) -> list[Visit]:
         params, state = init(key, batch)
-        visits = walk_side(jax.random.clone(key), side, params, state, batch, train=False)[0].visits
-        how.update({visit.factor.variables[0]: visit.how for visit in visits if visit.how != "evidence"})
+        return walk_side(jax.random.clone(key), side, params, state, batch, train=False)[0].visits
 
-    jax.eval_shape(trace, jax.eval_shape(lambda: jax.random.key(0)), dict(batch))
+    how = treatments(visits, batch)
     if set(how.values()) == {"summed"}:
         return "summed over all states"
     return "; ".join(f"{name}: {describe(kind, 1)}" for name, kind in how.items())

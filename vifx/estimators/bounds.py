@@ -120,7 +120,7 @@ def walk_latents(
     visits, new_state = walk(key, both.inference, params, state, batch, sums="all", **settings)
     rows = visits[-1].after
     states = rows.total // (rows.copies * rows.examples)
-    if math.comb(states + samples - 1, samples) <= MOST_MULTISETS or visits[-1].how != "summed":
+    if math.comb(states + samples - 1, samples) <= MOST_MULTISETS:  # drawn latents have one state
         return visits, new_state
     return walk(key, both.inference, params, state, batch, sums="none", **settings)
 

@@ -17,9 +17,10 @@ noise out of it. The rows are those of all latents visited so far, whether the t
 
 from __future__ import annotations
 
-__all__ = ["How", "Rows", "Sums", "Visit", "describe", "is_finite", "log_density", "mean", "walk"]
+__all__ = ["How", "Rows", "Sums", "Visit", "describe", "is_finite", "log_density", "mean", "treatments", "walk"]
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
@@ -179,7 +180,7 @@ def log_density(
 ) -> tuple[Array, State]:
     """Return a factor's log-density at rows, ``[rows]`` in nats, and the new state.
 
-    A network whose parents are all summed variables runs once a combination of their states, not once a row.
+    A network whose parents are all summed variables runs once for each combination of their states, not for each row.
 
     Args:
       key: noise of networks in training mode.
@@ -299,6 +300,22 @@ def _differentiable(conditional: Any, values: Array) -> bool:
     """Return whether samples are differentiable in the parameters (the protocol's default: if real)."""
     # NumPyro says yes of a family that declares no constraints of its parameters, so of a discrete one too.
     return jnp.issubdtype(values.dtype, jnp.floating) and bool(getattr(conditional, "has_rsample", True))
+
+
+def treatments(visits: Callable[[Key, Batch], list[Visit]], batch: Batch) -> dict[str, How]:
+    """Return how a walk treats each variable but the evidence, without computing anything.
+
+    Args:
+      visits: makes networks and walks a joint with them.
+      batch: arrays or shapes.
+    """
+    how: dict[str, How] = {}
+
+    def trace(key: Key, batch: Batch) -> None:
+        how.update({visit.factor.variables[0]: visit.how for visit in visits(key, batch) if visit.how != "evidence"})
+
+    jax.eval_shape(trace, jax.eval_shape(lambda: jax.random.key(0)), dict(batch))
+    return how
 
 
 def describe(how: How, samples: int) -> str:

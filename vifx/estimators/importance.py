@@ -12,7 +12,7 @@ from vifx.conditional import nearest
 from vifx.estimators import exact
 from vifx.estimators.bounds import Gradient, bound, walk_latents
 from vifx.estimators.derivation import derive_importance_weighted
-from vifx.estimators.expectation import How, describe
+from vifx.estimators.expectation import Visit, describe, treatments
 from vifx.estimators.pair import Pair, pair, pair_init
 from vifx.joint import Joint
 from vifx.objective import Objective, Part, Player, Term
@@ -99,14 +99,11 @@ def _objective(both: Pair, samples: int, gradient: Gradient, prefix: str) -> Obj
 
 
 def _plan(both: Pair, batch: Batch, samples: int) -> str:
-    how: dict[str, How] = {}
-
-    def trace(key: Key, batch: Batch) -> None:
+    def visits(key: Key, batch: Batch) -> list[Visit]:
         params, state = pair_init(key, both, batch)
-        visits, _ = walk_latents(jax.random.clone(key), both, params, state, batch, samples=samples, train=False)
-        how.update({visit.factor.variables[0]: visit.how for visit in visits if visit.how != "evidence"})
+        return walk_latents(jax.random.clone(key), both, params, state, batch, samples=samples, train=False)[0]
 
-    jax.eval_shape(trace, jax.eval_shape(lambda: jax.random.key(0)), dict(batch))
+    how = treatments(visits, batch)
     if "summed" in how.values():
         return "all K-tuples of states, exactly"
     return "; ".join(f"{v}: {describe(kind, samples)}" for v, kind in how.items()) or "no latent: exact"

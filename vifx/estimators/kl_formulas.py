@@ -222,8 +222,8 @@ def _low_rank(distribution: Any, after: Array | None) -> _Gaussian:
 def _later(value: Array, other: Array | None) -> Array:
     """Return a value that exists only after another one.
 
-    On two CPU threads, two batches of factorizations at the same time wait for each other for ever. A zero made of the
-    other is added, since XLA drops an optimization barrier before it orders what runs.
+    jaxlib splits a batch of factorizations over XLA's CPU threads, and on two threads two batches at once wait for each
+    other for ever. A zero made of the other value is added, because XLA drops an optimization barrier too early.
     """
     if other is None:
         return value

@@ -174,7 +174,7 @@ def pair_init(key: Key, both: Pair, batch: Batch) -> tuple[Params, State]:
     return params, state
 
 
-@partial(jax.jit, static_argnums=1)  # one program: operation by operation, each would be one
+@partial(jax.jit, static_argnums=1)  # run eagerly, each operation would be compiled by itself
 def _init(key: Key, both: Pair, batch: Batch) -> tuple[Params, State]:
     if any(item.kind == "posterior" for item in both.inference.factors):
         # A posterior is computed from the generative networks, so these come first; latents are drawn from the prior.

@@ -164,7 +164,7 @@ def create(run: Run) -> None:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise FileExistsError(
-                f"another process makes {str(run.directory)!r} its run; give another directory with --run"
+                f"another process is creating a run in {str(run.directory)!r}; give another directory with --run"
             ) from None
         try:
             require_unused(run.directory, but=claim.name)

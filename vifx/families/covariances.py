@@ -47,8 +47,8 @@ def _floored(covariance: Array, floor: float, matrix: Array) -> Array:
     rounding = ROUNDING * float(jnp.finfo(covariance.dtype).eps)
     identity = jnp.broadcast_to(jnp.eye(covariance.shape[-1], dtype=covariance.dtype), covariance.shape)
     squared = matrix @ jnp.swapaxes(matrix, -1, -2)
-    # A matrix is above another if what is left without it has a factor; the sum of both floors is above M. One call for
-    # both: on two CPU threads, two calls at the same time wait for each other for ever (jaxlib divides each among all).
+    # A matrix is above another if what is left without it has a factor; the sum of both floors is above M. One call
+    # for both: jaxlib splits each over XLA's CPU threads, and on two threads two calls wait for each other for ever.
     above = covariance - floor * squared - rounding * identity
     factor, left = jnp.linalg.cholesky(jnp.stack([covariance, above]))
     bad = jnp.any(jnp.isnan(left), axis=(-2, -1))

@@ -229,7 +229,7 @@ def divided(batch: Batch, source: Source, mesh: Mesh | None, *, batches: int = 1
     A minibatch that is the whole data set has no size to choose, and is `padded`.
 
     Raises:
-      ValueError: if the examples of another one do not divide.
+      ValueError: if the examples of any other minibatch do not divide.
     """
     if mesh is None:
         return batch

@@ -46,7 +46,7 @@ def scanned(step: Step, length: int) -> Step:
         once = jax.jit(one)
         if slow_in_loops(once, progress, first_step((keys, shares))):
             warnings.warn(
-                "scanned: on a CPU, the weight gradients of XLA's convolutions take ten times as long in a loop; "
+                "scanned: on a CPU, the weight gradients of XLA's convolutions take many times as long in a loop; "
                 "compile the step without the scan, as training.fit does, or make the network of vifx.networks.Conv.",
                 stacklevel=2,
             )

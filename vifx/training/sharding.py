@@ -102,7 +102,7 @@ def shard_batch(batch: Mapping[str, chex.Array], mesh: Mesh, *, batches: int = 1
 
 
 def padded(batch: Batch, mesh: Mesh, *, batches: int = 1) -> Batch:
-    """Return a batch whose examples divide over the devices: copies of the last one, of weight zero, come behind them.
+    """Return a batch whose examples divide over the devices: copies of the last one, with weight zero, follow them.
 
     A batch whose entries disagree in the number of examples, so that one row of weights cannot be of all, stays as
     it is. The examples are the first axis, or the second if the first counts `batches`.
