@@ -16,6 +16,7 @@ HOST_ROOMS = (
     "vifx/evaluation/",
     "vifx/training/",
     "vifx/experiment/",
+    "vifx/reading/",
     "vifx/cli/",
     "vifx/mixtures/fit.py",
 )

@@ -5,7 +5,7 @@ TFDS takes about a second to import, so this module is imported only inside func
 
 from __future__ import annotations
 
-__all__ = ["Prepared", "PreparedSplit", "open_prepared"]
+__all__ = ["Prepared", "PreparedSplit", "open_examples", "open_prepared"]
 
 import difflib
 import os
@@ -75,17 +75,8 @@ def open_prepared(folder: Path, name: str, chosen: Mapping[str, str] = MappingPr
       ValueError: if the dataset is damaged or incomplete, has no images of one shape or several to choose from, has no
         feature that was chosen, or has a file format without random access.
     """
-    try:
-        builder = tfds.builder_from_directory(folder)
-    except Exception as error:
-        raise _damaged(folder, f"a description that cannot be read ({_first_line(error)})") from error
+    builder = _builder(folder)
     info = builder.info
-    file_format = info.file_format.value if info.file_format else "unknown"
-    if file_format != "array_record":
-        raise ValueError(
-            f"{folder}: expected array_record files, which allow random access, found {file_format}; "
-            "prepare the dataset again with file_format='array_record'"
-        )
     features = _chosen(info, folder, chosen) if chosen else _found(info, folder)
     variables = {variable: name for variable, (name, _) in features.items()}
     splits = {split: PreparedSplit(_examples(builder, split, folder), variables, folder) for split in info.splits}
@@ -99,6 +90,33 @@ def open_prepared(folder: Path, name: str, chosen: Mapping[str, str] = MappingPr
     read = ", ".join(f"{variable}={feature}" for variable, feature in variables.items())
     notes = (f"reads {read} and leaves out {', '.join(left_out)} (choose with features)",) if left_out else ()
     return Prepared(splits, Info(name, tuple(image.shape), classes, low, high, names, notes))
+
+
+def open_examples(folder: Path) -> dict[str, Any]:
+    """Open the prepared dataset in `folder` for random access to its examples as they are, by split.
+
+    Args:
+      folder: of the version.
+
+    Raises:
+      ValueError: if the dataset is damaged or incomplete, or has a file format without random access.
+    """
+    builder = _builder(folder)
+    return {split: _examples(builder, split, folder) for split in builder.info.splits}
+
+
+def _builder(folder: Path) -> Any:
+    try:
+        builder = tfds.builder_from_directory(folder)
+    except Exception as error:
+        raise _damaged(folder, f"a description that cannot be read ({_first_line(error)})") from error
+    file_format = builder.info.file_format.value if builder.info.file_format else "unknown"
+    if file_format != "array_record":
+        raise ValueError(
+            f"{folder}: expected array_record files, which allow random access, found {file_format}; "
+            "prepare the dataset again with file_format='array_record'"
+        )
+    return builder
 
 
 def _examples(builder: Any, split: str, folder: Path) -> Any:

@@ -1,0 +1,119 @@
+"""Questions by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vifx import reading
+from vifx.reading.templates import RELATIONS
+
+HERE = Path(__file__).parent
+SMALL = reading.Config(questions=80, least=2, passage_length=64)
+
+
+def test_generated_questions_have_one_true_answer() -> None:
+    for question in reading.generate_questions(200, seed=2):
+        (answer,) = question.answers
+        answering = [passage for passage in question.passages if passage.spans]
+        assert 1 <= len(answering) <= 2 < len(question.passages)
+        for passage in answering:
+            ((start, end),) = passage.spans
+            assert passage.text[start:end] == answer
+        names = [word for word in question.text.rstrip("?").split() if word.istitle()][1:]
+        misleading = [p for p in question.passages if not p.spans and all(name in p.text for name in names)]
+        assert misleading or not names  # it names the thing, and does not answer
+
+
+def test_the_test_split_is_put_in_other_ways() -> None:
+    seen = {q.text for q in reading.generate_questions(300, seed=0)}
+    unseen = reading.generate_questions(300, seed=1, unseen=True)
+    kept = [way.partition("{name}") for relation in RELATIONS for way in relation.questions[-2:]]
+    for question in unseen:
+        lowered = question.text.casefold()
+        assert any(lowered.startswith(a.casefold()) and lowered.endswith(b.casefold()) for a, _, b in kept)
+    assert not seen & {q.text for q in unseen}
+
+
+def test_draws_are_reproducible() -> None:
+    assert reading.generate_questions(3, seed=5) == reading.generate_questions(4, seed=5)[:3]
+    assert reading.generate_questions(3, seed=5) != reading.generate_questions(3, seed=6)
+
+
+def test_invented() -> None:
+    loaded = reading.load(SMALL)
+    assert loaded.validation is not None
+    sizes = [len(split.questions) for split in (loaded.train, loaded.validation, loaded.test)]
+    assert sizes == [72, 8, 10]
+    dataset = loaded.dataset
+    assert dataset.train["passage"].max() == len(loaded.vocabulary) - 1
+    assert dataset.info.shape == (64,)
+    assert any("are negatives" in note for note in dataset.info.notes)
+    for row in range(len(loaded.test.question)):
+        starts, ends = (np.flatnonzero(loaded.test.arrays["answer"][row, :, i]) for i in range(2))
+        for first, last in zip(starts, ends, strict=True):
+            assert (loaded.test.text(row, int(first), int(last)),) == loaded.test.questions[
+                loaded.test.question[row]
+            ].answers
+
+
+def test_files_are_divided_by_their_groups(tmp_path: Path) -> None:
+    articles = [
+        {
+            "title": f"article {i}",
+            "paragraphs": [
+                {"context": "It is red.", "qas": [{"id": f"{i}/{j}", "question": "What?", "answers": []}]}
+                for j in range(3)
+            ],
+        }
+        for i in range(10)
+    ]
+    path = tmp_path / "squad.json"
+    path.write_text(json.dumps({"data": articles}), encoding="utf-8")
+    loaded = reading.load(reading.Config("json", source=str(path), validation=2, test=3, passage_length=8, overlap=2))
+    assert loaded.validation is not None
+    groups = [{q.group for q in split.questions} for split in (loaded.train, loaded.validation, loaded.test)]
+    assert [len(each) for each in groups] == [5, 2, 3]
+    assert len(set.union(*groups)) == 10
+
+
+def test_a_test_file_of_its_own() -> None:
+    config = reading.Config(
+        "json", source=str(HERE / "squad.json"), test_source=str(HERE / "webqa.json"), validation=0, least=1
+    )
+    loaded = reading.load(config)
+    assert loaded.validation is None
+    assert len(loaded.dataset.validation["passage"]) == 0
+    assert (len(loaded.train.questions), len(loaded.test.questions)) == (3, 3)
+    assert loaded.test.arrays["passage"][3, 0] == 1  # a character that the training file does not have
+
+
+def test_further_questions_are_encoded_alike() -> None:
+    loaded = reading.load(SMALL)
+    again = loaded.encode(loaded.test.questions)
+    for name, array in again.arrays.items():
+        np.testing.assert_array_equal(array, loaded.test.arrays[name][:, : array.shape[1]])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "json"}, "source must be a file of questions for json, got None"),
+        ({"source": "f.json"}, "source must be left out for invented, which reads no file"),
+        ({"test_source": "f.json"}, "test_source must be left out for invented"),
+        ({"overlap": 128}, "overlap must be below passage_length, 128, got 128"),
+        ({"unit": "lines"}, "unit must be 'words' or 'characters', got 'lines'"),
+        ({"questions": 0}, "questions must be at least 1, got 0"),
+    ],
+)
+def test_configs_are_checked(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        reading.Config(**arguments)  # pyright: ignore[reportArgumentType]
+
+
+def test_load_needs_a_config_of_this_room() -> None:
+    with pytest.raises(TypeError, match=r"load: config must be a reading\.Config"):
+        reading.load("invented")  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,54 @@
+"""Reading comprehension as a conditional joint, q(answer | question, passages): questions, features, answers.
+
+>>> from vifx import reading
+>>> question = reading.generate_questions(1, seed=0)[0]
+>>> len(question.answers)
+1
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "FEATURES",
+    "Config",
+    "Encoded",
+    "Passage",
+    "Question",
+    "Reading",
+    "Tokens",
+    "Unit",
+    "Vectors",
+    "Vocabulary",
+    "edit_distances",
+    "encode",
+    "exact_match",
+    "f1",
+    "features",
+    "generate_questions",
+    "jaccard_similarities",
+    "load",
+    "measured",
+    "normalized",
+    "read_questions",
+    "read_vectors",
+    "tokenize",
+]
+
+from typing import TYPE_CHECKING
+
+from vifx.lazy import make_lazy
+
+if TYPE_CHECKING:
+    from vifx.reading.config import Config
+    from vifx.reading.encode import Encoded, encode
+    from vifx.reading.features import FEATURES, edit_distances, features, jaccard_similarities
+    from vifx.reading.generated import generate_questions
+    from vifx.reading.load import Reading, load
+    from vifx.reading.questions import Passage, Question
+    from vifx.reading.scores import exact_match, f1, measured
+    from vifx.reading.sources import read_questions
+    from vifx.reading.tokens import Tokens, Unit, normalized, tokenize
+    from vifx.reading.vectors import Vectors, read_vectors
+    from vifx.reading.vocabulary import Vocabulary
+
+make_lazy(__name__)

@@ -1,0 +1,63 @@
+"""Which questions, and how they are read."""
+
+from __future__ import annotations
+
+__all__ = ["Config"]
+
+from dataclasses import dataclass
+
+from vifx import data
+from vifx.reading.tokens import Unit
+
+
+@dataclass(frozen=True)
+class Config(data.Config):
+    """The questions of an experiment; every field can be given on the command line.
+
+    Raises:
+      TypeError: if a field has the wrong type.
+      ValueError: if a field is out of its range.
+    """
+
+    name: str = "invented"
+    """`invented` (generated), `json` (a file in SQuAD's or WebQA's form, `source`), or a dataset of SQuAD's form that
+    TFDS has prepared, such as `squad`."""
+    batch_size: int = 64
+    """Windows of passages in a minibatch, over all devices."""
+    source: str | None = None
+    """The file of questions for `json`."""
+    test_source: str | None = None
+    """A file of test questions for `json`; else `test` of the questions in `source` are held out."""
+    questions: int = 4000
+    """Training questions to draw for `invented`."""
+    unit: Unit = "words"
+    """What a token is: words (one character each in scripts without spaces), or characters."""
+    passage_length: int = 128
+    """Tokens of a passage that are read at a time; longer ones are read in windows."""
+    question_length: int = 16
+    """The most tokens of a question."""
+    overlap: int = 32
+    """Tokens that a window of a passage shares with the next."""
+    least: int = 5
+    """In how many training questions and their passages a token must be to be known."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for field in ("questions", "passage_length", "question_length", "least", "overlap"):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{field} must be an integer, got {value!r}")
+            if value < (field != "overlap"):
+                raise self._refused(field, f"must be at least {int(field != 'overlap')}, got {value}")
+        if self.overlap >= self.passage_length:
+            sentence = f"must be below passage_length, {self.passage_length}, got {self.overlap}"
+            raise self._refused("overlap", sentence)
+        if self.unit not in ("words", "characters"):
+            raise self._refused("unit", f"must be 'words' or 'characters', got {self.unit!r}")
+        if self.name == "json" and self.source is None:
+            raise self._refused("source", "must be a file of questions for json, got None; give its path")
+        for field in ("source", "test_source"):
+            if self.name != "json" and getattr(self, field) is not None:
+                raise self._refused(field, f"must be left out for {self.name}, which reads no file; or name json")
+        if self.test_source == "":
+            raise self._refused("test_source", "must not be empty; leave it out for the default")

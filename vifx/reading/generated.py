@@ -1,0 +1,161 @@
+"""A reading task with a known answer key: invented things, several passages a question, most of them misleading."""
+
+from __future__ import annotations
+
+__all__ = ["generate_questions"]
+
+from typing import Any
+
+import numpy as np
+
+from vifx.checks import require_integer
+from vifx.reading.questions import Passage, Question
+from vifx.reading.templates import KINDS, RELATIONS, Relation
+
+_ONSETS = (
+    "b",
+    "br",
+    "c",
+    "ch",
+    "d",
+    "dr",
+    "f",
+    "g",
+    "gr",
+    "h",
+    "j",
+    "k",
+    "l",
+    "m",
+    "n",
+    "p",
+    "r",
+    "s",
+    "st",
+    "t",
+    "th",
+)
+_VOWELS = ("a", "e", "i", "o", "u", "ai", "ea", "ou")
+_CODAS = ("", "", "", "l", "m", "n", "r", "s", "th", "x")
+_PRODUCTS = (
+    *("wooden chairs", "glass bottles", "leather shoes", "paper lanterns", "iron stoves", "silk scarves", "clay pots"),
+    *("steel knives", "wool blankets", "copper kettles", "brass bells", "straw hats", "ink pens", "tin toys"),
+    *("rubber boots", "stone mills", "linen shirts", "oak barrels"),
+)
+_RESERVED = 2
+"""How many of the questions and statements of each relation only the test split has."""
+_OTHERS = 1
+"""How many other facts a thing has at most, beside what is asked for."""
+
+
+def generate_questions(count: int, *, seed: int, unseen: bool = False) -> list[Question]:
+    """Draw questions about invented persons, towns, ships, rivers and companies.
+
+    Each question has three to five passages in random order. One or two of them answer it; one names the thing that is
+    asked about and tells other facts of it; the others do not. Every passage has other things of the same kind, with
+    the same kinds of facts, so that neither the type of an answer nor the thing alone decides. A thing is named once,
+    and then called "it" or by its kind: the name and the answer are up to thirty words apart.
+
+    Args:
+      count: how many.
+      seed: of the draws; names are drawn anew for every question.
+      unseen: whether questions and statements are put in the ways that are kept for the test split, or in the others.
+
+    Raises:
+      TypeError: if a number is not an integer.
+      ValueError: if `count` is not positive or `seed` is negative.
+
+    >>> question = generate_questions(1, seed=0)[0]
+    >>> sum(len(passage.spans) > 0 for passage in question.passages) in (1, 2), len(question.answers)
+    (True, 1)
+    """
+    require_integer(count, "count")
+    # RandomState because NumPy promises that its stream never changes.
+    random = np.random.RandomState(require_integer(seed, "seed", least=0))
+    split = "unseen" if unseen else "seen"
+    return [_Draw(random, unseen).question(f"{split}-{seed}-{i}") for i in range(count)]
+
+
+class _Draw:
+    """The draws of one question."""
+
+    def __init__(self, random: np.random.RandomState, unseen: bool) -> None:
+        self.random, self.unseen = random, unseen
+        self.names: set[str] = set()
+
+    def question(self, id_: str) -> Question:
+        asked = RELATIONS[self.random.randint(len(RELATIONS))]
+        name, value = self.name(asked.kind), self.value(asked.value)
+        answering = int(self.random.randint(1, 3))
+        passages = [self.passage(asked, name, value) for _ in range(answering)]
+        passages.append(self.passage(asked, name, None))
+        passages += [self.passage(asked, None, None) for _ in range(self.random.randint(1, 3))]
+        order = self.random.permutation(len(passages))
+        text = self.one(self.ways(asked.questions)).format(name=name)
+        return Question(id_, text[0].upper() + text[1:], tuple(passages[i] for i in order), (value,))
+
+    def passage(self, asked: Relation, name: str | None, value: str | None) -> Passage:
+        """Draw a passage about two or three things, `name` among them if it is given, with the answer if that is."""
+        things: list[str | None] = [None] * int(self.random.randint(1, 3))
+        things.insert(self.random.randint(len(things) + 1), name)
+        text, spans = "", []
+        for thing in things:
+            told = thing is None or value is not None
+            block, span = self.thing(asked, thing or self.name(asked.kind), value if thing else None, told)
+            start = len(text) + (1 if text else 0)
+            text = f"{text} {block}" if text else block
+            if thing is not None and value is not None:
+                spans.append((start + span[0], start + span[1]))
+        return Passage(text, tuple(spans))
+
+    def thing(self, asked: Relation, name: str, value: str | None, told: bool) -> tuple[str, tuple[int, int]]:
+        """Draw a few sentences about a thing; whether they tell what is asked is `told`."""
+        kind = KINDS[asked.kind]
+        others = [each for each in RELATIONS if each.kind == asked.kind and each != asked]
+        chosen = self.random.permutation(len(others))[: self.random.randint(0, _OTHERS + 1)]
+        sentences = [(self.one(self.ways(others[i].statements)), self.value(others[i].value)) for i in chosen]
+        sentences += [(filler, "") for filler in kind.fillers if self.random.rand() < 0.3]
+        sentences = [sentences[i] for i in self.random.permutation(len(sentences))]
+        answer = (self.one(self.ways(asked.statements)), value or self.value(asked.value))
+        if told:
+            sentences.insert(self.random.randint(len(sentences) + 1), answer)
+        text, span = self.one(kind.openings).format(name=name), (0, 0)
+        for template, filled in sentences:
+            called = kind.noun if self.random.rand() < 0.5 else kind.pronoun
+            # The place of the value is marked while the rest is filled in.
+            sentence = template.format(it=called, its=kind.possessive, value="\0")
+            sentence = sentence[0].upper() + sentence[1:]
+            start = len(text) + 1 + sentence.find("\0")
+            text += " " + sentence.replace("\0", filled)
+            if (template, filled) == answer:
+                span = (start, start + len(filled))
+        return text, span
+
+    def ways(self, templates: tuple[str, ...]) -> tuple[str, ...]:
+        return templates[-_RESERVED:] if self.unseen else templates[:-_RESERVED]
+
+    def value(self, kind: str) -> str:
+        if kind == "year":
+            return str(self.random.randint(1500, 2000))
+        if kind == "people":
+            return f"{self.random.randint(1_000, 900_000):,}"
+        if kind == "km":
+            return f"{self.random.randint(20, 2_000)} km"
+        if kind == "product":
+            return self.one(_PRODUCTS)
+        return self.name(kind)
+
+    def name(self, kind: str) -> str:
+        """Draw a name that this question does not have yet; persons have two."""
+        while True:
+            name = " ".join(self.syllables() for _ in range(2 if kind == "person" else 1))
+            if name not in self.names:
+                self.names.add(name)
+                return name
+
+    def syllables(self) -> str:
+        parts = [self.one(_ONSETS) + self.one(_VOWELS) + self.one(_CODAS) for _ in range(self.random.randint(2, 4))]
+        return "".join(parts).capitalize()
+
+    def one(self, options: Any) -> Any:
+        return options[self.random.randint(len(options))]

@@ -1,0 +1,56 @@
+"""Questions with the passages that may answer them."""
+
+from __future__ import annotations
+
+__all__ = ["Passage", "Question"]
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A text, and where in it the question is answered.
+
+    Attributes:
+      text: the passage.
+      spans: the first character and the one after the last of each answer in it; none if it has no answer.
+
+    Raises:
+      ValueError: if a span is empty or outside of the text.
+    """
+
+    text: str
+    spans: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        for start, end in self.spans:
+            if not 0 <= start < end <= len(self.text):
+                raise ValueError(
+                    f"spans must be inside of the text, 0 ≤ start < end ≤ {len(self.text)}, got ({start}, {end})"
+                )
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question, its passages and its answer key.
+
+    Attributes:
+      id: what it is called; unique in a split.
+      text: the question.
+      passages: what may answer it, at least one.
+      answers: every text that counts as right; none if it is not known or the passages have no answer.
+      group: what it has in common with others, such as an article; splits do not divide a group. "" for none.
+
+    Raises:
+      ValueError: if there is no passage.
+    """
+
+    id: str
+    text: str
+    passages: tuple[Passage, ...]
+    answers: tuple[str, ...] = ()
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.passages:
+            raise ValueError(f"question {self.id!r} must have passages, got none; leave it out")
