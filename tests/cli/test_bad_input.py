@@ -82,6 +82,17 @@ COMMANDS = {
     "sample zero": (["sample", "nowhere", "--n", "0"], "--n must be a positive integer"),
     "sample cold": (["sample", "nowhere", "--temperature", "nan"], "--temperature must be finite"),
     "sample word": (["sample", "nowhere", "--temprature", "1"], "did you mean '--temperature'"),
+    "answer nothing": (["answer", "nowhere", "--question", "Who?", "--passages", "tiny.py"], "is not a run directory"),
+    "answer no question": (["answer", "run", "--question", " ", "--passages", "tiny.py"], "--question must be a quest"),
+    "answer no passages": (["answer", "run", "--question", "Who?", "--passages"], "--passages must be at least one"),
+    "answer missing passage": (
+        ["answer", "run", "--question", "Who?", "--passages", "tiny.py", "none.txt"],
+        "--passages must be text files, one a passage: none.txt (No such file or directory)",
+    ),
+    "answer a folder": (
+        ["answer", "run", "--question", "Who?", "--passages", "."],
+        "one a passage: . (Is a directory)",
+    ),
     "data without verb": (["data"], "vifx data prepare NAME"),
     "data verb": (["data", "prepair", "digits"], "did you mean 'prepare'"),
     "data name": (["data", "prepare", "digts"], "NAME must be a known dataset, got 'digts'; did you mean 'digits'"),

@@ -6,7 +6,20 @@ import numpy as np
 import pytest
 
 WORDS = (
-    *("train", "resume", "evaluate", "sample", "explain", "list", "data", "prepare", "--help", "-h", "--version"),
+    *(
+        "train",
+        "resume",
+        "evaluate",
+        "sample",
+        "answer",
+        "explain",
+        "list",
+        "data",
+        "prepare",
+        "--help",
+        "-h",
+        "--version",
+    ),
     *("tiny.py", "nowhere.py", "runs", "", " ", "-", "--", "---", "--=", "=", "-5", "nan", "inf", "1e999", "ü✂", "a b"),
     *("--latent", "--latent=2", "--latnet", "--hidden", "--hidden=", "--flavour", "--data.name", "--data", "--run"),
     *(

@@ -153,11 +153,11 @@ SWALLOWED = {
 }
 RUN = """
 import gc, signal, sys, threading, time, types
-from vifx.cli import Answer, answer, script
+from vifx.cli import Signals, signals, script
 signal.signal(signal.SIGINT, signal.default_int_handler)
-answer._PATIENCE = 0.5
-def run(arguments, answer):
-    answer.say("stopped here")
+signals._PATIENCE = 0.5
+def run(arguments, received):
+    received.say("stopped here")
     print("ready", flush=True)
 {body}
 sys.modules["vifx.cli.command"] = types.SimpleNamespace(run=run)

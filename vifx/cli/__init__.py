@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from vifx.cli.answer import Answer
+from vifx.cli.signals import Signals
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,14 +25,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
       arguments: what follows the command's name; those of the process by default.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    with Answer(_early(arguments)) as answer:
-        return _answering(arguments, answer)
+    with Signals(_early(arguments)) as signals:
+        return _signalled(arguments, signals)
 
 
 def script() -> NoReturn:
     """Run the `vifx` command as a process of its own, whose signals it answers until the process has ended."""
     arguments = sys.argv[1:]
-    code = _answering(arguments, Answer(_early(arguments)).__enter__())
+    code = _signalled(arguments, Signals(_early(arguments)).__enter__())
     if code > 128:
         os._exit(code)  # an interrupted library may crash as Python tidies up after it, or wait for its threads
     sys.exit(code)
@@ -43,20 +43,20 @@ def _early(arguments: Sequence[str]) -> str:
     return "interrupted before training; nothing was saved" if trains else "interrupted"
 
 
-def _answering(arguments: Sequence[str], answer: Answer) -> int:
+def _signalled(arguments: Sequence[str], signals: Signals) -> int:
     try:
         from vifx.cli.command import run
 
-        code = run(arguments, answer)
-        answer.say("" if answer.number is None else answer.message, at_once=True)
+        code = run(arguments, signals)
+        signals.say("" if signals.number is None else signals.message, at_once=True)
     except BaseException as error:  # an interruption may come as another error, of a library
-        if answer.number is None and not isinstance(error, KeyboardInterrupt):
+        if signals.number is None and not isinstance(error, KeyboardInterrupt):
             raise
-        answer.number = answer.number or signal.SIGINT
+        signals.number = signals.number or signal.SIGINT
         code = 0
-    if answer.number is None:
+    if signals.number is None:
         return code
-    message = answer.message
-    answer.say("", at_once=True)
+    message = signals.message
+    signals.say("", at_once=True)
     print(message, file=sys.stderr)
-    return 128 + answer.number
+    return 128 + signals.number

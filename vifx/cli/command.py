@@ -15,9 +15,9 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 import vifx
-from vifx.cli.answer import Answer
 from vifx.cli.console import boxed, discard_output, output, plain_warnings, require_output
 from vifx.cli.parse import Failure, HelpShown, UsageError, nearest
+from vifx.cli.signals import Signals
 from vifx.training.errors import CheckpointError, Diverged
 from vifx.training.interrupt import Interrupted
 
@@ -28,10 +28,11 @@ class _Command(NamedTuple):
     about: str
 
 
-def _commands(answer: Answer) -> Mapping[str, _Command]:
-    later = partial(_later, answer)
+def _commands(signals: Signals) -> Mapping[str, _Command]:
+    later = partial(_later, signals)
     train, resume = partial(later, "runs.train", None, told=True), partial(later, "runs.resume", "resume", told=True)
     evaluate, sample = partial(later, "runs.evaluate", "evaluate"), partial(later, "runs.sample", "sample")
+    ask = partial(later, "ask.answer", "answer")
     explain, parts = partial(later, "catalogue.explain_command", None), partial(later, "listing.list_command", None)
     prepare = partial(later, "catalogue.prepare_command", "prepare")
     completion = partial(later, "completion.completion_command", "completion")
@@ -40,6 +41,7 @@ def _commands(answer: Answer) -> Mapping[str, _Command]:
         "resume": _Command(resume, "RUN [--steps N]", "continue a run that was stopped, bit for bit"),
         "evaluate": _Command(evaluate, "RUN", "measure a run again, redraw its figures and report"),
         "sample": _Command(sample, "RUN [--n 64] [--temperature 0.8]", "draw images from a trained model"),
+        "answer": _Command(ask, 'RUN --question "…" --passages FILE …', "answer a question with a trained reader"),
         "explain": _Command(explain, "FILE [--options] [--latex]", "derive the objective of an experiment"),
         "list": _Command(parts, "", "list experiments, data sets and every named part"),
         "data": _Command(prepare, "prepare NAME [--source DIR]", "prepare a data set"),
@@ -47,11 +49,13 @@ def _commands(answer: Answer) -> Mapping[str, _Command]:
     }
 
 
-def _later(answer: Answer, function: str, options: str | None, arguments: Sequence[str], *, told: bool = False) -> None:
+def _later(
+    signals: Signals, function: str, options: str | None, arguments: Sequence[str], *, told: bool = False
+) -> None:
     """Import a function of this package and run it.
 
     Args:
-      answer: of the command.
+      signals: of the command.
       function: as "module.function".
       options: whose options the arguments are, which are read before the import: a mistake is said at once.
       arguments: what follows the command.
@@ -63,11 +67,11 @@ def _later(answer: Answer, function: str, options: str | None, arguments: Sequen
     """
     given = _part("options", f"{options}_options")(arguments) if options else arguments
     run = _part(*function.split("."))
-    answer.say(answer.message)  # from here on there may be something to tidy
+    signals.say(signals.message)  # from here on there may be something to tidy
     try:
-        run(given, answer) if told else run(given)
+        run(given, signals) if told else run(given)
     except Exception as error:
-        if answer.number is not None:  # a library has made an error of its own of the interruption
+        if signals.number is not None:  # a library has made an error of its own of the interruption
             raise KeyboardInterrupt from error
         raise
 
@@ -76,13 +80,13 @@ def _part(module: str, name: str) -> Callable[..., Any]:
     return getattr(import_module(f"vifx.cli.{module}"), name)
 
 
-def run(arguments: Sequence[str], answer: Answer) -> int:
+def run(arguments: Sequence[str], signals: Signals) -> int:
     """Run the command that `arguments` say, show what is wrong, and return the exit code; see `vifx.cli.main`."""
     logging.getLogger("absl").setLevel(logging.ERROR)  # orbax warns of what is meant
     try:
         require_output()
         with plain_warnings():
-            _dispatch(arguments, answer)
+            _dispatch(arguments, signals)
         sys.stdout.flush()
     except HelpShown:
         return 0
@@ -123,12 +127,12 @@ def _leave_output() -> None:
 
 def _hint(arguments: Sequence[str]) -> str:
     """Return how to see where an error comes from."""
-    known = arguments[:1] and arguments[0] in ("train", "resume", "evaluate", "sample", "explain")
+    known = arguments[:1] and arguments[0] in ("train", "resume", "evaluate", "sample", "answer", "explain")
     return " (--debug-checks shows the traceback)" if known else ""
 
 
-def _dispatch(arguments: Sequence[str], answer: Answer) -> None:
-    commands = _commands(answer)
+def _dispatch(arguments: Sequence[str], signals: Signals) -> None:
+    commands = _commands(signals)
     name, rest = (arguments[0], list(arguments[1:])) if arguments else ("--help", [])
     if name in ("-h", "--help"):
         _help(commands)

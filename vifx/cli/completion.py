@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from vifx.cli.console import output
 from vifx.cli.options import (
+    AnswerOptions,
     CompletionOptions,
     EvaluateOptions,
     ExplainOptions,
@@ -65,6 +66,7 @@ def words() -> Mapping[str, tuple[Sequence[str], Sequence[str]]]:
         "resume": (own(ResumeOptions), ()),
         "evaluate": (own(EvaluateOptions), ()),
         "sample": (own(SampleOptions), ()),
+        "answer": (own(AnswerOptions), ()),
         "explain": ([*every, *own(ExplainOptions)], ()),
         "list": ((), ()),
         "data": (

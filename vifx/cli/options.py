@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "AnswerOptions",
     "CompletionOptions",
     "EvaluateOptions",
     "ExplainOptions",
@@ -10,6 +11,7 @@ __all__ = [
     "ResumeOptions",
     "SampleOptions",
     "TrainOptions",
+    "answer_options",
     "completion_options",
     "evaluate_options",
     "prepare_options",
@@ -96,6 +98,31 @@ class SampleOptions:
 
 
 @dataclass(frozen=True)
+class AnswerOptions:
+    """The options of `vifx answer`."""
+
+    directory: RunPath
+    """The run that reads."""
+    question: str
+    """What to answer."""
+    passages: tuple[Path, ...]
+    """Text files, one a passage."""
+    best: PositiveInt = 3
+    """How many answers to show at most."""
+    json: bool = False
+    """Print one line of JSON: the answers with their scores, passages and characters."""
+    step: PositiveInt | None = None
+    """Read with the checkpoint of this update instead of the best one or the last."""
+    trust: bool = False
+    """Run the experiment file that the run names, wherever it lies and even if it has changed."""
+    debug_checks: bool = False
+    """Show full tracebacks."""
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True)
 class PrepareOptions:
     """The options of `vifx data prepare`."""
 
@@ -164,6 +191,15 @@ def sample_options(arguments: Sequence[str]) -> SampleOptions:
       UsageError: if they are wrong.
     """
     return parse(SampleOptions, arguments, prog="vifx sample", description="Draw images from a trained model.")
+
+
+def answer_options(arguments: Sequence[str]) -> AnswerOptions:
+    """Read the arguments of `vifx answer`.
+
+    Raises:
+      UsageError: if they are wrong.
+    """
+    return parse(AnswerOptions, arguments, prog="vifx answer", description="Answer a question from passages.")
 
 
 def prepare_options(arguments: Sequence[str]) -> PrepareOptions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["evaluate", "resume", "sample", "train"]
+__all__ = ["evaluate", "reopen", "resume", "sample", "train"]
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -13,10 +13,9 @@ import jax
 from rich.console import Console
 
 from vifx import evaluation, training
-from vifx.cli.answer import Answer
 from vifx.cli.console import output, watch
 from vifx.cli.finish import finish
-from vifx.cli.options import EvaluateOptions, ResumeOptions, SampleOptions, TrainOptions
+from vifx.cli.options import AnswerOptions, EvaluateOptions, ResumeOptions, SampleOptions, TrainOptions
 from vifx.cli.parse import Failure, UsageError
 from vifx.cli.prepare import (
     build,
@@ -29,6 +28,7 @@ from vifx.cli.prepare import (
     saved_state,
 )
 from vifx.cli.remedy import checkpoint_steps, damage_remedied, require_checkpoint
+from vifx.cli.signals import Signals
 from vifx.evaluation import Estimate
 from vifx.experiment import Experiment
 from vifx.experiment.config import recording
@@ -47,7 +47,7 @@ from vifx.training import Event, TrainState
 _MONITOR = 0x6D6F6E  # tells the noise of the monitor from that of the updates
 
 
-def train(arguments: Sequence[str], answer: Answer) -> None:
+def train(arguments: Sequence[str], signals: Signals) -> None:
     """Train an experiment in a new run directory.
 
     Raises:
@@ -69,7 +69,7 @@ def train(arguments: Sequence[str], answer: Answer) -> None:
     _announce(run, built, console)  # before anything is written, in case that it cannot be
     with mistakes(debug=options.debug_checks):
         run = _created(run, console, anywhere=options.run is None)
-    _train(run, built, console, answer, debug=options.debug_checks)
+    _train(run, built, console, signals, debug=options.debug_checks)
 
 
 def _created(run: Run, console: Console, *, anywhere: bool) -> Run:
@@ -85,7 +85,7 @@ def _created(run: Run, console: Console, *, anywhere: bool) -> Run:
             console.print(f"run directory {run.directory}, since another process has taken that one", markup=False)
 
 
-def resume(options: ResumeOptions, answer: Answer) -> None:
+def resume(options: ResumeOptions, signals: Signals) -> None:
     """Continue a run, bit for bit as if it had never been stopped.
 
     Raises:
@@ -111,7 +111,7 @@ def resume(options: ResumeOptions, answer: Answer) -> None:
             _require_same_schedule(run, longer, at, options)
     _announce(longer, built, console)
     begin = partial(_extend, longer, at) if longer is not run else None
-    _train(longer, built, console, answer, from_step=options.from_step, debug=options.debug_checks, begin=begin)
+    _train(longer, built, console, signals, from_step=options.from_step, debug=options.debug_checks, begin=begin)
 
 
 def _extend(longer: Run, at: int, step: int) -> None:
@@ -145,7 +145,7 @@ def evaluate(options: EvaluateOptions) -> None:
       UsageError: if it is not a run that has a checkpoint.
     """
     console = output()
-    run, built, train_state = _reopen(options, console)
+    run, built, train_state = reopen(options, console)
     with failures(run.file, debug=options.debug_checks):
         finish(run, built, train_state, console)
 
@@ -157,7 +157,7 @@ def sample(options: SampleOptions) -> None:
       UsageError: if it is not a run that has a checkpoint, or the experiment draws no images.
     """
     console = output()
-    run, built, train_state = _reopen(options, console)
+    run, built, train_state = reopen(options, console)
     if built.sample is None:
         raise UsageError(f"{run.file.path}: this experiment has no `sample`, so there is nothing to draw")
     with failures(run.file, debug=options.debug_checks):
@@ -175,7 +175,7 @@ def _announce(run: Run, built: Experiment, console: Console) -> None:
     console.print(f"run directory {run.directory}", markup=False)
     for note in built.splits.info.notes if built.splits is not None else ():
         console.print(f"data {run.config.data.name}: {note}", markup=False)
-    if built.monitor is None and built.splits is not None and not built.splits.validation["x"].size:
+    if built.monitor is None and built.splits is not None and not len(next(iter(built.splits.validation.values()))):
         console.print(f"data {run.config.data.name}: no validation split, so nothing is monitored", markup=False)
 
 
@@ -187,14 +187,14 @@ def _train(
     run: Run,
     built: Experiment,
     console: Console,
-    answer: Answer,
+    signals: Signals,
     *,
     from_step: int | None = None,
     debug: bool,
     begin: Callable[[int], None] | None = None,
 ) -> None:
     """Train and measure; `begin` is called with the update to go on from, when the run is this process's alone."""
-    answer.say("interrupted at once; what was saved before is whole", at_once=True)
+    signals.say("interrupted at once; what was saved before is whole", at_once=True)
     config = run.config
 
     def observe(event: Event) -> None:
@@ -228,7 +228,7 @@ def _train(
             resume_from=from_step,
         )
     later = f"trained and saved; measure and draw with: {shlex.join(['vifx', 'evaluate', str(run.directory)])}"
-    answer.say(f"interrupted; {later}")
+    signals.say(f"interrupted; {later}")
     try:
         with failures(run.file, debug=debug), damage_remedied(run, resuming=False):
             last = fitted.train_state if built.best is None else saved_state(run, built)
@@ -260,7 +260,14 @@ def _monitor(built: Experiment) -> training.Evaluate | None:
     return evaluate
 
 
-def _reopen(options: EvaluateOptions | SampleOptions, console: Console) -> tuple[Run, Experiment, TrainState]:
+def reopen(
+    options: EvaluateOptions | SampleOptions | AnswerOptions, console: Console
+) -> tuple[Run, Experiment, TrainState]:
+    """Return a run with its experiment and a checkpoint of it, as it is evaluated.
+
+    Raises:
+      UsageError: if it is not a run that has the checkpoint.
+    """
     with mistakes(debug=options.debug_checks):
         run = open_run(options.directory, trust=options.trust, tell=_teller(console))
     with mistakes(run.file, debug=options.debug_checks):

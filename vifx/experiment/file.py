@@ -41,6 +41,8 @@ from vifx.types import Key, Params, State
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from vifx.reading import Answer, Question
+
 
 Measure: TypeAlias = Callable[[Key, Params, State], Mapping[str, Estimate | float]]
 """A function of (key, params, state) that returns metrics by name."""
@@ -70,6 +72,7 @@ class Experiment:
       evaluate: `(key, params, state) -> {name: value}` on the test split, at the end.
       drawings: figures by file name, each `(key, params, state) -> Figure`.
       sample: `(key, params, state, n, temperature) -> images` in [0, 1], `[n, height, width, channels]`.
+      answer: `(params, state, question) -> answers`, the best first; `vifx answer` asks it.
       best: the monitored metric whose smallest value marks the checkpoint to keep ("-name": largest).
       monotone: the name of a metric of the step that never falls; a run in which it does stops with an error.
       alarms: rules on the log of metrics; the command says when one goes off, and training goes on.
@@ -91,6 +94,7 @@ class Experiment:
     evaluate: Measure | None = None
     drawings: Mapping[str, Drawing] = field(default_factory=dict)
     sample: Callable[[Key, Params, State, int, float], NDArray[Any]] | None = None
+    answer: Callable[[Params, State, Question], Sequence[Answer]] | None = None
     best: str | None = None
     monotone: str | None = None
     alarms: Sequence[Alarm] = ()

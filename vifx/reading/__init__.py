@@ -10,9 +10,11 @@ from __future__ import annotations
 
 __all__ = [
     "FEATURES",
+    "Answer",
     "Config",
     "Encoded",
     "Passage",
+    "Place",
     "Question",
     "Reading",
     "Tokens",
@@ -39,6 +41,7 @@ from typing import TYPE_CHECKING
 from vifx.lazy import make_lazy
 
 if TYPE_CHECKING:
+    from vifx.reading.answers import Answer, Place
     from vifx.reading.config import Config
     from vifx.reading.encode import Encoded, encode
     from vifx.reading.features import FEATURES, edit_distances, features, jaccard_similarities

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Answer"]
+__all__ = ["Signals"]
 
 import os
 import signal
@@ -17,7 +17,7 @@ _PATIENCE = 5.0
 _SHOW_CURSOR = b"\x1b[?25h\n"
 
 
-class Answer:
+class Signals:
     """What the command does about a signal at the moment; whoever runs a part of it says what that is.
 
     The first signal ends the process at once, or raises KeyboardInterrupt where half-written files have to go. The
@@ -34,7 +34,7 @@ class Answer:
         self.message, self.at_once = message, True
         self.number: int | None = None
 
-    def __enter__(self) -> Answer:
+    def __enter__(self) -> Signals:
         self._before: dict[int, Any] = {}
         self._hook = sys.unraisablehook
         if threading.current_thread() is threading.main_thread():  # elsewhere Python handles no signals
