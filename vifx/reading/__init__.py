@@ -17,23 +17,31 @@ __all__ = [
     "Place",
     "Question",
     "Reading",
+    "Spans",
     "Tokens",
     "Unit",
     "Vectors",
     "Vocabulary",
+    "answers",
+    "best_spans",
+    "drop_answers",
+    "drop_tokens",
     "edit_distances",
     "encode",
     "exact_match",
     "f1",
     "features",
     "generate_questions",
+    "heat_map",
     "jaccard_similarities",
     "load",
     "measured",
     "normalized",
     "read_questions",
     "read_vectors",
+    "splice",
     "tokenize",
+    "vote",
 ]
 
 from typing import TYPE_CHECKING
@@ -41,10 +49,13 @@ from typing import TYPE_CHECKING
 from vifx.lazy import make_lazy
 
 if TYPE_CHECKING:
-    from vifx.reading.answers import Answer, Place
+    from vifx.reading.answer import Answer, Place
+    from vifx.reading.augment import drop_answers, drop_tokens, splice
     from vifx.reading.config import Config
+    from vifx.reading.decode import Spans, answers, best_spans, vote
     from vifx.reading.encode import Encoded, encode
     from vifx.reading.features import FEATURES, edit_distances, features, jaccard_similarities
+    from vifx.reading.figure import heat_map
     from vifx.reading.generated import generate_questions
     from vifx.reading.load import Reading, load
     from vifx.reading.questions import Passage, Question

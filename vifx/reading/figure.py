@@ -1,0 +1,65 @@
+"""A passage with what a reader thinks of its tokens."""
+
+from __future__ import annotations
+
+__all__ = ["heat_map"]
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from vifx.evaluation.style import STYLE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_LINE = 96
+"""Characters of a line of text."""
+
+
+def heat_map(question: str, tokens: Sequence[str], probabilities: ArrayLike, *, title: str = "") -> Figure:
+    """Draw the tokens of a passage as text, between two colours.
+
+    The colour above a token is the probability that an answer starts with it, the colour below that one ends with it.
+
+    Args:
+      question: above the text.
+      tokens: as they are written.
+      probabilities: ``[tokens, 2]``; further rows, such as padding, are left out.
+      title: above, on the left.
+
+    Raises:
+      ValueError: if there are more tokens than rows.
+    """
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    given = np.asarray(probabilities, np.float64)
+    if given.ndim != 2 or given.shape[1] != 2 or len(given) < len(tokens):
+        raise ValueError(f"probabilities must have shape [{len(tokens)}, 2], got {list(given.shape)}")
+    places, line, column = [], 0, 0
+    for token in tokens:
+        if column and column + len(token) > _LINE:
+            line, column = line + 1, 0
+        places.append((line, column))
+        column += len(token) + 1
+    height = 0.42 * (line + 1)
+    figure = Figure(figsize=(8.2, height + 0.9), dpi=STYLE.dpi, facecolor="white")
+    axes = figure.add_axes((0.02, 0.12 / (height + 0.9), 0.96, height / (height + 0.9)))
+    axes.set_xlim(0, _LINE)
+    axes.set_ylim(line + 1, 0)
+    axes.set_axis_off()
+    maps = [LinearSegmentedColormap.from_list(name, ["white", name]) for name in (STYLE.lines[0], STYLE.lines[1])]
+    for (row, left), token, pair in zip(places, tokens, given, strict=False):
+        for lane, (probability, shade) in enumerate(zip(pair, maps, strict=True)):
+            box = Rectangle((left - 0.4, row + 0.06 + 0.72 * lane), len(token) + 0.8, 0.16, color=shade(probability))
+            axes.add_patch(box)
+        axes.text(left, row + 0.5, token, va="center", fontsize=STYLE.label_size, color=STYLE.text, family="monospace")
+    heading = {"fontsize": STYLE.title_size, "color": STYLE.text, "va": "top"}
+    figure.text(0.02, 1 - 0.12 / (height + 0.9), title or question, **heading)
+    key = (title and f"{question}    ") + "above a word: an answer starts; below: it ends"
+    figure.text(0.02, 1 - 0.45 / (height + 0.9), key, fontsize=STYLE.label_size, color=STYLE.muted, va="top")
+    return figure
