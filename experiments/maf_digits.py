@@ -2,7 +2,7 @@
 
 Source:   Papamakarios, Pavlakou and Murray (2017), Masked autoregressive flow, arXiv:1705.07057.
 Command:  vifx train experiments/maf_digits.py
-Hardware: 2 CPU cores, about 4 minutes beside other work.
+Hardware: 2 CPU cores, about half a minute.
 Metric:   2.13 bits/dim on the test digits, in 17 shades of grey; a Gaussian on the logits has 2.27.
 """
 
