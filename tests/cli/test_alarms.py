@@ -152,6 +152,7 @@ def test_wrong_alarms_and_curves_are_refused_before_anything_is_written(collapsi
         assert files(tmp_path) == before
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("default::UserWarning")
 def test_a_warning_of_the_build_is_one_plain_line(tiny, vifx_command):
     replaced(

@@ -272,6 +272,7 @@ def test_a_process_that_was_killed_as_it_made_a_run_keeps_nobody_out(tiny, tmp_p
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
 
 
+@pytest.mark.thorough
 def test_a_default_directory_that_another_process_takes_meanwhile_is_left_to_it(
     tiny, vifx_command, monkeypatch, tmp_path
 ):

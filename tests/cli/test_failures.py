@@ -172,6 +172,7 @@ def test_output_that_takes_nothing_is_one_line(kind, arguments, tiny, executable
     assert files(tmp_path) == before
 
 
+@pytest.mark.thorough
 def test_refused_extension_of_a_run_in_use_writes_nothing(copied, vifx_command, tmp_path):
     copied("run")
     run = tmp_path / "run"

@@ -100,6 +100,7 @@ def test_resume_extends_to_the_same_run(tiny, vifx_command, copied, tmp_path):
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+@pytest.mark.thorough
 def test_another_seed_or_latent_is_another_run(tiny, vifx_command, trained, tmp_path):
     vifx_command("train", tiny, "--run", "b", "--seed", "1")
     assert leaves(trained().run) != leaves(tmp_path / "b")

@@ -66,6 +66,7 @@ def test_file_elsewhere_is_not_executed_without_trust(
     assert mark.exists()
 
 
+@pytest.mark.thorough
 def test_trust_measures_and_samples_with_a_changed_file_but_does_not_resume_it(copied, tiny, vifx_command):
     copied("run")
     tiny.write_text(tiny.read_text().replace("More lines.", "Other lines."))

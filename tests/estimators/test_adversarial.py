@@ -135,6 +135,7 @@ def gan_cases(label, objective, critic, models):
         yield f"{label} {form}", (made, "model", lambda params, f=of_b: jnp.mean(f(outputs(params, z)[1])))
 
 
+@pytest.mark.thorough
 @pytest.mark.first(1)
 @pytest.mark.parametrize("prior", [0.5, 0.2])
 def test_labelled_kl_by_hand(x64, prior):
@@ -225,6 +226,7 @@ def test_f_divergences_with_their_activations_by_hand(x64):
     compare(cases)
 
 
+@pytest.mark.thorough
 def test_other_games_by_hand(x64):
     cases = {}
     pairs = {

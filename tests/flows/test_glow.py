@@ -112,6 +112,7 @@ def test_a_level_is_one_scan_however_it_is_unrolled(x64):
         np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_classes_reach_every_level():
     """Densities of one image under every class differ once trained weights have moved, at every level."""
     x, given = jnp.asarray(X, jnp.float32), jnp.asarray(CLASSES, jnp.float32)
@@ -126,6 +127,7 @@ def test_classes_reach_every_level():
     np.testing.assert_array_equal(z, forward(params, state, x, given)[0])
 
 
+@pytest.mark.thorough
 def test_it_trains():
     """Images of one bright half: the likelihood rises by maximum likelihood, through the public steps."""
     key = jax.random.key(0)

@@ -124,6 +124,7 @@ def test_k_means_is_lloyds_iterations(x64):
     np.testing.assert_array_equal(found, other.labels_)
 
 
+@pytest.mark.thorough
 def test_an_empty_component_gets_half_of_the_largest(x64):
     """Two components on the data and one far away, which nothing belongs to."""
     x = clusters(states=2)

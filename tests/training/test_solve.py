@@ -201,6 +201,7 @@ def test_annealed_em_ends_where_em_ends(x64):
     np.testing.assert_allclose(merged["components"]["mean"], np.broadcast_to(x["x"].mean(0), (3, 2)), atol=1e-2)
 
 
+@pytest.mark.thorough
 def test_stepwise_em_weighs_minibatches_by_their_rate(x64):
     objective = gaussian_mixture(2)
     x = clusters(40)
