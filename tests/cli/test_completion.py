@@ -10,8 +10,9 @@ import pytest
 from vifx.cli.completion import words
 from vifx.cli.options import SampleOptions
 from vifx.cli.parse import option_names
+from vifx.data.names import TABLES
 
-NAMES = {"data": ["prepare", "digits", "fashion_mnist"], "completion": ["bash", "zsh", "fish"]}
+NAMES = {"data": ["prepare", "digits", "fashion_mnist", *TABLES], "completion": ["bash", "zsh", "fish"]}
 
 
 def completed(script, *typed):

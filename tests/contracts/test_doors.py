@@ -152,6 +152,7 @@ DOORS = [
     at(data, "pca", images=PIXELS["x"], features=1),
     at(data, "prepare", config=data.Config()),
     at(data, "read_idx", path="nowhere"),
+    at(data, "read_keel", path="nowhere"),
     at(data, "sample_pairing", variable="x"),
     at(mixtures, "fit", **EM, tolerance=1e-3, start="random", observe=lambda update, metrics: None, mesh=None),
     at(mixtures, "hmm", make=families.gaussian, states=2, length=3, concentration=1.0, stickiness=0.0),
@@ -219,7 +220,7 @@ def test_every_public_function_has_a_door():
         *(training.Diverged, training.Interrupted, training.CheckpointError, mixtures.FellError),
         *(training.Step, training.Progress, training.TrainState, training.Fitted, training.Event, training.Raised),
         *(mixtures.Fit, mixtures.Model, mixtures.Candidate, mixtures.Selection),
-        *(data.Casino, data.Dataset, data.Info, data.Modes, data.Pca, data.Unobserved, data.Window),
+        *(data.Casino, data.Dataset, data.Info, data.Modes, data.Pca, data.Table, data.Unobserved, data.Window),
         training.averaged_params,
     }
     found = {

@@ -127,7 +127,7 @@ def test_generated_data_is_listed_and_described():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: data.modes("rings"), "one of ring, grid25, fgan_mixture; got 'rings'"),
+        (lambda: data.modes("rings"), "one of ring, grid25, fgan_mixture, twonorm; got 'rings'"),
         (lambda: data.modes("two_moons"), "must be a mixture of Gaussians, one of ring.*got 'two_moons'"),
         (lambda: generate("moon", validation=0, split_seed=0), "one of ring, .*two_moons, .*; got 'moon'"),
         (lambda: data.prepare(data.Config("ring")), "ring is generated each time it is loaded"),

@@ -16,6 +16,7 @@ __all__ = [
     "Source",
     "Split",
     "Streaming",
+    "Table",
     "Transform",
     "Unobserved",
     "Window",
@@ -39,6 +40,7 @@ __all__ = [
     "pca",
     "prepare",
     "read_idx",
+    "read_keel",
     "sample_pairing",
 ]
 
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from vifx.data.full import Full
     from vifx.data.generated import Modes, modes
     from vifx.data.idx import read_idx
+    from vifx.data.keel import Table, read_keel
     from vifx.data.names import available, data_directory
     from vifx.data.order import epoch_order
     from vifx.data.pca import Pca, pca

@@ -15,14 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow_datasets as tfds
 
 from vifx.data.recipes import Recipe
 
 
 class ArraysBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """The TFDS builder of a recipe: images and labels that are already arrays.
+    """The TFDS builder of a recipe: images or rows, and labels, that are already arrays.
 
     Args:
       recipe: what is written.
@@ -34,14 +33,16 @@ class ArraysBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self.name = recipe.name  # pyright: ignore[reportAttributeAccessIssue]
         self.VERSION = tfds.core.Version(recipe.version)
         self._recipe = recipe
+        self._observed = "image" if recipe.splits["train"]["x"].ndim == 4 else "row"
         super().__init__(data_dir=data_dir, file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
         recipe = self._recipe
+        x = recipe.splits["train"]["x"]
         # Tensor and not Image: encoding an Image needs TensorFlow.
         features = tfds.features.FeaturesDict(
             {
-                "image": tfds.features.Tensor(shape=recipe.splits["train"]["x"].shape[1:], dtype=np.uint8),
+                self._observed: tfds.features.Tensor(shape=x.shape[1:], dtype=x.dtype.type),
                 "label": tfds.features.ClassLabel(names=list(recipe.label_names)),
             }
         )
@@ -49,7 +50,7 @@ class ArraysBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             builder=self,
             description=recipe.description,
             features=features,
-            supervised_keys=("image", "label"),
+            supervised_keys=(self._observed, "label"),
             homepage=recipe.homepage,
             citation=recipe.citation,
             disable_shuffling=True,
@@ -61,8 +62,8 @@ class ArraysBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
         arrays = self._recipe.splits[split]
-        for i, (image, label) in enumerate(zip(arrays["x"], arrays["y"], strict=True)):
-            yield i, {"image": image, "label": int(label)}
+        for i, (x, label) in enumerate(zip(arrays["x"], arrays["y"], strict=True)):
+            yield i, {self._observed: x, "label": int(label)}
 
 
 def write(recipe: Recipe, directory: Path) -> Path:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from vifx.data.prepared import Prepared, PreparedSplit
 
 VERSION = re.compile(r"\d+\.\d+\.\d+")
+_ALSO_OF_TFDS = ("fashion_mnist",)
+"""Recipes that need a source, and that TFDS downloads too."""
 
 
 def prepare(config: Config) -> Path:
@@ -45,7 +47,7 @@ def prepare(config: Config) -> Path:
     folder = _prepared_folder(directory, config.name)
     if folder is not None:
         return folder
-    by_download = config.allow_download and config.source is None and config.name != "digits"
+    by_download = config.allow_download and config.source is None and config.name in _ALSO_OF_TFDS
     if config.name in RECIPES and not by_download:
         recipe = RECIPES[config.name](config.source)
         from vifx.data import builders
@@ -95,9 +97,9 @@ def load(config: Config) -> Dataset:
 
     A dataset with a validation split of its own keeps it; otherwise `config.validation` of the training
     split is held out (see `hold_out`). Of a dataset without a test split, `config.test` of the training split is held
-    out first, and `info.notes` says so. Images are uint8 `[examples, height, width, channels]`, labels int32
-    `[examples]`. Generated datasets, such as `ring`, are drawn from `config.split_seed` (see `modes`
-    and `vifx.data.shapes.draw_shape`).
+    out first, and `info.notes` says so. Images are uint8 `[examples, height, width, channels]`, rows of a table
+    float32 `[examples, inputs]`, labels int32 `[examples]`. Generated datasets, such as `ring`, are drawn from
+    `config.split_seed` (see `modes` and `vifx.data.shapes.draw_shape`).
 
     Raises:
       TypeError: if `config` is no `Config`.

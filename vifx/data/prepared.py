@@ -63,8 +63,9 @@ def open_prepared(folder: Path, name: str, chosen: Mapping[str, str] = MappingPr
     """Open the prepared dataset in `folder` for random access, without reading examples.
 
     Unless features are chosen, `"x"` is the image and `"y"` the class label: those of the dataset's supervised keys,
-    else the only features of their types, else those of the usual names. Datasets without class labels have `"x"`
-    alone. `info.notes` says what is left out.
+    else the only features of their types, else those of the usual names. Where the first of the supervised keys is a
+    vector of real numbers, that is `"x"`. Datasets without class labels have `"x"` alone. `info.notes` says what is
+    left out.
 
     Args:
       folder: of the version.
@@ -154,6 +155,7 @@ def _found(info: tfds.core.DatasetInfo, folder: Path) -> dict[str, tuple[str, An
     keys: Any = info.supervised_keys
     pair = isinstance(keys, tuple) and len(keys) == 2 and all(isinstance(key, str) for key in keys)
     images = [name for name, feature in features.items() if isinstance(feature, tfds.features.Image)]
+    images = [keys[0]] if pair and _is_row(features.get(keys[0])) else images
     images = images or [name for name, feature in features.items() if _is_image(feature)]
     labels = [name for name, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)]
     image = _one(keys[0] if pair else None, images, _IMAGES)
@@ -164,7 +166,7 @@ def _found(info: tfds.core.DatasetInfo, folder: Path) -> dict[str, tuple[str, An
             "y=NAME for labels"
         )
     shape = features[image].shape
-    if len(shape) != 3 or None in shape:
+    if (len(shape) != 3 and not _is_row(features[image])) or None in shape:
         raise ValueError(f"{folder}: expected images of one shape, found {shape}; resize them with TFDS first")
     label = _one(keys[1] if pair else None, labels, _LABELS)
     chosen = {"x": (image, features[image])}
@@ -183,6 +185,14 @@ def _is_image(feature: Any) -> bool:
         return False
     shape: Any = feature.shape
     return len(shape) == 3 and feature.np_dtype == np.uint8
+
+
+def _is_row(feature: Any) -> bool:
+    if not isinstance(feature, tfds.features.Tensor):
+        return False
+    shape: Any = feature.shape
+    dtype: Any = feature.np_dtype
+    return len(shape) == 1 and np.issubdtype(dtype, np.floating)
 
 
 def _damaged(folder: Path, found: str) -> ValueError:

