@@ -17,6 +17,17 @@ def write_idx(path: Path, array: np.ndarray) -> None:
     path.write_bytes(gzip.compress(header + array.tobytes()))
 
 
+def prepare_twonorm(folder: Path) -> None:
+    """Prepare a small table of that name, drawn from its law, in KEEL's format."""
+    law, generator = data.modes("twonorm"), np.random.default_rng(0)
+    y = np.arange(300) % 2
+    x = law.centres[y] + generator.standard_normal((300, 20))
+    header = ["@relation twonorm", *(f"@attribute A{i} real" for i in range(20)), "@attribute Class {0, 1}", "@data"]
+    rows = [", ".join([*(f"{value:.4f}" for value in row), str(label)]) for row, label in zip(x, y, strict=True)]
+    (folder / "twonorm.dat").write_text("\n".join([*header, *rows]))
+    data.prepare(data.Config("twonorm", directory=str(folder), source=str(folder)))
+
+
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory) -> Path:
     """Prepared digits, and a small data set in Fashion-MNIST's format."""

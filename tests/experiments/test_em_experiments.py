@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from experiments.conftest import prepare_twonorm
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
@@ -33,6 +34,7 @@ CASES = {
         [[], ["--features", "None", "--covariance", "diagonal", *TRIED], ["--covariance", "tied"]],
     ),
     "gmm_fashion_mnist": ([*DIGITS, "--features", "5"], [[], ["--covariance", "spherical"]]),
+    "gmm_twonorm": ([*EM, "--components-tried"], [[], [*TRIED, "--covariance", "full"]]),
     "bernoulli_mixture_digits": (DIGITS, [TRIED, ["--start", "k-means"]]),
     "ppca_digits": ([*DIGITS, "--latent", "2"], [["--components", "1"], []]),
     "hmm_casino": (EM, [[]]),
@@ -48,11 +50,12 @@ RUNS = [
 
 @pytest.fixture
 def prepared(tmp_path_factory, monkeypatch):
-    """Prepared digits."""
+    """Prepared digits, and a small table."""
     folder = tmp_path_factory.getbasetemp() / "em_data"
     monkeypatch.setenv("VIFX_DATA", str(folder))
     folder.mkdir(exist_ok=True)
     data.prepare(data.Config("digits"))
+    prepare_twonorm(folder)
 
 
 def test_every_em_experiment_is_tried():
@@ -82,7 +85,7 @@ def test_trains_to_the_end(name, small, extra, prepared, tmp_path, capsys):
     assert (gains > -5e-4).all()
     assert gains.sum() > 0 or "1" in extra
     assert found["log_prob/train"] >= rows[-1]["log_prob"] - 1e-3
-    count = 90 if name == "hmm_casino" else 1293
+    count = {"hmm_casino": 90, "gmm_twonorm": 216}.get(name, 1293)
     bic = found["parameters"] * np.log(count) - 2 * count * found["log_prob/train"]
     assert found["bic"] == pytest.approx(bic, rel=1e-6)
     assert found["aic"] == pytest.approx(bic + found["parameters"] * (2 - np.log(count)), rel=1e-5, abs=1)
@@ -91,6 +94,10 @@ def test_trains_to_the_end(name, small, extra, prepared, tmp_path, capsys):
         assert found["log_prob/test/true"] > found["log_prob/test"]
         assert 0.5 < found["state_accuracy"] <= 1
         assert drawn >= {"dice", "timeline", "likelihood", "components", "loss"}
+        return
+    if name == "gmm_twonorm":
+        assert found["kl/true"] == pytest.approx(found["log_prob/test/true"] - found["log_prob/test"], rel=1e-6)
+        assert drawn >= {"projection", "likelihood", "components", "loss"}
         return
     assert ("bic/2" in found) == ("choice" in drawn) == ("3" in extra)
     if "3" in extra:
@@ -163,6 +170,7 @@ def test_each_iteration_has_scikit_learns_likelihood(covariance, prepared, x64, 
         ("gmm_digits", ["--covariance", "round"], "covariance"),
         ("gmm_digits", ["--features", "65"], "features must be an integer from 1 to 64"),
         ("ppca_digits", ["--latent", "64"], "latent=64 must be less than the 64 features"),
+        ("gmm_twonorm", ["--data.name", "digits"], "name must be a mixture of Gaussians"),
         ("hmm_casino", ["--data.name", "digits"], "data.name must be 'casino'"),
         ("hmm_casino", ["--components-tried", "3"], "components_tried must be empty"),
         ("deep_em_digits", ["--inner", "0"], "inner must be a positive integer"),

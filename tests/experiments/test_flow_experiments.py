@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from experiments.conftest import prepare_twonorm
 
 from vifx import data
 from vifx.cli import main
@@ -27,11 +28,13 @@ DIGITS += ["--data.validation", "20"]
 DENSE = [*DIGITS, "--dequantizations", "1", "--depth", "2", "--hidden", "8"]
 CONVOLUTIONS = [*DENSE[:-1], "4", "--levels", "1"]
 PLANE = [*STEPS, "--data.batch-size", "20", "--depth", "2", "--hidden", "8"]
+TABLE = [*STEPS, "--evaluate-every", "2", "--data.batch-size", "20", "--depth", "2", "--hidden", "3"]
 CODED = [*DIGITS, "--hidden", "16", "--depth", "2"]
 CASES = {
     "nice_digits": (DENSE, [[]]),
     "realnvp_digits": (DENSE, [[]]),
     "spline_digits": (DENSE, [["--bins", "3"]]),
+    "spline_twonorm": (TABLE, [[], ["--no-principal", "--weight-decay", "0"]]),
     "maf_digits": (DENSE, [["--depth", "3"]]),
     "glow_digits": (CONVOLUTIONS, [[]]),
     "realnvp_fashion_mnist": (DENSE, [[]]),
@@ -61,11 +64,12 @@ def project(images):
 
 @pytest.fixture
 def prepared(tmp_path_factory, monkeypatch):
-    """Prepared digits, and the projection in the place of the feature network."""
+    """Prepared digits and a small table, and the projection in the place of the feature network."""
     folder = tmp_path_factory.getbasetemp() / "flow_data"
     monkeypatch.setenv("VIFX_DATA", str(folder))
     folder.mkdir(exist_ok=True)
     data.prepare(data.Config("digits"))
+    prepare_twonorm(folder)
     monkeypatch.setattr(features, "feature_network", lambda config: Features(project, "0" * 12, 1.0))
 
 
@@ -99,6 +103,11 @@ def test_trains_to_the_end(name, small, extra, prepared, tmp_path, capsys):
         assert 1 < found["nll/x"] < 10
         assert "exact; 95 % interval" in shown.out
         assert drawn == {"density", "loss"}
+    elif small is TABLE:
+        assert found["nll/x"] == pytest.approx(-found["log_prob/test"], rel=1e-6)
+        assert found["kl/true"] == pytest.approx(found["log_prob/test/true"] - found["log_prob/test"], rel=1e-6)
+        assert 20 < found["nll/x"] < 40
+        assert drawn == {"projection", "loss"}
     elif "target" in name:
         assert np.isfinite(found["log_evidence"])
         assert "density" in drawn

@@ -1,6 +1,6 @@
 """The numbers in the experiments' headers come out again (pytest -m slow).
 
-Fashion-MNIST must be prepared: ``vifx data prepare fashion_mnist --source FOLDER``.
+Fashion-MNIST and a table must be prepared: ``vifx data prepare fashion_mnist --source FOLDER``, and ``twonorm``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from vifx.cli import main
 
 FILES = sorted((Path(__file__).parents[2] / "experiments").glob("*.py"))
 HEADERS = {
+    r"KL ([\d.]+) nats from the true density": ("kl/true",),
     r"−ELBO ([\d.]+) and IWAE-1000 ([\d.]+) nats": ("elbo", "iwae/1000"),
     r"FMD ([\d.]+) and coverage ([\d.]+)": ("fmd", "coverage"),
     r"(\d+) modes and ([\d.]+) of samples": ("modes", "high_quality"),
@@ -25,6 +26,7 @@ HEADERS = {
     r"log evidence ([\d.]+) nats and effective share ([\d.]+)": ("log_evidence", "effective_share"),
 }
 TOLERANCES = {
+    "kl/true": {"abs": 0.02},
     "elbo": {"abs": 1.0},
     "iwae/1000": {"abs": 1.0},
     "fmd": {"rel": 0.3},
@@ -69,6 +71,8 @@ def test_headers_record_plausible_metrics(path):
         assert 1 < found["bits_per_dim"] < (4.24 if "fashion" in path.stem else 2.4)
     if "nll/x" in found:
         assert 0.9 < found["nll/x"] < 1.1
+    if "kl/true" in found:
+        assert 0 < found["kl/true"] < 0.08  # the standard error of the true density's own score
     if "modes" in found:
         assert found["high_quality"] <= 0.9889
 

@@ -60,12 +60,20 @@ class Config(BaseConfig):
     """Draws of the noise within a shade of grey, over which the test likelihood of images is averaged."""
 
 
-def trainer(objective: Objective, config: Config) -> Step:
-    """Return the step: Adam with warm-up, cosine and clipped gradients, and an average of the parameters."""
+def trainer(objective: Objective, config: Config, *, weight_decay: float = 0.0) -> Step:
+    """Return the step: Adam with warm-up, cosine and clipped gradients, and an average of the parameters.
+
+    Args:
+      objective: what is minimized.
+      config: its options.
+      weight_decay: what an update takes from the weights of the couplings' networks, as a share of the step size. Their
+        biases are left alone, so that what is taken is the dependence of one half on the other.
+    """
     rate = optax.warmup_cosine_decay_schedule(
         0.0, config.learning_rate, min(config.warmup, config.steps // 10), config.steps
     )
-    optimizer = optax.chain(optax.clip_by_global_norm(config.clip), optax.adam(rate))
+    adam = optax.adamw(rate, weight_decay=weight_decay, mask=_weights) if weight_decay else optax.adam(rate)
+    optimizer = optax.chain(optax.clip_by_global_norm(config.clip), adam)
     return training.averaged(training.optimize(objective, optimizer), config.decay)
 
 
@@ -242,6 +250,11 @@ def draw_density(generative: Joint, split: Split, *, n: int = 4000, title: str =
         )
 
     return draw
+
+
+def _weights(params: PyTree) -> PyTree:
+    """Say of each leaf whether it is a weight of a network."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: jax.tree_util.keystr(path[-1:]) == "['weight']", params)
 
 
 def _flow(
