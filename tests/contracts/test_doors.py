@@ -153,7 +153,7 @@ DOORS = [
     at(data, "prepare", config=data.Config()),
     at(data, "read_idx", path="nowhere"),
     at(data, "read_keel", path="nowhere"),
-    at(data, "sample_pairing", variable="x"),
+    at(data, "sample_pairing", share=0.5, variable="x"),
     at(mixtures, "fit", **EM, tolerance=1e-3, start="random", observe=lambda update, metrics: None, mesh=None),
     at(mixtures, "hmm", make=families.gaussian, states=2, length=3, concentration=1.0, stickiness=0.0),
     at(mixtures, "k_means", key=KEY, x=X, states=2, steps=1),

@@ -237,20 +237,34 @@ def mixup(
     return transform
 
 
-def sample_pairing(*, variable: str = "x") -> Transform:
+def sample_pairing(*, share: float = 1.0, variable: str = "x") -> Transform:
     """Replace p̃(x, y) by ((x_a + x_b) / 2, y_a), b a uniform permutation of the minibatch.
 
+    The evidence keeps its mean, exactly where every example is paired, else in expectation. Training usually ends on
+    the evidence itself, so that the classifier has seen what it will be asked.
     Reference: Inoue, Data augmentation by pairing samples, 2018.
+
+    Args:
+      share: the probability with which each example is paired, from 0 to 1; the others stay.
+      variable: what is averaged.
 
     Raises:
       TypeError: if the variable is not floating point.
+      ValueError: if `share` is not a probability.
     """
     _named(variable)
+    if not 0 <= require_number(share, "share") <= 1:
+        raise ValueError(f"share must be a probability, from 0 to 1, got {share}")
 
     def transform(key: Key, batch: Batch) -> Batch:
-        other = _pairing(key, batch, (variable,), "sample_pairing")
+        key_pair, key_share = jax.random.split(key)
+        other = _pairing(key_pair, batch, (variable,), "sample_pairing")
         value = batch[variable]
-        return {**batch, variable: (value + value[other]) / 2}
+        paired = (value + value[other]) / 2
+        if share < 1:
+            chosen = jax.random.bernoulli(key_share, share, other.shape).reshape(-1, *(1,) * (value.ndim - 1))
+            paired = jnp.where(chosen, paired, value)
+        return {**batch, variable: paired}
 
     return transform
 

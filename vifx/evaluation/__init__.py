@@ -7,6 +7,7 @@ when called.
 from __future__ import annotations
 
 __all__ = [
+    "Calibration",
     "Codes",
     "Estimate",
     "Features",
@@ -16,11 +17,14 @@ __all__ = [
     "ModeCoverage",
     "Noted",
     "Prdc",
+    "Predictions",
     "active_units",
     "aggregated_posterior",
     "average_metrics",
     "bits_per_dim",
     "bound_curve",
+    "calibrating_temperature",
+    "calibration",
     "cluster_accuracy",
     "cluster_purity",
     "component_images",
@@ -53,13 +57,16 @@ __all__ = [
     "moment_errors",
     "nearest_distances",
     "nearest_neighbour_accuracy",
+    "noise_curves",
     "normal_quantiles",
     "png",
     "prdc",
+    "predict",
     "principal_components",
     "print_metrics",
     "probability_bars",
     "reconstructions",
+    "reliability_diagram",
     "report_html",
     "save_figure",
     "state_timeline",
@@ -67,6 +74,7 @@ __all__ = [
     "write_report",
 ]
 
+from vifx.evaluation.calibration import Calibration, calibration, reliability_diagram
 from vifx.evaluation.clusters import cluster_accuracy, cluster_purity
 from vifx.evaluation.components import component_images, model_choice, probability_bars, state_timeline
 from vifx.evaluation.curves import bound_curve, latent_scatter, loss_curves, metric_curves
@@ -89,8 +97,10 @@ from vifx.evaluation.latents import (
 from vifx.evaluation.likelihood import average_metrics, bits_per_dim, elbo, importance_weighted_bound
 from vifx.evaluation.modes import ModeCoverage, expected_high_quality, mode_coverage
 from vifx.evaluation.plane import critic_field, density_2d, mode_scatter
+from vifx.evaluation.predictions import Predictions, calibrating_temperature, predict
 from vifx.evaluation.probes import linear_probe_accuracy, nearest_neighbour_accuracy
 from vifx.evaluation.report import report_html, write_report
+from vifx.evaluation.robustness import noise_curves
 from vifx.evaluation.samples import (
     Memorization,
     Prdc,
