@@ -22,6 +22,10 @@ def code(examples):
     return jnp.asarray(np.random.default_rng(1).normal(size=(examples, 4)).astype(np.float32))
 
 
+def sequence(examples):
+    return jnp.asarray(np.random.default_rng(3).normal(size=(examples, 7, 3)).astype(np.float32))
+
+
 def label(examples):
     return jnp.asarray(np.random.default_rng(2).integers(0, 3, examples).astype(np.int32))
 
@@ -61,6 +65,14 @@ CASES = {
     "residual decoder": (
         networks.Conditional(networks.ResidualDecoder((8, 8), (8, 4)), networks.BernoulliHead(IMAGE)),
         (code,),
+    ),
+    "gated stack": (
+        networks.Conditional(networks.GatedStack(4, (1, 2), noise=0.1), networks.BernoulliHead((7, 2))),
+        (sequence,),
+    ),
+    "gated stack with dropout": (
+        networks.Conditional(networks.GatedStack(4, (1,), dropout=0.2), networks.BernoulliHead((7, 2))),
+        (sequence,),
     ),
     "generator": (networks.DCGANGenerator((8, 8), (8, 4)), (code,)),
     "residual generator": (networks.SNResNetGenerator((8, 8), (8, 4)), (code,)),

@@ -9,13 +9,15 @@ and ``Critic(body)`` a critic of any body: one logit per example.
 
 >>> critic = Critic(MLP((400, 400)))
 
-`ConvConditioner` and `ZeroConv` are the body and the head of a flow's couplings of images.
+`ConvConditioner` and `ZeroConv` are the body and the head of a flow's couplings of images. `GatedStack` and
+`AttentionPooling` take sequences of several lengths with a mask.
 """
 
 from __future__ import annotations
 
 __all__ = [
     "MLP",
+    "AttentionPooling",
     "BernoulliHead",
     "CategoricalHead",
     "Conditional",
@@ -31,6 +33,8 @@ __all__ = [
     "DiagonalNormal",
     "DiscretizedLogisticHead",
     "FourierFeatures",
+    "GatedConv",
+    "GatedStack",
     "MixtureOfLogisticsHead",
     "NormalFixedScale",
     "NormalGlobalScale",
@@ -45,8 +49,10 @@ __all__ = [
     "SNResNetFeatures",
     "SNResNetGenerator",
     "ZeroConv",
+    "add_positions",
     "convolve",
     "convolve_transpose",
+    "sinusoids",
 ]
 
 from vifx.networks.conditional import Conditional
@@ -56,6 +62,7 @@ from vifx.networks.convolution import Conv, ConvTranspose, convolve, convolve_tr
 from vifx.networks.critics import Critic, PairCritic, ProjectionCritic
 from vifx.networks.dcgan import DCGANCritic, DCGANFeatures, DCGANGenerator
 from vifx.networks.fourier import FourierFeatures
+from vifx.networks.gated import GatedConv, GatedStack
 from vifx.networks.heads import (
     BernoulliHead,
     CategoricalHead,
@@ -67,5 +74,7 @@ from vifx.networks.heads import (
 )
 from vifx.networks.inputs import OneHot, Pixels
 from vifx.networks.mlp import MLP
+from vifx.networks.pooling import AttentionPooling
+from vifx.networks.positions import add_positions, sinusoids
 from vifx.networks.residual import ResidualBlock, ResidualDecoder, ResidualEncoder
 from vifx.networks.spectral_resnet import SNResNetCritic, SNResNetFeatures, SNResNetGenerator
