@@ -15,7 +15,6 @@ from vifx import data, experiment
 from vifx.cli.console import watch
 from vifx.cli.options import TrainOptions
 from vifx.cli.prepare import build, parse_experiment
-from vifx.data.outline import outlined
 from vifx.training import Event
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -59,7 +58,7 @@ def test_em_on_all_data_asks_for_no_multiple_of_the_devices(tmp_path):
 
 def test_outline_has_the_shapes_and_types_of_the_data(tmp_path):
     config = data.Config("digits", directory=str(tmp_path), batch_size=3000, validation=7)
-    real, noise = data.load(config), data.load(outlined(config))
+    real, noise = data.load(config), data.load(config.outlined())
     assert len(noise.train["x"]) >= 3000
     assert len(noise.validation["x"]) == len(real.validation["x"]) == 7
     for split in ("train", "validation", "test"):
@@ -74,7 +73,7 @@ def test_outline_has_the_shapes_and_types_of_the_data(tmp_path):
     )
     assert not np.array_equal(noise.test["x"][:360], real.test["x"])
     ring = data.Config("ring")
-    assert outlined(ring) is ring
+    assert ring.outlined() is ring
 
 
 @pytest.mark.thorough

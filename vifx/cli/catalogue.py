@@ -13,7 +13,6 @@ from vifx.cli.console import output
 from vifx.cli.options import ExplainOptions, PrepareOptions
 from vifx.cli.parse import UsageError
 from vifx.cli.prepare import build, mistakes, parse_experiment, run_key
-from vifx.data.outline import outlined
 from vifx.explain import explain
 from vifx.training.chunk import first_batch
 
@@ -28,7 +27,7 @@ def explain_command(arguments: Sequence[str]) -> None:
     """
     file, config, options = parse_experiment(arguments, "explain", ExplainOptions)
     with mistakes(file, debug=options.debug_checks):
-        built = build(file, replace(config, data=outlined(config.data)))
+        built = build(file, replace(config, data=config.data.outlined()))
         batch = first_batch(run_key(config), built.source)
         text = explain(built.objective, batch, style="latex" if options.latex else "text")
     output().print(text, markup=False, end="")

@@ -69,6 +69,12 @@ class Config:
             if value == "":
                 raise self._refused(field, "must not be empty; leave it out for the default")
 
+    def outlined(self) -> Config:
+        """Return a config whose data has the same variables and shapes and is there at once, if there is one."""
+        from vifx.data.outline import outlined
+
+        return outlined(self)
+
     def _refused(self, field: str, sentence: str) -> ArgumentError:
         return ArgumentError(field, sentence, value=getattr(self, field), owner=self)
 

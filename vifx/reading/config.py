@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Config"]
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vifx import data
 from vifx.reading.tokens import Unit
@@ -40,6 +40,10 @@ class Config(data.Config):
     """Tokens that a window of a passage shares with the next."""
     least: int = 5
     """In how many training questions and their passages a token must be to be known."""
+
+    def outlined(self) -> Config:
+        """Return a config of few questions if they are drawn; else itself."""
+        return replace(self, questions=min(self.questions, 8)) if self.name == "invented" else self
 
     def __post_init__(self) -> None:
         super().__post_init__()
