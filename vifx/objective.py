@@ -56,7 +56,7 @@ class Solver(NamedTuple):
     """A player's closed-form turn, where it has one: an E step and an M step.
 
     Attributes:
-      networks: the networks whose best parameters have a closed form.
+      networks: the networks with a closed-form M step.
       others: the player's other networks, which it does not move.
       features: ``(state, batch) -> {"<variable>@features": …}``: what can be computed once for all updates; a
         batch that has these entries is used as it is.

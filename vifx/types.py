@@ -110,7 +110,7 @@ class Net(NamedTuple):
 
 
 class Family(NamedTuple):
-    """A conditional of a finite latent whose best parameters have a closed form: what `training.solve` moves.
+    """A conditional of a finite latent with a closed-form M step: what `training.solve` moves.
 
     With ``log q(x|s) = h(x) + φ(x)·η_s`` for every state s of the parents (all combinations of them, in order),
     the E step is a product of features and natural parameters, and the M step a function of the expected sufficient

@@ -77,7 +77,7 @@ def discard_output() -> None:
 
 def output() -> Console:
     """Return a console for results: standard output, without colour in a pipe."""
-    return _Output(file=sys.stdout, highlight=False, soft_wrap=True, emoji=False)  # :train: is no picture
+    return _Output(file=sys.stdout, highlight=False, soft_wrap=True, emoji=False)  # :train: is not a picture
 
 
 def boxed(message: str, *, title: str = "error", style: str = "red") -> None:

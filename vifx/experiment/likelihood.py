@@ -89,7 +89,7 @@ def monitor(
       generative: of which the split has every variable.
       split: usually the validation split.
       shades: shades of grey of images, uint8; None for real values.
-      seed: of the noise u.
+      seed: seed of the noise u.
       batch_size: examples at a time.
     """
     if not len(next(iter(split.values()))):

@@ -1,4 +1,4 @@
-"""Families: conditionals of finite latents whose best parameters have a closed form."""
+"""Families: conditionals of finite latents with a closed-form M step."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def gaussian(
 
     Raises:
       ValueError: a number is out of range or `covariance` is unknown.
-      TypeError: `prior` is no `NormalInverseWishart`.
+      TypeError: `prior` is not a `NormalInverseWishart`.
 
     References:
       McLachlan & Peel (2000), Finite Mixture Models; Fraley & Raftery (2007).

@@ -14,7 +14,7 @@ def k_means_plus_plus(key: Key, x: Array, states: int) -> Array:
     """Choose examples as seeds, each with a probability proportional to its squared distance from those before.
 
     Args:
-      key: of the choices.
+      key: random key for the choices.
       x: ``[examples, d]``.
       states: how many seeds.
 
@@ -44,7 +44,7 @@ def nearest_seeds(key: Key, x: Array, states: int) -> Array:
     """Give each example to the nearest of `states` seeds: responsibilities 0 or 1, ``[examples, states]``.
 
     Args:
-      key: of the choice of seeds, by `k_means_plus_plus`.
+      key: random key for the choice of seeds, by `k_means_plus_plus`.
       x: ``[examples, d]``.
       states: how many.
     """

@@ -39,7 +39,7 @@ def softened(key: Key, x: Array, states: int) -> Array:
     No state starts with a probability of exactly zero for what it has not seen, which EM could never leave.
 
     Args:
-      key: of the seeds.
+      key: random key for the seeds.
       x: ``[examples, d]``, where distances make sense.
       states: how many.
     """

@@ -72,7 +72,7 @@ def check(
       params: where it is checked; None for what `init` makes of `x`, moved at random, since many bijections start as
         the identity, which hides mistakes.
       state: that of `params`; None with them.
-      seed: of that random place.
+      seed: seed of that random place.
       scale: the standard deviation of the move.
       tolerance: a factor of what is allowed, for directions that are approximate.
 

@@ -35,7 +35,7 @@ class Mask(NamedTuple):
 def halves(*, swapped: bool = False) -> Mask:
     """The first half of the last axis stays unchanged, the second changes: two slices, so half the work.
 
-    Of an odd axis the second half is the longer one.
+    If the axis is odd, the second half is longer.
 
     Args:
       swapped: whether the second half is the one that stays unchanged.

@@ -152,7 +152,7 @@ def fit(
     `training.fit` with `training.solve`.
 
     Args:
-      key: of the starts.
+      key: random key for the starts.
       model: made by `mixture` or `hmm`.
       x: ``[examples, *event]``, all of it.
       start: how it starts, see `starts`.

@@ -18,7 +18,7 @@ def k_means(key: Key, x: Array, states: int, *, steps: int = 20) -> Array:
     Features are divided by their standard deviations. A centre that nothing is nearest to stays where it is.
 
     Args:
-      key: of the seeds.
+      key: random key for the seeds.
       x: ``[examples, *event]``.
       states: how many centres.
       steps: Lloyd's iterations; 0 leaves the seeds.

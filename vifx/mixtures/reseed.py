@@ -25,7 +25,7 @@ def reseed(
     follows. States of a chain are left as they are.
 
     Args:
-      key: of the shares.
+      key: random key for the shares.
       model: what is fitted.
       batch: the data.
       before: the parameters of the E step, ``[starts, ...]``.

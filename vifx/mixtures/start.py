@@ -31,7 +31,7 @@ def starts(key: Key, model: Model, batch: Batch, start: Start, restarts: int) ->
     """Return the parameters of several starts, stacked ``[restarts, ...]``, and the state that they share.
 
     Args:
-      key: of all choices.
+      key: random key for every choice.
       model: what is fitted.
       batch: the data.
       start: ``"k-means"`` gives each example to the nearest centre of `k_means`, ``"k-means++"`` to the nearest of

@@ -76,7 +76,7 @@ def splice(questions: Sequence[Question], *, length: int, seed: int, unit: Unit 
     Args:
       questions: of the training split.
       length: the most tokens of a passage afterwards.
-      seed: of the draws.
+      seed: seed of the draws.
       unit: what a token is.
 
     Raises:

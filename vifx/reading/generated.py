@@ -58,7 +58,7 @@ def generate_questions(count: int, *, seed: int, unseen: bool = False) -> list[Q
 
     Args:
       count: how many.
-      seed: of the draws; names are drawn anew for every question.
+      seed: seed of the draws; names are drawn anew for every question.
       unseen: whether questions and statements are put in the ways that are kept for the test split, or in the others.
 
     Raises:

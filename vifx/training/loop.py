@@ -93,7 +93,7 @@ def fit(
     resume_from: int | None = None,
     patience: int = 10,
 ) -> Fitted:
-    """Train for `steps` updates in all, or go on with the run that `directory` holds.
+    """Train for `steps` updates in all, or resume the run in `directory`.
 
     The whole run is a function of (key, step, objective, source) and the number of updates: one
     that was stopped and resumed ends with the same parameters, to the bit, and the same log. A
@@ -247,7 +247,7 @@ def _begin(
 def _alarming(
     alarms: Sequence[Alarm], record: Record, schedule: Timetable, begin: int, at: int, *, evaluated: bool
 ) -> Iterator[str]:
-    """Yield what goes off at the last row; at the first row that has every metric, also what never will."""
+    """Yield alarms raised by the last row; at the first row with every metric, also those whose metric is never logged."""
     every = schedule.evaluate_every if evaluated else 1
     if begin < every and schedule.due(every, begin, at):
         yield from missing(alarms, record.history)

@@ -160,7 +160,7 @@ def _moved(player: str, closed: Solver, networks: Sequence[str] | None) -> tuple
         if closed.others:
             raise ValueError(
                 f"{closed.others[0]!r}, which player {player!r} owns, is not a family, so its turn has no closed form; "
-                f"move the rest with networks={closed.networks!r}, and it with descend"
+                f"solve for the others with networks={closed.networks!r}, and use descend for this one"
             )
         return closed.networks
     if isinstance(networks, str) or not networks:

@@ -1,4 +1,4 @@
-"""Turns: players alternate, repeat their move, and remember who the other one was."""
+"""Turns: alternation, repetition and anchoring of the steps of players."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vifx.types import Array, Batch, Key, Metrics, Params, PyTree, State
 def in_turn(*steps: Step) -> Step:
     """Let players alternate: each step starts from what the one before it left.
 
-    They share the minibatches: the whole takes as many as the hungriest turn needs, and each
+    They share the minibatches: the whole takes as many as the turn that needs most, and each
     turn takes the first ones. Turn i has the key ``fold_in(key, i)``. Where two turns report a
     metric of the same name, the later one's is kept.
 
