@@ -22,6 +22,11 @@ def exact_match(answer: str | None, answers: Sequence[str], *, unit: Unit = "wor
 
     Where there is no right answer, None is right.
 
+    Args:
+      answer: what was answered, or None.
+      answers: every right answer.
+      unit: what a token is; articles are left out of words alone.
+
     >>> exact_match("The Nile.", ["Nile"])
     1.0
     """

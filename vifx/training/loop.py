@@ -247,7 +247,7 @@ def _begin(
 def _alarming(
     alarms: Sequence[Alarm], record: Record, schedule: Timetable, begin: int, at: int, *, evaluated: bool
 ) -> Iterator[str]:
-    """Yield alarms raised by the last row; at the first row with every metric, also those whose metric is never logged."""
+    """Yield alarms raised by the last row; at the first with every metric, also those whose metric is never logged."""
     every = schedule.evaluate_every if evaluated else 1
     if begin < every and schedule.due(every, begin, at):
         yield from missing(alarms, record.history)
