@@ -1,7 +1,7 @@
 """vifx: declare two joint distributions, get pure loss functions.
 
 The vocabulary is a handful of words: a `Joint` is a product of factors (`evidence`, `factor`, `implicit`,
-`transformed`, `target`), an estimator (`kl`, `importance_weighted`, `reconstruction`, `adversarial`) turns a pair of
+`transformed`, `target`), an estimator (`kl`, `importance_weighted`, `reconstruction`, `adversarial`, …) turns a pair of
 joints into an `Objective`, `explain` prints its derivation and `verify` checks it by enumeration.
 """
 
@@ -23,6 +23,7 @@ __all__ = [
     "factor",
     "families",
     "flows",
+    "focal",
     "implicit",
     "importance_weighted",
     "kl",
@@ -61,7 +62,16 @@ if TYPE_CHECKING:
         training,
     )
     from vifx.distributions import standard_normal
-    from vifx.estimators import adversarial, exact_posterior, importance_weighted, kl, mmd, reconstruction, verify
+    from vifx.estimators import (
+        adversarial,
+        exact_posterior,
+        focal,
+        importance_weighted,
+        kl,
+        mmd,
+        reconstruction,
+        verify,
+    )
     from vifx.explain import explain
     from vifx.factor import evidence, factor, implicit, target, transformed
     from vifx.joint import Joint

@@ -8,6 +8,7 @@ __all__ = [
     "adversarial",
     "exact",
     "exact_posterior",
+    "focal",
     "importance_weighted",
     "kl",
     "mmd",
@@ -19,6 +20,7 @@ from vifx.estimators import exact
 from vifx.estimators.adversarial import adversarial
 from vifx.estimators.adversarial_losses import Penalty
 from vifx.estimators.explicit import kl, reconstruction
+from vifx.estimators.focal import focal
 from vifx.estimators.importance import importance_weighted
 from vifx.estimators.mmd import mmd
 from vifx.estimators.posterior import exact_posterior
