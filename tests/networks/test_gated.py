@@ -129,6 +129,26 @@ def test_what_an_output_sees():
         np.testing.assert_array_equal(np.abs(slope).sum((0, 2, 3, 5)) > 0, expected)
 
 
+@pytest.mark.parametrize("features", [4, 5])
+def test_without_a_gate_it_is_a_residual_rectifier(x64, features):
+    layer = GatedConv(features, dilation=2, gated=False)
+    x = jnp.asarray(sequences(9, dtype=np.float64))
+    variables = parameters(layer, x)
+    own = variables["params"]
+    # The gate of the layer by hand is open, so that it returns the convolution alone.
+    open_gate = {
+        name: jnp.concatenate([leaf, jnp.zeros_like(leaf)], axis=-1) for name, leaf in own["convolution"].items()
+    }
+    open_gate["bias"] = open_gate["bias"].at[features:].set(1e3)
+    content = by_hand(layer, {**own, "convolution": open_gate}, np.asarray(x))
+    expected = (
+        np.asarray(x) if features == 4 else x @ own["projection"]["kernel"] + own["projection"]["bias"][None, None]
+    )
+    np.testing.assert_allclose(layer.apply(variables, x), expected + np.maximum(content, 0), atol=1e-12)
+    stack = GatedStack(features, (2,), gated=False)
+    np.testing.assert_array_equal(stack.apply({"params": {"GatedConv_0": own}}, x), layer.apply(variables, x))
+
+
 def test_stack_is_its_layers():
     x = jnp.asarray(sequences(10, 2))
     stack = GatedStack(5, (1, 3), causal=True)

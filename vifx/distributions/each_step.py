@@ -52,6 +52,11 @@ class EachStep(numpyro.Distribution):
         """Sequences of what the steps can be; beyond the end of a sequence, anything."""
         return Steps(self.each.support, self.length, self.lengths)
 
+    @property
+    def mean(self) -> Array:
+        """The mean of every step, ``[sequences, length, *event]``; beyond the end it stands for nothing."""
+        return self.each.mean.reshape(*self.batch_shape, self.length, *self.each.event_shape)
+
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw ``[*sample_shape, sequences, length, *event]``; steps beyond the length of a sequence too."""
         drawn = self.each.sample(key, sample_shape)

@@ -30,6 +30,7 @@ class GatedConv(nn.Module):
       noise: a, with which the gate is ``sigmoid(G(X) (1 + ε))``, ε uniform on [−a, a], in training.
       dropout: the probability with which a number of G(X) is replaced by 0 in training; the others are divided by
         one minus it.
+      gated: whether there is a gate; otherwise ``Y = X + relu(C(X))``, for comparison.
 
     Raises:
       ValueError: if one of them is out of its range.
@@ -45,6 +46,7 @@ class GatedConv(nn.Module):
     causal: bool = False
     noise: float = 0.0
     dropout: float = 0.0
+    gated: bool = True
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -72,12 +74,16 @@ class GatedConv(nn.Module):
         reach = self.dilation * (self.width - 1)
         before = reach if self.causal else reach // 2
         both = Conv(
-            2 * self.features,
+            2 * self.features if self.gated else self.features,
             (1, self.width),
             padding=((0, 0), (before, reach - before)),
             dilation=(1, self.dilation),
             name="convolution",
         )(x[:, None])[:, 0]
+        if x.shape[-1] != self.features:
+            x = nn.Dense(self.features, name="projection")(x)
+        if not self.gated:
+            return x + nn.relu(both)
         content, gate = jnp.split(both, 2, axis=-1)
         if train and self.noise > 0:
             drawn = jax.random.uniform(
@@ -85,8 +91,6 @@ class GatedConv(nn.Module):
             )
             gate = gate * drawn
         gate = nn.Dropout(self.dropout, deterministic=not train)(gate)
-        if x.shape[-1] != self.features:
-            x = nn.Dense(self.features, name="projection")(x)
         return x + nn.sigmoid(gate) * (content - x)
 
 
@@ -102,6 +106,7 @@ class GatedStack(nn.Module):
       causal: whether outputs see no later positions, as decoders need whose input is the sequence moved by one.
       noise: a of the uniform noise on the gates, in training.
       dropout: of the gates, in training.
+      gated: whether there are gates; otherwise a layer is ``Y = X + relu(C(X))``, for comparison.
 
     Raises:
       ValueError: if there is no layer, or a number is out of its range.
@@ -115,6 +120,7 @@ class GatedStack(nn.Module):
     causal: bool = False
     noise: float = 0.0
     dropout: float = 0.0
+    gated: bool = True
 
     def __post_init__(self) -> None:
         """Check that there is a layer."""
@@ -132,7 +138,7 @@ class GatedStack(nn.Module):
           train: whether the gates have noise.
         """
         for dilation in self.dilations:
-            layer = GatedConv(self.features, self.width, dilation, self.causal, self.noise, self.dropout)
+            layer = GatedConv(self.features, self.width, dilation, self.causal, self.noise, self.dropout, self.gated)
             x = layer(x, mask, train=train)
         return masked(x, mask)
 

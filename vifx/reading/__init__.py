@@ -16,6 +16,7 @@ __all__ = [
     "Passage",
     "Place",
     "Question",
+    "Reader",
     "Reading",
     "Spans",
     "Tokens",
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from vifx.reading.generated import generate_questions
     from vifx.reading.load import Reading, load
     from vifx.reading.questions import Passage, Question
+    from vifx.reading.reader import Reader
     from vifx.reading.scores import exact_match, f1, measured
     from vifx.reading.sources import read_questions
     from vifx.reading.tokens import Tokens, Unit, normalized, tokenize
