@@ -58,12 +58,29 @@ def pixels(value=255.0):
             "'y' of example . is -1, outside of the support, integers from 0 to 2.*; -1 is not a class: leave examples",
         ),
         (
+            labelled(lambda x: distributions.Categorical(jnp.zeros((len(x), 3)))),
+            {"x": jnp.asarray(GREY), "y": jnp.asarray([[1.0, 1.0, 0.0], *[[0.5, 0.5, 0.0]] * 3], jnp.float32)},
+            r"'y' of example . is \[1. 1. 0.\], outside of the support, .*; divide the weights of each example by",
+        ),
+        (
+            labelled(lambda x: distributions.Categorical(jnp.zeros((len(x), 3)))),
+            {"x": jnp.asarray(GREY), "y": jnp.array([0.0, 2.0, 1.0, 1.0])},
+            r"must hold weights over a last axis of 3 classes, but has shape \(4,\); give integers for plain labels",
+        ),
+        (
             labelled(lambda x: numpyro.Gamma(jnp.ones(len(x)), jnp.ones(len(x)))),
             {"x": jnp.asarray(GREY), "y": jnp.array([1.0, 2.0, 3.0, -0.5])},
             "'y' of example . is -0.5, outside of the support, .*; transform the values, or explain them by",
         ),
     ],
-    ids=["pixels under a Bernoulli", "shades under integers", "a missing label", "negative under a Gamma"],
+    ids=[
+        "pixels under a Bernoulli",
+        "shades under integers",
+        "a missing label",
+        "weights that sum to 2",
+        "labels as floats",
+        "negative under a Gamma",
+    ],
 )
 def test_every_door_names_factor_variable_value_and_remedy(joints, batch, text):
     objective = vifx.kl(*joints)

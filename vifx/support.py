@@ -15,8 +15,8 @@ from jax.core import Tracer
 from numpy.typing import ArrayLike
 from numpyro.distributions import constraints
 
-from vifx.conditional import condition, fold
-from vifx.distributions.supports import UnitInterval
+from vifx.conditional import condition, density, fold
+from vifx.distributions.supports import LabelsOrWeights, UnitInterval
 from vifx.examples import WEIGHTS
 from vifx.factor import Factor
 from vifx.joint import Joint
@@ -40,7 +40,8 @@ def check_supports(
       batch: a minibatch or a split, ``[examples, ...]`` each.
 
     Raises:
-      ValueError: a value is outside the support; the message names the factor, the variable, the value and a remedy.
+      ValueError: a value is outside the support; the message names the factor, the variable, the value and a remedy. Or
+        labels are neither integers nor weights over the classes.
 
     Warns:
       UserWarning: a Bernoulli factor explains values strictly between 0 and 1.
@@ -67,6 +68,8 @@ def check_supports(
             if support is not None:
                 # NumPyro's Bernoulli has the support {0, 1}, and a log_prob of shades between.
                 support = UnitInterval() if _single(support) is constraints.boolean else support
+                if isinstance(_single(support), LabelsOrWeights):  # whether there is an axis of weights is in the shape
+                    density(item, conditional, drawn.values[item.variables[0]], examples)
                 with jax.ensure_compile_time_eval():
                     found.append((item, support, support(jnp.asarray(batch[entries[item.variables[0]]]))))
 
@@ -120,6 +123,11 @@ def _remedy(support: Any, values: np.ndarray) -> str:
     low, high = values.min(), values.max()
     if isinstance(support, UnitInterval) and high > 1:
         return f"; the values run to {high:g}: pass transform=data.binarize(), or divide by {max(high, 255):g}"
+    if isinstance(support, LabelsOrWeights) and values.dtype.kind == "f":
+        return (
+            "; divide the weights of each example by their sum, or explain labels that do not exclude each other by a "
+            "Bernoulli for each"
+        )
     if getattr(support, "is_discrete", False) and low == -1:
         return "; -1 is not a class: leave examples without a label out, give them weight 0, or make the label a latent"
     if getattr(support, "is_discrete", False) and values.dtype.kind == "f" and high <= 1:

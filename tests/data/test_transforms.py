@@ -259,6 +259,7 @@ def test_wrong_types(transform, batch, message):
         (lambda: mixup(per="pixel"), "per must be 'example' or 'batch', got 'pixel'"),
         (lambda: normalize(low=1.0), "finite low < high"),
         (lambda: normalize(high=float("inf")), "finite low < high"),
+        (lambda: sample_pairing(share=1.5), "share must be a probability, from 0 to 1, got 1.5"),
         (lambda: one_hot(0), "classes must be at least 1"),
     ],
 )

@@ -18,10 +18,12 @@ from vifx.types import Array, Key
 class Categorical(numpyro.Distribution):
     """One of `classes` values 0, 1, ...: ``log P(k) = ℓ_k − log Σ_j exp ℓ_j``.
 
-    Values are integers. Evidence that is mixed (mixup, soft labels) is a *floating* array of weights with one
-    more axis, ``[*batch, classes]``; its `log_prob` is ``Σ_k w_k log P(k)``, minus the cross-entropy of w and
-    this distribution, and at a one-hot w the same as at the integer. Integers that are not classes (−1, the usual
-    mark of a missing label, too) and weights that are not a distribution have the log-probability −∞.
+    Values are integers. Mixed evidence (mixup, soft labels) is a *floating* array of weights with one more axis,
+    ``[*batch, classes]``; its `log_prob` is ``Σ_k w_k log P(k)``, the expected log-probability of a label that is drawn
+    from w: linear in w, minus the cross-entropy of w and this distribution, and at a one-hot w the same as at the
+    integer. It is not the likelihood of counts, which has a multinomial coefficient (`Multinomial`). Integers that are
+    not classes (−1, the usual mark of a missing label, too) and weights that are not a distribution have the
+    log-probability −∞.
 
     Args:
       logits: unnormalized log-probabilities, shape ``[*batch, classes]``.

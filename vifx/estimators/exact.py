@@ -4,7 +4,8 @@ Every variable takes finitely many values, integers or arrays of them, so a join
 
     KL(p ‖ q) = Σ_{x,z} p(x,z) [ log p(x,z) − log q(x,z) ],                                   (1)
 
-with p̃ the empirical distribution of the batch, weighted where it has weights. Nothing here is shared with the
+with p̃ the empirical distribution of the batch, weighted where it has weights. A soft label, ``[examples, classes]``, is
+a distribution: its example stands for one of each class, weighted by it. Nothing here is shared with the
 estimators: the joints are evaluated by `Joint.log_prob` on the product of all supports.
 """
 
@@ -34,6 +35,7 @@ from jax.core import Tracer
 
 from vifx.conditional import condition, fold
 from vifx.distributions import Categorical, Finite
+from vifx.distributions.supports import LabelsOrWeights
 from vifx.examples import WEIGHTS
 from vifx.joint import Joint
 from vifx.nets import from_functions
@@ -208,6 +210,7 @@ def importance_weighted_terms(
     Raises:
       ValueError: there are too many tuples.
     """
+    batch = _hard(batch, _modelled(inference, generative))
     p, q = _tables(inference, generative, params, state, batch)
     observed = [v for v in inference.variables if v in inference.observed]
     evidence = sum((p.log_prob[f.name] for f in inference.factors if f.kind == "evidence"), jnp.zeros(()))
@@ -254,13 +257,38 @@ def constant_value(constants: Sequence[Constant], inference: Joint, batch: Batch
     entries = {v: e for item in inference.factors for v, e in item.entries.items()}
     total = 0.0
     for constant in constants:
-        given = [entries[v] for v in constant.given]
-        both = [entries[v] for v in (*constant.variables, *constant.given)]
-        total += constant.coefficient * (entropy(batch, both) - entropy(batch, given))
+        own, given = ([entries[v] for v in names] for names in (constant.variables, constant.given))
+        rows = _hard(batch, own)
+        total += constant.coefficient * (entropy(rows, [*own, *given]) - entropy(rows, given))
     return total
 
 
+def _modelled(inference: Joint, generative: Joint) -> list[str]:
+    """Return the entries of the evidence that a factor of the generative joint explains."""
+    entries = {v: e for item in inference.factors for v, e in item.entries.items()}
+    return [entry for variable, entry in entries.items() if generative.factor_of(variable).kind != "evidence"]
+
+
+def _hard(batch: Batch, entries: Sequence[str]) -> Batch:
+    """Return the evidence with hard labels: an example with a soft one is a row of each class, weighted by it."""
+    for entry in entries:
+        soft = batch.get(entry)
+        if soft is None or isinstance(soft, Tracer) or soft.ndim != 2 or not jnp.issubdtype(soft.dtype, jnp.floating):
+            continue
+        label = np.asarray(soft, np.float64)
+        examples, classes = label.shape
+        counts = np.asarray(batch.get(WEIGHTS, np.ones(examples)), np.float64)
+        if not LabelsOrWeights(classes)(np.asarray(soft))[counts > 0].all():
+            continue
+        rows = {name: np.repeat(np.asarray(value), classes, axis=0) for name, value in batch.items()}
+        label = np.where(counts[:, None] > 0, label, 1)
+        shares = label / label.sum(axis=1, keepdims=True) * counts[:, None]
+        batch = {**rows, entry: np.tile(np.arange(classes), examples), WEIGHTS: shares.reshape(-1)}
+    return batch
+
+
 def _tables(inference: Joint, generative: Joint, params: Params, state: State, batch: Batch) -> tuple[Table, Table]:
+    batch = _hard(batch, _modelled(inference, generative))
     supports = supports_of(inference, params, state, batch)
     values = {v: batch[e] for item in inference.factors for v, e in item.entries.items()}
     named = _named(generative, values, batch)

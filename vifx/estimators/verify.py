@@ -54,7 +54,8 @@ def verify(objective: Objective, params: Params, state: State, batch: Batch) -> 
         (`vifx.estimators.exact.tabular` makes their networks).
       params: one entry per owner, and the anchors that losses read.
       state: one entry per owner.
-      batch: concrete integers, ``[examples]`` per variable.
+      batch: concrete integers, ``[examples]`` per variable; labels that a factor explains may be soft, rows
+        ``[classes]`` that sum to 1, which are read as distributions: an example is one of each class, weighted by it.
 
     Returns:
       One `Verification` per player.
