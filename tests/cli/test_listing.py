@@ -20,6 +20,7 @@ PACKAGES = [
     "lipschitz",
     "training",
     "networks",
+    "data",
 ]
 
 

@@ -39,6 +39,7 @@ def list_command(arguments: Sequence[str]) -> None:
         "flows": {name: line for name, line in _returning("flows", "Bijection").items() if name != "checked"},
         "Lipschitz constraints": _functions("lipschitz"),
         "reading": _functions("reading"),
+        "transforms of the evidence": _returning("data", "Transform"),
         "combinators of steps": _returning("training", "Step"),
         "networks and heads": {part.name: part.line for part in parts("networks")},
         "distributions": {part.name: part.line for part in parts("distributions")},
