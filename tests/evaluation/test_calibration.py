@@ -44,6 +44,11 @@ def test_bins_of_equal_width_are_the_published_error(bins):
     assert found.error == pytest.approx(reference(classifier(sharpness=2.0), np.linspace(0, 1, bins + 1)), rel=1e-12)
 
 
+def test_a_confidence_on_an_edge_is_below_it():
+    found = evaluation.calibration(binary(np.array([0.5, 0.6]), np.array([True, False])), bins=4, binning="equal_width")
+    np.testing.assert_allclose([found.confidence, found.accuracy], [[0.5, 0.6], [1, 0]], rtol=1e-12)
+
+
 def test_bins_of_equal_mass_hold_as_many_examples_each():
     predictions = classifier(examples=3000, sharpness=2.0)
     found = evaluation.calibration(predictions, bins=15, binning="equal_mass")

@@ -15,7 +15,6 @@ import jax
 import numpy as np
 
 from vifx import evaluation
-from vifx.checks import ArgumentError
 from vifx.data import Split, Transform
 from vifx.evaluation import Estimate, Noted, Predictions
 from vifx.evaluation.calibration import Binning
@@ -31,23 +30,18 @@ _ROWS = 1000
 
 
 def subset(split: Split, examples: int | None, seed: int) -> Split:
-    """Return some examples of a split, in its order; all of them if `examples` is None.
+    """Return some examples of a split, in its order; the whole split if it has no more, or `examples` is None.
 
     Which ones is a fixed function of the seed and of how many the split has, and more examples include the fewer.
 
     Args:
       split: arrays by variable.
-      examples: how many.
+      examples: how many at most.
       seed: chooses which.
-
-    Raises:
-      ValueError: there are not so many, or none are asked for.
     """
     size = len(next(iter(split.values())))
-    if examples is None:
+    if examples is None or examples >= size:
         return split
-    if not 1 <= examples <= size:
-        raise ArgumentError("examples", f"must be from 1 to {size:,}, got {examples}", value=examples)
     # RandomState because NumPy promises that its stream never changes.
     chosen = np.sort(np.random.RandomState(seed).permutation(size)[:examples])
     return {name: array[chosen] for name, array in split.items()}
