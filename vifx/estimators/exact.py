@@ -26,7 +26,7 @@ __all__ = [
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -271,20 +271,21 @@ def _modelled(inference: Joint, generative: Joint) -> list[str]:
 
 def _hard(batch: Batch, entries: Sequence[str]) -> Batch:
     """Return the evidence with hard labels: an example with a soft one is a row of each class, weighted by it."""
+    found: Any = batch  # NumPy's arrays, which stay concrete while a claim is traced
     for entry in entries:
-        soft = batch.get(entry)
+        soft = found.get(entry)
         if soft is None or isinstance(soft, Tracer) or soft.ndim != 2 or not jnp.issubdtype(soft.dtype, jnp.floating):
             continue
         label = np.asarray(soft, np.float64)
         examples, classes = label.shape
-        counts = np.asarray(batch.get(WEIGHTS, np.ones(examples)), np.float64)
+        counts = np.asarray(found.get(WEIGHTS, np.ones(examples)), np.float64)
         if not LabelsOrWeights(classes)(np.asarray(soft))[counts > 0].all():
             continue
-        rows = {name: np.repeat(np.asarray(value), classes, axis=0) for name, value in batch.items()}
+        rows = {name: np.repeat(np.asarray(value), classes, axis=0) for name, value in found.items()}
         label = np.where(counts[:, None] > 0, label, 1)
         shares = label / label.sum(axis=1, keepdims=True) * counts[:, None]
-        batch = {**rows, entry: np.tile(np.arange(classes), examples), WEIGHTS: shares.reshape(-1)}
-    return batch
+        found = {**rows, entry: np.tile(np.arange(classes), examples), WEIGHTS: shares.reshape(-1)}
+    return found
 
 
 def _tables(inference: Joint, generative: Joint, params: Params, state: State, batch: Batch) -> tuple[Table, Table]:
