@@ -25,6 +25,14 @@ def test_colours_are_the_probabilities_and_long_passages_break() -> None:
     assert max(text.get_position()[0] + len(text.get_text()) for text in axes.texts) <= axes.get_xlim()[1]
 
 
+def test_characters_that_no_font_has_are_boxes_and_wide_ones_take_two_columns() -> None:
+    axes = heat_map("白云?", ["白", "云", "\U000f0000", "km"], np.zeros((4, 2))).axes[0]
+    assert axes.texts[2].get_text() == "□"
+    assert axes.texts[0].get_text() in ("白", "□")
+    assert [text.get_position()[0] for text in axes.texts] == [0, 3, 6, 8]
+    axes.figure.canvas.draw()  # without a warning of missing glyphs
+
+
 def test_shapes_are_checked() -> None:
     with pytest.raises(ValueError, match=r"probabilities must have shape \[2, 2\], got \[1, 2\]"):
         heat_map("Which?", ["a", "b"], np.zeros((1, 2)))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vifx import reading
-from vifx.reading.templates import RELATIONS
+from vifx.reading.relations import RELATIONS
 
 HERE = Path(__file__).parent
 SMALL = reading.Config(questions=80, least=2, passage_length=64)
@@ -101,7 +101,6 @@ def test_further_questions_are_encoded_alike() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "json"}, "source must be a file of questions for json, got None"),
         ({"source": "f.json"}, "source must be left out for invented, which reads no file"),
         ({"test_source": "f.json"}, "test_source must be left out for invented"),
         ({"overlap": 128}, "overlap must be below passage_length, 128, got 128"),
@@ -112,6 +111,11 @@ def test_further_questions_are_encoded_alike() -> None:
 def test_configs_are_checked(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         reading.Config(**arguments)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_file_is_asked_for() -> None:
+    with pytest.raises(ValueError, match="source must be a file of questions in SQuAD's, WebQA's or OLMES's form"):
+        reading.load(reading.Config("json"))
 
 
 def test_load_needs_a_config_of_this_room() -> None:

@@ -1,32 +1,138 @@
-"""What experiments with a reader measure, draw and answer.
-
-Each function returns a function of (key, params, state), as `Experiment` takes them.
-"""
+"""What experiments with a reader share: their options, the reader in two forms, what they measure, draw and answer."""
 
 from __future__ import annotations
 
-__all__ = ["answerer", "draw_heat_maps", "scores"]
+__all__ = ["Config", "answerer", "draw_heat_maps", "experiment", "scores"]
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import numpy as np
+import optax
 from numpy.typing import NDArray
 
-from vifx import reading
+from vifx import data, reading, training
+from vifx.checks import ArgumentError
+from vifx.estimators import focal, kl
 from vifx.evaluation import Estimate
 from vifx.evaluation.batches import in_batches
-from vifx.experiment.file import Drawing, Measure
+from vifx.experiment.config import Config as BaseConfig
+from vifx.experiment.file import Drawing, Experiment, Measure
+from vifx.experiment.rules import NonNegativeFloat, PositiveFloat, PositiveInt
+from vifx.experiment.variational import monitor
+from vifx.factor import evidence, factor
 from vifx.joint import Joint
+from vifx.objective import Objective
 from vifx.reading import Answer, Encoded, Question, Reading
+from vifx.training import Step
 from vifx.types import Array, Key, Params, State
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _KEY = 0x72656164  # networks in evaluation mode read no noise, and still need a key
+_GIVEN = ("question", "passage", "features")
+
+
+@dataclass(frozen=True)
+class Config(BaseConfig):
+    """The options that experiments with a reader have in common."""
+
+    form: Literal["article", "code"] = "article"
+    """The reader of the article (noise on the gates, positions, hand features, Adam) or that of its author's later code
+    (dropout on the gates, neither positions nor hand features, rectified Adam, an average of the parameters)."""
+    loss: Literal["likelihood", "focal"] = "likelihood"
+    """The negative log-likelihood, or the focal loss of the published readers, which is not a likelihood."""
+    hand_features: bool | None = None
+    """Whether tokens get their eight hand features; None: as the form says."""
+    gated: bool = True
+    """Whether convolutions have gates; otherwise they are residual with a rectifier."""
+    question_dilations: tuple[PositiveInt, ...] = (1, 2, 1)
+    """Steps between the taps of the question's convolutions, layer by layer."""
+    passage_dilations: tuple[PositiveInt, ...] = (1, 2, 4, 8, 16, 1)
+    """Steps between the taps of the passage's convolutions, layer by layer."""
+    features: PositiveInt = 64
+    """Numbers per token of every layer."""
+    vectors: str | None = None
+    """A text file of word vectors; learned from scratch if not given."""
+    frozen: bool = True
+    """Whether given vectors stay as they are."""
+    learning_rate: PositiveFloat = 2e-3
+    """Step size; it falls to 0 along a cosine."""
+    average: PositiveFloat = 0.9999
+    """Of the parameters, for the form of the code."""
+    dropped_tokens: NonNegativeFloat = 0.05
+    """The probability with which training takes a token for an unknown one."""
+    dropped_answers: NonNegativeFloat = 0.0
+    """The probability with which training takes an answer for none."""
+    spliced: bool = False
+    """Whether to train on pairs of passages, joined and cropped, too."""
+    threshold: PositiveFloat = 0.1
+    """An answer's start and end need a probability above it."""
+    longest: PositiveInt = 12
+    """The most tokens of an answer."""
+    data: reading.Config = field(default_factory=reading.Config)
+    """Which questions, and how they are read."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("dropped_tokens", "dropped_answers", "threshold", "average"):
+            if not getattr(self, name) < 1:
+                value = getattr(self, name)
+                raise ArgumentError(name, f"must be a probability below 1, got {value}", value=value, owner=self)
+
+
+def experiment(config: Config) -> Experiment:
+    """Return the experiment: two joints that differ in who explains the answers, a reader, and what to ask it."""
+    loaded = reading.load(config.data, splice=config.spliced)
+    inference = Joint(evidence(*_GIVEN, "answer"))
+    generative = Joint(
+        evidence(*_GIVEN), factor(f"answer | {', '.join(_GIVEN)}", _reader(config, loaded), name="reader")
+    )
+    objective = focal(inference, generative) if config.loss == "focal" else kl(inference, generative)
+    splits, decoding = loaded.dataset, {"longest": config.longest, "threshold": config.threshold}
+    transform = data.compose(reading.drop_tokens(config.dropped_tokens), reading.drop_answers(config.dropped_answers))
+    return Experiment(
+        objective=objective,
+        step=_step(config, objective),
+        source=data.Resident(splits.train, config.data.batch_size, config.seed, transform),
+        splits=splits,
+        inference=inference,
+        generative=generative,
+        monitor=monitor(objective, splits.validation),
+        evaluate=scores(generative, loaded.test, unit=config.data.unit, **decoding),
+        drawings=draw_heat_maps(generative, loaded.test),
+        answer=answerer(generative, loaded, **decoding),
+        best="validation/loss",
+    )
+
+
+def _reader(config: Config, loaded: Reading) -> reading.Reader:
+    vectors = None if config.vectors is None else reading.read_vectors(config.vectors, loaded.vocabulary).array
+    article = config.form == "article"
+    return reading.Reader(
+        len(loaded.vocabulary),
+        config.features,
+        config.question_dilations,
+        config.passage_dilations,
+        noise=0.1 if article else 0.0,
+        dropout=0.0 if article else 0.1,
+        positions=16 if article else 0,
+        hand_features=article if config.hand_features is None else config.hand_features,
+        gated=config.gated,
+        vectors=vectors,
+        frozen=config.frozen,
+    )
+
+
+def _step(config: Config, objective: Objective) -> Step:
+    rate = optax.cosine_decay_schedule(config.learning_rate, config.steps)
+    if config.form == "article":
+        return training.optimize(objective, optax.adam(rate))
+    return training.averaged(training.optimize(objective, optax.radam(rate)), config.average)
 
 
 def scores(

@@ -42,8 +42,9 @@ class Config(data.Config):
     """In how many training questions and their passages a token must be to be known."""
 
     def outlined(self) -> Config:
-        """Return a config of few questions if they are drawn; else itself."""
-        return replace(self, questions=min(self.questions, 8)) if self.name == "invented" else self
+        """Return a config of few invented questions, whose variables and shapes are the same."""
+        few = min(self.questions, self.batch_size)
+        return replace(self, name="invented", source=None, test_source=None, questions=few)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,8 +59,6 @@ class Config(data.Config):
             raise self._refused("overlap", sentence)
         if self.unit not in ("words", "characters"):
             raise self._refused("unit", f"must be 'words' or 'characters', got {self.unit!r}")
-        if self.name == "json" and self.source is None:
-            raise self._refused("source", "must be a file of questions for json, got None; give its path")
         for field in ("source", "test_source"):
             if self.name != "json" and getattr(self, field) is not None:
                 raise self._refused(field, f"must be left out for {self.name}, which reads no file; or name json")

@@ -10,7 +10,8 @@ import numpy as np
 
 from vifx.checks import require_integer
 from vifx.reading.questions import Passage, Question
-from vifx.reading.templates import KINDS, RELATIONS, Relation
+from vifx.reading.kinds import KINDS
+from vifx.reading.relations import RELATIONS, Relation
 
 _ONSETS = (
     "b",

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from vifx import data
-from vifx.checks import require
+from vifx.checks import ArgumentError, require
+from vifx.reading.augment import splice as spliced
 from vifx.reading.config import Config
 from vifx.reading.encode import Encoded, encode
 from vifx.reading.generated import generate_questions
@@ -75,11 +76,15 @@ def _encode(questions: Sequence[Question], vocabulary: Vocabulary, config: Confi
     )
 
 
-def load(config: Config) -> Reading:
+def load(config: Config, *, splice: bool = False) -> Reading:
     """Load questions with their passages; `config.validation` of the training questions are held out.
 
     The vocabulary is that of the training split. The invented questions of the test split are put in ways, and are
     about things, that the other splits do not have.
+
+    Args:
+      config: which questions, and how they are read.
+      splice: whether the training split gets as many questions again, whose passages are pairs joined and cropped.
 
     Raises:
       TypeError: if `config` is not a `reading.Config`.
@@ -100,6 +105,8 @@ def load(config: Config) -> Reading:
     def encoded(split: list[Question]) -> Encoded:
         return _encode(split, vocabulary, config, config.question_length)
 
+    if splice:
+        train = [*train, *spliced(train, length=config.passage_length, seed=config.split_seed, unit=config.unit)]
     return Reading(encoded(train), encoded(validation) if validation else None, encoded(test), vocabulary, config)
 
 
@@ -110,7 +117,10 @@ def _questions(config: Config) -> tuple[list[Question], list[Question], list[Que
         train = generate_questions(config.questions, seed=2 * seed)
         test = generate_questions(max(config.questions // 8, 1), seed=2 * seed + 1, unseen=True)
     elif config.name == "json":
-        train, test = read_questions(config.source or ""), []
+        if config.source is None:
+            sentence = "must be a file of questions in SQuAD's, WebQA's or OLMES's form, got None; give its path"
+            raise ArgumentError("source", sentence, value=None, owner=config)
+        train, test = read_questions(config.source), []
         if config.test_source is not None:
             test = read_questions(config.test_source)
     else:

@@ -1,30 +1,10 @@
-"""What the generated passages say and ask: kinds of things, their relations and the ways to put them."""
+"""What generated questions ask: the relations of things, and the ways to ask for them and to tell them."""
 
 from __future__ import annotations
 
-__all__ = ["KINDS", "RELATIONS", "Kind", "Relation"]
+__all__ = ["RELATIONS", "Relation"]
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import NamedTuple
-
-
-class Kind(NamedTuple):
-    """A kind of thing that passages are about.
-
-    Attributes:
-      noun: what a later sentence calls it, such as "the town".
-      pronoun: likewise.
-      possessive: likewise.
-      openings: sentences that name it, with ``{name}``.
-      fillers: sentences that say nothing that is asked, with ``{it}``.
-    """
-
-    noun: str
-    pronoun: str
-    possessive: str
-    openings: tuple[str, ...]
-    fillers: tuple[str, ...]
 
 
 class Relation(NamedTuple):
@@ -44,87 +24,6 @@ class Relation(NamedTuple):
     statements: tuple[str, ...]
 
 
-KINDS: Mapping[str, Kind] = MappingProxyType(
-    {
-        "person": Kind(
-            "she",
-            "she",
-            "her",
-            (
-                "{name} is remembered by few people today.",
-                "Among the people of that time was {name}, who wrote many letters.",
-                "Little is known about the early life of {name}.",
-            ),
-            (
-                "{it} had two brothers and liked long walks.",
-                "{it} lived in a small house near the old market for many years.",
-                "For a while {it} gave up all work because of bad health.",
-            ),
-        ),
-        "town": Kind(
-            "the town",
-            "it",
-            "its",
-            (
-                "{name} lies in a wide valley in the north of the country.",
-                "Travellers often pass through {name} on the way to the coast.",
-                "The old walls of {name} can be seen from far away.",
-            ),
-            (
-                "{it} has a small museum and three schools.",
-                "A market is held there every Saturday, and many farmers come to sell fruit.",
-                "{it} was damaged by fire more than once.",
-            ),
-        ),
-        "ship": Kind(
-            "the ship",
-            "it",
-            "its",
-            (
-                "The {name} crossed the ocean many times.",
-                "Sailors told many stories about the {name}.",
-                "The {name} was one of the fastest vessels of that time.",
-            ),
-            (
-                "{it} carried wool, tea and other goods.",
-                "In bad weather {it} lost a mast but came back safely.",
-                "A model of {it} is shown in a museum.",
-            ),
-        ),
-        "river": Kind(
-            "the river",
-            "it",
-            "its",
-            (
-                "The {name} flows through forests and fields.",
-                "Many villages stand on the banks of the {name}.",
-                "The water of the {name} is clear and cold.",
-            ),
-            (
-                "{it} freezes in hard winters.",
-                "Several old bridges cross {it}, and people fish there in summer.",
-                "{it} is known for many kinds of birds.",
-            ),
-        ),
-        "company": Kind(
-            "the company",
-            "it",
-            "its",
-            (
-                "{name} has been in business for a long time.",
-                "Many families in the region worked for {name}.",
-                "{name} began in a single room above a bakery.",
-            ),
-            (
-                "{it} survived several hard years and a great fire.",
-                "Most of the workers stay with {it} for a long time.",
-                "{it} gives money to schools and to a small theatre.",
-            ),
-        ),
-    }
-)
-"""Every kind of thing by name."""
-
 RELATIONS: tuple[Relation, ...] = (
     Relation(
         "person",
@@ -134,6 +33,8 @@ RELATIONS: tuple[Relation, ...] = (
             "In which town was {name} born?",
             "What is the birthplace of {name}?",
             "Which town is the birthplace of {name}?",
+            "What is the town in which {name} was born?",
+            "At which place was {name} born?",
             "What town was {name} born in?",
             "The birthplace of {name} is which town?",
         ),
@@ -142,6 +43,10 @@ RELATIONS: tuple[Relation, ...] = (
             "{its} birthplace was {value}, a place that few people know.",
             "{it} was born to poor parents in {value}.",
             "{value} was {its} birthplace.",
+            "In {value} {it} was born.",
+            "{value} is where {it} was born.",
+            "The town of {its} birth was {value}.",
+            "{it} was born there, in {value}, as a second child.",
             "{its} birthplace is {value}.",
             "In {value}, {it} was born as the third child.",
         ),
@@ -154,6 +59,8 @@ RELATIONS: tuple[Relation, ...] = (
             "In what year did {name} die?",
             "What was the year of the death of {name}?",
             "Which year did {name} die in?",
+            "What year did {name} die in?",
+            "The death of {name} was in what year?",
             "When was the death of {name}?",
             "{name} died in which year?",
         ),
@@ -162,6 +69,10 @@ RELATIONS: tuple[Relation, ...] = (
             "{it} died after a long illness in {value}.",
             "The year of {its} death was {value}.",
             "{its} death came in the winter of {value}.",
+            "In {value} came {its} death.",
+            "{its} death in {value} was mourned by many.",
+            "{value} was the year in which {it} died.",
+            "Not long before {value}, the year of {its} death, {it} moved.",
             "In {value} {it} died.",
             "{its} death was in the year {value}.",
         ),
@@ -174,6 +85,8 @@ RELATIONS: tuple[Relation, ...] = (
             "Who taught {name}?",
             "By whom was {name} taught?",
             "What was the name of the teacher of {name}?",
+            "Whose lessons did {name} take?",
+            "From whom did {name} have lessons?",
             "{name} was taught by whom?",
             "Which teacher taught {name}?",
         ),
@@ -182,6 +95,10 @@ RELATIONS: tuple[Relation, ...] = (
             "{its} teacher was {value}, whose lessons were strict.",
             "{value} taught {it} at school.",
             "The teacher who shaped {it} most was {value}.",
+            "{value} gave {it} lessons.",
+            "At first {its} teacher was {value}.",
+            "{it} took lessons from {value}.",
+            "It was {value} who taught {it}.",
             "{value} was {its} teacher.",
             "At school {it} was taught by {value}.",
         ),
@@ -194,6 +111,8 @@ RELATIONS: tuple[Relation, ...] = (
             "What is the name of the mayor of {name}?",
             "Which person is mayor of {name}?",
             "Who was elected mayor of {name}?",
+            "Whom has {name} elected as mayor?",
+            "Who is now mayor of {name}?",
             "The mayor of {name} is who?",
             "Which mayor does {name} have?",
         ),
@@ -202,6 +121,10 @@ RELATIONS: tuple[Relation, ...] = (
             "{value} is the mayor of {it}.",
             "The mayor, {value}, was elected twice.",
             "{value} was elected mayor last spring.",
+            "Now {value} is mayor.",
+            "As mayor {it} has {value}.",
+            "The people have elected {value}, a young mayor.",
+            "{value} serves {it} as mayor.",
             "The people elected {value} as mayor.",
             "The mayor of {it} is {value}.",
         ),
@@ -214,6 +137,8 @@ RELATIONS: tuple[Relation, ...] = (
             "What is the population of {name}?",
             "How many inhabitants does {name} have?",
             "How large is the population of {name}?",
+            "What is the number of people who live in {name}?",
+            "Of how many inhabitants is the population of {name}?",
             "What number of inhabitants does {name} have?",
             "{name} has how many inhabitants?",
         ),
@@ -222,6 +147,10 @@ RELATIONS: tuple[Relation, ...] = (
             "About {value} people live there.",
             "The population is {value}.",
             "{its} population has grown to {value}.",
+            "{value} inhabitants live there.",
+            "The number of inhabitants is {value}.",
+            "In {it} live {value} people.",
+            "There is a population of {value} people.",
             "{value} people live in {it}.",
             "There are {value} inhabitants.",
         ),
@@ -234,6 +163,8 @@ RELATIONS: tuple[Relation, ...] = (
             "On which river is {name}?",
             "What is the river that flows through {name} called?",
             "What is the name of the river of {name}?",
+            "Which river does {name} stand on?",
+            "Which river flows by {name}?",
             "Through {name} flows which river?",
             "What river is {name} on?",
         ),
@@ -242,6 +173,10 @@ RELATIONS: tuple[Relation, ...] = (
             "{it} stands on the river {value}.",
             "The river there is called the {value}.",
             "Through the middle flows the {value}.",
+            "{value} is the river that flows there.",
+            "By {it} flows the river {value}.",
+            "The {value} is {its} river.",
+            "The river, the {value}, flows slowly there.",
             "{its} river is the {value}.",
             "The {value}, a river, flows by.",
         ),
@@ -254,6 +189,8 @@ RELATIONS: tuple[Relation, ...] = (
             "Who commanded the {name}?",
             "What was the name of the captain of the {name}?",
             "Which captain commanded the {name}?",
+            "Which captain did the {name} have?",
+            "Who was captain on the {name}?",
             "By which captain was the {name} commanded?",
             "The {name} was commanded by whom?",
         ),
@@ -262,6 +199,10 @@ RELATIONS: tuple[Relation, ...] = (
             "{it} was commanded by {value}.",
             "{value} commanded {it} for ten years.",
             "The last captain was {value}, an honest man.",
+            "As captain, {value} commanded {it}.",
+            "{it} sailed under Captain {value}.",
+            "Captain {value} was on board for ten years.",
+            "{value} served {it} as captain.",
             "{value} was {its} captain.",
             "Captain {value} commanded {it}.",
         ),
@@ -274,6 +215,8 @@ RELATIONS: tuple[Relation, ...] = (
             "In what year was the {name} built?",
             "Which year was the {name} built in?",
             "What was the year in which the {name} was built?",
+            "What year was the {name} built in?",
+            "When did workers build the {name}?",
             "The {name} was built when?",
             "Built in which year was the {name}?",
         ),
@@ -282,6 +225,10 @@ RELATIONS: tuple[Relation, ...] = (
             "{it} was built of oak in {value}.",
             "In {value} {it} was built.",
             "The year in which workers built {it} was {value}.",
+            "{value} was the year in which workers built {its} mast and hull.",
+            "In the year {value} {it} was built.",
+            "Workers had built {it} by {value}.",
+            "Built in {value}, {it} was soon known everywhere.",
             "Workers built {it} in {value}.",
             "{value} was the year in which {it} was built.",
         ),
@@ -294,6 +241,8 @@ RELATIONS: tuple[Relation, ...] = (
             "What is the length of the {name}?",
             "How many kilometres long is the {name}?",
             "What length does the {name} have?",
+            "How many kilometres does the {name} have?",
+            "Of what length is the {name}?",
             "The {name} is how long?",
             "How long a river is the {name}?",
         ),
@@ -302,6 +251,10 @@ RELATIONS: tuple[Relation, ...] = (
             "{its} length is {value}.",
             "Its whole length of {value} was measured only lately.",
             "With {value} {it} is among the long ones.",
+            "{value} is {its} length.",
+            "A length of {value} makes {it} a long one.",
+            "{it} has {value} of length.",
+            "Over a length of {value} {it} falls slowly.",
             "The length is {value}.",
             "{it} has a length of {value}.",
         ),
@@ -314,6 +267,8 @@ RELATIONS: tuple[Relation, ...] = (
             "On which mountain does the {name} begin?",
             "What is the source of the {name}?",
             "Which mountain is the source of the {name} on?",
+            "Which mountain does the {name} begin on?",
+            "What mountain is the {name} from?",
             "The source of the {name} is on which mountain?",
             "On what mountain is the source of the {name}?",
         ),
@@ -322,6 +277,10 @@ RELATIONS: tuple[Relation, ...] = (
             "{its} source is on Mount {value}.",
             "The source lies high on Mount {value}.",
             "On Mount {value} {it} begins as a small stream.",
+            "Mount {value} has {its} source.",
+            "{its} source is found on Mount {value}.",
+            "High on Mount {value} is {its} source.",
+            "{it} begins where Mount {value} is highest.",
             "Mount {value} is where {it} begins.",
             "{its} source lies on Mount {value}.",
         ),
@@ -334,6 +293,8 @@ RELATIONS: tuple[Relation, ...] = (
             "Who was the founder of {name}?",
             "By whom was {name} founded?",
             "What was the name of the founder of {name}?",
+            "Who is known as the founder of {name}?",
+            "Which person founded {name}?",
             "{name} was founded by whom?",
             "Which founder did {name} have?",
         ),
@@ -342,6 +303,10 @@ RELATIONS: tuple[Relation, ...] = (
             "{value} founded {it} with borrowed money.",
             "{its} founder was {value}.",
             "The founder, {value}, had been a baker.",
+            "{it} was founded long ago by {value}.",
+            "{value}, {its} founder, had no money.",
+            "The founder was {value}.",
+            "As founder {it} names {value}.",
             "{value} was {its} founder.",
             "The founder of {it} was {value}.",
         ),
@@ -354,6 +319,8 @@ RELATIONS: tuple[Relation, ...] = (
             "What does {name} produce?",
             "What are the products of {name}?",
             "Which goods does {name} make?",
+            "What goods does {name} produce?",
+            "What are the goods that {name} makes?",
             "Which products does {name} make?",
             "{name} produces what?",
         ),
@@ -362,6 +329,10 @@ RELATIONS: tuple[Relation, ...] = (
             "{it} produces {value} for many countries.",
             "{its} products are {value}.",
             "The workers make {value}.",
+            "{value} are what {it} makes.",
+            "Of all products {value} sell best.",
+            "{value} are made there.",
+            "{it} is known for products such as {value}.",
             "{value} are {its} products.",
             "{it} makes {value} of good quality.",
         ),
