@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from vifx.checks import require_integer
-from vifx.reading.questions import Passage, Question
 from vifx.reading.kinds import KINDS
+from vifx.reading.questions import Passage, Question
 from vifx.reading.relations import RELATIONS, Relation
 
 _ONSETS = (
