@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 import vifx
-from vifx import data, flows
+from vifx import data, flows, training
 from vifx.experiment import flows as experiment
 from vifx.experiment import likelihood
 from vifx.flows import checked
@@ -225,3 +225,30 @@ def test_the_trainer_warms_up_and_averages():
 def test_draws_are_a_positive_integer(draws):
     with pytest.raises(ValueError, match="draws must be an integer ≥ 1"):
         likelihood.likelihood(model(scaled(1.0))[0], PIXELS, shades=256, draws=draws)
+
+
+def test_weight_decay_takes_from_the_weights_of_couplings_alone():
+    """Two updates, of which the first has a step size of zero: what differs is −rate · decay · weight."""
+    config = experiment.Config(steps=20, learning_rate=0.01)
+    bijection = flows.chain(flows.linear(), flows.actnorm(), flows.realnvp(2, hidden=(3,)))
+    generative = vifx.Joint(vifx.transformed("x", vifx.standard_normal(4), bijection, name="flow"))
+    objective = vifx.kl(vifx.Joint(vifx.evidence("x")), generative)
+    batch = {"x": jax.random.normal(jax.random.key(0), (50, 4))}
+    params, state = objective.init(jax.random.key(1), batch)
+
+    def trained(decay):
+        step = experiment.trainer(objective, config, weight_decay=decay)
+        progress = training.Progress(params, state, step.init(jax.random.key(2), params, state))
+        for seed in range(2):
+            progress, _ = jax.jit(step.update)(jax.random.key(seed), progress, batch)
+        return jax.tree_util.tree_leaves_with_path(progress.params)
+
+    compared = zip(trained(2.0), trained(0.0), jax.tree_util.tree_leaves_with_path(params), strict=True)
+    weights = 0
+    for (path, one), (_, other), (_, start) in compared:
+        decayed = "'weight'" in jax.tree_util.keystr(path)
+        rate = 0.005  # halfway through a warm-up of two updates
+        weights += decayed
+        expected = other - rate * 2.0 * start if decayed else other
+        np.testing.assert_allclose(one, expected, rtol=1e-4, atol=1e-7)
+    assert weights == 4
