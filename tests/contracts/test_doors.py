@@ -132,6 +132,7 @@ DOORS = [
         host=0,
         hosts=1,
     ),
+    at(data, "alphabet", codes=np.arange(4), least=1),
     at(data, "available", directory="nowhere"),
     at(data, "batches", source={"x": X}, size=2),
     at(data, "binarize", variable="x"),
@@ -220,7 +221,17 @@ def test_every_public_function_has_a_door():
         *(training.Diverged, training.Interrupted, training.CheckpointError, mixtures.FellError),
         *(training.Step, training.Progress, training.TrainState, training.Fitted, training.Event, training.Raised),
         *(mixtures.Fit, mixtures.Model, mixtures.Candidate, mixtures.Selection),
-        *(data.Casino, data.Dataset, data.Info, data.Modes, data.Pca, data.Table, data.Unobserved, data.Window),
+        *(
+            data.Alphabet,
+            data.Casino,
+            data.Dataset,
+            data.Info,
+            data.Modes,
+            data.Pca,
+            data.Table,
+            data.Unobserved,
+            data.Window,
+        ),
         training.averaged_params,
     }
     found = {

@@ -17,7 +17,7 @@ from vifx.cli.options import (
     TrainOptions,
 )
 from vifx.cli.parse import option_names
-from vifx.data.names import GENERATED, available
+from vifx.data.names import UNPREPARED, available
 from vifx.experiment.config import Config
 
 _ARGUMENTS = ("--directory", "--name", "--shell")  # fields that are arguments and have no option
@@ -71,7 +71,7 @@ def words() -> Mapping[str, tuple[Sequence[str], Sequence[str]]]:
         "list": ((), ()),
         "data": (
             ["--source", "--directory", "--allow-download"],
-            ["prepare", *(name for name in available() if name not in GENERATED)],
+            ["prepare", *(name for name in available() if name not in UNPREPARED)],
         ),
         "completion": ((), ["bash", "zsh", "fish"]),
     }

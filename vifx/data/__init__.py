@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "CASINO",
+    "Alphabet",
     "Casino",
     "Combined",
     "Config",
@@ -20,6 +21,7 @@ __all__ = [
     "Transform",
     "Unobserved",
     "Window",
+    "alphabet",
     "available",
     "batches",
     "binarize",
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from vifx.data.resident import Resident, Window
     from vifx.data.rows import Source, batches
     from vifx.data.streaming import Streaming
+    from vifx.data.text import Alphabet, alphabet
     from vifx.data.transforms import (
         Transform,
         binarize,

