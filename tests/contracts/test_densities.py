@@ -41,8 +41,20 @@ def each_step():
     return d.EachStep(d.Categorical(jnp.asarray(DRAW.normal(size=(3, 2)))), 3)
 
 
+def autoregressive():
+    """Logits of a symbol that depend on its place, and on how many 1s were before it."""
+    places = jnp.asarray(DRAW.normal(size=(3, 2)))
+
+    def logits(rows):
+        before = jnp.cumsum(rows, axis=1) - rows
+        return jnp.broadcast_to(places, (len(rows), 3, 2)) * (1.0 + before.astype(places.dtype)[..., None])
+
+    return d.Autoregressive(logits, None, 3, 2)
+
+
 TRIL = np.array([[0.8, 0.0], [0.5, 1.3]])
 DISTRIBUTIONS = {
+    "Autoregressive": Case(autoregressive, PATHS),
     "Bernoulli": Case(lambda: d.Bernoulli(jnp.asarray(0.7)), np.arange(2)),
     "Categorical": Case(lambda: d.Categorical(jnp.asarray(LOGITS)), np.arange(4)),
     "DiscretizedLogistic": Case(lambda: d.DiscretizedLogistic(jnp.asarray(0.3), jnp.asarray(-2.0)), np.arange(256)),

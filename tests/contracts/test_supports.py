@@ -42,6 +42,11 @@ VECTORS = [[0.0, 0.0], [1e3, -1e3]], [[NAN, 0.0], [0.0, INF], [-INF, NAN]]
 PIXELS = [0, 1, 128, 255], [-1, 256, -(2**31), 2**31 - 1]
 SEQUENCES = [[0, 1, 2], [2, 2, 2]], [[0, 1, 3], [-1, 0, 0], [0, 0, 2**31 - 1]]
 CASES = {
+    "autoregressive": Case(
+        lambda table: d.Autoregressive(lambda rows: jnp.broadcast_to(table, (*rows.shape, 3)), None, 3, 3),
+        (ZEROS,),
+        *SEQUENCES,
+    ),
     "bernoulli": Case(d.Bernoulli, (0.7,), [0.0, 1.0, 0.25], [2.0, -1e-3, 1.001, 255.0, NAN, INF, -INF]),
     "bernoulli of pixels": Case(d.Bernoulli, (0.7,), [0, 1], [2, -1, 255]),
     "categorical": Case(d.Categorical, (jnp.arange(3.0),), [0, 1, 2], [-1, 3, 2**31 - 1, -(2**31)]),

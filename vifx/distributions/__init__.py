@@ -8,6 +8,7 @@ sample_shape)` and `log_prob(value)` in nats. Pixels that are images use `to_eve
 from __future__ import annotations
 
 __all__ = [
+    "Autoregressive",
     "Bernoulli",
     "Categorical",
     "DiscretizedLogistic",
@@ -28,6 +29,7 @@ __all__ = [
     "uniform_categorical",
 ]
 
+from vifx.distributions.autoregressive import Autoregressive
 from vifx.distributions.bernoulli import Bernoulli
 from vifx.distributions.categorical import Categorical, uniform_categorical
 from vifx.distributions.discretized_logistic import DiscretizedLogistic

@@ -10,7 +10,8 @@ and ``Critic(body)`` a critic of any body: one logit per example.
 >>> critic = Critic(MLP((400, 400)))
 
 `ConvConditioner` and `ZeroConv` are the body and the head of a flow's couplings of images. `GatedStack` and
-`AttentionPooling` take sequences of several lengths with a mask.
+`AttentionPooling` take sequences of several lengths with a mask. `autoregressive(GatedSymbols(classes))` is a decoder
+of sequences of symbols, each given those before it.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ __all__ = [
     "FourierFeatures",
     "GatedConv",
     "GatedStack",
+    "GatedSymbols",
     "MixtureOfLogisticsHead",
     "NormalFixedScale",
     "NormalGlobalScale",
@@ -50,11 +52,13 @@ __all__ = [
     "SNResNetGenerator",
     "ZeroConv",
     "add_positions",
+    "autoregressive",
     "convolve",
     "convolve_transpose",
     "sinusoids",
 ]
 
+from vifx.networks.autoregressive import GatedSymbols, autoregressive
 from vifx.networks.conditional import Conditional
 from vifx.networks.conditioner import ConvConditioner, ZeroConv
 from vifx.networks.conv import ConvDecoder, ConvEncoder
