@@ -12,6 +12,7 @@ __all__ = [
     "Estimate",
     "Features",
     "Fmd",
+    "KneserNey",
     "Memorization",
     "Metric",
     "ModeCoverage",
@@ -43,6 +44,7 @@ __all__ = [
     "image_rows",
     "importance_weighted_bound",
     "kl_per_latent",
+    "kneser_ney",
     "latent_manifold",
     "latent_scatter",
     "latent_traversal",
@@ -70,6 +72,7 @@ __all__ = [
     "report_html",
     "save_figure",
     "state_timeline",
+    "text_lines",
     "traversal_codes",
     "write_report",
 ]
@@ -95,7 +98,9 @@ from vifx.evaluation.latents import (
     traversal_codes,
 )
 from vifx.evaluation.likelihood import average_metrics, bits_per_dim, elbo, importance_weighted_bound
+from vifx.evaluation.lines import text_lines
 from vifx.evaluation.modes import ModeCoverage, expected_high_quality, mode_coverage
+from vifx.evaluation.ngram import KneserNey, kneser_ney
 from vifx.evaluation.plane import critic_field, density_2d, mode_scatter
 from vifx.evaluation.predictions import Predictions, calibrating_temperature, predict
 from vifx.evaluation.probes import linear_probe_accuracy, nearest_neighbour_accuracy
