@@ -55,12 +55,13 @@ def build(config: Config) -> Experiment:
     splits, classes = text.mapped(codes, letters), len(letters.characters)
 
     def decoder() -> nets.Net:
-        body = networks.GatedSymbols(classes, config.features, config.dilations)
+        body = nets.in_precision(networks.GatedSymbols(classes, config.features, config.dilations), config.precision)
         return networks.autoregressive(body, length=codes.info.shape[0], classes=classes, dropout=config.word_dropout)
 
     stack = networks.GatedStack(config.features, config.dilations)
     head = networks.DiagonalNormal((config.latent,))
     encoder = networks.Conditional(stack, head, inputs=(networks.OneHot(classes),))
+    encoder = nets.in_precision(encoder, config.precision)
     evidence = vifx.Joint(vifx.evidence("x"))
     inference = vifx.Joint(vifx.evidence("x"), vifx.factor("z | x", encoder, name="encoder"))
     generative = vifx.Joint(

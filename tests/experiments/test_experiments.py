@@ -15,7 +15,9 @@ from vifx.cli import main
 from vifx.training import read_metrics
 
 FOLDER = Path(__file__).parents[2] / "experiments"
-FILES = sorted(path for path in FOLDER.glob("*.py") if path.stem.split("_")[0] in ("vae", "iwae", "hvae", "cvae"))
+TEXT = FOLDER / "vae_text.py"
+FAMILIES = ("vae", "iwae", "hvae", "cvae")
+FILES = sorted({path for path in FOLDER.glob("*.py") if path.stem.split("_")[0] in FAMILIES} - {TEXT})
 SMALL = ["--steps", "4", "--log-every", "2", "--evaluate-every", "2", "--hidden", "16", "--data.batch-size", "10"]
 SMALL += ["--bound-examples", "4"]
 FASHION = ["--data.name", "fashion_mnist", "--data.validation", "10"]
@@ -55,6 +57,28 @@ def test_trains_to_the_end(path, extra, folder, tmp_path, monkeypatch, capsys):
     drawn = {p.stem for p in (tmp_path / "run" / "figures").iterdir()}
     assert drawn >= {"samples", "reconstructions", "loss", "bound", DRAWN[path.stem.split("_")[0]]}
     assert "report" in shown.out
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("extra", [[], ["--annealing", "0", "--word-dropout", "0", "--free-bits", "0"]], ids=len)
+def test_a_text_autoencoder_trains_to_the_end(extra, tmp_path, capsys):
+    file, run = tmp_path / "text.txt", tmp_path / "run"
+    generator = np.random.default_rng(0)
+    file.write_text(" ".join(generator.choice(["one", "two", "three", "four", "five."], 1500)))
+    options = ["--steps", "4", "--log-every", "2", "--evaluate-every", "2", "--features", "4", "--dilations", "1", "2"]
+    options += ["--data.source", str(file), "--data.batch-size", "10", "--bound-examples", "4", *extra]
+    code = main(["train", str(TEXT), *options, "--run", str(run)])
+    shown = capsys.readouterr()
+    assert code == 0, shown.err
+    rows = read_metrics(run / "metrics.jsonl")
+    assert [row["step"] for row in rows] == [2, 4]
+    assert all(np.isfinite(value) for row in rows for value in row.values())
+    found = {name: m["value"] for name, m in json.loads((run / "results.json").read_text())["metrics"].items()}
+    assert found["nll/character"] == pytest.approx(-found["iwae/100"] / 64, rel=1e-6)
+    assert found["elbo"] == pytest.approx(-found["kl/z"] - found["nll/x"], rel=1e-4)
+    assert found["nll/character/ngram"] < found["nll/character/plain"] < np.log(30)
+    assert "upper bound, by iwae/100, of the first 4 windows" in shown.out
+    assert {path.stem for path in (run / "figures").iterdir()} >= {"samples", "reconstructions", "collapse", "loss"}
 
 
 def test_there_are_the_experiments_of_the_readme():
