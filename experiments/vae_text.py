@@ -42,7 +42,7 @@ class Config(BaseConfig):
     """Nats that the latent may carry at no cost."""
     word_dropout: NonNegativeFloat = 0.3
     """The probability with which a character that the decoder reads is dropped in training."""
-    bound_examples: PositiveInt | None = 500
+    bound_examples: PositiveInt | None = 300
     """Test windows for the importance-weighted bounds; all of them if None."""
     data: data.Config = field(default_factory=lambda: data.Config("text", batch_size=64, test=0.1))
     """Which text, and how it is read; `text` is the docstrings of the standard library or the file data.source."""

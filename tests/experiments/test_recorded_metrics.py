@@ -6,6 +6,7 @@ Fashion-MNIST and a table must be prepared: ``vifx data prepare fashion_mnist --
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from vifx.cli import main
 
 FILES = sorted((Path(__file__).parents[2] / "experiments").glob("*.py"))
 HEADERS = {
+    r"([\d.]+) nats a character": ("nll/character",),
     r"KL ([\d.]+) nats from the true density": ("kl/true",),
     r"−ELBO ([\d.]+) and IWAE-1000 ([\d.]+) nats": ("elbo", "iwae/1000"),
     r"FMD ([\d.]+) and coverage ([\d.]+)": ("fmd", "coverage"),
@@ -26,6 +28,7 @@ HEADERS = {
     r"log evidence ([\d.]+) nats and effective share ([\d.]+)": ("log_evidence", "effective_share"),
 }
 TOLERANCES = {
+    "nll/character": {"abs": 0.05},
     "kl/true": {"abs": 0.02},
     "elbo": {"abs": 1.0},
     "iwae/1000": {"abs": 1.0},
@@ -73,6 +76,8 @@ def test_headers_record_plausible_metrics(path):
         assert 0.9 < found["nll/x"] < 1.1
     if "kl/true" in found:
         assert 0 < found["kl/true"] < 0.08  # the standard error of the true density's own score
+    if "nll/character" in found:
+        assert 1 < found["nll/character"] < math.log(97)  # of characters that are drawn alike
     if "modes" in found:
         assert found["high_quality"] <= 0.9889
 

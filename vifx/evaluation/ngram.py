@@ -101,7 +101,7 @@ def kneser_ney(
 
     >>> model = kneser_ney([[0, 1, 0, 1]], [[0, 1]], classes=2, orders=(2,), discounts=(0.5,))
     >>> model.probs([0]).round(3).tolist()
-    [0.125, 0.875]
+    [0.167, 0.833]
     """
     if not orders or min(orders) < 1:
         raise ValueError(f"kneser_ney: orders must be at least one number, all from 1 on, got {list(orders)}")
