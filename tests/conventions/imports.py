@@ -36,7 +36,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "methods": (*CORE, "flows", "lipschitz", "networks", "families", "mixtures"),
     "training": ("lazy", "types", "checks", "files", "loops", "examples", "objective", "data"),
     "evaluation": (*CORE, "checks", "files", "data"),
-    "reading": ("lazy", "types", "checks", "loops", "data", "distributions", "networks", "evaluation"),
+    "reading": ("lazy", "types", "checks", "loops", "nets", "data", "distributions", "networks", "evaluation"),
 }
 SEES_ALL = ("", "experiment", "cli", "__main__")
 

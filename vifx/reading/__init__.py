@@ -9,6 +9,8 @@
 from __future__ import annotations
 
 __all__ = [
+    "ARTICLE",
+    "CODE",
     "FEATURES",
     "Answer",
     "Config",
@@ -18,6 +20,7 @@ __all__ = [
     "Question",
     "Reader",
     "Reading",
+    "Recipe",
     "Spans",
     "Tokens",
     "Unit",
@@ -29,9 +32,11 @@ __all__ = [
     "drop_tokens",
     "edit_distances",
     "encode",
+    "ensemble",
     "exact_match",
     "f1",
     "features",
+    "folds",
     "generate_questions",
     "heat_map",
     "jaccard_similarities",
@@ -41,6 +46,7 @@ __all__ = [
     "read_questions",
     "read_vectors",
     "splice",
+    "stack_members",
     "tokenize",
     "vote",
 ]
@@ -55,12 +61,14 @@ if TYPE_CHECKING:
     from vifx.reading.config import Config
     from vifx.reading.decode import Spans, answers, best_spans, vote
     from vifx.reading.encode import Encoded, encode
+    from vifx.reading.ensemble import ensemble, folds, stack_members
     from vifx.reading.features import FEATURES, edit_distances, features, jaccard_similarities
     from vifx.reading.figure import heat_map
     from vifx.reading.generated import generate_questions
     from vifx.reading.load import Reading, load
     from vifx.reading.questions import Passage, Question
     from vifx.reading.reader import Reader
+    from vifx.reading.recipe import ARTICLE, CODE, Recipe
     from vifx.reading.scores import exact_match, f1, measured
     from vifx.reading.sources import read_questions
     from vifx.reading.tokens import Tokens, Unit, normalized, tokenize
