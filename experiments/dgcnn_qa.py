@@ -1,6 +1,6 @@
 """Reading comprehension by dilated gated convolutions: answers to invented questions, from several passages each.
 
-Source:   Su (2018), DGCNN: a convolutional model for reading comprehension, kexue.fm/archives/5409; `--form code`
+Source:   Su (2018), Reading comprehension by dilated gated convolutions, kexue.fm/archives/5409; `--form code`
           is the reader of its author's later code (2019), kexue.fm/archives/6906.
 Command:  vifx train experiments/dgcnn_qa.py
 Hardware: 2 CPU cores, about N minutes.

