@@ -173,7 +173,7 @@ def test_temperature_scales_the_prior():
     cool = generative.sample(jax.random.key(3), params, state, examples=50, temperature=0.5)
     np.testing.assert_allclose(cool.values["z"], 0.5 * one.values["z"], rtol=1e-6)
     flow = Joint(transformed("x", standard_normal(2), SCALE, name="flow"))
-    params, state = flow.init(jax.random.key(0), {"x": jnp.ones((3, 2))}, examples=3)
+    params, state = flow.init(jax.random.key(0), {"x": jnp.ones((3, 2))})
     one = flow.sample(jax.random.key(3), params, state, examples=50).values["x"]
     cool = flow.sample(jax.random.key(3), params, state, examples=50, temperature=0.5).values["x"]
     np.testing.assert_allclose(cool, 0.5 * one, rtol=1e-6)

@@ -119,7 +119,8 @@ class Joint:
         params: dict[str, PyTree] = dict(present[0]) if present else {}
         state: dict[str, PyTree] = dict(present[1]) if present else {}
         values = self.observe(batch, fixed or {})
-        count = _count_examples(values, examples, self)
+        given = {name: batch[name] for name in self.variables if name in batch}
+        count = _count_examples({**given, **values}, examples, self)
         for item in self.factors:
             parents = tuple(values[name] for name in item.given)
             if item.owner is not None and item.init is not None and item.owner not in params:
