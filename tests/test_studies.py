@@ -7,12 +7,24 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
+from scipy.stats import ttest_rel
+
+import vifx
+from vifx.estimators.exact import tabular
 
 DOCS = Path(__file__).parents[1] / "docs"
-_spec = importlib.util.spec_from_file_location("proximal", DOCS / "studies/proximal.py")
-proximal = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(proximal)
-ROWS = json.loads((DOCS / "studies/proximal.json").read_text())
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"studies/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module, json.loads((DOCS / f"studies/{name}.json").read_text())
+
+
+proximal, ROWS = load("proximal")
+regularizers, STUDY = load("regularizers")
 
 
 def test_the_page_quotes_the_file():
@@ -45,3 +57,55 @@ def test_collapse_is_the_last_fall():
     assert proximal.collapse([10, 20, 5, 20]) is None
     assert proximal.collapse([10, 20, 20, 5]) == 1.0
     assert proximal.collapse([10, 20, 5, 4]) == 0.75
+
+
+def test_the_page_quotes_the_study_of_regularizers():
+    page = (DOCS / "supervised.md").read_text(encoding="utf-8")
+    lines = regularizers.table(STUDY["rows"])
+    assert len(lines) == 6
+    assert [line for line in lines if line not in page] == []
+    chosen = {arm: found["best"] for arm, found in STUDY["chosen"].items()}
+    assert chosen == {arm: min(found["scores"], key=lambda pair: pair[1])[0] for arm, found in STUDY["chosen"].items()}
+    words = ", ".join(f"{regularizers.STRENGTHS[arm][0]} {best:g}" for arm, best in chosen.items())
+    assert words in page
+
+
+def test_the_page_shows_what_explain_prints():
+    page = (DOCS / "supervised.md").read_text(encoding="utf-8")
+    shown = page.partition("```text\n")[2].partition("```")[0]
+    classifier = vifx.factor("y | x", tabular(2, states=10), name="classifier")
+    joints = vifx.Joint(vifx.evidence("x", "y")), vifx.Joint(vifx.evidence("x"), classifier)
+    assert shown == vifx.explain(vifx.kl(*joints))
+
+
+def test_every_regularizer_has_every_seed():
+    arms = [(row["arm"], row["seed"]) for row in STUDY["rows"]]
+    assert arms == [(arm, seed) for arm in regularizers.ARMS for seed in regularizers.SEEDS]
+    assert regularizers.CHOOSING not in regularizers.SEEDS
+
+
+@pytest.mark.parametrize("metric", list(regularizers.METRICS))
+def test_differences_are_paired_with_the_interval_of_students_t(metric):
+    pair = [regularizers.values(STUDY["rows"], arm, metric) for arm in ("mixup", "none")]
+    mean, half = regularizers.difference(STUDY["rows"], "mixup", metric)
+    found = ttest_rel(*pair).confidence_interval(0.95)
+    np.testing.assert_allclose([mean - half, mean + half], [found.low, found.high], rtol=1e-9)
+
+
+def test_claims_of_the_page_on_regularizers():
+    def excludes_zero(metric):
+        found = {arm: regularizers.difference(STUDY["rows"], arm, metric) for arm in regularizers.STRENGTHS}
+        return {arm for arm, (mean, half) in found.items() if abs(mean) > half}
+
+    def mean(arm, metric):
+        return regularizers.values(STUDY["rows"], arm, metric).mean()
+
+    every = set(regularizers.STRENGTHS)
+    assert excludes_zero("nll") == excludes_zero("calibration_error") == every
+    assert excludes_zero("accuracy") == {"gradient"}
+    assert excludes_zero("nll_tempered") == {"gradient", "weight_decay"}
+    assert excludes_zero("accuracy_noise") == every - {"gradient"}
+    assert mean("none", "nll_tempered") < mean("mixup", "nll")
+    assert mean("none", "temperature") == pytest.approx(1.7, abs=0.05)
+    scores = [score for _, score in STUDY["chosen"]["mixup"]["scores"]]
+    np.testing.assert_allclose(scores, [0.402, 0.410, 0.428, 0.443], atol=6e-4, rtol=1e-3)

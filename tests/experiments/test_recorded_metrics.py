@@ -25,6 +25,7 @@ HEADERS = {
     r"([\d.]+) bits/dim": ("bits_per_dim",),
     r"NLL (−?[\d.]+) nats": ("nll/x",),
     r"log q\(x\) (−?[\d.]+) nats": ("log_prob/test",),
+    r"accuracy ([\d.]+) and calibration error ([\d.]+)": ("accuracy", "calibration_error"),
     r"log evidence ([\d.]+) nats and effective share ([\d.]+)": ("log_evidence", "effective_share"),
 }
 TOLERANCES = {
@@ -43,6 +44,8 @@ TOLERANCES = {
     "log_prob/test": {"abs": 0.3},
     "log_evidence": {"abs": 0.02},
     "effective_share": {"abs": 0.05},
+    "accuracy": {"abs": 0.01},
+    "calibration_error": {"abs": 0.02},
 }
 """Training amplifies the rounding of other machines; a wrong constant, or a collapse, is far larger."""
 
@@ -78,6 +81,9 @@ def test_headers_record_plausible_metrics(path):
         assert 0 < found["kl/true"] < 0.08  # the standard error of the true density's own score
     if "nll/character" in found:
         assert 1 < found["nll/character"] < math.log(97)  # of characters that are drawn alike
+    if "accuracy" in found:
+        assert 0.85 < found["accuracy"] < 1
+        assert 0 < found["calibration_error"] < 0.05
     if "modes" in found:
         assert found["high_quality"] <= 0.9889
 
