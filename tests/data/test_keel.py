@@ -22,7 +22,7 @@ from vifx.data.tables import KNOWN
 
 HEADER = """% A comment.
 @relation small
-@attribute width real [-1.5, 2.0]
+@attribute "width" real [-1.5, 2.0]
 @attribute 'two words' integer[0,9]
 @Attribute colour {red, green , blue}
 @ATTRIBUTE free REAL
@@ -113,8 +113,14 @@ BODY = HEADER + "\n".join(ROWS)
             "line 8: expected one output, .* found colour, free",
         ),
         (BODY.replace("free, width", "free, widht"), "line 7: expected names of attributes, width, .*, found 'widht'"),
-        (BODY.replace("@attribute width", "@attribute free"), "line 9: expected at least two attributes of different"),
-        (BODY.replace("real [-1.5, 2.0]", "reel"), "line 3: expected @attribute NAME real .*, found '@attribute width"),
+        (
+            BODY.replace('@attribute "width"', "@attribute free"),
+            "line 9: expected at least two attributes of different",
+        ),
+        (
+            BODY.replace("real [-1.5, 2.0]", "reel"),
+            "line 3: expected @attribute NAME real .*, found '@attribute \"width",
+        ),
         (BODY.replace("[-1.5, 2.0]", "[2.0, -1.5]"), "line 3: expected a range of width from its low end to its high"),
         (BODY.replace("[-1.5, 2.0]", "[low, 2.0]"), "line 3: expected a number in the range of width, found 'low'"),
         (BODY.replace("green ", "red"), "line 5: expected values of colour that differ, found {red, red, blue}"),

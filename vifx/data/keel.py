@@ -17,7 +17,7 @@ from vifx.checks import require
 _MISSING = frozenset({"", "?", "<null>"})
 _LARGEST = float(np.finfo(np.float32).max)
 _ATTRIBUTE = re.compile(
-    r"@attribute\s+(?P<name>'[^']+'|[^\s{\[]+)"
+    r"@attribute\s+(?P<name>'[^']+'|\"[^\"]+\"|[^\s{\[]+)"
     r"(?:\s+(?P<kind>real|integer)\s*(?:\[\s*(?P<low>[^\s,]+)\s*,\s*(?P<high>[^\s,]+)\s*\])?|\s*\{(?P<values>[^}]*)\})",
     re.IGNORECASE,
 )
@@ -116,7 +116,7 @@ def _divided(path: Path, numbered: Sequence[tuple[int, str]]) -> tuple[_Header |
         if keyword == "attribute":
             attributes.append(_attribute(path, number, line))
         elif keyword != "relation":
-            named[keyword] = number, [name.strip().strip("'") for name in found[2].split(",") if name.strip()]
+            named[keyword] = number, [name.strip().strip("'\"") for name in found[2].split(",") if name.strip()]
     raise ValueError(f"{path}: expected @data before the rows, found no such line; fetch the file again")
 
 
@@ -124,7 +124,7 @@ def _attribute(path: Path, number: int, line: str) -> _Attribute:
     found = _ATTRIBUTE.fullmatch(line)
     if found is None:
         raise _malformed(path, number, "@attribute NAME real [low, high], integer [low, high] or {a, b, …}", repr(line))
-    name = found["name"].strip("'")
+    name = found["name"].strip("'\"")
     if found["values"] is not None:
         values = tuple(value.strip() for value in found["values"].split(","))
         if len(set(values)) < len(values) or "" in values:
