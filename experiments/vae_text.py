@@ -24,7 +24,7 @@ from vifx.experiment import Experiment, NonNegativeFloat, NonNegativeInt, Positi
 class Config(BaseConfig):
     """The options of this experiment."""
 
-    steps: PositiveInt = 3000
+    steps: PositiveInt = 2500
     """How many updates to make."""
     checkpoint_every: PositiveInt = 500
     """Updates between two checkpoints, the best of which is measured and drawn."""

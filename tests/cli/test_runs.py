@@ -73,9 +73,9 @@ def test_says_what_it_measures_before_it_does(tiny, vifx_command, trained):
         tiny.read_text().replace("poison: bool = False", "poison: bool = False\n    bound_examples: int = 7")
     )
     few = vifx_command("train", tiny, "--steps", "2").out.splitlines()
-    assert "measuring on the test split, the K-sample bounds on 7 images of it; then drawing" in few
+    assert "measuring on the test split, the K-sample bounds on 7 examples of it; then drawing" in few
     many = vifx_command("train", tiny, "--steps", "2", "--bound-examples", "10000").out.splitlines()
-    assert "measuring on the test split, the K-sample bounds on 20 images of it; then drawing" in many
+    assert "measuring on the test split, the K-sample bounds on 20 examples of it; then drawing" in many
 
 
 def test_table_shows_the_recorded_results(trained):

@@ -71,7 +71,7 @@ def _announcement(run: Run, built: Experiment) -> str:
     if built.splits is None:
         return "measuring; then drawing"
     few = getattr(run.config, "bound_examples", None)
-    of = "" if few is None else f", the K-sample bounds on {min(few, len(built.splits.test['x'])):,} images of it"
+    of = "" if few is None else f", the K-sample bounds on {min(few, len(built.splits.test['x'])):,} examples of it"
     return f"measuring on the test split{of}; then drawing"
 
 

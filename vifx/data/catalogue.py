@@ -119,8 +119,7 @@ def load(config: Config) -> Dataset:
             sentence = f"must be left out for {config.name}, which is {made}; got {config.features!r}"
             raise ArgumentError("features", sentence, value=config.features, owner=config)
         if config.name == "text":
-            held = {"validation": config.validation, "test": config.test, "split_seed": config.split_seed}
-            return read_text(config.source, **held)
+            return read_text(config.source, validation=config.validation, test=config.test)
         return generate(config.name, validation=config.validation, split_seed=config.split_seed)
     splits, info = open_splits(config)
     if "train" not in splits:

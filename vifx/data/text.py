@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Alphabet", "alphabet", "read_text", "standard_library"]
 
 import ast
+import hashlib
 import sysconfig
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from vifx.checks import ArgumentError, require_array, require_integer
-from vifx.data.dataset import Dataset, Info, hold_out
+from vifx.data.config import check_validation
+from vifx.data.dataset import Dataset, Info
 
 LENGTH = 64
 """Characters in a window."""
@@ -69,18 +71,17 @@ def alphabet(codes: np.ndarray, *, least: int = 10) -> Alphabet:
     return Alphabet(_UNKNOWN + "".join(map(chr, found[enough][order])))
 
 
-def read_text(source: str | None, *, validation: int | float, test: int | float, split_seed: int) -> Dataset:
+def read_text(source: str | None, *, validation: int | float, test: int | float) -> Dataset:
     """Return a text as windows of 64 characters, one after the other, the remainder left out.
 
-    ``x`` has code points, int32 ``[examples, 64]``; every run of spaces and line ends is one space. Windows do not
-    overlap, and the validation and test split are windows chosen at random (see `hold_out`), so that the splits are of
-    the same documents.
+    ``x`` has code points, int32 ``[examples, 64]``; every run of spaces and line ends is one space. The splits are
+    stretches of the text: first the training split, then validation, last the test. Windows chosen at random
+    would have their neighbours in the training split, and much of a text is said again nearby.
 
     Args:
       source: a text file in UTF-8; None for the docstrings of the standard library (see `standard_library`).
-      validation: how much is held out for validation.
-      test: how much is held out for the test, before that.
-      split_seed: chooses which windows.
+      validation: how much of the rest is held out for validation, a fraction below 1 or a number of windows.
+      test: how much is held out for the test, likewise.
 
     Raises:
       ValueError: if there is no such file, it is no text in UTF-8 or shorter than a window, or nothing is left to train
@@ -92,35 +93,45 @@ def read_text(source: str | None, *, validation: int | float, test: int | float,
         raise ArgumentError("source", sentence, value=source)
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.int32)
     x = codes[: len(codes) // LENGTH * LENGTH].reshape(-1, LENGTH)
-    train, tested = hold_out({"x": x}, test, split_seed, name="test")
-    train, held = hold_out(train, validation, split_seed)
+    rest, tested = _end(x, test, "test")
+    train, held = _end(rest, validation, "validation")
     what = "docstrings of the standard library of this Python" if source is None else Path(source).name
     note = f"{len(codes):,} characters, {what}"
-    return Dataset(train, held, tested, Info("text", (LENGTH,), None, 0, 0x10FFFF, (), (note,)))
+    return Dataset({"x": train}, {"x": held}, {"x": tested}, Info("text", (LENGTH,), None, 0, 0x10FFFF, (), (note,)))
 
 
 def standard_library() -> str:
     """Return the docstrings of the modules of Python's standard library, each once, one space between any two.
 
     They are those of the modules, classes and functions of the files ``*.py`` that lie directly in the library's folder
-    and whose name has no underscore in front, by name and in the order of `ast.walk`; nothing is imported. So the text
-    is a function of the Python version: 3.11 has some 750,000 characters, and its modules are not those of 3.13.
+    and whose name has no underscore in front; nothing is imported. They come in the order of their SHA-256, so that
+    every stretch of the text has docstrings of all modules. The text is a function of the Python version: 3.11 has some
+    750,000 characters, and its modules are not those of 3.13.
 
     Raises:
       ValueError: if this Python has no such files.
     """
     folder = Path(sysconfig.get_path("stdlib"))
-    found: dict[str, None] = {}
+    found: set[str] = set()
     for path in sorted(folder.glob("[!_]*.py")):
         for node in ast.walk(ast.parse(path.read_bytes())):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-                found[_spaced(ast.get_docstring(node, clean=False) or "")] = None
-    found.pop("", None)
+                found.add(_spaced(ast.get_docstring(node, clean=False) or ""))
+    found.discard("")
     if not found:
         raise ValueError(
             f"{folder}: expected the modules of the standard library, found none; give a text file (source)"
         )
-    return " ".join(found)
+    return " ".join(sorted(found, key=lambda each: hashlib.sha256(each.encode()).digest()))
+
+
+def _end(x: np.ndarray, share: int | float, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return windows without the last ones, and those."""
+    check_validation(share, name=name)
+    count = int(share * len(x) + 0.5) if isinstance(share, float) else share
+    if count >= len(x):
+        raise ArgumentError(name, f"must leave windows to train on, got {share} of {len(x)}; lower it", value=share)
+    return x[: len(x) - count], x[len(x) - count :]
 
 
 def _file(source: str) -> str:

@@ -38,7 +38,7 @@ def text_lines(groups: Sequence[Sequence[str]], *, labels: Sequence[str] = (), t
     height = sum(len(group) * _LINE + _GAP for group in groups) + 0.5
     widest = max(len(line) for group in groups for line in group)
     before = 0.15 + 0.09 * max((len(label) for label in labels), default=0)
-    width = before + 0.085 * widest + 0.2
+    width = before + 0.076 * widest + 0.2
     figure = Figure(figsize=(width, height), dpi=STYLE.dpi, facecolor="white")
     figure.text(0.15 / width, 1 - 0.12 / height, title, fontsize=STYLE.title_size, color=STYLE.text, va="top")
     top = height - 0.5

@@ -81,7 +81,7 @@ def kneser_ney(
     validation: ArrayLike,
     *,
     classes: int,
-    orders: Sequence[int] = (3, 4, 5, 6, 7),
+    orders: Sequence[int] = (4, 5, 6, 7, 8, 9),
     discounts: Sequence[float] = (0.7, 0.8, 0.9),
 ) -> KneserNey:
     """Fit the n-gram model whose order and discount have the least negative log-likelihood on validation sequences.
