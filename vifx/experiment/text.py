@@ -28,10 +28,19 @@ if TYPE_CHECKING:
 
 
 def mapped(splits: Dataset, letters: Alphabet) -> Dataset:
-    """Return a text's code points ``x`` as indices of an alphabet."""
+    """Return a text's code points ``x`` as indices of an alphabet, the test windows in a random order.
+
+    So the first of them are from the whole stretch of the text.
+
+    Args:
+      splits: windows of code points.
+      letters: the alphabet.
+    """
     train, validation, test = (
         {**split, "x": letters.project(split["x"])} for split in (splits.train, splits.validation, splits.test)
     )
+    order = np.random.RandomState(0).permutation(len(test["x"]))
+    test = {name: array[order] for name, array in test.items()}
     info = dataclasses.replace(splits.info, high=len(letters.characters) - 1)
     return data.Dataset(train, validation, test, info)
 
@@ -41,13 +50,14 @@ def measured(bounds: Measure, plain: Joint, splits: Dataset, *, classes: int, bo
 
     ``nll/character`` is an upper bound on that of the model with latents, by its importance-weighted bound. For
     comparison ``nll/character/plain`` is that of a model without latents, exact, and ``nll/character/ngram`` that of
-    interpolated Kneser–Ney n-grams, whose order and discount are chosen on the validation split. All predict the first
-    character of a window without any before it. Where there are no validation windows, there are no n-grams.
+    interpolated Kneser–Ney n-grams, whose order and discount are chosen on the validation split. All three are of the
+    windows that the bound was taken on, and predict the first character of a window without any before it. Where there
+    are no validation windows, there are no n-grams.
 
     Args:
       bounds: `variational.bounds` of the model, which are kept.
       plain: a joint of ``x`` alone with a density.
-      splits: windows ``x`` ``[examples, length]``.
+      splits: windows ``x`` ``[examples, length]``; those of the bound are the first of the test split.
       classes: how many symbols there are.
       bound: the name of the bound in `bounds`, such as ``"iwae/100"``.
     """
@@ -58,8 +68,9 @@ def measured(bounds: Measure, plain: Joint, splits: Dataset, *, classes: int, bo
         best = found[bound]
         if not isinstance(best, Estimate):
             raise TypeError(f"measured: bound must be an Estimate with a value an example, got {bound!r}, a number")
-        note = f"upper bound, by {bound}, of the first {len(best.values):,} windows"
-        exact = _nll(jax.random.fold_in(key, 1), plain, params, state, splits.test)
+        few = splits.test["x"][: len(best.values)]
+        note = f"upper bound, by {bound}, of {len(few):,} windows"
+        exact = _nll(jax.random.fold_in(key, 1), plain, params, state, {"x": few})
         mine = {
             "nll/character": Estimate(-np.asarray(best.values, np.float64) / length, note),
             "nll/character/plain": Estimate(exact / length, "exact, of a model of the same size without latents"),
@@ -67,7 +78,7 @@ def measured(bounds: Measure, plain: Joint, splits: Dataset, *, classes: int, bo
         if len(splits.validation["x"]):
             model = evaluation.kneser_ney(splits.train["x"], splits.validation["x"], classes=classes)
             words = f"exact, of {model.order}-grams with discount {model.discount:g}, Kneser–Ney"
-            mine["nll/character/ngram"] = Estimate(model.nll(splits.test["x"]) / length, words)
+            mine["nll/character/ngram"] = Estimate(model.nll(few) / length, words)
         return {**found, **mine}
 
     return measure
