@@ -97,7 +97,9 @@ class GatedConv(nn.Module):
 class GatedStack(nn.Module):
     """Gated convolutions one after the other, one for each dilation: ``[examples, length, channels] → […, features]``.
 
-    With dilations d an output sees ``1 + (width − 1) Σ d`` positions. The other attributes are those of `GatedConv`.
+    With dilations d an output sees ``1 + (width − 1) Σ d`` positions. Arrays of one shape give the same bits whatever
+    stands at padding. So do longer arrays with more padding where a row of a matrix product does not depend on how many
+    rows there are: on CPUs, but for tiny products; on GPUs they are equal up to rounding.
 
     Attributes:
       features: numbers per position, of every layer.

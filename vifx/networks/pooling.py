@@ -23,7 +23,7 @@ class AttentionPooling(nn.Module):
     """``Σ_t λ_t x_t`` with ``λ = softmax_t(αᵀ act(W x_t))``: a mean of the positions whose weights are learned.
 
     Positions outside of the mask have weight 0; a sequence without any is mapped to 0. The order of the sums does not
-    depend on the length, so that more padding leaves a result as it is.
+    depend on the length, so that what is said of padding in `GatedStack` holds here, too.
 
     Attributes:
       features: rows of W, the length of α; None for as many as the input has channels.

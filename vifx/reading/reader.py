@@ -28,8 +28,8 @@ class Reader(nn.Module):
     gets beside its own, its position and its hand features; gated convolutions follow. "Half pointer, half tagging":
     with a score s of each token as a start, another as an end, and a score g of the whole passage, pooled likewise,
     ``P(start at t) = σ(s_t) σ(g)``, likewise of ends, all of them independent; padding has the log-density 0. So a
-    passage may have several answers, or none, as the gate alone can say. More padding leaves the logits of the other
-    tokens as they are, bit for bit on CPUs.
+    passage may have several answers, or none, as the gate alone can say. What is said of padding in
+    `networks.GatedStack` holds for the whole.
 
     Attributes:
       words: how many ids of tokens there are, padding and unknown included.
