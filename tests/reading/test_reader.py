@@ -113,7 +113,7 @@ def test_more_padding_changes_nothing():
     net = as_net(Reader(20, 48, noise=0.1, positions=8, hand_features=True, passage_dilations=(1, 4)))
     random = np.random.default_rng(5)
     question, passage = (random.integers(1, 20, (3, length)).astype(np.int32) for length in (24, 40))
-    features = random.random((3, 40, 8)).astype(np.float32)
+    features = random.uniform(size=(3, 40, 8)).astype(np.float32)
     params, state = jax.jit(net.init)(jax.random.key(0), *map(jnp.asarray, (question, passage, features)))
     apply, found = jax.jit(lambda *inputs: net.apply(params, state, *inputs)[0].mean), []
     for more in (0, 1, 24, 100):
