@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _KEY = 0x72656164  # networks in evaluation mode read no noise, and still need a key
 _GIVEN = ("question", "passage", "features")
+_FORMS = {"article": reading.ARTICLE, "code": reading.CODE}
 
 
 @dataclass(frozen=True)
@@ -112,16 +113,16 @@ def experiment(config: Config) -> Experiment:
 
 def _reader(config: Config, loaded: Reading) -> reading.Reader:
     vectors = None if config.vectors is None else reading.read_vectors(config.vectors, loaded.vocabulary).array
-    article = config.form == "article"
+    form = _FORMS[config.form]
     return reading.Reader(
         len(loaded.vocabulary),
         config.features,
         config.question_dilations,
         config.passage_dilations,
-        noise=0.1 if article else 0.0,
-        dropout=0.0 if article else 0.1,
-        positions=16 if article else 0,
-        hand_features=article if config.hand_features is None else config.hand_features,
+        noise=form.noise,
+        dropout=form.dropout,
+        positions=form.positions,
+        hand_features=form.hand_features if config.hand_features is None else config.hand_features,
         gated=config.gated,
         vectors=vectors,
         frozen=config.frozen,
@@ -129,10 +130,10 @@ def _reader(config: Config, loaded: Reading) -> reading.Reader:
 
 
 def _step(config: Config, objective: Objective) -> Step:
+    form = _FORMS[config.form]
     rate = optax.cosine_decay_schedule(config.learning_rate, config.steps)
-    if config.form == "article":
-        return training.optimize(objective, optax.adam(rate))
-    return training.averaged(training.optimize(objective, optax.radam(rate)), config.average)
+    step = training.optimize(objective, form.optimizer(rate))
+    return step if form.average is None else training.averaged(step, config.average)
 
 
 def scores(

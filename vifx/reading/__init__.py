@@ -15,12 +15,12 @@ __all__ = [
     "Answer",
     "Config",
     "Encoded",
+    "Form",
     "Passage",
     "Place",
     "Question",
     "Reader",
     "Reading",
-    "Recipe",
     "Spans",
     "Tokens",
     "Unit",
@@ -64,11 +64,11 @@ if TYPE_CHECKING:
     from vifx.reading.ensemble import ensemble, folds, stack_members
     from vifx.reading.features import FEATURES, edit_distances, features, jaccard_similarities
     from vifx.reading.figure import heat_map
+    from vifx.reading.form import ARTICLE, CODE, Form
     from vifx.reading.generated import generate_questions
     from vifx.reading.load import Reading, load
     from vifx.reading.questions import Passage, Question
     from vifx.reading.reader import Reader
-    from vifx.reading.recipe import ARTICLE, CODE, Recipe
     from vifx.reading.scores import exact_match, f1, measured
     from vifx.reading.sources import read_questions
     from vifx.reading.tokens import Tokens, Unit, normalized, tokenize
