@@ -15,10 +15,10 @@ class Form(NamedTuple):
 
     `ARTICLE` is the published one: noise on the gates, positions, the eight hand features, and Adam; it is trained on
     other evidence, too (`drop_tokens`, `splice`, `drop_answers`, at rates that the article does not give), and is an
-    ensemble (`folds`, `ensemble`). `CODE` is what its author programmed later: dropout on the gates, neither positions
-    nor hand features, rectified Adam and the average of the parameters, on the evidence itself. Both share the dilations,
-    1-2-1 for the question and 1-2-4-8-16-1 for the passage, the focal loss with α = 0.25 and γ = 2 (`vifx.focal`), the
-    threshold 0.1 and answers of at most 12 tokens (`answers`); these numbers are the code's.
+    ensemble (`folds`, `ensemble`). `CODE` is what its author programmed later: dropout on the gates, neither
+    positions nor hand features, rectified Adam and the average of the parameters, on the evidence itself. Both share
+    the dilations, 1-2-1 for the question and 1-2-4-8-16-1 for the passage, the focal loss with α = 0.25 and γ = 2
+    (`vifx.focal`), the threshold 0.1 and answers of at most 12 tokens (`answers`); these numbers are the code's.
 
     Attributes:
       noise: a of the uniform noise on the gates, in training.
