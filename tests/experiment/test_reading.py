@@ -72,3 +72,18 @@ def test_heat_maps_are_of_passages_with_an_answer():
     words = [text.get_text() for text, shade in zip(axes.texts, shades, strict=True) if shade[0] < 0.6]
     assert words
     assert LOADED.test.questions[0].answers[0].startswith(words[0])
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_reader_computes_in_the_precision_of_the_config(precision):
+    config = experiment.Config(
+        precision=precision,
+        features=4,
+        passage_dilations=(1,),
+        data=reading.Config(questions=40, least=2, passage_length=48, overlap=16),
+    )
+    objective = experiment.experiment(config).objective
+    batch = {name: jnp.asarray(array[:2]) for name, array in LOADED.train.arrays.items()}
+    init = jax.eval_shape(objective.init, jax.random.key(0), batch)
+    program = jax.make_jaxpr(objective.players["model"].loss)(jax.random.key(1), *init, batch)
+    assert ("bf16" in str(program)) == (precision == "bfloat16")

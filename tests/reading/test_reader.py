@@ -13,7 +13,7 @@ import pytest
 
 import vifx
 from vifx import training
-from vifx.nets import as_net
+from vifx.nets import as_net, in_precision
 from vifx.networks import AttentionPooling, GatedStack, sinusoids
 from vifx.reading.reader import Reader, gated_logits
 
@@ -142,6 +142,19 @@ def test_padding_alone_is_refused_or_nothing():
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
     (value, _), _ = loss(jax.random.key(1), params, state, jax.tree.map(jnp.zeros_like, data))
     assert value == 0
+
+
+@pytest.mark.parametrize("frozen", [None, True, False])
+def test_lower_precision_stays_close(frozen):
+    """Under strict promotion nothing inside can have gone back to single precision."""
+    vectors = None if frozen is None else np.random.default_rng(3).normal(size=(20, 5)).astype(np.float32)
+    reader = ARTICLE.clone(vectors=vectors, frozen=bool(frozen))
+    net, low = as_net(reader), in_precision(reader, "bfloat16")
+    params, state = jax.jit(net.init)(jax.random.key(0), *parents(batch()))
+    exact, half = (jax.jit(each.apply)(params, state, *parents(batch()))[0].mean for each in (net, low))
+    assert half.dtype == np.float32
+    np.testing.assert_allclose(half, exact, rtol=0.05, atol=0.02)
+    assert not np.array_equal(half, exact)
 
 
 def test_unknown_ids_are_seen():

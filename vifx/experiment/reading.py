@@ -25,6 +25,7 @@ from vifx.experiment.rules import NonNegativeFloat, PositiveFloat, PositiveInt
 from vifx.experiment.variational import monitor
 from vifx.factor import evidence, factor
 from vifx.joint import Joint
+from vifx.nets import in_precision
 from vifx.objective import Objective
 from vifx.reading import Answer, Encoded, Question, Reading
 from vifx.training import Step
@@ -90,9 +91,8 @@ def experiment(config: Config) -> Experiment:
     """Return the experiment: two joints that differ in who explains the answers, a reader, and what to ask it."""
     loaded = reading.load(config.data, splice=config.spliced)
     inference = Joint(evidence(*_GIVEN, "answer"))
-    generative = Joint(
-        evidence(*_GIVEN), factor(f"answer | {', '.join(_GIVEN)}", _reader(config, loaded), name="reader")
-    )
+    reader = in_precision(_reader(config, loaded), config.precision)
+    generative = Joint(evidence(*_GIVEN), factor(f"answer | {', '.join(_GIVEN)}", reader, name="reader"))
     objective = focal(inference, generative) if config.loss == "focal" else kl(inference, generative)
     splits, decoding = loaded.dataset, {"longest": config.longest, "threshold": config.threshold}
     transform = data.compose(reading.drop_tokens(config.dropped_tokens), reading.drop_answers(config.dropped_answers))
