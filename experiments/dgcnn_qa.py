@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vifx.experiment import Experiment, PositiveInt, reading
+from vifx.experiment import Experiment, PositiveFloat, PositiveInt, reading
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,12 @@ class Config(reading.Config):
 
     steps: PositiveInt = 2500
     """How many updates to make."""
+    features: PositiveInt = 48
+    """Numbers per token of every layer."""
+    learning_rate: PositiveFloat = 2.5e-3
+    """Step size; it falls to 0 along a cosine."""
+    average: PositiveFloat | None = 0.99
+    """Decay of the average of the parameters, which is what is measured and asked."""
     checkpoint_every: PositiveInt = 500
     """Updates between two checkpoints, the best of which is measured and drawn."""
 

@@ -14,19 +14,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from vifx import reading as questions
-from vifx.experiment import Experiment, PositiveInt, reading
+from vifx.experiment import Experiment, NonNegativeFloat, PositiveInt, reading
 
 
 @dataclass(frozen=True)
 class Config(reading.Config):
     """The options of this experiment."""
 
-    steps: PositiveInt = 600
-    """How many updates to make."""
-    checkpoint_every: PositiveInt = 100
+    steps: PositiveInt = 300
+    """How many updates to make; with 735 questions, more of them overfit."""
+    checkpoint_every: PositiveInt = 50
     """Updates between two checkpoints, the best of which is measured and drawn."""
     log_every: PositiveInt = 50
     """Updates between two lines of metrics; also the length of one compiled scan."""
+    features: PositiveInt = 32
+    """Numbers per token of every layer."""
+    dropped_tokens: NonNegativeFloat = 0.4
+    """The probability with which training takes a token of a passage for an unknown one."""
+    threshold: NonNegativeFloat = 0.0
+    """An answer's start and end need a probability above it; every passage has an answer."""
     data: questions.Config = field(
         default_factory=lambda: questions.Config(
             "json", test=0.25, passage_length=256, question_length=48, overlap=64, least=2, batch_size=32

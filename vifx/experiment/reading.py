@@ -64,15 +64,17 @@ class Config(BaseConfig):
     """Whether given vectors stay as they are."""
     learning_rate: PositiveFloat = 2e-3
     """Step size; it falls to 0 along a cosine."""
-    average: PositiveFloat = 0.9999
-    """Of the parameters, for the form of the code."""
-    dropped_tokens: NonNegativeFloat = 0.05
-    """The probability with which training takes a token for an unknown one."""
+    average: PositiveFloat | None = None
+    """Decay of the average of the parameters, which is what is measured and asked; None: as the form says."""
+    dropped_tokens: NonNegativeFloat = 0.15
+    """The probability with which training takes a token of a passage for an unknown one."""
+    dropped_asked_tokens: NonNegativeFloat = 0.3
+    """Likewise of a question."""
     dropped_answers: NonNegativeFloat = 0.0
     """The probability with which training takes an answer for none."""
     spliced: bool = False
     """Whether to train on pairs of passages, joined and cropped, too."""
-    threshold: PositiveFloat = 0.1
+    threshold: NonNegativeFloat = 0.1
     """An answer's start and end need a probability above it."""
     longest: PositiveInt = 12
     """The most tokens of an answer."""
@@ -81,9 +83,9 @@ class Config(BaseConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("dropped_tokens", "dropped_answers", "threshold", "average"):
-            if not getattr(self, name) < 1:
-                value = getattr(self, name)
+        for name in ("dropped_tokens", "dropped_asked_tokens", "dropped_answers", "threshold", "average"):
+            value = getattr(self, name)
+            if value is not None and not value < 1:
                 raise ArgumentError(name, f"must be a probability below 1, got {value}", value=value, owner=self)
 
 
@@ -95,7 +97,11 @@ def experiment(config: Config) -> Experiment:
     generative = Joint(evidence(*_GIVEN), factor(f"answer | {', '.join(_GIVEN)}", reader, name="reader"))
     objective = focal(inference, generative) if config.loss == "focal" else kl(inference, generative)
     splits, decoding = loaded.dataset, {"longest": config.longest, "threshold": config.threshold}
-    transform = data.compose(reading.drop_tokens(config.dropped_tokens), reading.drop_answers(config.dropped_answers))
+    transform = data.compose(
+        reading.drop_tokens(config.dropped_tokens, variables=("passage",)),
+        reading.drop_tokens(config.dropped_asked_tokens, variables=("question",)),
+        reading.drop_answers(config.dropped_answers),
+    )
     return Experiment(
         objective=objective,
         step=_step(config, objective),
@@ -133,7 +139,8 @@ def _step(config: Config, objective: Objective) -> Step:
     form = _FORMS[config.form]
     rate = optax.cosine_decay_schedule(config.learning_rate, config.steps)
     step = training.optimize(objective, form.optimizer(rate))
-    return step if form.average is None else training.averaged(step, config.average)
+    average = form.average if config.average is None else config.average
+    return step if average is None else training.averaged(step, average)
 
 
 def scores(

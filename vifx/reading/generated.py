@@ -43,6 +43,12 @@ _PRODUCTS = (
     *("steel knives", "wool blankets", "copper kettles", "brass bells", "straw hats", "ink pens", "tin toys"),
     *("rubber boots", "stone mills", "linen shirts", "oak barrels"),
 )
+_ADDED = {
+    "town": ("{} Bay", "{} Hill", "{} Falls", "Port {}", "New {}", "{} Bridge"),
+    "ship": ("{} Star", "Lady {}", "{} Queen"),
+    "company": ("{} Works", "{} and Sons", "House of {}"),
+}
+"""What some names have beside their own word."""
 _RESERVED = 2
 """How many of the questions and statements of each relation only the test split has."""
 _OTHERS = 1
@@ -115,7 +121,7 @@ class _Draw:
         others = [each for each in RELATIONS if each.kind == asked.kind and each != asked]
         chosen = self.random.permutation(len(others))[: self.random.randint(0, _OTHERS + 1)]
         sentences = [(self.one(self.ways(others[i].statements)), self.value(others[i].value)) for i in chosen]
-        sentences += [(filler, "") for filler in kind.fillers if self.random.rand() < 0.3]
+        sentences += [(filler, "") for filler in kind.fillers if self.random.rand() < 0.2]
         sentences = [sentences[i] for i in self.random.permutation(len(sentences))]
         answer = (self.one(self.ways(asked.statements)), value or self.value(asked.value))
         if told:
@@ -150,6 +156,8 @@ class _Draw:
         """Draw a name that this question does not have yet; persons have two."""
         while True:
             name = " ".join(self.syllables() for _ in range(2 if kind == "person" else 1))
+            if kind in _ADDED and self.random.rand() < 0.3:
+                name = self.one(_ADDED[kind]).format(name)
             if name not in self.names:
                 self.names.add(name)
                 return name
