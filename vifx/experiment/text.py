@@ -26,6 +26,9 @@ from vifx.types import Array, Key, Params, State
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_HELD = 300
+"""Validation windows on which n-grams are chosen, at most."""
+
 
 def mapped(splits: Dataset, letters: Alphabet) -> Dataset:
     """Return a text's code points ``x`` as indices of an alphabet, the test windows in a random order.
@@ -50,7 +53,7 @@ def measured(bounds: Measure, plain: Joint, splits: Dataset, *, classes: int, bo
 
     ``nll/character`` is an upper bound on that of the model with latents, by its importance-weighted bound. For
     comparison ``nll/character/plain`` is that of a model without latents, exact, and ``nll/character/ngram`` that of
-    interpolated Kneser–Ney n-grams, whose order and discount are chosen on the validation split. All three are of the
+    interpolated Kneser–Ney n-grams, whose order and discount are chosen on 300 validation windows. All three are of the
     windows that the bound was taken on, and predict the first character of a window without any before it. Where there
     are no validation windows, there are no n-grams.
 
@@ -76,7 +79,8 @@ def measured(bounds: Measure, plain: Joint, splits: Dataset, *, classes: int, bo
             "nll/character/plain": Estimate(exact / length, "exact, of a model of the same size without latents"),
         }
         if len(splits.validation["x"]):
-            model = evaluation.kneser_ney(splits.train["x"], splits.validation["x"], classes=classes)
+            held = splits.validation["x"][:_HELD]
+            model = evaluation.kneser_ney(splits.train["x"], held, classes=classes)
             words = f"exact, of {model.order}-grams with discount {model.discount:g}, Kneser–Ney"
             mine["nll/character/ngram"] = Estimate(model.nll(few) / length, words)
         return {**found, **mine}
