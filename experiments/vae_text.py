@@ -4,8 +4,10 @@ Source:   Bowman et al. (2016), Generating sentences from a continuous space, ar
           dropout and the comparison with a language model; Kingma et al. (2016), arXiv:1606.04934, for free bits.
 Command:  vifx train experiments/vae_text.py
           vifx train experiments/vae_text.py --data.source FILE
-Hardware: 2 CPU cores.
-Metric:   0 nats a character
+Hardware: 2 CPU cores, about 4 minutes of processor time.
+Metric:   1.68 nats a character, an upper bound by IWAE-100 on 300 test windows (standard error 0.03), with KL 8.0 nats
+          in 22 active units; a language model of the same size and training has 1.66, and 9-grams have 1.30, on the
+          docstrings of Python 3.11.
 """
 
 from __future__ import annotations
