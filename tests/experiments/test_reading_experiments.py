@@ -28,9 +28,8 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(
-    "case", ["article", *(pytest.param(name, marks=pytest.mark.thorough) for name in CASES if name != "article")]
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize("case", CASES)
 def test_trains_to_the_end_and_answers(case, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     stem, extra = CASES[case]

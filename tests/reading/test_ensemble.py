@@ -46,6 +46,7 @@ def test_an_ensemble_is_the_mean_of_its_members() -> None:
     np.testing.assert_allclose(tagged.log_prob(y), expected, rtol=2e-4)
 
 
+@pytest.mark.thorough
 def test_members_begin_and_are_disturbed_apart() -> None:
     together, inputs = ensemble(READER, 2), (QUESTION, PASSAGE, FEATURES)
     params, state = jax.jit(together.init)(jax.random.key(0), *inputs)

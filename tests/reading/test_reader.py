@@ -144,6 +144,7 @@ def test_padding_alone_is_refused_or_nothing():
     assert value == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("frozen", [None, True, False])
 def test_lower_precision_stays_close(frozen):
     """Under strict promotion nothing inside can have gone back to single precision."""
@@ -157,6 +158,7 @@ def test_lower_precision_stays_close(frozen):
     assert not np.array_equal(half, exact)
 
 
+@pytest.mark.thorough
 def test_unknown_ids_are_seen():
     data, net = batch(), as_net(CODE)
     params, state = jax.jit(net.init)(jax.random.key(0), *parents(data))
