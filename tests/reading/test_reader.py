@@ -162,7 +162,7 @@ def test_lower_precision_stays_close(frozen):
 def test_unknown_ids_are_seen():
     data, net = batch(), as_net(CODE)
     params, state = jax.jit(net.init)(jax.random.key(0), *parents(data))
-    tagged, _ = net.apply(params, state, data["question"], data["passage"].at[1, 0].set(20), data["features"])
+    tagged, _ = jax.jit(net.apply)(params, state, data["question"], data["passage"].at[1, 0].set(20), data["features"])
     assert np.isnan(tagged.log_prob(data["answer"])).tolist() == [False, True, False]
 
 
