@@ -43,7 +43,8 @@ class AttentionPooling(nn.Module):
         """
         check_sequences(x, mask)
         x = masked(x, mask)
-        hidden = self.activation(nn.Dense(self.features or x.shape[-1], use_bias=False, name="hidden")(x))
+        width = x.shape[-1] if self.features is None else self.features
+        hidden = self.activation(nn.Dense(width, use_bias=False, name="hidden")(x))
         hidden, alpha = promote_dtype(hidden, self.param("score", LECUN, (hidden.shape[-1], 1)))
         # A second column, of zeros: CPUs multiply by a single one in an order that depends on the number of rows.
         scores = (hidden @ jnp.concatenate([alpha, jnp.zeros_like(alpha)], axis=1))[..., :1]
