@@ -44,6 +44,9 @@ def test_an_ensemble_is_the_mean_of_its_members() -> None:
     p, told = each.mean(0), np.asarray(PASSAGE > 0)[..., None]
     expected = np.sum(told * np.log(np.where(np.asarray(y) > 0, p, 1 - p)), axis=(1, 2))
     np.testing.assert_allclose(tagged.log_prob(y), expected, rtol=2e-4)
+    # The logarithm is concave: together they are never less likely than on average.
+    apart = np.mean([jax.jit(net.apply)(*member, *inputs)[0].log_prob(y) for member in members], axis=0)
+    assert np.all(np.asarray(tagged.log_prob(y)) > apart)
 
 
 @pytest.mark.thorough
