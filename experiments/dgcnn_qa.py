@@ -3,15 +3,15 @@
 Source:   Su (2018), Reading comprehension by dilated gated convolutions, kexue.fm/archives/5409; `--form code`
           is the reader of its author's later code (2019), kexue.fm/archives/6906.
 Command:  vifx train experiments/dgcnn_qa.py
-Hardware: 2 CPU cores, about N minutes.
-Metric:   F1 0.000 on 500 test questions, whose wording and names the training split does not have.
+Hardware: 2 CPU cores, about 4 minutes.
+Metric:   F1 0.962 on 500 test questions, whose wording and names the training split does not have.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vifx.experiment import Experiment, PositiveFloat, PositiveInt, reading
+from vifx.experiment import Experiment, NonNegativeFloat, PositiveFloat, PositiveInt, reading
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class Config(reading.Config):
     """Numbers per token of every layer."""
     learning_rate: PositiveFloat = 2.5e-3
     """Step size; it falls to 0 along a cosine."""
+    threshold: NonNegativeFloat = 0.01
+    """An answer's start and end need a probability above it; chosen on the validation split."""
     average: PositiveFloat | None = 0.99
     """Decay of the average of the parameters, which is what is measured and asked."""
     checkpoint_every: PositiveInt = 500

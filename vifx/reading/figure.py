@@ -16,7 +16,7 @@ from vifx.evaluation.style import STYLE
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_LINE = 96
+_LINE = 104
 """Characters of a line of text."""
 
 
