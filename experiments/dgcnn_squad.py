@@ -29,7 +29,7 @@ class Config(reading.Config):
     log_every: PositiveInt = 50
     """Updates between two lines of metrics; also the length of one compiled scan."""
     loss: Literal["likelihood", "focal"] = "focal"
-    """The negative log-likelihood, or the focal loss, which is not a likelihood and does better with so few questions."""
+    """The negative log-likelihood, or the focal loss: not a likelihood, and better with so few questions."""
     features: PositiveInt = 32
     """Numbers per token of every layer."""
     dropped_tokens: NonNegativeFloat = 0.4
