@@ -34,7 +34,7 @@ def folds(size: int, count: int, *, seed: int) -> list[NDArray[np.intp]]:
       ValueError: if there are fewer than two folds, or more than examples.
 
     >>> [fold.tolist() for fold in folds(5, 2, seed=0)]
-    [[0, 1, 2], [3, 4]]
+    [[1, 2, 4], [0, 3]]
     """
     require_integer(size, "size")
     require_integer(count, "count", least=2)
