@@ -185,6 +185,7 @@ def test_refused_extension_of_a_run_in_use_writes_nothing(copied, vifx_command, 
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.thorough
 def test_extension_that_cannot_restore_writes_nothing(copied, vifx_command, tmp_path):
     copied("run")
     record = tmp_path / "run" / "config.json"

@@ -210,6 +210,7 @@ ACTIVATIONS = {
 }
 
 
+@pytest.mark.thorough
 def test_f_divergences_with_their_activations_by_hand(x64):
     cases = {}
     for name, (value, conjugate) in ACTIVATIONS.items():
@@ -496,6 +497,7 @@ def test_metrics_at_known_critics():
     np.testing.assert_allclose(found["js/x_at_least"], np.log(2), rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_vae_gan_is_the_sum_of_its_parts(x64):
     encoder, _ = normal(DATA, outputs=LATENT)
     decoder, _ = normal(LATENT, outputs=DATA)

@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import vifx
 from vifx import families, methods, networks
@@ -57,6 +58,7 @@ def nested(*, extra):
     return inference, generative, calls
 
 
+@pytest.mark.thorough
 def test_running_a_network_once_a_combination_changes_no_value_and_no_gradient():
     results = []
     for extra in (False, True):

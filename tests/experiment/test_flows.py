@@ -227,6 +227,7 @@ def test_draws_are_a_positive_integer(draws):
         likelihood.likelihood(model(scaled(1.0))[0], PIXELS, shades=256, draws=draws)
 
 
+@pytest.mark.thorough
 def test_weight_decay_takes_from_the_weights_of_couplings_alone():
     """Two updates, of which the first has a step size of zero: what differs is −rate · decay · weight."""
     config = experiment.Config(steps=20, learning_rate=0.01)

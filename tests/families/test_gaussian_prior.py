@@ -68,6 +68,7 @@ def test_the_prior_is_scipys_up_to_a_constant(x64, kind):
     np.testing.assert_allclose(found[1] - found[0], expected[1] - expected[0], rtol=1e-10)
 
 
+@pytest.mark.thorough
 def test_by_default_it_is_of_the_datas_mean_and_covariance(x64):
     """Without examples the M step is the prior's mode: m and Ψ/(ν + d + 2)."""
     family = families.gaussian(2, covariance="full", prior=NormalInverseWishart(confidence=0.5))

@@ -71,6 +71,7 @@ def test_every_iteration_is_scikit_learns(covariance, x64):
     assert abs(found.aic - other.aic(IRIS)) < 1e-6
 
 
+@pytest.mark.thorough
 def test_restarts_find_what_scikit_learn_finds(x64):
     found = mixtures.fit(KEY, model("full"), IRIS, restarts=8, tolerance=1e-7)
     other = GaussianMixture(3, n_init=8, tol=1e-7, max_iter=1000, reg_covar=0, random_state=0).fit(IRIS)
@@ -183,6 +184,7 @@ def test_scikit_learns_case_of_regularization_fits(covariance, dtype):
         assert f"components {everyone}: the least variance is the floor, 1e-06; they may" in found.messages[-1]
 
 
+@pytest.mark.thorough
 def test_a_constant_feature_is_fitted_and_said(x64):
     x = np.concatenate([clusters(), np.full((90, 1), 0.1)], axis=1)
     with warnings.catch_warnings():

@@ -30,6 +30,7 @@ def decoder(**options):
     return net, moved(params), state, z
 
 
+@pytest.mark.thorough
 def test_probabilities_of_all_sequences_sum_to_one_for_every_example():
     net, params, state, z = decoder()
 

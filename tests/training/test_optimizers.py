@@ -47,6 +47,7 @@ def run(optimizer, updates, objective=None, batch=None, wrap=lambda step: step):
     return train_state, losses
 
 
+@pytest.mark.thorough
 def test_lbfgs_is_the_loop_written_by_hand():
     optimizer = optax.lbfgs()
     value_fn = lambda w: mean_loss(w["line"], BATCH["x"], BATCH["y"])  # noqa: E731
