@@ -119,8 +119,9 @@ class Joint:
         params: dict[str, PyTree] = dict(present[0]) if present else {}
         state: dict[str, PyTree] = dict(present[1]) if present else {}
         values = self.observe(batch, fixed or {})
-        given = {name: batch[name] for name in self.variables if name in batch}
-        count = _count_examples({**given, **values}, examples, self)
+        # An entry may be another stream's evidence, so it tells the number of examples only where nothing else does.
+        own = {name: batch[name] for name in self.variables if name in batch} if examples is None else {}
+        count = _count_examples(values or own, examples, self)
         for item in self.factors:
             parents = tuple(values[name] for name in item.given)
             if item.owner is not None and item.init is not None and item.owner not in params:
