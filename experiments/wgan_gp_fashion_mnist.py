@@ -2,7 +2,7 @@
 
 Source:   Gulrajani et al. (2017), Improved training of Wasserstein GANs, arXiv:1704.00028.
 Command:  vifx train experiments/wgan_gp_fashion_mnist.py
-Hardware: 2 CPU cores, about 4 minutes, which is short: it has not converged.
+Hardware: 2 CPU cores, about 2 minutes, which is short: it has not converged.
 Metric:   FMD 116.0 and coverage 0.06 on the test split, 10,000 samples.
 """
 
