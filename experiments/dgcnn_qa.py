@@ -27,7 +27,7 @@ class Config(reading.Config):
     threshold: NonNegativeFloat = 0.01
     """An answer's start and end need a probability above it; chosen on the validation split."""
     average: PositiveFloat | None = 0.99
-    """Decay of the average of the parameters, which is what is measured and asked."""
+    """Decay of the average of the parameters, which is what is measured and asked; that of the code is 0.9999."""
     checkpoint_every: PositiveInt = 500
     """Updates between two checkpoints, the best of which is measured and drawn."""
 

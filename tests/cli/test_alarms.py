@@ -95,6 +95,7 @@ def test_a_sound_run_has_an_empty_list_and_no_section(tiny, vifx_command, tmp_pa
     assert "Alarms" not in (tmp_path / "run" / "report.html").read_text()
 
 
+@pytest.mark.thorough
 def test_curves_are_drawn_from_the_log(collapsing, vifx_command, tmp_path, monkeypatch):
     drawn = []
 

@@ -119,6 +119,7 @@ def test_bar_survives_in_a_narrow_window(width):
     assert "valid" in last
 
 
+@pytest.mark.thorough
 def test_headline_of_a_run_is_of_its_own_metrics(copied, tmp_path):
     result = copied("run")
     line = next(line for line in result.out.splitlines() if line.startswith("step 4/8"))

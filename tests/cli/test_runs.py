@@ -78,6 +78,7 @@ def test_says_what_it_measures_before_it_does(tiny, vifx_command, trained):
     assert "measuring on the test split, the K-sample bounds on 20 examples of it; then drawing" in many
 
 
+@pytest.mark.thorough
 def test_table_shows_the_recorded_results(trained):
     run, result = trained()
     recorded = json.loads((run / "results.json").read_text())["metrics"]
@@ -406,6 +407,7 @@ def test_a_damaged_or_lost_best_checkpoint_is_said_and_nothing_is_redrawn(cut, c
     assert vifx_command("sample", "run", "--step", others[1], "--n", "1").code == 0
 
 
+@pytest.mark.thorough
 def test_run_that_was_stopped_before_its_first_row_can_be_resumed(copied, vifx_command, tmp_path):
     copied("run")
     shutil.rmtree(tmp_path / "run" / "checkpoints")

@@ -106,7 +106,7 @@ BODY = HEADER + "\n".join(ROWS)
         (BODY + "\n1,2,red,1_0", r"line 13: expected a number in field 4 \(free\), found '1_0'"),
         (BODY + "\n1,2,red,nan", r"line 13: expected a number in field 4 \(free\), found 'nan'"),
         (BODY + "\n1,2,red,1e39", r"line 13: expected a number in field 4 \(free\), found '1e39'"),
-        (BODY.replace("free, width", "free, colour"), "line 8: expected one output, which is nominal and no input"),
+        (BODY.replace("free, width", "free, colour"), "line 8: expected one output, which is nominal and not an input"),
         (BODY.replace("@outputs colour", "@outputs free"), "line 8: expected one output, .* found free; labels are"),
         (
             BODY.replace("@outputs colour", "@outputs colour, free"),

@@ -342,6 +342,7 @@ def test_conditional_and_hierarchical_generators(x64):
     assert two.players["model"].anchors == two.players["model"].owns == ("top", "low")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("role", ["gan", "ali"])
 def test_full_form_by_hand(x64, role):
     """Equations (6) and (8) on normal densities, each network against its anchor."""

@@ -57,6 +57,7 @@ def test_gradient_of_the_normal_pair_against_quadrature(x64):
     )
 
 
+@pytest.mark.thorough
 def test_finite_families_are_summed(x64):
     p, q = jax.random.normal(jax.random.key(0), (2, 5, 4), float)
     value = closed_form(Categorical(p), Categorical(q))()

@@ -112,7 +112,7 @@ def test_sure_elements_have_finite_slopes():
 
 def test_explain_says_that_it_is_no_likelihood():
     text = vifx.explain(vifx.focal(*joints(tagger())))
-    assert "no likelihood and no divergence" in text
+    assert "neither a likelihood nor a divergence" in text
     assert "focal/y" in text
     assert "nll" not in text
     assert "dropped     nothing" in text

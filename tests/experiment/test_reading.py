@@ -56,6 +56,7 @@ def test_answers_to_further_questions_come_with_their_places():
     answer = experiment.answerer(GENERATIVE, LOADED, threshold=0.5)
     # Features of one's own question are real ones: a word that the question has counts as start and as end.
     found = answer({}, {}, question)
+    assert found
     assert all(
         question.passages[place.passage].text[place.start : place.end].casefold() == each.text.casefold()
         for each in found

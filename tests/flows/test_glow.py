@@ -45,6 +45,7 @@ def convolution(x, layer):
     return y + layer["bias"][None, None, None]
 
 
+@pytest.mark.thorough
 def test_it_is_its_published_steps(x64):
     """One level of two steps, then the last scale, in the order and with the networks of the paper."""
     x, bijection = jnp.asarray(X), small(levels=1)

@@ -76,6 +76,7 @@ def test_splits_within_splits_keep_every_scale(x64):
     check(flows.stack(flows.chain(flows.flatten(), flows.split_off(flows.actnorm())), 2), x.reshape(4, 8))
 
 
+@pytest.mark.thorough
 def test_gradients_reach_the_rest_the_body_and_the_head(x64):
     x = jnp.asarray(VECTORS)
     bijection = flows.split_off(flows.actnorm(), body())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from vifx import reading
+from vifx.reading.kinds import KINDS
 from vifx.reading.relations import RELATIONS
 
 HERE = Path(__file__).parent
@@ -26,6 +28,29 @@ def test_generated_questions_have_one_true_answer() -> None:
         names = [word for word in question.text.rstrip("?").split() if word.istitle()][1:]
         misleading = [p for p in question.passages if not p.spans and all(name in p.text for name in names)]
         assert misleading or not names  # it names the thing, and does not answer
+
+
+def matches(way: str, sentence: str) -> bool:
+    """Whether a sentence is put in a way of the templates."""
+    pattern = re.sub(r"\\\{\w+\\\}", ".+", re.escape(way))
+    return re.fullmatch(pattern, sentence, re.IGNORECASE) is not None
+
+
+def test_a_passage_without_the_answer_tells_nothing_else_for_it() -> None:
+    """Of the things in a passage all have the fact that is asked for but the one that is asked about."""
+    for question in reading.generate_questions(60, seed=3):
+        asked, name = next(
+            (relation, found[1])
+            for relation in RELATIONS
+            for way in relation.questions
+            if (found := re.fullmatch(re.escape(way).replace(r"\{name\}", "(.+)"), question.text))
+        )
+        for passage in question.passages:
+            sentences = [f"{sentence.rstrip('.')}." for sentence in passage.text.split(". ")]
+            things = [s for s in sentences if any(matches(way, s) for way in KINDS[asked.kind].openings)]
+            told = [s for s in sentences if any(matches(way, s) for way in asked.statements)]
+            silent = name in passage.text and not passage.spans
+            assert len(told) == len(things) - silent, (question.text, passage.text)
 
 
 def test_the_test_split_is_put_in_other_ways() -> None:
@@ -78,6 +103,11 @@ def test_files_are_divided_by_their_groups(tmp_path: Path) -> None:
     groups = [{q.group for q in split.questions} for split in (loaded.train, loaded.validation, loaded.test)]
     assert [len(each) for each in groups] == [5, 2, 3]
     assert len(set.union(*groups)) == 10
+    assert groups[2] != {f"article {i}" for i in range(3)}  # drawn, and by the seed
+    other = reading.load(
+        reading.Config("json", source=str(path), validation=2, test=3, split_seed=1, passage_length=8, overlap=2)
+    )
+    assert {q.group for q in other.test.questions} != groups[2]
 
 
 def test_a_test_file_of_its_own() -> None:
@@ -103,6 +133,7 @@ def test_further_questions_are_encoded_alike() -> None:
     [
         ({"source": "f.json"}, "source must be left out for invented, which reads no file"),
         ({"test_source": "f.json"}, "test_source must be left out for invented"),
+        ({"features": "x=image"}, "features must be left out for questions"),
         ({"overlap": 128}, "overlap must be below passage_length, 128, got 128"),
         ({"unit": "lines"}, "unit must be 'words' or 'characters', got 'lines'"),
         ({"questions": 0}, "questions must be at least 1, got 0"),

@@ -166,6 +166,7 @@ def test_unknown_ids_are_seen():
     assert np.isnan(tagged.log_prob(data["answer"])).tolist() == [False, True, False]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("frozen", [True, False])
 def test_given_vectors_stay_or_are_trained(frozen):
     vectors = np.random.default_rng(3).normal(size=(20, 5)).astype(np.float32)

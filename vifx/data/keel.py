@@ -154,7 +154,7 @@ def _header(
     _, inputs = named.get("input", (number, []))
     inputs = inputs or [name for name in columns if name not in outputs]
     if len(outputs) != 1 or outputs[0] in inputs or attributes[columns[outputs[0]]].values is None:
-        expected = "one output, which is nominal and no input, such as {0, 1}"
+        expected = "one output, which is nominal and not an input, such as {0, 1}"
         raise _malformed(
             path, line, expected, f"{', '.join(outputs)}; labels are classes, so read other tables yourself"
         )

@@ -84,8 +84,8 @@ def read_text(source: str | None, *, validation: int | float, test: int | float)
       test: how much is held out for the test, likewise.
 
     Raises:
-      ValueError: if there is no such file, it is no text in UTF-8 or shorter than a window, or nothing is left to train
-        on.
+      ValueError: if there is no such file, it is not a text in UTF-8 or is shorter than two windows, or nothing is left
+        to train on.
     """
     text = standard_library() if source is None else _file(source)
     if len(text) < 2 * LENGTH:
@@ -137,7 +137,7 @@ def _end(x: np.ndarray, share: int | float, name: str) -> tuple[np.ndarray, np.n
 def _file(source: str) -> str:
     path = Path(source).expanduser()
     if not path.is_file():
-        raise ArgumentError("source", f"must be a text file, got {source!r}, which is none", value=source)
+        raise ArgumentError("source", f"must be a text file, got {source!r}, which is not one", value=source)
     try:
         return _spaced(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:

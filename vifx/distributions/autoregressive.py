@@ -55,7 +55,7 @@ class Autoregressive(NamedTuple):
     def log_prob(self, value: Array) -> Array:
         """Return the log-probability in nats of sequences ``[..., *batch, length]``: ``[..., *batch]``.
 
-        It is −∞ where a symbol is none.
+        It is −∞ where a value is not a symbol.
         """
         inside, value = inside_of(self.support, jnp.asarray(value), event=1)
         rows = value.astype(jnp.int32).reshape(-1, self.length)

@@ -1,4 +1,4 @@
-"""The focal loss: likelihoods of binary elements whose easy elements count less, which is a likelihood no more."""
+"""The focal loss: a likelihood of binary elements in which easy ones count less, and so not a likelihood."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def focal(inference: Joint, generative: Joint, *, alpha: float = 0.25, gamma: fl
 
     ``E_p̃ Σ_i −[ α y_i (1 − P_i)^γ log P_i + (1 − α)(1 − y_i) P_i^γ log(1 − P_i) ]`` with ``P_i = P(y_i = 1)``: elements
     that the model is sure of and right about hardly count, so that a few ones among many zeros do. For γ = 0 and
-    α = ½ it is half of `kl`'s loss. **Otherwise it is no likelihood, and no divergence**: its minimum is not the
+    α = ½ it is half of `kl`'s loss. **Otherwise it is neither a likelihood nor a divergence**: its minimum is not the
     distribution of the data, so that its probabilities are not calibrated. Hence the term has another name,
     ``"focal/y"``; ``"nll/y"`` is a metric beside it, the true negative log-likelihood.
 
@@ -109,7 +109,7 @@ def _objective(both: Pair, alpha: float, gamma: float, prefix: str) -> Objective
         del batch
         return tuple(_term(item, alpha, gamma) for item in both.generative.factors if item.kind != "evidence")
 
-    words = "the focal loss: its value is no likelihood and no divergence, unless gamma is 0 and alpha 1/2"
+    words = "the focal loss: its value is neither a likelihood nor a divergence, unless gamma is 0 and alpha 1/2"
     derivation = ((words, rf"\text{{{words}}}"),)
     title = "focal loss of the generative joint"
     part = Part(

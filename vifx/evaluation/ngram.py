@@ -94,7 +94,7 @@ def kneser_ney(
       discounts: the D to try.
 
     Raises:
-      ValueError: `orders` has a number below 1, a discount is not between 0 and 1, or a symbol is none.
+      ValueError: `orders` has a number below 1, a discount is not between 0 and 1, or a value is not a symbol.
 
     References:
       Kneser & Ney (1995); Chen & Goodman (1999), An empirical study of smoothing techniques for language modeling.

@@ -5,9 +5,9 @@ from __future__ import annotations
 __all__ = ["Config", "answerer", "draw_heat_maps", "experiment", "scores"]
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import jax
 import numpy as np
@@ -27,7 +27,7 @@ from vifx.factor import evidence, factor
 from vifx.joint import Joint
 from vifx.nets import in_precision
 from vifx.objective import Objective
-from vifx.reading import Answer, Encoded, Question, Reading
+from vifx.reading import Answer, Encoded, Form, Question, Reading, Vectors
 from vifx.training import Step
 from vifx.types import Array, Key, Params, State
 
@@ -44,8 +44,8 @@ class Config(BaseConfig):
     """The options that experiments with a reader have in common."""
 
     form: Literal["article", "code"] = "article"
-    """The reader of the article (noise on the gates, positions, hand features, Adam) or that of its author's later code
-    (dropout on the gates, neither positions nor hand features, rectified Adam, an average of the parameters)."""
+    """The reader of the article (noise on the gates, positions, hand features, dropped tokens, Adam) or that of its
+    author's later code (dropout on the gates, rectified Adam, an average of the parameters)."""
     loss: Literal["likelihood", "focal"] = "likelihood"
     """The negative log-likelihood, or the focal loss of the published readers, which is not a likelihood."""
     hand_features: bool | None = None
@@ -66,9 +66,9 @@ class Config(BaseConfig):
     """Step size; it falls to 0 along a cosine."""
     average: PositiveFloat | None = None
     """Decay of the average of the parameters, which is what is measured and asked; None: as the form says."""
-    dropped_tokens: NonNegativeFloat = 0.15
-    """The probability with which training takes a token of a passage for an unknown one."""
-    dropped_asked_tokens: NonNegativeFloat = 0.3
+    dropped_tokens: NonNegativeFloat | None = None
+    """The probability with which training takes a token of a passage for an unknown one; None: as the form says."""
+    dropped_asked_tokens: NonNegativeFloat | None = None
     """Likewise of a question."""
     dropped_answers: NonNegativeFloat = 0.0
     """The probability with which training takes an answer for none."""
@@ -91,20 +91,21 @@ class Config(BaseConfig):
 
 def experiment(config: Config) -> Experiment:
     """Return the experiment: two joints that differ in who explains the answers, a reader, and what to ask it."""
-    loaded = reading.load(config.data, splice=config.spliced)
+    loaded, form = reading.load(config.data, splice=config.spliced), _FORMS[config.form]
     inference = Joint(evidence(*_GIVEN, "answer"))
-    reader = in_precision(_reader(config, loaded), config.precision)
+    vectors = None if config.vectors is None else reading.read_vectors(config.vectors, loaded.vocabulary)
+    reader = in_precision(_reader(config, form, len(loaded.vocabulary), vectors), config.precision)
     generative = Joint(evidence(*_GIVEN), factor(f"answer | {', '.join(_GIVEN)}", reader, name="reader"))
     objective = focal(inference, generative) if config.loss == "focal" else kl(inference, generative)
-    splits, decoding = loaded.dataset, {"longest": config.longest, "threshold": config.threshold}
+    splits, decoding = _noted(loaded.dataset, vectors), {"longest": config.longest, "threshold": config.threshold}
     transform = data.compose(
-        reading.drop_tokens(config.dropped_tokens, variables=("passage",)),
-        reading.drop_tokens(config.dropped_asked_tokens, variables=("question",)),
+        reading.drop_tokens(_given(config.dropped_tokens, form.dropped_tokens), variables=("passage",)),
+        reading.drop_tokens(_given(config.dropped_asked_tokens, form.dropped_asked_tokens), variables=("question",)),
         reading.drop_answers(config.dropped_answers),
     )
     return Experiment(
         objective=objective,
-        step=_step(config, objective),
+        step=_step(config, form, objective),
         source=data.Resident(splits.train, config.data.batch_size, config.seed, transform),
         splits=splits,
         inference=inference,
@@ -117,29 +118,42 @@ def experiment(config: Config) -> Experiment:
     )
 
 
-def _reader(config: Config, loaded: Reading) -> reading.Reader:
-    vectors = None if config.vectors is None else reading.read_vectors(config.vectors, loaded.vocabulary).array
-    form = _FORMS[config.form]
+T = TypeVar("T")
+
+
+def _given(option: T | None, otherwise: T) -> T:
+    """Return an option, or what the form says where it is None."""
+    return otherwise if option is None else option
+
+
+def _noted(splits: data.Dataset, vectors: Vectors | None) -> data.Dataset:
+    """Return the splits with a note on how many words have a vector."""
+    if vectors is None:
+        return splits
+    note = f"{vectors.found:,} of {len(vectors.array) - 2:,} words have a vector in the file"
+    return replace(splits, info=replace(splits.info, notes=(*splits.info.notes, note)))
+
+
+def _reader(config: Config, form: Form, words: int, vectors: Vectors | None) -> reading.Reader:
     return reading.Reader(
-        len(loaded.vocabulary),
+        words,
         config.features,
         config.question_dilations,
         config.passage_dilations,
         noise=form.noise,
         dropout=form.dropout,
         positions=form.positions,
-        hand_features=form.hand_features if config.hand_features is None else config.hand_features,
+        hand_features=_given(config.hand_features, form.hand_features),
         gated=config.gated,
-        vectors=vectors,
+        vectors=None if vectors is None else vectors.array,
         frozen=config.frozen,
     )
 
 
-def _step(config: Config, objective: Objective) -> Step:
-    form = _FORMS[config.form]
+def _step(config: Config, form: Form, objective: Objective) -> Step:
     rate = optax.cosine_decay_schedule(config.learning_rate, config.steps)
     step = training.optimize(objective, form.optimizer(rate))
-    average = form.average if config.average is None else config.average
+    average = _given(config.average, form.average)
     return step if average is None else training.averaged(step, average)
 
 

@@ -1,24 +1,40 @@
-"""What experiments with a classifier measure and draw: accuracy, likelihood, calibration, robustness to noise.
+"""What experiments with a classifier share: options, joints, regularizers, and what they measure and draw.
 
-Each function returns a function of (key, params, state), as `Experiment` takes them. Inputs are as the classifier sees
-them: where a source transforms pixels, the splits here are transformed too, by `shown`.
+Measures and drawings are functions of (key, params, state), as `Experiment` takes them. Inputs are as the classifier
+sees them: where a source transforms pixels, the splits here are transformed too, by `shown`.
 """
 
 from __future__ import annotations
 
-__all__ = ["draw_evidence", "draw_noise", "draw_reliability", "measure", "monitor", "shown", "subset"]
+__all__ = [
+    "Config",
+    "draw_evidence",
+    "draw_noise",
+    "draw_reliability",
+    "experiment",
+    "measure",
+    "monitor",
+    "shown",
+    "subset",
+]
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import numpy as np
+import optax
 
-from vifx import evaluation
-from vifx.data import Split, Transform
+from vifx import data, evaluation, lipschitz, nets, training
+from vifx.data import Dataset, Split, Transform
+from vifx.estimators import kl
 from vifx.evaluation import Estimate, Noted, Predictions
 from vifx.evaluation.calibration import Binning
-from vifx.experiment.file import Drawing, Measure, unmeasured
+from vifx.experiment.config import Config as BaseConfig
+from vifx.experiment.file import Drawing, Experiment, Measure, unmeasured
+from vifx.experiment.rules import NonNegativeFloat, PositiveFloat, PositiveInt
+from vifx.factor import evidence, factor
 from vifx.joint import Joint
 from vifx.training.chunk import first_batch
 from vifx.types import Key, Params, State
@@ -27,6 +43,82 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _ROWS = 1000
+
+
+@dataclass(frozen=True)
+class Config(BaseConfig):
+    """The options that experiments with a classifier have in common."""
+
+    learning_rate: PositiveFloat = 1e-3
+    """Step size of Adam."""
+    examples: PositiveInt | None = None
+    """How many training images to learn from at most, chosen by the seed; all of them if None."""
+    regularizer: Literal["none", "mixup", "sample_pairing", "spectral", "gradient", "weight_decay"] = "none"
+    """What the classifier is kept from overfitting by: another evidence (mixup, sample_pairing), a penalty on the norms
+    of the kernels (spectral) or on the slope of log q(y | x) (gradient), or weight decay."""
+    alpha: PositiveFloat = 0.3
+    """Of mixup's Beta(α, α); small networks are advised to take 0.2 to 0.4, since they underfit with more."""
+    paired: PositiveFloat = 0.5
+    """The share of the examples that SamplePairing averages with another."""
+    spectral_weight: NonNegativeFloat = 2e-2
+    """Weight of Σ ‖W‖₂² over the kernels, in nats."""
+    gradient_weight: NonNegativeFloat = 0.1
+    """Weight of ½ ‖∇ log q(y | x)‖², over pixels from 0 to 1, in nats."""
+    decay: NonNegativeFloat = 0.3
+    """Weight decay of AdamW: each update multiplies the parameters by 1 − learning_rate · decay."""
+    noise: tuple[PositiveFloat, ...] = (0.05, 0.1, 0.2, 0.4)
+    """Standard deviations of the Gaussian noise on test images whose pixels are from 0 to 1."""
+
+
+def experiment(config: Config, splits: Dataset, classifier: Any) -> Experiment:
+    """Return the experiment: KL(inference ‖ generative) with its regularizer, and what to measure and draw.
+
+    Args:
+      config: its options.
+      splits: images ``x``, uint8, and labels ``y``.
+      classifier: the network of ``y | x``, for pixels from 0 to 1.
+    """
+    classifier = nets.in_precision(classifier, config.precision)
+    inference = Joint(evidence("x", "y"))
+    generative = Joint(evidence("x"), factor("y | x", classifier, name="classifier"))
+    objective = kl(inference, generative)
+
+    pixels = data.normalize(low=0.0)
+    other = {
+        "mixup": data.compose(pixels, data.one_hot(splits.info.classes or 1), data.mixup(alpha=config.alpha)),
+        "sample_pairing": data.compose(pixels, data.sample_pairing(share=config.paired)),
+    }
+    penalty = {
+        "spectral": lipschitz.spectral_regularization("classifier", config.spectral_weight),
+        "gradient": lipschitz.penalized(
+            "classifier", classifier, lipschitz.r1(config.gradient_weight), label="y", output=lambda y: y.log_probs
+        ),
+    }
+    decay = config.decay if config.regularizer == "weight_decay" else 0.0
+    step = training.optimize(objective, optax.adamw(config.learning_rate, weight_decay=decay))
+    if config.regularizer in penalty:
+        step = training.constrained(step, loss=penalty[config.regularizer])
+
+    train = subset(splits.train, config.examples, config.seed)
+    source = data.Resident(train, config.data.batch_size, config.seed, other.get(config.regularizer, pixels))
+    validation, test = (shown(split, pixels) for split in (splits.validation, splits.test))
+    return Experiment(
+        objective=objective,
+        step=step,
+        source=source,
+        splits=splits,
+        inference=inference,
+        generative=generative,
+        monitor=monitor(generative, validation),
+        evaluate=measure(generative, test, validation=validation, noise=config.noise),
+        drawings={
+            "evidence": draw_evidence(source),
+            "reliability": draw_reliability(generative, test, validation=validation),
+            "noise": draw_noise(generative, test, noise=config.noise, unit="black to white = 1"),
+        },
+        best="validation/loss",
+        curves={"validation": ("validation/accuracy", "validation/calibration_error")},
+    )
 
 
 def subset(split: Split, examples: int | None, seed: int) -> Split:

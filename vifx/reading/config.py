@@ -59,6 +59,8 @@ class Config(data.Config):
             raise self._refused("overlap", sentence)
         if self.unit not in ("words", "characters"):
             raise self._refused("unit", f"must be 'words' or 'characters', got {self.unit!r}")
+        if self.features is not None:
+            raise self._refused("features", "must be left out for questions, whose features are known by name")
         for field in ("source", "test_source"):
             if self.name != "json" and getattr(self, field) is not None:
                 raise self._refused(field, f"must be left out for {self.name}, which reads no file; or name json")
