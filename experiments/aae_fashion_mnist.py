@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import optax
 
 import vifx
-from vifx import data, methods, nets, networks, training
+from vifx import data, games, nets, networks, training
 from vifx.experiment import Config as BaseConfig
 from vifx.experiment import Experiment, PositiveFloat, PositiveInt, adversarial, variational
 from vifx.experiment.features import feature_network
@@ -50,7 +50,7 @@ def build(config: Config) -> Experiment:
     decoder = networks.Conditional(body, networks.NormalFixedScale(splits.info.shape, config.scale))
     encoder, decoder = (nets.in_precision(net, config.precision) for net in (encoder, decoder))
     prior = vifx.standard_normal(config.latent)
-    model = methods.aae(encoder, decoder, networks.Critic(body), prior=prior)
+    model = games.aae(encoder, decoder, networks.Critic(body), prior=prior)
     optimizers = {
         "critic": optax.adam(config.learning_rate / 2, b1=0.5),
         "model": optax.adam(config.learning_rate, b1=0.5),

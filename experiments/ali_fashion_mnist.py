@@ -15,7 +15,7 @@ from typing import Literal
 import optax
 
 import vifx
-from vifx import data, methods, nets, networks, training
+from vifx import data, games, nets, networks, training
 from vifx.experiment import Config as BaseConfig
 from vifx.experiment import Experiment, PositiveFloat, PositiveInt, adversarial, variational
 from vifx.experiment.features import feature_network
@@ -53,7 +53,7 @@ def build(config: Config) -> Experiment:
     generator = networks.DCGANGenerator(splits.info.shape[:2], (128, 64))
     critic = networks.PairCritic(networks.DCGANFeatures((64, 128)), networks.MLP((256,)), (256,))
     encoder, generator, critic = (nets.in_precision(net, config.precision) for net in (encoder, generator, critic))
-    model = methods.ali(encoder, generator, critic, prior=vifx.standard_normal(config.latent), form=config.form)
+    model = games.ali(encoder, generator, critic, prior=vifx.standard_normal(config.latent), form=config.form)
     step = training.optimize(model.objective, optax.adam(config.learning_rate, b1=0.5))
     step = training.averaged(step, config.decay)
 

@@ -17,7 +17,7 @@ import optax
 from flax import linen as nn
 
 import vifx
-from vifx import data, lipschitz, methods, networks, training
+from vifx import data, games, lipschitz, networks, training
 from vifx.experiment import Config as BaseConfig
 from vifx.experiment import Experiment, PositiveFloat, PositiveInt, adversarial, variational
 
@@ -67,7 +67,7 @@ def build(config: Config) -> Experiment:
     weight = optax.exponential_decay(
         config.penalty, int(0.7 * config.steps), config.last_penalty / config.penalty, end_value=config.last_penalty
     )
-    model = methods.ali(
+    model = games.ali(
         encoder,
         generator,
         critic,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import optax
 
 import vifx
-from vifx import data, methods, nets, networks, training
+from vifx import data, games, nets, networks, training
 from vifx.experiment import Config as BaseConfig
 from vifx.experiment import Experiment, PositiveFloat, PositiveInt, adversarial, variational
 from vifx.experiment.features import feature_network
@@ -75,7 +75,7 @@ def build(config: Config) -> Experiment:
         *generative.factors[:1], vifx.factor("u", vifx.standard_normal(config.noise)), generative.factors[1]
     )
     objective = posterior + vifx.reconstruction(inference, explained)
-    model = methods.Assembly(inference, generative, objective)
+    model = games.Assembly(inference, generative, objective)
     optimizer = optax.adam(config.learning_rate, b1=0.5)
     step = training.optimize(model.objective, optimizer, turns={"critic": config.critic_turns})
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from vifx import data, families, mixtures
+from vifx import data, em
 from vifx.experiment import Experiment, NonNegativeFloat, PositiveInt, components, pixels
 from vifx.experiment import mixtures as experiment
 
@@ -38,10 +38,10 @@ def build(config: Config) -> Experiment:
     splits = pixels.binarized(grey)
     vectors = pixels.Pixels(grey.info.shape)
 
-    def make(size: int) -> mixtures.Model:
-        return mixtures.mixture(families.bernoulli, size, pseudo_counts=config.pseudo_counts)
+    def make(size: int) -> em.Model:
+        return em.mixture(em.bernoulli, size, pseudo_counts=config.pseudo_counts)
 
     model, others = make(config.components), experiment.tried(config, make, splits)
     drawings = components.drawings(model, vectors.restore, splits, grey.test["x"], others=others)
     sample = components.sampler(model, vectors.restore)
-    return experiment.em(config, model, splits, drawings=drawings, sample=sample, others=others)
+    return experiment.fitted_by_em(config, model, splits, drawings=drawings, sample=sample, others=others)

@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import optax
 
 import vifx
-from vifx import data, lipschitz, methods, nets, networks, training
+from vifx import data, games, lipschitz, nets, networks, training
+from vifx.core.types import Batch
 from vifx.experiment import Config as BaseConfig
 from vifx.experiment import Experiment, NonNegativeFloat, PositiveFloat, PositiveInt, adversarial, variational
 from vifx.experiment.features import feature_network
-from vifx.types import Batch
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def build(config: Config) -> Experiment:
         critic = networks.ProjectionCritic(networks.DCGANFeatures((64, 128)), classes)
     else:
         critic = networks.DCGANCritic((64, 128), inputs=(None, label))
-    model = methods.gan(
+    model = games.gan(
         nets.in_precision(generator, config.precision),
         nets.in_precision(critic, config.precision),
         prior=vifx.standard_normal(config.latent),

@@ -16,9 +16,9 @@ import optax
 
 import vifx
 from vifx import data, nets, networks, training
+from vifx.core.types import Batch
 from vifx.experiment import Config as BaseConfig
 from vifx.experiment import Experiment, PositiveFloat, PositiveInt, variational
-from vifx.types import Batch
 
 
 @dataclass(frozen=True)

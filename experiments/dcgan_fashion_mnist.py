@@ -21,7 +21,7 @@ import optax
 from flax import linen as nn
 
 import vifx
-from vifx import data, methods, nets, networks, training
+from vifx import data, games, nets, networks, training
 from vifx.experiment import Config as BaseConfig
 from vifx.experiment import Experiment, NonNegativeFloat, PositiveFloat, PositiveInt, adversarial, variational
 from vifx.experiment.features import feature_network
@@ -58,7 +58,7 @@ def build(config: Config) -> Experiment:
     start = nn.initializers.normal(0.02) if norm else nn.initializers.lecun_normal()
     generator = networks.DCGANGenerator(splits.info.shape[:2], (128, 64), norm=norm, kernel_init=start)
     critic = networks.DCGANCritic((64, 128), norm=norm, kernel_init=start)
-    model = methods.gan(
+    model = games.gan(
         nets.in_precision(generator, config.precision),
         nets.in_precision(critic, config.precision),
         prior=vifx.standard_normal(config.latent),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import optax
 
 import vifx
-from vifx import data, families, mixtures, nets, networks, training
+from vifx import data, em, nets, networks, training
 from vifx.experiment import Config as BaseConfig
 from vifx.experiment import Experiment, PositiveFloat, PositiveInt, components, pixels
 from vifx.experiment import mixtures as experiment
@@ -51,7 +51,7 @@ def build(config: Config) -> Experiment:
         inputs=(networks.OneHot(config.components),),
     )
     generative = vifx.Joint(
-        vifx.factor("z", families.categorical(config.components), name="prior"),
+        vifx.factor("z", em.categorical(config.components), name="prior"),
         vifx.factor("x | z", nets.in_precision(decoder, config.precision), name="decoder"),
     )
     posterior = vifx.exact_posterior(generative, "z | x", anchored=config.inner > 1)
@@ -63,8 +63,8 @@ def build(config: Config) -> Experiment:
     adam = experiment.only(optax.adam(config.learning_rate), "decoder")
     step = training.in_turn(prior, training.optimize(objective, adam, updates={"model": config.inner}))
 
-    model = mixtures.Model(generative, inference, objective, objective, "z", "x", config.components)
-    plain = mixtures.mixture(families.bernoulli, config.components, pseudo_counts=0.1)
+    model = em.Model(generative, inference, objective, objective, "z", "x", config.components)
+    plain = em.mixture(em.bernoulli, config.components, pseudo_counts=0.1)
     vectors = pixels.Pixels(grey.info.shape)
     return Experiment(
         objective=objective,

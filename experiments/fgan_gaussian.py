@@ -17,9 +17,9 @@ import optax
 
 import vifx
 from vifx import data, distributions, divergences, nets, networks, training
+from vifx.core.types import Array, Key
 from vifx.experiment import Config as BaseConfig
 from vifx.experiment import Experiment, PositiveFloat, PositiveInt, adversarial, line
-from vifx.types import Array, Key
 
 
 @dataclass(frozen=True)

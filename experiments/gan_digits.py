@@ -15,7 +15,7 @@ from typing import Literal
 import optax
 
 import vifx
-from vifx import data, lipschitz, methods, nets, networks, training
+from vifx import data, games, lipschitz, nets, networks, training
 from vifx.experiment import Config as BaseConfig
 from vifx.experiment import Experiment, NonNegativeFloat, PositiveFloat, PositiveInt, adversarial, variational
 from vifx.experiment.features import feature_network
@@ -73,7 +73,7 @@ def build(config: Config) -> Experiment:
     splits = data.load(config.data)
     generator = networks.DCGANGenerator(splits.info.shape[:2], (64, 32))
     critic = networks.DCGANCritic((64, 128))
-    model = methods.gan(
+    model = games.gan(
         nets.in_precision(generator, config.precision),
         nets.in_precision(critic, config.precision),
         prior=vifx.standard_normal(config.latent),

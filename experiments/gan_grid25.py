@@ -15,10 +15,10 @@ import optax
 from flax import linen as nn
 
 import vifx
-from vifx import data, lipschitz, methods, networks, training
+from vifx import data, games, lipschitz, networks, training
+from vifx.core.types import Array
 from vifx.experiment import Config as BaseConfig
 from vifx.experiment import Experiment, NonNegativeFloat, PositiveFloat, PositiveInt, adversarial
-from vifx.types import Array
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def build(config: Config) -> Experiment:
     weight = optax.exponential_decay(
         config.penalty, int(0.7 * config.steps), config.last_penalty / config.penalty, end_value=config.last_penalty
     )
-    model = methods.gan(
+    model = games.gan(
         generator,
         critic,
         prior=vifx.standard_normal(config.latent),

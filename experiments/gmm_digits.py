@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from vifx import data, families, mixtures
+from vifx import data, em
 from vifx.experiment import Experiment, PositiveFloat, PositiveInt, components, pixels
 from vifx.experiment import mixtures as experiment
 
@@ -40,10 +40,10 @@ def build(config: Config) -> Experiment:
     features = pixels.embedding(digits.train["x"], config.features)
     splits = pixels.mapped(digits, features.project)
 
-    def make(size: int) -> mixtures.Model:
-        return mixtures.mixture(families.gaussian, size, covariance=config.covariance, floor=config.floor)
+    def make(size: int) -> em.Model:
+        return em.mixture(em.gaussian, size, covariance=config.covariance, floor=config.floor)
 
     model, others = make(config.components), experiment.tried(config, make, splits)
     drawings = components.drawings(model, features.restore, splits, digits.test["x"], others=others)
     sample = components.sampler(model, features.restore)
-    return experiment.em(config, model, splits, drawings=drawings, sample=sample, others=others)
+    return experiment.fitted_by_em(config, model, splits, drawings=drawings, sample=sample, others=others)

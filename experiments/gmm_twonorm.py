@@ -15,7 +15,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Literal
 
-from vifx import data, families, mixtures
+from vifx import data, em
 from vifx.experiment import Experiment, PositiveFloat, PositiveInt, known_law
 from vifx.experiment import mixtures as experiment
 
@@ -38,13 +38,13 @@ def build(config: Config) -> Experiment:
     """Build the mixture, and what to measure and draw beside the law of the data."""
     rows, law = data.load(config.data), data.modes(config.data.name)
 
-    def make(size: int) -> mixtures.Model:
-        return mixtures.mixture(families.gaussian, size, covariance=config.covariance, floor=config.floor)
+    def make(size: int) -> em.Model:
+        return em.mixture(em.gaussian, size, covariance=config.covariance, floor=config.floor)
 
     model, others = make(config.components), experiment.tried(config, make, rows)
     drawings = {
         "projection": known_law.draw_projection(model.generative, law, title="Along the line between the means")
     }
-    built = experiment.em(config, model, rows, drawings=drawings, others=others)
+    built = experiment.fitted_by_em(config, model, rows, drawings=drawings, others=others)
     likelihoods = experiment.likelihoods(model, rows, step=built.step, others=others)
     return dataclasses.replace(built, evaluate=known_law.compared(likelihoods, law, rows.test))

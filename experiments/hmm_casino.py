@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 
-from vifx import data, families, mixtures
+from vifx import data, em
 from vifx.experiment import Experiment, PositiveInt, latents
 from vifx.experiment import mixtures as experiment
 
@@ -42,9 +42,7 @@ class Config(experiment.Config):
 def build(config: Config) -> Experiment:
     """Build the hidden Markov model of two dice, and what to measure and draw."""
     rolls = data.load(config.data)
-    model = mixtures.hmm(
-        lambda states: families.categorical(6, states=states), 2, length=rolls.info.shape[0], concentration=1.0
-    )
+    model = em.hmm(lambda states: em.categorical(6, states=states), 2, length=rolls.info.shape[0], concentration=1.0)
     drawings = {"dice": latents.draw_dice(), "timeline": latents.draw_timeline(model, rolls.test)}
-    built = experiment.em(config, model, rolls, drawings=drawings, seeds=True)
+    built = experiment.fitted_by_em(config, model, rolls, drawings=drawings, seeds=True)
     return dataclasses.replace(built, evaluate=experiment.both(built.evaluate, latents.casino(model, rolls.test)))

@@ -19,9 +19,9 @@ import optax
 
 import vifx
 from vifx import data, nets, networks, training
+from vifx.core.factor import Factor
 from vifx.experiment import Config as BaseConfig
 from vifx.experiment import Experiment, PositiveFloat, PositiveInt, variational
-from vifx.factor import Factor
 
 
 @dataclass(frozen=True)

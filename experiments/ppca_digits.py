@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 
-from vifx import data, families, mixtures
+from vifx import data, em
 from vifx.experiment import Experiment, PositiveFloat, PositiveInt, components, latents, pixels
 from vifx.experiment import mixtures as experiment
 
@@ -38,8 +38,8 @@ def build(config: Config) -> Experiment:
     vectors = pixels.Pixels(digits.info.shape)
     splits = pixels.mapped(digits, vectors.project)
 
-    def make(size: int) -> mixtures.Model:
-        return mixtures.mixture(families.ppca, size, latent=config.latent, floor=config.floor)
+    def make(size: int) -> em.Model:
+        return em.mixture(em.ppca, size, latent=config.latent, floor=config.floor)
 
     model, others = make(config.components), experiment.tried(config, make, splits)
     drawings = {
@@ -53,7 +53,7 @@ def build(config: Config) -> Experiment:
     else:
         drawings["samples"] = components.draw_samples(model, vectors.restore)
     sample = components.sampler(model, vectors.restore)
-    built = experiment.em(config, model, splits, drawings=drawings, sample=sample, others=others)
+    built = experiment.fitted_by_em(config, model, splits, drawings=drawings, sample=sample, others=others)
     return dataclasses.replace(
         built, evaluate=experiment.both(built.evaluate, latents.reconstruction_error(model, splits.test))
     )

@@ -16,7 +16,7 @@ import optax
 from flax import linen as nn
 
 import vifx
-from vifx import data, lipschitz, methods, nets, networks, training
+from vifx import data, games, lipschitz, nets, networks, training
 from vifx.experiment import Config as BaseConfig
 from vifx.experiment import Experiment, PositiveFloat, PositiveInt, adversarial, variational
 from vifx.experiment.features import feature_network
@@ -57,7 +57,7 @@ def build(config: Config) -> Experiment:
         )
     else:
         generator, critic = networks.SNResNetGenerator(size, (64, 64)), networks.SNResNetCritic((64, 64))
-    model = methods.gan(
+    model = games.gan(
         nets.in_precision(generator, config.precision),
         nets.in_precision(lipschitz.spectral_normalization(critic), config.precision),
         prior=vifx.standard_normal(config.latent),

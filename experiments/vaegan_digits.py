@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import optax
 
 import vifx
-from vifx import data, distributions, methods, nets, networks, training
+from vifx import data, distributions, games, nets, networks, training
+from vifx.core.types import Array
 from vifx.experiment import Config as BaseConfig
 from vifx.experiment import Experiment, NonNegativeFloat, PositiveFloat, PositiveInt, adversarial, variational
 from vifx.experiment.features import feature_network
-from vifx.types import Array
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def build(config: Config) -> Experiment:
     evidence = vifx.Joint(vifx.evidence(clean="x"), vifx.factor("x | clean", noisy))
     judged = vifx.adversarial(evidence, generative, critic, on="x")
     objective = vifx.kl(inference, generative) + config.weight * judged
-    model = methods.Assembly(inference, generative, objective)
+    model = games.Assembly(inference, generative, objective)
     step = training.optimize(model.objective, optax.adam(config.learning_rate, b1=0.5))
 
     sample = adversarial.sampler(model.generative, low=0.0)

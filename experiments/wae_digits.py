@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import optax
 
 import vifx
-from vifx import data, methods, nets, networks, training
+from vifx import data, games, nets, networks, training
 from vifx.experiment import Config as BaseConfig
 from vifx.experiment import Experiment, PositiveFloat, PositiveInt, adversarial, variational
 from vifx.experiment.features import feature_network
@@ -57,7 +57,7 @@ def build(config: Config) -> Experiment:
         vifx.factor("z", vifx.standard_normal(config.latent)), vifx.factor("x | z", decoder, name="decoder")
     )
     objective = config.weight * vifx.mmd(inference, generative, on="z") + vifx.reconstruction(inference, generative)
-    model = methods.Assembly(inference, generative, objective)
+    model = games.Assembly(inference, generative, objective)
     step = training.optimize(model.objective, optax.adam(config.learning_rate))
 
     sample = adversarial.sampler(model.generative, low=0.0)

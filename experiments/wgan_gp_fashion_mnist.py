@@ -14,7 +14,7 @@ import optax
 from flax import linen as nn
 
 import vifx
-from vifx import data, lipschitz, methods, nets, networks, training
+from vifx import data, games, lipschitz, nets, networks, training
 from vifx.experiment import Config as BaseConfig
 from vifx.experiment import Experiment, NonNegativeFloat, PositiveFloat, PositiveInt, adversarial, variational
 from vifx.experiment.features import feature_network
@@ -51,7 +51,7 @@ def build(config: Config) -> Experiment:
     splits = data.load(config.data)
     generator = networks.DCGANGenerator(splits.info.shape[:2], (128, 64))
     critic = networks.DCGANCritic((64, 128), kernel_init=nn.initializers.lecun_normal())
-    model = methods.gan(
+    model = games.gan(
         nets.in_precision(generator, config.precision),
         nets.in_precision(critic, config.precision),
         prior=vifx.standard_normal(config.latent),

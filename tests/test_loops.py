@@ -15,8 +15,8 @@ from flax import nnx
 
 import vifx
 from vifx import data, networks, training
+from vifx.core.nets import Net, as_net
 from vifx.loops import scan, slow_in_loops
-from vifx.nets import Net, as_net
 from vifx.networks import BernoulliHead, Conditional, DiagonalNormal
 from vifx.training import chunk
 from vifx.training.chunk import advance

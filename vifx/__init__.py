@@ -15,21 +15,19 @@ __all__ = [
     "data",
     "distributions",
     "divergences",
-    "estimators",
+    "em",
     "evaluation",
     "evidence",
     "exact_posterior",
     "explain",
     "factor",
-    "families",
     "flows",
     "focal",
+    "games",
     "implicit",
     "importance_weighted",
     "kl",
     "lipschitz",
-    "methods",
-    "mixtures",
     "mmd",
     "nets",
     "networks",
@@ -50,32 +48,27 @@ if TYPE_CHECKING:
         data,
         distributions,
         divergences,
-        estimators,
+        em,
         evaluation,
-        families,
         flows,
+        games,
         lipschitz,
-        methods,
-        mixtures,
-        nets,
         networks,
         training,
     )
+    from vifx.core import nets
+    from vifx.core.explain import explain
+    from vifx.core.factor import evidence, factor, implicit, target, transformed
+    from vifx.core.joint import Joint
+    from vifx.core.objective import Objective
     from vifx.distributions import standard_normal
-    from vifx.estimators import (
-        adversarial,
-        exact_posterior,
-        focal,
-        importance_weighted,
-        kl,
-        mmd,
-        reconstruction,
-        verify,
-    )
-    from vifx.explain import explain
-    from vifx.factor import evidence, factor, implicit, target, transformed
-    from vifx.joint import Joint
-    from vifx.objective import Objective
+    from vifx.em.posterior import exact_posterior
+    from vifx.games.adversarial import adversarial
+    from vifx.games.mmd import mmd
+    from vifx.variational.focal import focal
+    from vifx.variational.importance_weighted import importance_weighted
+    from vifx.variational.kl import kl, reconstruction
+    from vifx.verification.verify import verify
 
 make_lazy(__name__)
 

@@ -20,7 +20,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the command checks its options without them
-    from vifx.types import Array
+    from vifx.core.types import Array
 
 
 class ArgumentError(ValueError):

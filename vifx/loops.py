@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
-from vifx.types import Array, PyTree
+from vifx.core.types import Array, PyTree
 
 Carry = TypeVar("Carry")
 

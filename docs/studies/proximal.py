@@ -21,7 +21,7 @@ import optax
 from flax import linen as nn
 
 import vifx
-from vifx import data, evaluation, methods, networks, training
+from vifx import data, evaluation, games, networks, training
 from vifx.experiment.features import feature_network
 from vifx.training import Progress
 
@@ -41,7 +41,7 @@ def build(dataset, inner, weight):
     final = networks.MLP((width, width), outputs=size, activation=leaky)
     critic = networks.Critic(networks.MLP((width, width), activation=leaky))
     generator = final if dataset == "grid25" else Squashed(final)
-    objective = methods.gan(generator, critic, prior=vifx.standard_normal(latent), proximal=lambda updates: weight)
+    objective = games.gan(generator, critic, prior=vifx.standard_normal(latent), proximal=lambda updates: weight)
     rate = 1e-3 if dataset == "grid25" else 3e-4
     optimizer = optax.adam(rate, b1=0.5)
     turn = training.descend(objective.objective, "model", optimizer)

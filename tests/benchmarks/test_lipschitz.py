@@ -10,8 +10,8 @@ import optax
 import pytest
 
 from vifx import networks
+from vifx.core.nets import as_net
 from vifx.lipschitz import Convolution, spectral_normalization
-from vifx.nets import as_net
 
 pytestmark = pytest.mark.benchmark
 

@@ -19,7 +19,7 @@ from jax.scipy.linalg import solve_triangular
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from vifx import families, mixtures, training
+from vifx import em, training
 
 pytestmark = pytest.mark.benchmark
 
@@ -85,9 +85,9 @@ def raw_iteration(params, features, full):
 
 def problem(covariance, dtype):
     x = points().astype(dtype)
-    model = mixtures.mixture(families.gaussian, STATES, covariance=covariance)
+    model = em.mixture(em.gaussian, STATES, covariance=covariance)
     batch = {"x": jnp.asarray(x)}
-    stacked, state = mixtures.starts(jax.random.key(0), model, batch, "k-means++", 1)
+    stacked, state = em.starts(jax.random.key(0), model, batch, "k-means++", 1)
     return x, model, batch, jax.tree.map(lambda leaf: leaf[0], stacked), state
 
 
@@ -106,7 +106,7 @@ def test_an_iteration(covariance, dtype, ratio):
     with jax.enable_x64(dtype == "float64"):
         _, model, batch, params, state = problem(covariance, dtype)
         full = covariance == "full"
-        white = jax.jit(families.whitening.whiten)(state["components"], batch["x"])
+        white = jax.jit(em.whitening.whiten)(state["components"], batch["x"])
         features = jax.jit(lambda x: raw_features(x, full))(white)
         theirs = jax.jit(lambda params, features: raw_iteration(params, features, full), donate_argnums=0)
         stored = {**batch, **jax.jit(model.solver.features)(state, batch)}
@@ -162,7 +162,7 @@ def test_against_scikit_learn(covariance, dtype, capsys):
     """Seconds of an iteration, those of initialization taken off: 6 iterations less 1."""
     with jax.enable_x64(dtype == "float64"):
         x, model, _, params, state = problem(covariance, dtype)
-        run = lambda steps: mixtures.fit(  # noqa: E731
+        run = lambda steps: em.fit(  # noqa: E731
             jax.random.key(1), model, x, start=(params, state), steps=steps, tolerance=0.0, chunk=CHUNK
         )
         run(2)

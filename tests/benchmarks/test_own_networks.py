@@ -16,7 +16,7 @@ import pytest
 from flax import nnx
 
 import vifx
-from vifx import data, methods, networks, training
+from vifx import data, games, networks, training
 from vifx.networks import BernoulliHead, Conditional, DiagonalNormal
 from vifx.training.chunk import advance
 
@@ -103,7 +103,7 @@ def dense_vae():
 
 
 def linen_gan(turns):
-    objective = methods.gan(LinenDecoder(), LinenCritic(), prior=vifx.standard_normal(LATENT)).objective
+    objective = games.gan(LinenDecoder(), LinenCritic(), prior=vifx.standard_normal(LATENT)).objective
     return objective, training.optimize(objective, optax.adam(1e-4), turns={"critic": turns})
 
 

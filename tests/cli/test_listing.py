@@ -11,11 +11,10 @@ from vifx import divergences
 from vifx.cli.parts import formulas, parts
 
 PACKAGES = [
-    "estimators",
-    "methods",
+    "variational",
+    "games",
     "divergences",
-    "families",
-    "mixtures",
+    "em",
     "flows",
     "lipschitz",
     "training",

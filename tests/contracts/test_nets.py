@@ -9,7 +9,7 @@ import pytest
 from flax import linen
 
 from vifx import networks
-from vifx.nets import as_net, in_precision
+from vifx.core.nets import as_net, in_precision
 
 IMAGE = (8, 8, 1)
 

@@ -17,7 +17,7 @@ from conventions.sources import (
 )
 
 NATS = re.compile(r"(^|_)(log_prob|elbo|nll|kl|entropy|log_likelihood|importance_weighted|reconstruction)($|_)")
-CONTRACT = {"key", "train"}  # `vifx.types` says what these mean, once
+CONTRACT = {"key", "train"}  # `vifx.core.types` says what these mean, once
 
 
 def _sections(text: str, title: str) -> list[str]:

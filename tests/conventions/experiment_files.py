@@ -76,17 +76,16 @@ def one_loop(source: Source) -> list[str]:
 
 
 def reduction_tested(source: Source, tests: dict[str, Source] | None = None) -> list[str]:
-    """`vifx/methods/gan.py` has `tests/methods/test_gan.py` with a `test_reduces_to_…`."""
-    folder, _, name = source.path.rpartition("/")
-    method = name.removesuffix(".py")
-    if folder != "vifx/methods" or method not in {f.name for f in functions(source.tree)}:
+    """A method returns an `Assembly` and has a `test_reduces_to_…`: that of gan is in `tests/games/test_gan.py`."""
+    folder, _, name = source.path.removeprefix("vifx/").rpartition("/")
+    if not any(isinstance(f.returns, ast.Name) and f.returns.id == "Assembly" for f in functions(source.tree)):
         return []
-    mirror = ROOT / "tests/methods" / f"test_{name}"
+    mirror = ROOT / "tests" / folder / f"test_{name}"
     test = Source(mirror.name, mirror.read_text(encoding="utf-8")) if mirror.exists() else Source("", "")
     if tests is not None:
         test = tests.get(name, Source("", ""))
     reduced = [f for f in functions(test.tree) if f.name.startswith("test_reduces_to_")]
-    return [] if reduced else [source.at(1, f"tests/methods/test_{name} has no test_reduces_to_…")]
+    return [] if reduced else [source.at(1, f"tests/{folder}/test_{name} has no test_reduces_to_…")]
 
 
 GOOD = '''
@@ -147,5 +146,11 @@ RULES = [
         ("params = optax.apply_updates(params, updates)",),
         ("# path: vifx/training/descend.py\nparams = optax.apply_updates(params, updates)",),
     ),
-    Rule(2, reduction_tested, "vifx", ("# path: vifx/methods/nowhere.py\ndef nowhere(): ...",), ("import vifx",)),
+    Rule(
+        2,
+        reduction_tested,
+        "vifx",
+        ("# path: vifx/games/nowhere.py\ndef nowhere() -> Assembly: ...",),
+        ("import vifx",),
+    ),
 ]

@@ -7,43 +7,58 @@ from collections.abc import Iterator
 
 from conventions.sources import Rule, Source, walk
 
-JOINTS = ("types", "examples", "nets", "distributions", "factor", "conditional", "joint", "support")
-CORE = (*JOINTS, "divergences", "objective", "estimators", "explain")
+JOINTS = (
+    *("core.types", "core.examples", "core.nets", "distributions"),
+    *("core.factor", "core.conditional", "core.joint", "core.support"),
+)
+CORE = (*JOINTS, "core.objective", "core.explain", "divergences")
 
 KNOWS: dict[str, tuple[str, ...]] = {
     "lazy": (),
-    "types": (),
-    "checks": ("types",),
     "files": (),
-    "loops": ("types",),
-    "examples": ("types",),
-    "nets": ("types",),
-    "distributions": ("types",),
-    "networks": ("types", "loops", "nets", "distributions"),
-    "flows": ("types", "checks", "loops", "nets", "distributions", "networks", "lipschitz"),
-    "lipschitz": ("types", "examples", "nets"),
-    "families": ("types", "distributions"),
-    "mixtures": (*CORE, "checks", "families", "training", "data"),
-    "data": ("lazy", "types", "checks", "examples"),
-    "factor": ("types", "nets", "distributions"),
-    "conditional": ("types", "factor"),
-    "joint": JOINTS,
-    "divergences": ("types", "distributions"),
-    "support": ("types", "examples", "distributions", "factor", "conditional", "joint"),
-    "objective": ("types", "checks", "factor", "joint", "support", "divergences"),
-    "estimators": (*JOINTS, "divergences", "objective"),
-    "explain": (*JOINTS, "objective"),
-    "methods": (*CORE, "flows", "lipschitz", "networks", "families", "mixtures"),
-    "training": ("lazy", "types", "checks", "files", "loops", "examples", "objective", "data"),
-    "evaluation": (*CORE, "checks", "files", "data"),
-    "reading": ("lazy", "types", "checks", "loops", "nets", "data", "distributions", "networks", "evaluation"),
+    "checks": ("core.types",),
+    "loops": ("core.types",),
+    "core": ("lazy",),
+    "core.types": (),
+    "core.examples": ("core.types",),
+    "core.nets": ("core.types",),
+    "core.factor": ("core.types", "core.nets", "distributions"),
+    "core.conditional": ("core.types", "core.factor"),
+    "core.joint": JOINTS,
+    "core.support": ("core.types", "core.examples", "distributions", "core.factor", "core.conditional", "core.joint"),
+    "core.objective": ("core.types", "checks", "core.factor", "core.joint", "core.support"),
+    "core.explain": (*JOINTS, "core.objective"),
+    "distributions": ("core.types",),
+    "networks": ("core.types", "loops", "core.nets", "distributions"),
+    "lipschitz": ("core.types", "core.examples", "core.nets"),
+    "flows": ("core.types", "checks", "loops", "core.nets", "distributions", "networks", "lipschitz"),
+    "divergences": ("core.types", "distributions"),
+    "data": ("lazy", "core.types", "checks", "core.examples"),
+    "training": ("lazy", "core.types", "checks", "files", "loops", "core.examples", "core.objective", "data"),
+    "verification": (*CORE, "lazy"),
+    "variational": (*CORE, "lazy", "verification", "em"),
+    "games": (*CORE, "lazy", "verification", "variational"),
+    "em": (*CORE, "lazy", "checks", "data", "variational", "training"),
+    "evaluation": (*CORE, "checks", "files", "data", "variational"),
+    "reading": (
+        "lazy",
+        "core.types",
+        "checks",
+        "loops",
+        "core.nets",
+        "data",
+        "distributions",
+        "networks",
+        "evaluation",
+    ),
 }
 SEES_ALL = ("", "experiment", "cli", "__main__")
 
 
 def part(module: str) -> str:
-    """`vifx.training.step` belongs to the part `training`; `vifx` itself to "" ."""
-    return ".".join(module.split(".")[1:2])
+    """`vifx.training.step` belongs to the part `training`, `vifx.core.joint` to `core.joint`, `vifx` itself to ""."""
+    names = module.split(".")[1:]
+    return ".".join(names[: 2 if names[:1] == ["core"] else 1])
 
 
 def _imported(source: Source) -> Iterator[tuple[str, ast.AST]]:
@@ -57,12 +72,11 @@ def _imported(source: Source) -> Iterator[tuple[str, ast.AST]]:
 
 
 def _own_part(path: str) -> str:
-    name = path.removeprefix("vifx/").split("/")[0].removesuffix(".py")
-    return "" if name == "__init__" else name
+    return part(path.removesuffix(".py").removesuffix("/__init__").replace("/", "."))
 
 
 def import_direction(source: Source) -> list[str]:
-    """types → nets → factor → joint → divergences → objective → estimators → methods; the rest are leaves."""
+    """core → verification → variational → games and em; what else there is knows only what is listed."""
     own = _own_part(source.path)
     if own in SEES_ALL:
         return []
@@ -72,7 +86,11 @@ def import_direction(source: Source) -> list[str]:
     for module, node in _imported(source):
         if module.startswith("."):
             found.append(source.at(node, "import by absolute name"))
-        elif module.split(".")[0] == "vifx" and part(module) not in (own, *KNOWS[own]):
+        elif (
+            module.split(".")[0] == "vifx"
+            and part(module) not in (own, *KNOWS[own])
+            and not part(module).startswith(f"{own}.")
+        ):
             found.append(source.at(node, f"{own} must not know {part(module) or 'the whole package'}"))
     return found
 
@@ -83,19 +101,19 @@ RULES = [
         import_direction,
         "vifx",
         (
-            "# path: vifx/joint.py\nfrom vifx.estimators.explicit import kl",
-            "# path: vifx/training/step.py\nimport vifx.methods",
-            "# path: vifx/types.py\nfrom vifx import nets",
-            "# path: vifx/flows/glow.py\ndef f():\n    from vifx.joint import Joint",
+            "# path: vifx/core/joint.py\nfrom vifx.variational.kl import kl",
+            "# path: vifx/training/step.py\nimport vifx.games",
+            "# path: vifx/core/types.py\nfrom vifx import nets",
+            "# path: vifx/flows/glow.py\ndef f():\n    from vifx.core.joint import Joint",
             "# path: vifx/data/pipeline.py\nfrom . import catalogue",
             "# path: vifx/data/pipeline.py\nimport vifx",
             "# path: vifx/elsewhere.py\nimport jax",
         ),
         (
-            "# path: vifx/joint.py\nfrom vifx.nets import as_net",
+            "# path: vifx/core/joint.py\nfrom vifx.core.nets import as_net",
             "# path: vifx/training/step.py\nfrom vifx.training.state import start",
             "# path: vifx/cli/main.py\nimport vifx",
-            "# path: vifx/__init__.py\nfrom vifx.methods import vae",
+            "# path: vifx/__init__.py\nfrom vifx.games import vae",
         ),
     )
 ]

@@ -18,9 +18,9 @@ HOST_ROOMS = (
     "vifx/experiment/",
     "vifx/reading/",
     "vifx/cli/",
-    "vifx/mixtures/fit.py",
+    "vifx/em/fit.py",
 )
-DEVICE_ROOMS = ("vifx/training/step.py", "vifx/training/combinators.py")
+DEVICE_ROOMS = ("vifx/training/step.py", "vifx/training/descend.py", "vifx/training/turns.py")
 
 
 def module_length(source: Source) -> list[str]:

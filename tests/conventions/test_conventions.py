@@ -38,8 +38,8 @@ def test_every_rule_looks_at_files_and_has_both_cases():
 
 
 def test_a_method_with_a_reduction_test_is_accepted():
-    method = Source("vifx/methods/gan.py", "def gan(): ...")
-    test = Source("tests/methods/test_gan.py", "def test_reduces_to_the_labelled_kl(): ...")
+    method = Source("vifx/games/gan.py", "def gan() -> Assembly: ...")
+    test = Source("tests/games/test_gan.py", "def test_reduces_to_the_labelled_kl(): ...")
     assert experiment_files.reduction_tested(method, {"gan.py": test}) == []
     assert experiment_files.reduction_tested(method, {}) != []
 
@@ -62,3 +62,8 @@ def test_the_vocabulary_is_read_from_the_notation_page():
 
 def test_the_equations_are_numbered_from_one_to_ten():
     assert docstrings.equations() == set(range(1, 11))
+
+
+def test_gates_name_files_that_exist():
+    rooms = (*modules.HOST_ROOMS, *modules.DEVICE_ROOMS)
+    assert [room for room in rooms if not (ROOT / room).exists()] == []

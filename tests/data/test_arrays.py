@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from vifx import evaluation, families, mixtures
+from vifx import em, evaluation
 from vifx.data import Full, Resident, Streaming, batches, from_arrays
 from vifx.data.arrays import checked_array, checked_arrays
 from vifx.evaluation.batches import in_batches
@@ -39,7 +39,7 @@ DOORS = {
     "streaming": lambda x: next(Streaming({"x": x}, 12, 0).batches(0)),
     "streaming of examples": lambda x: next(Streaming(Rows(x), 12, 0).batches(0)),
     "batches": lambda x: next(batches({"x": x}, 12)),
-    "mixtures.fit": lambda x: mixtures.fit(KEY, mixtures.mixture(families.gaussian, 2), x),
+    "em.fit": lambda x: em.fit(KEY, em.mixture(em.gaussian, 2), x),
     "evaluation": lambda x: mapped({"x": x}),
 }
 MASKED = np.ma.masked_greater(np.where(np.arange(24).reshape(12, 2) == 3, 1e6, PLAIN), 1e5)
@@ -105,4 +105,4 @@ def test_masked_samples_are_no_samples():
     with pytest.raises(TypeError, match=r"must be a plain array, got a masked one"):
         evaluation.prdc(MASKED, PLAIN)
     with pytest.raises(TypeError, match=r"must be a plain array, got a masked one"):
-        mixtures.fit(KEY, mixtures.mixture(families.gaussian, 2), PLAIN, weights=np.ma.masked_less(np.ones(12), 0.5))
+        em.fit(KEY, em.mixture(em.gaussian, 2), PLAIN, weights=np.ma.masked_less(np.ones(12), 0.5))

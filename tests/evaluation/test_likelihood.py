@@ -14,10 +14,10 @@ from scipy.stats import multivariate_normal
 
 import vifx.distributions as distributions
 from vifx import evaluation
-from vifx.estimators import kl
-from vifx.factor import evidence, factor
-from vifx.joint import Joint
-from vifx.nets import Net
+from vifx.core.factor import evidence, factor
+from vifx.core.joint import Joint
+from vifx.core.nets import Net
+from vifx.variational import kl
 
 LATENT, OBSERVED, NOISE = 2, 4, 0.6
 generator = np.random.default_rng(0)

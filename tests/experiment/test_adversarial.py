@@ -12,9 +12,9 @@ from scipy import stats
 
 import vifx
 from vifx import data, evaluation, training
+from vifx.core.types import Net
 from vifx.distributions import Normal
 from vifx.experiment import adversarial, variational
-from vifx.types import Net
 
 RING = data.modes("ring")
 TEST = {"x": np.random.default_rng(0).integers(0, 256, (40, 2, 2, 1)).astype(np.uint8)}

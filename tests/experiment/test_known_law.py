@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vifx import data, families, mixtures
+from vifx import data, em
 from vifx.evaluation import Estimate
 from vifx.experiment import known_law
 
@@ -54,11 +54,11 @@ def test_a_number_without_rows_is_refused():
 def test_maximum_likelihood_costs_half_a_parameter_a_row():
     """Twice n times the divergence of an EM fit is χ² with k degrees of freedom; here the mean of several."""
     law, size, fits = data.modes("twonorm"), 1000, 8
-    model = mixtures.mixture(families.gaussian, 2, covariance="spherical", floor=1e-3)
+    model = em.mixture(em.gaussian, 2, covariance="spherical", floor=1e-3)
     fresh = rows(law, 40_000, 99)
     costs = []
     for seed in range(fits):
-        fitted = mixtures.fit(jax.random.key(seed), model, rows(law, size, seed), restarts=1, steps=60)
+        fitted = em.fit(jax.random.key(seed), model, rows(law, size, seed), restarts=1, steps=60)
         values = np.asarray(model.log_prob(fitted.params, fitted.state, jnp.asarray(fresh)), np.float64)
         costs.append(2 * size * (law.log_prob(fresh) - values).mean() / fitted.degrees)
     # The mean of χ²_43/43 over 8 fits has a standard deviation of 0.076, and 40,000 rows add 0.04 to each fit.

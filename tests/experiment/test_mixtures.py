@@ -10,7 +10,7 @@ import optax
 import pytest
 from scipy import stats
 
-from vifx import data, families, mixtures, training
+from vifx import data, em, training
 from vifx.experiment import latents, pixels
 from vifx.experiment import mixtures as experiment
 
@@ -33,7 +33,7 @@ def config(**values):
 
 @pytest.fixture(scope="module")
 def model():
-    return mixtures.mixture(families.gaussian, 3, covariance="spherical")
+    return em.mixture(em.gaussian, 3, covariance="spherical")
 
 
 @pytest.mark.thorough
@@ -42,7 +42,7 @@ def test_the_best_of_the_starts_is_trained(model):
     chosen = config(start="random")
     batch = {"x": jnp.asarray(SPLITS.train["x"])}
     params, state = jax.jit(experiment.starting(chosen, model))(jax.random.key(3), batch)
-    stacked, _ = mixtures.starts(jax.random.key(3), model, batch, "random", 3)
+    stacked, _ = em.starts(jax.random.key(3), model, batch, "random", 3)
     scores = []
     update = jax.jit(training.solve(model.objective, "model").update)
     for i in range(3):
@@ -56,7 +56,7 @@ def test_the_best_of_the_starts_is_trained(model):
 
 @pytest.fixture(scope="module")
 def built(model):
-    return experiment.em(config(), model, SPLITS, drawings={})
+    return experiment.fitted_by_em(config(), model, SPLITS, drawings={})
 
 
 @pytest.mark.thorough
@@ -114,7 +114,7 @@ def test_measures_are_those_of_scipys_mixture(built, model):
 @pytest.mark.thorough
 def test_other_numbers_are_fitted_once_and_only_if_named():
     def make(size):
-        return mixtures.mixture(families.gaussian, size, covariance="spherical")
+        return em.mixture(em.gaussian, size, covariance="spherical")
 
     assert experiment.tried(config(), make, SPLITS) is None
     fits = experiment.tried(config(components_tried=(3, 1), steps=40), make, SPLITS)
@@ -162,7 +162,7 @@ def test_the_true_casino_is_called_right():
     """Bad orders and wrong tables show: here the states are the other way round."""
     rolls = data.load(data.Config("casino")).test
     few = {name: array[:20] for name, array in rolls.items()}
-    model = mixtures.hmm(lambda states: families.categorical(6, states=states), 2, length=300)
+    model = em.hmm(lambda states: em.categorical(6, states=states), 2, length=300)
     truth = data.CASINO
     tables = [np.maximum(table, 1e-30) for table in (truth.initial[::-1], truth.transitions[::-1, ::-1])]
     initial, transitions = (jnp.log(jnp.asarray(table, jnp.float32)) for table in tables)

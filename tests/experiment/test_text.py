@@ -9,10 +9,10 @@ import pytest
 
 import vifx
 from vifx import data
+from vifx.core.nets import from_functions
 from vifx.data import Dataset, Info
 from vifx.evaluation import Estimate, kneser_ney
 from vifx.experiment import text
-from vifx.nets import from_functions
 
 GENERATOR = np.random.default_rng(0)
 ROWS = GENERATOR.integers(0, 3, (40, 8)).astype(np.int32)

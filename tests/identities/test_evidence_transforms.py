@@ -15,9 +15,9 @@ from scipy.special import roots_jacobi
 
 import vifx
 from vifx import data
+from vifx.core.nets import Net
 from vifx.distributions import Categorical
-from vifx.estimators.exact import tabular
-from vifx.nets import Net
+from vifx.verification.enumeration import tabular
 
 CLASSES = 3
 POINTS = np.random.default_rng(0).normal(size=(4, 2))

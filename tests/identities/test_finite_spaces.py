@@ -11,10 +11,10 @@ import pytest
 from identities import spaces
 
 import vifx
+from vifx.core.objective import Objective, Player
+from vifx.core.types import Net
 from vifx.distributions import Categorical
-from vifx.estimators import exact
-from vifx.objective import Objective, Player
-from vifx.types import Net
+from vifx.verification import enumeration
 
 SPACES = 200
 KEY = 0
@@ -44,7 +44,7 @@ def errors(objective, batch, count=SPACES):
     key = jax.random.key(KEY)
 
     def loss(params):
-        constants = exact.constant_value(part.constants, part.inference, batch)
+        constants = enumeration.constant_value(part.constants, part.inference, batch)
         return objective.players["model"].loss(key, params, state, batch)[0] + constants
 
     def claim(params):
@@ -189,7 +189,7 @@ def test_semi_supervised_sum(x64):
     shared = {f.owner: f for f in (*labelled.parts[0].inference.factors, *labelled.parts[0].generative.factors)}
     inference = vifx.Joint(
         vifx.evidence(x="more_x"),
-        vifx.factor("y | x", exact.tabular(spaces.X, states=spaces.Y), name="classifier"),
+        vifx.factor("y | x", enumeration.tabular(spaces.X, states=spaces.Y), name="classifier"),
         shared["encoder"],
     )
     unlabelled = vifx.kl(inference, labelled.parts[0].generative, name="unlabelled")
@@ -218,7 +218,7 @@ def test_constants_are_the_entropies_of_the_evidence(x64):
     assert objective.dropped == ("− H(p̃(x | y))",)
     part = objective.parts[0]
     np.testing.assert_allclose(
-        exact.constant_value(part.constants, part.inference, batch), marginal - joint, rtol=1e-13
+        enumeration.constant_value(part.constants, part.inference, batch), marginal - joint, rtol=1e-13
     )
 
 
@@ -243,7 +243,7 @@ def test_impossible_states_are_the_limit_of_improbable_ones(x64, samples):
 
     def run_at(logit, *owners):
         def masked(*given):
-            net = exact.tabular(*given, states=spaces.Z)
+            net = enumeration.tabular(*given, states=spaces.Z)
             forbid = jnp.array([0.0, 0.0, logit])
 
             def apply(params, state, *parents, key=None, train=False):
@@ -253,10 +253,10 @@ def test_impossible_states_are_the_limit_of_improbable_ones(x64, samples):
             return Net(net.init, apply)
 
         inference = vifx.Joint(vifx.evidence("x"), vifx.factor("z | x", masked(spaces.X), name="encoder"))
-        prior = masked() if "prior" in owners else exact.tabular(states=spaces.Z)
+        prior = masked() if "prior" in owners else enumeration.tabular(states=spaces.Z)
         generative = vifx.Joint(
             vifx.factor("z", prior, name="prior"),
-            vifx.factor("x | z", exact.tabular(spaces.Z, states=spaces.X), name="decoder"),
+            vifx.factor("x | z", enumeration.tabular(spaces.Z, states=spaces.X), name="decoder"),
         )
         joints = (inference, generative)
         objective = vifx.importance_weighted(*joints, samples=samples) if samples else vifx.kl(*joints)

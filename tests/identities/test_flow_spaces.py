@@ -13,9 +13,9 @@ from flows.oracle import perturbed
 
 import vifx
 from vifx import Joint, evidence, factor, flows, standard_normal, transformed
-from vifx.conditional import fold
+from vifx.core.conditional import fold
+from vifx.core.nets import from_functions
 from vifx.distributions import Normal
-from vifx.nets import from_functions
 
 X = np.random.default_rng(1).standard_normal((6, 4))
 NOISE = 0.3

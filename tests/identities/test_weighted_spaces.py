@@ -11,7 +11,7 @@ import pytest
 from identities import spaces
 
 import vifx
-from vifx import distributions, families, nets, training
+from vifx import distributions, em, nets, training
 
 X, Z = spaces.X, spaces.Z
 COUNTS = np.array([3, 1, 0, 2, 2, 0, 1])
@@ -87,7 +87,7 @@ def test_weights_are_repetitions(x64, name):
 
 def mixture():
     generative = vifx.Joint(
-        vifx.factor("z", families.categorical(2), name="prior"),
+        vifx.factor("z", em.categorical(2), name="prior"),
         vifx.factor("x | z", spaces.tabular(2, states=X), name="decoder"),
     )
     return vifx.kl(vifx.Joint(vifx.evidence("x"), vifx.exact_posterior(generative, "z | x")), generative)

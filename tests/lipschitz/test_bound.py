@@ -10,8 +10,8 @@ from flax import linen
 from lipschitz.oracles import CONVOLUTIONS, as_matrix, lax_convolution, normal, svd_norm
 
 from vifx import networks
+from vifx.core.nets import as_net
 from vifx.lipschitz import Convolution, lipschitz_bound, normalized_params, spectral_normalization
-from vifx.nets import as_net
 
 
 class Convolutional(linen.Module):

@@ -10,7 +10,7 @@ from jax import lax
 from lipschitz.oracles import CONVOLUTIONS, as_matrix, lax_convolution, normal, svd_norm
 
 from vifx.lipschitz import Convolution, spectral_norm
-from vifx.lipschitz.linear import convolution, reshaped
+from vifx.lipschitz.linear_maps import convolution, reshaped
 from vifx.lipschitz.norm import advance, estimate
 
 KEY = 0

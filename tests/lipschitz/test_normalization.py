@@ -12,10 +12,10 @@ from flax import linen, nnx
 from lipschitz.oracles import as_matrix, normal, svd_norm
 
 from vifx import networks, training
+from vifx.core.nets import as_net, from_functions, in_precision
+from vifx.core.objective import Objective, Player
+from vifx.core.types import Aux
 from vifx.lipschitz import Convolution, normalized_params, spectral_normalization
-from vifx.nets import as_net, from_functions, in_precision
-from vifx.objective import Objective, Player
-from vifx.types import Aux
 
 
 def trained(net, params, state, x, times):

@@ -10,9 +10,9 @@ import pytest
 from lipschitz.oracles import normal, svd_norm
 
 from vifx import training
+from vifx.core.objective import Objective, Player
+from vifx.core.types import Aux
 from vifx.lipschitz import clipped, frobenius_regularization, spectral_regularization, spectrally_projected
-from vifx.objective import Objective, Player
-from vifx.types import Aux
 
 SPECTRUM = (3.0, 1.0, 0.2)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vifx.nets import as_net
+from vifx.core.nets import as_net
 from vifx.reading import Reader, ensemble, folds, stack_members
 
 READER = Reader(9, 4, (1,), (1, 2), noise=0.1)

@@ -13,7 +13,7 @@ import pytest
 
 import vifx
 from vifx import training
-from vifx.nets import as_net, in_precision
+from vifx.core.nets import as_net, in_precision
 from vifx.networks import AttentionPooling, GatedStack, sinusoids
 from vifx.reading.reader import Reader, gated_logits
 

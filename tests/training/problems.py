@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vifx.objective import Objective, Player
-from vifx.types import Aux
+from vifx.core.objective import Objective, Player
+from vifx.core.types import Aux
 
 
 def regression(noise: float = 0.0, traces: int | None = None) -> Objective:

@@ -10,9 +10,9 @@ import optax
 import pytest
 from training.problems import line_data, regression
 
-from vifx.objective import Objective, Player
+from vifx.core.objective import Objective, Player
+from vifx.core.types import Aux
 from vifx.training import accumulated, anchored, constrained, descend, start
-from vifx.types import Aux
 
 
 def run(step, objective, batch, updates=3):

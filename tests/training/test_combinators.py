@@ -10,7 +10,8 @@ import optax
 import pytest
 from training.problems import bilinear, equal, line_data, regression
 
-from vifx.objective import Objective, Player
+from vifx.core.objective import Objective, Player
+from vifx.core.types import Aux
 from vifx.training import (
     Progress,
     anchored,
@@ -25,7 +26,6 @@ from vifx.training import (
     scanned,
     start,
 )
-from vifx.types import Aux
 
 KEY = 0
 

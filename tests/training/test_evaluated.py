@@ -10,8 +10,8 @@ import pytest
 
 import vifx
 from vifx import training
+from vifx.core.nets import from_functions
 from vifx.experiment.line import best_normal
-from vifx.nets import from_functions
 
 
 def trained(step_of):

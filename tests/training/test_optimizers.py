@@ -12,8 +12,8 @@ import pytest
 from training.problems import regression
 
 from vifx import training
-from vifx.objective import Objective, Player
-from vifx.types import Aux
+from vifx.core.objective import Objective, Player
+from vifx.core.types import Aux
 
 X = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32) * np.array([1, 4, 0.5], np.float32)
 Y = (X @ np.array([1.0, -0.5, 2.0], np.float32) + np.random.default_rng(1).normal(size=60) > 0).astype(np.float32)

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import vifx
-from vifx import data, families, mixtures, networks, training
+from vifx import data, em, networks, training
 from vifx.training.sharding import padded
 
 X = np.random.default_rng(0).normal(size=(45, 2)) + 4 * np.arange(45)[:, None] // 15
@@ -28,7 +28,7 @@ def descending(_):
 
 def solving(mesh):
     """EM of a mixture of Gaussians."""
-    objective = mixtures.mixture(families.gaussian, 3, covariance="full").objective
+    objective = em.mixture(em.gaussian, 3, covariance="full").objective
     return objective, training.solve(objective, "model", chunk=4, mesh=mesh)
 
 

@@ -12,18 +12,18 @@ import optax
 import pytest
 
 import vifx
-from vifx import data, families, mixtures, networks, training
-from vifx.estimators.exact import tabular
+from vifx import data, em, networks, training
 from vifx.networks import BernoulliHead
 from vifx.training import Progress
+from vifx.verification.enumeration import tabular
 
 KEY = jax.random.key(0)
 
 
 def gaussian_mixture(states, *, covariance="diagonal", temperature=1.0, anchored=False):
     generative = vifx.Joint(
-        vifx.factor("z", families.categorical(states), name="weights"),
-        vifx.factor("x | z", families.gaussian(states, covariance=covariance), name="components"),
+        vifx.factor("z", em.categorical(states), name="weights"),
+        vifx.factor("x | z", em.gaussian(states, covariance=covariance), name="components"),
     )
     posterior = vifx.exact_posterior(generative, "z | x", temperature=temperature, anchored=anchored)
     return vifx.kl(vifx.Joint(vifx.evidence("x"), posterior), generative)
@@ -57,9 +57,9 @@ def same(one, other, tolerance):
 def test_several_latents_are_solved_as_by_hand(x64):
     """A hierarchy w → z → x of tables: expected counts of every factor, enumerated in NumPy."""
     generative = vifx.Joint(
-        vifx.factor("w", families.categorical(2), name="top"),
-        vifx.factor("z | w", families.categorical(3, states=2), name="middle"),
-        vifx.factor("x | z, w", families.categorical(4, states=(3, 2)), name="bottom"),
+        vifx.factor("w", em.categorical(2), name="top"),
+        vifx.factor("z | w", em.categorical(3, states=2), name="middle"),
+        vifx.factor("x | z, w", em.categorical(4, states=(3, 2)), name="bottom"),
     )
     posteriors = (vifx.exact_posterior(generative, "z | x"), vifx.exact_posterior(generative, "w | x, z"))
     objective = vifx.kl(vifx.Joint(vifx.evidence("x"), *posteriors), generative)
@@ -82,7 +82,7 @@ def test_several_latents_are_solved_as_by_hand(x64):
 
 
 def test_without_latents_it_is_maximum_likelihood(x64):
-    generative = vifx.Joint(vifx.factor("x", families.gaussian(1, covariance="full"), name="normal"))
+    generative = vifx.Joint(vifx.factor("x", em.gaussian(1, covariance="full"), name="normal"))
     objective = vifx.kl(vifx.Joint(vifx.evidence("x")), generative)
     x = clusters(40, 3)
     params, state = start(objective, {"x": jnp.asarray(x)})
@@ -236,7 +236,7 @@ def test_stepwise_em_reaches_em_in_two_passes():
     x = clusters(60_000, 4, states=8, dtype=np.float32)
     batch, few = {"x": jnp.asarray(x)}, {"x": jnp.asarray(x[:2000])}
     _, state = start(objective, few)
-    seeds = {**few, "@responsibilities": mixtures.k_means(jax.random.key(0), few["x"], 8)}
+    seeds = {**few, "@responsibilities": em.k_means(jax.random.key(0), few["x"], 8)}
     params, _ = run(objective, seeds, 1, *start(objective, few))
     _, history = run(objective, batch, 100, params, state, chunk=2048)
     step = training.solve(objective, "model", rate=training.cappe_moulines(), examples=60_000)
@@ -252,7 +252,7 @@ def test_deep_em_solves_the_prior_and_descends_the_decoder():
     """A neural decoder: an exact E step, a closed-form prior, gradients for the rest; −log q(x) falls."""
     decoder = networks.Conditional(networks.MLP((8,)), BernoulliHead((6,)), inputs=(networks.OneHot(4),))
     generative = vifx.Joint(
-        vifx.factor("z", families.categorical(4), name="prior"), vifx.factor("x | z", decoder, name="decoder")
+        vifx.factor("z", em.categorical(4), name="prior"), vifx.factor("x | z", decoder, name="decoder")
     )
     inference = vifx.Joint(vifx.evidence("x"), vifx.exact_posterior(generative, "z | x"))
     objective = vifx.kl(inference, generative)
@@ -279,9 +279,7 @@ def test_what_has_no_closed_form_is_refused():
     encoder, decoder = tabular(4, states=3), tabular(3, states=4)
     vae = vifx.kl(
         vifx.Joint(vifx.evidence("x"), vifx.factor("z | x", encoder, name="encoder")),
-        vifx.Joint(
-            vifx.factor("z", families.categorical(3), name="prior"), vifx.factor("x | z", decoder, name="decoder")
-        ),
+        vifx.Joint(vifx.factor("z", em.categorical(3), name="prior"), vifx.factor("x | z", decoder, name="decoder")),
     )
     with pytest.raises(ValueError, match="has no closed-form turn"):
         training.solve(vae, "model")
@@ -302,8 +300,8 @@ def test_what_has_no_closed_form_is_refused():
 def test_stepwise_statistics_follow_the_entries_of_the_batch_or_an_example(x64):
     """The evidence may have another name in the batch, and a model that cannot be sampled is given a batch."""
     generative = vifx.Joint(
-        vifx.factor("z", families.categorical(2), name="weights"),
-        vifx.factor("x | z", families.multinomial(2), name="components"),
+        vifx.factor("z", em.categorical(2), name="weights"),
+        vifx.factor("x | z", em.multinomial(2), name="components"),
     )
     inference = vifx.Joint(vifx.evidence(x="words"), vifx.exact_posterior(generative, "z | x"))
     objective = vifx.kl(inference, generative)
@@ -318,8 +316,8 @@ def test_stepwise_statistics_follow_the_entries_of_the_batch_or_an_example(x64):
 
 def test_states_of_a_family_and_of_its_parents_agree():
     generative = vifx.Joint(
-        vifx.factor("z", families.categorical(4), name="weights"),
-        vifx.factor("x | z", families.gaussian(3), name="components"),
+        vifx.factor("z", em.categorical(4), name="weights"),
+        vifx.factor("x | z", em.gaussian(3), name="components"),
     )
     objective = vifx.kl(vifx.Joint(vifx.evidence("x"), vifx.exact_posterior(generative, "z | x")), generative)
     with pytest.raises(ValueError, match=r"family of 3 states, but its parents z have 4; give the family states=4"):
@@ -330,17 +328,17 @@ def test_what_is_no_turn_of_latents_is_refused(x64):
     """Observed parents, factors that share parameters, and objectives that are maximized."""
     x, y = clusters(12), jnp.arange(12) % 3
     generative = vifx.Joint(
-        vifx.factor("y", families.categorical(3), name="labels"),
-        vifx.factor("x | y", families.gaussian(3), name="components"),
+        vifx.factor("y", em.categorical(3), name="labels"),
+        vifx.factor("x | y", em.gaussian(3), name="components"),
     )
     supervised = vifx.kl(vifx.Joint(vifx.evidence("x", "y")), generative)
     batch = {"x": jnp.asarray(x), "y": y}
     params, state = start(supervised, batch)
     with pytest.raises(ValueError, match="its parent 'y' is observed"):
         run(supervised, batch, 1, params, state)
-    shared = families.gaussian(3)
+    shared = em.gaussian(3)
     twice = vifx.Joint(
-        vifx.factor("z", families.categorical(3), name="weights"),
+        vifx.factor("z", em.categorical(3), name="weights"),
         vifx.factor("x | z", shared, name="components"),
         vifx.factor("y | z", shared, name="components"),
     )

@@ -33,8 +33,8 @@ def _commands(signals: Signals) -> Mapping[str, _Command]:
     train, resume = partial(later, "runs.train", None, told=True), partial(later, "runs.resume", "resume", told=True)
     evaluate, sample = partial(later, "runs.evaluate", "evaluate"), partial(later, "runs.sample", "sample")
     ask = partial(later, "ask.answer", "answer")
-    explain, parts = partial(later, "catalogue.explain_command", None), partial(later, "listing.list_command", None)
-    prepare = partial(later, "catalogue.prepare_command", "prepare")
+    explain, parts = partial(later, "inspection.explain_command", None), partial(later, "listing.list_command", None)
+    prepare = partial(later, "inspection.prepare_command", "prepare")
     completion = partial(later, "completion.completion_command", "completion")
     return {
         "train": _Command(train, "FILE [--options]", "train an experiment; FILE --help shows its options"),

@@ -16,10 +16,10 @@ from rich.console import Console
 from vifx import evaluation, training
 from vifx.cli.console import alarm_line
 from vifx.cli.prepare import run_key
+from vifx.core.explain import explain
 from vifx.evaluation import Estimate
 from vifx.experiment import Experiment
 from vifx.experiment.run import Run, reproduction
-from vifx.explain import explain
 from vifx.files import write_whole
 from vifx.training import Raised, TrainState
 from vifx.training.chunk import first_batch

@@ -29,13 +29,13 @@ from jax.sharding import Mesh
 from vifx import experiment, training
 from vifx.checks import ArgumentError
 from vifx.cli.parse import FLAT, Failure, UsageError, option_names, parse
+from vifx.core.types import Key
 from vifx.experiment import Config, Experiment, ExperimentFile
 from vifx.experiment.file import describe, find, location
 from vifx.experiment.run import Run
 from vifx.training import CheckpointError, Diverged, Interrupted
 from vifx.training.chunk import divided, first_batch
-from vifx.training.names import known
-from vifx.types import Key
+from vifx.training.network_names import known
 
 T = TypeVar("T")
 _SHORT = re.compile(r"-(?!inf|nan)[A-Za-z]", re.IGNORECASE)

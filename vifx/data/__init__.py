@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from vifx.data.casino import CASINO, Casino
     from vifx.data.catalogue import load, open_splits, prepare
     from vifx.data.combined import Combined
-    from vifx.data.config import Config
+    from vifx.data.data_config import Config
     from vifx.data.dataset import Dataset, Info, Split, from_arrays, hold_out
     from vifx.data.full import Full
     from vifx.data.generated import Modes, modes

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vifx.checks import described, require_unmasked
-from vifx.examples import WEIGHTS, check_weights
+from vifx.core.examples import WEIGHTS, check_weights
 
 
 def checked_arrays(arrays: Mapping[str, ArrayLike], argument: str, *, whole: bool = True) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vifx.checks import ArgumentError, require
-from vifx.data.config import Config, chosen_features
+from vifx.data.data_config import Config, chosen_features
 from vifx.data.dataset import Dataset, Split, hold_out
 from vifx.data.generated import generate
 from vifx.data.names import GENERATED, UNPREPARED, data_directory, prepared_names

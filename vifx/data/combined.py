@@ -9,9 +9,9 @@ from typing import Any
 import jax
 
 from vifx.checks import require
+from vifx.core.types import Array, Batch, Key
 from vifx.data.full import Full
 from vifx.data.resident import Resident
-from vifx.types import Array, Batch, Key
 
 
 class Combined:

@@ -13,7 +13,7 @@ import numpy as np
 
 from vifx.checks import ArgumentError, require, require_integer
 from vifx.data.arrays import checked_arrays
-from vifx.data.config import check_validation
+from vifx.data.data_config import check_validation
 
 Split: TypeAlias = dict[str, np.ndarray]
 """Arrays by variable, each `[examples, ...]`: images `"x"`, and labels `"y"` where there are any."""

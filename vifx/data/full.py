@@ -10,10 +10,10 @@ import chex
 import jax
 
 from vifx.checks import require_function
+from vifx.core.types import Array, Batch, Key
 from vifx.data.arrays import checked_arrays
 from vifx.data.order import check_window
 from vifx.data.transforms import Transform
-from vifx.types import Array, Batch, Key
 
 
 class Full:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vifx.checks import ArgumentError, require_integer
-from vifx.types import Array
+from vifx.core.types import Array
 
 STREAM = 0x0DA7A
 """Folded in, so that a run may use one seed for its order and its noise."""

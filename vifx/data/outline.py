@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from vifx.data.config import Config
+from vifx.data.data_config import Config
 from vifx.data.dataset import Dataset, Info, Split, hold_out
 from vifx.data.tables import KNOWN
 

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from vifx.checks import require_function
+from vifx.core.types import Array, Batch, Key
 from vifx.data.arrays import checked_arrays
 from vifx.data.order import check_batching, check_window, epoch_order
 from vifx.data.transforms import Transform
-from vifx.types import Array, Batch, Key
 
 
 class Window(NamedTuple):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vifx.checks import ArgumentError, require_array, require_integer
-from vifx.data.config import check_validation
+from vifx.data.data_config import check_validation
 from vifx.data.dataset import Dataset, Info
 
 LENGTH = 64

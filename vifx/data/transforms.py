@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vifx.checks import require, require_batch, require_function, require_integer, require_number
-from vifx.types import Array, Batch, Key
+from vifx.core.types import Array, Batch, Key
 
 Transform: TypeAlias = Callable[[Key, Batch], Batch]
 """Replaces some variables of a minibatch; deterministic ones ignore the key."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 __all__ = ["Unobserved"]
 
+from vifx.core.types import Array, Batch, Key
 from vifx.data.order import check_window
-from vifx.types import Array, Batch, Key
 
 
 class Unobserved:

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from numpyro.distributions import constraints
 
+from vifx.core.types import Array, Key
 from vifx.distributions.supports import WholeNumbers, inside_of
-from vifx.types import Array, Key
 
 
 class Autoregressive(NamedTuple):

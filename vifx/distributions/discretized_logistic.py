@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as numpyro
 
+from vifx.core.types import Array, Key
 from vifx.distributions.supports import WholeNumbers, inside_of
-from vifx.types import Array, Key
 
 _HALF_RANGE = 127.5  # pixel x stands at (x − 127.5)/127.5, so that 0..255 spans [−1, 1]
 _HALF_BIN = 1.0 / 255.0

@@ -11,16 +11,16 @@ from typing import Any
 import jax.numpy as jnp
 import numpyro.distributions as numpyro
 
+from vifx.core.types import Array, Key
 from vifx.distributions.lengths import inside, possible
 from vifx.distributions.supports import Steps
-from vifx.types import Array, Key
 
 
 class EachStep(numpyro.Distribution):
     """``Π_t q(x_t | …_t)``: one event is a sequence, its steps are members of one distribution.
 
     Unlike `to_event`, it promises that step t depends on step t of its parents alone, so that an expectation under a
-    chain is taken step by step. `families.each_step` makes it.
+    chain is taken step by step. `em.each_step` makes it.
 
     Args:
       each: the distribution of the steps, batch shape ``[sequences × length]``, sequence by sequence.

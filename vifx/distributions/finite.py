@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as numpyro
 
+from vifx.core.types import Array, Key
+from vifx.distributions.log_zero import weighted
 from vifx.distributions.supports import Among
-from vifx.distributions.zeros import weighted
-from vifx.types import Array, Key
 
 
 class Finite(numpyro.Distribution):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from vifx.types import Array
+from vifx.core.types import Array
 
 
 def inside(name: str, lengths: Array, sequences: int, length: int) -> Array:

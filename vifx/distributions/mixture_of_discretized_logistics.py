@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as numpyro
 
+from vifx.core.types import Array, Key
 from vifx.distributions.discretized_logistic import DiscretizedLogistic
 from vifx.distributions.supports import WholeNumbers, inside_of
-from vifx.types import Array, Key
 
 
 class MixtureOfDiscretizedLogistics(numpyro.Distribution):

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpyro.distributions as numpyro
 from jax.scipy.linalg import solve_triangular
 
+from vifx.core.types import Array, Key
 from vifx.distributions.supports import inside_of
-from vifx.types import Array, Key
 
 
 class MultivariateNormal(numpyro.MultivariateNormal):

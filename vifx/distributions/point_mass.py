@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from vifx.types import Array, Key
+from vifx.core.types import Array, Key
 
 
 class PointMass(NamedTuple):

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpyro.distributions as numpyro
 from jax.scipy.special import gammaln
 
+from vifx.core.types import Array, Key
+from vifx.distributions.log_zero import weighted
 from vifx.distributions.supports import WholeNumbers, inside_of
-from vifx.distributions.zeros import weighted
-from vifx.types import Array, Key
 
 
 class Poisson(numpyro.Distribution):

@@ -14,8 +14,8 @@ import numpyro.distributions as numpyro
 from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import gammaln
 
+from vifx.core.types import Array, Key
 from vifx.distributions.supports import inside_of
-from vifx.types import Array, Key
 
 
 class MultivariateStudentT(numpyro.Distribution):

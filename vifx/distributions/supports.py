@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro.distributions.constraints import Constraint
 
-from vifx.types import Array
+from vifx.core.types import Array
 
 _SLACK = 2.0**-11.5  # √ε of single precision: weights that were summed or rounded in it still are a distribution
 

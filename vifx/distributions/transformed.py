@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from numpyro.distributions import constraints
 
+from vifx.core.types import Array, Bijection, Distribution, Key, PyTree
 from vifx.distributions.supports import inside_of
-from vifx.types import Array, Bijection, Distribution, Key, PyTree
 
 
 class Transformed(NamedTuple):

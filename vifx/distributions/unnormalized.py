@@ -7,7 +7,7 @@ __all__ = ["Unnormalized"]
 from collections.abc import Callable
 from typing import NamedTuple
 
-from vifx.types import Array
+from vifx.core.types import Array
 
 
 class Unnormalized(NamedTuple):

@@ -33,16 +33,16 @@ __all__ = [
 ]
 
 from vifx.divergences.alpha import alpha
-from vifx.divergences.catalogue import NAMES, named
+from vifx.divergences.by_name import NAMES, named
 from vifx.divergences.chi_squared import neyman, pearson
 from vifx.divergences.divergence import Divergence
 from vifx.divergences.from_generator import from_generator
 from vifx.divergences.jensen_shannon import gan, jensen_shannon, skew_jensen_shannon
 from vifx.divergences.kullback_leibler import jeffreys, kl, reverse_kl
-from vifx.divergences.mixture import mixture
 from vifx.divergences.normals import between_normals
 from vifx.divergences.perspective import between_categoricals, perspective
 from vifx.divergences.quadrature import NearestNormal, by_quadrature, nearest_normal
 from vifx.divergences.squared_hellinger import squared_hellinger
 from vifx.divergences.swapped import swapped
 from vifx.divergences.total_variation import total_variation
+from vifx.divergences.weighted_sum import mixture

@@ -9,11 +9,11 @@ from functools import cache, partial
 
 import jax.numpy as jnp
 
-from vifx.distributions.zeros import log_of
+from vifx.core.types import Array
+from vifx.distributions.log_zero import log_of
 from vifx.divergences.divergence import Divergence
 from vifx.divergences.normals import normal_power
 from vifx.divergences.numerics import expm1, within_range
-from vifx.types import Array
 
 NEAREST = 1e-12  # to 0 or 1: the limits are exact there to rounding
 LARGEST = 1e6

@@ -8,10 +8,10 @@ from functools import partial
 
 import jax.numpy as jnp
 
+from vifx.core.types import Array
 from vifx.divergences.divergence import Divergence
 from vifx.divergences.normals import normal_power
 from vifx.divergences.numerics import expm1, within_range
-from vifx.types import Array
 
 
 def _neyman_conjugate(t: Array) -> Array:

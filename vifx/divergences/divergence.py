@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vifx.types import Array
+from vifx.core.types import Array
 
 PROBED = np.linspace(-12, 12, 49) + 0.1  # nats: kinks of f are more likely at round numbers
 

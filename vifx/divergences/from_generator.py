@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from vifx.core.types import Array
 from vifx.divergences.divergence import Divergence
 from vifx.divergences.numerics import EXPONENT_MARGIN, around_zero, at_ends, bounded
-from vifx.types import Array
 
 CHECKED = 12.0  # nats: convexity is checked at ratios between e^−12 and e^12
 POINTS_PER_NAT = 8

@@ -10,10 +10,10 @@ from functools import cache, partial
 import jax
 import jax.numpy as jnp
 
-from vifx.distributions.zeros import log_of
+from vifx.core.types import Array
+from vifx.distributions.log_zero import log_of
 from vifx.divergences.divergence import Divergence
 from vifx.divergences.numerics import defined_where, log1m_exp
-from vifx.types import Array
 
 LOG2 = math.log(2)
 

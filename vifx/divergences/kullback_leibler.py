@@ -6,11 +6,11 @@ __all__ = ["jeffreys", "kl", "reverse_kl"]
 
 import jax.numpy as jnp
 
-from vifx.distributions.zeros import x_log_x
+from vifx.core.types import Array
+from vifx.distributions.log_zero import x_log_x
 from vifx.divergences.divergence import Divergence
 from vifx.divergences.normals import normal_kl
 from vifx.divergences.numerics import defined_where, expm1, log_wright_omega, within_range
-from vifx.types import Array
 
 
 def _kl_critic(ratio: Array) -> Array:

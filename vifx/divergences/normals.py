@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import ndtr
 
+from vifx.core.types import Array
 from vifx.divergences.divergence import Divergence
-from vifx.types import Array
 
 FAR = 40.0  # standard deviations: beyond, the distribution function is 0 or 1 in double precision
 

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from vifx.types import Array
+from vifx.core.types import Array
 
 EXPONENT_MARGIN = 8.0
 """Exponents are exact up to ``c = log(largest float) − 8``: 80.7 in single, 701.8 in double precision."""

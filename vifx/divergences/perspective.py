@@ -8,8 +8,8 @@ import math
 
 import jax.numpy as jnp
 
+from vifx.core.types import Array
 from vifx.divergences.divergence import Divergence
-from vifx.types import Array
 
 NEAR = 8.0  # nats: to here f itself is exact next to f(1); beyond, T and f*(T) do not overflow
 

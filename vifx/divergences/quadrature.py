@@ -11,9 +11,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from vifx.core.types import Array
 from vifx.divergences.divergence import Divergence
 from vifx.divergences.perspective import perspective
-from vifx.types import Array
 
 LogDensity = Callable[[Array], Array]
 NEWTON_STEPS, LONGEST_STEP = 60, 0.3

@@ -7,9 +7,9 @@ __all__ = ["swapped"]
 import jax
 import jax.numpy as jnp
 
-from vifx.distributions.zeros import log_of
+from vifx.core.types import Array
+from vifx.distributions.log_zero import log_of
 from vifx.divergences.divergence import Divergence, Elementwise
-from vifx.types import Array
 
 NEAR = 8.0  # nats: to here f(1/u) is exact; beyond, T and f*(T) do not overflow
 

@@ -6,9 +6,9 @@ __all__ = ["total_variation"]
 
 import jax.numpy as jnp
 
+from vifx.core.types import Array
 from vifx.divergences.divergence import Divergence
 from vifx.divergences.normals import normal_total_variation
-from vifx.types import Array
 
 
 def _conjugate(t: Array) -> Array:

@@ -83,9 +83,9 @@ from vifx.evaluation.components import component_images, model_choice, probabili
 from vifx.evaluation.curves import bound_curve, latent_scatter, loss_curves, metric_curves
 from vifx.evaluation.density import density_fit_1d
 from vifx.evaluation.estimate import Estimate
-from vifx.evaluation.features import Features, Fmd, fmd
 from vifx.evaluation.figures import image_grid, image_rows, latent_manifold, latent_traversal, reconstructions
-from vifx.evaluation.gaussian import gaussian_nll
+from vifx.evaluation.fmd import Features, Fmd, fmd
+from vifx.evaluation.gaussian_baseline import gaussian_nll
 from vifx.evaluation.latents import (
     Codes,
     active_units,

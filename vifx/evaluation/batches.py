@@ -11,8 +11,8 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
+from vifx.core.types import Array, Key, Params, PyTree, State
 from vifx.data.arrays import checked_arrays
-from vifx.types import Array, Key, Params, PyTree, State
 
 
 def example_keys(key: Key, indices: Array) -> Array:

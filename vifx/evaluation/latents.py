@@ -23,9 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vifx.core.joint import Joint
+from vifx.core.types import Array, Key, Params, State
 from vifx.evaluation.batches import example_keys, in_batches
-from vifx.joint import Joint
-from vifx.types import Array, Key, Params, State
 
 DRAWS = 100
 """How many draws the moments of a posterior without a closed form are taken over."""

@@ -15,13 +15,13 @@ import numpy as np
 from jax.scipy.special import logsumexp
 from numpy.typing import ArrayLike, NDArray
 
-from vifx.estimators import kl
+from vifx.core.examples import WEIGHTS
+from vifx.core.joint import Joint
+from vifx.core.support import check_supports
+from vifx.core.types import Array, Key, Loss, Params, State
 from vifx.evaluation.batches import example_keys, in_batches
 from vifx.evaluation.estimate import Estimate
-from vifx.examples import WEIGHTS
-from vifx.joint import Joint
-from vifx.support import check_supports
-from vifx.types import Array, Key, Loss, Params, State
+from vifx.variational import kl
 
 
 def average_metrics(

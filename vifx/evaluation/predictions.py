@@ -16,12 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax
 
 from vifx.checks import require_number
-from vifx.conditional import nearest
+from vifx.core.conditional import nearest
+from vifx.core.examples import WEIGHTS, check_weights
+from vifx.core.joint import Joint
+from vifx.core.types import Array, Key, Params, State
 from vifx.evaluation.batches import example_keys, in_batches
 from vifx.evaluation.estimate import Estimate
-from vifx.examples import WEIGHTS, check_weights
-from vifx.joint import Joint
-from vifx.types import Array, Key, Params, State
 
 _HOTTEST = 100.0  # temperatures are sought from its inverse to it
 _HALVINGS = 60  # of that interval: log 10⁴ / 2⁶⁰ is below double precision

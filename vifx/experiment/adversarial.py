@@ -30,15 +30,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vifx import evaluation
+from vifx.core.joint import Joint
+from vifx.core.types import Array, Batch, Key, Params, State
 from vifx.data import Modes, Split
 from vifx.evaluation import Features, Noted
 from vifx.evaluation.batches import in_batches
-from vifx.evaluation.features import of_features
+from vifx.evaluation.fmd import of_features
 from vifx.experiment.file import Drawing, Measure, unmeasured
-from vifx.joint import Joint
 from vifx.training import Alarm
-from vifx.training.names import known
-from vifx.types import Array, Batch, Key, Params, State
+from vifx.training.network_names import known
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vifx import evaluation
+from vifx.core.types import Array, Key, Params, State
 from vifx.data import Dataset, Split
+from vifx.em import Model
 from vifx.evaluation import Estimate
 from vifx.experiment.file import Drawing
 from vifx.experiment.mixtures import Tried, held_out
-from vifx.mixtures import Model
-from vifx.types import Array, Key, Params, State
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

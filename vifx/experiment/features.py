@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 
 from vifx import data, nets, networks, training
 from vifx.checks import ArgumentError
+from vifx.core.factor import evidence, factor
+from vifx.core.joint import Joint
+from vifx.core.types import Array, Key, Params, State
 from vifx.data import Dataset
-from vifx.estimators import kl
 from vifx.evaluation import Features
 from vifx.evaluation.batches import in_batches
-from vifx.factor import evidence, factor
 from vifx.files import write_whole
-from vifx.joint import Joint
-from vifx.types import Array, Key, Params, State
+from vifx.variational import kl
 
 _BATCH, _EVALUATION_BATCH = 128, 500
 _EPOCHS, _LEAST_STEPS = 4, 600

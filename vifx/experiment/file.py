@@ -30,13 +30,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from numpy.typing import NDArray
 
 from vifx import data
+from vifx.core.joint import Joint
+from vifx.core.objective import Objective
+from vifx.core.types import Key, Params, State
 from vifx.evaluation import Estimate
 from vifx.experiment.config import Config
-from vifx.joint import Joint
-from vifx.objective import Objective
 from vifx.training import Alarm, Step
 from vifx.training.alarm import require_alarms
-from vifx.types import Key, Params, State
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -28,17 +28,17 @@ import optax
 from numpy.typing import NDArray
 
 from vifx import data, evaluation, flows, training
+from vifx.core.joint import Joint
+from vifx.core.objective import Objective
+from vifx.core.types import Array, Key, Params, PyTree, State
 from vifx.data import Dataset, Split
-from vifx.estimators import kl
 from vifx.experiment import adversarial
 from vifx.experiment.config import Config as BaseConfig
 from vifx.experiment.file import Drawing, Experiment
 from vifx.experiment.likelihood import gaussian, likelihood, monitor
 from vifx.experiment.rules import NonNegativeInt, PositiveFloat, PositiveInt
-from vifx.joint import Joint
-from vifx.objective import Objective
 from vifx.training import Step
-from vifx.types import Array, Key, Params, PyTree, State
+from vifx.variational import kl
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vifx import evaluation
+from vifx.core.examples import WEIGHTS
+from vifx.core.joint import Joint
+from vifx.core.types import Key, Params, State
 from vifx.data import Modes, Split
 from vifx.evaluation import Estimate
-from vifx.examples import WEIGHTS
 from vifx.experiment.file import Drawing, Measure
-from vifx.joint import Joint
-from vifx.types import Key, Params, State
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -24,14 +24,14 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from vifx import data, evaluation, families
+from vifx import data, em, evaluation
+from vifx.core.types import Array, Key, Params, State
 from vifx.data import Split
+from vifx.em import Model
 from vifx.evaluation import Estimate
 from vifx.experiment.components import Restore
 from vifx.experiment.file import Drawing, Measure
 from vifx.experiment.mixtures import held_out
-from vifx.mixtures import Model
-from vifx.types import Array, Key, Params, State
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -100,7 +100,7 @@ def draw_codes(model: Model, split: Split, *, n: int = 2000) -> Drawing:
         largest = int(np.argmax(np.asarray(params["weights"]["logits"])[0]))
         members = np.flatnonzero(np.asarray(model.posterior(params, state, x).probs).argmax(axis=1) == largest)[:n]
         strongest = np.argsort(-np.linalg.norm(np.asarray(own["loadings"])[largest], axis=0))[:2]
-        codes = np.asarray(families.latent_posterior(own, x[members]).loc)[:, largest, strongest]
+        codes = np.asarray(em.latent_posterior(own, x[members]).loc)[:, largest, strongest]
         labels = split["y"][members] if "y" in split else None
         one = model.components == 1
         title = f"Posterior means of the two strongest latents{'' if one else ', largest component'}"
@@ -233,5 +233,5 @@ def _loaded(model: Model, params: Params, state: State, split: Split, order: NDA
 
 def _explained(model: Model, params: Params, state: State, x: Array) -> Array:
     likeliest = jnp.argmax(model.posterior(params, state, x).probs, axis=-1)
-    each = families.reconstruct(params["components"], x)
+    each = em.reconstruct(params["components"], x)
     return jnp.take_along_axis(each, likeliest[:, None, None], axis=1)[:, 0]

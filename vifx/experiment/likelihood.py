@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vifx import data, evaluation, flows
+from vifx.core.examples import WEIGHTS
+from vifx.core.joint import Joint
+from vifx.core.types import Array, Key, Params, State
 from vifx.data import Split
 from vifx.evaluation import Estimate
 from vifx.evaluation.batches import example_keys, in_batches
-from vifx.examples import WEIGHTS
 from vifx.experiment.file import Measure, unmeasured
-from vifx.joint import Joint
-from vifx.types import Array, Key, Params, State
 
 _BATCH = 500
 _NETWORK = 2**32 - 1  # folded in for the networks, where no example's index is

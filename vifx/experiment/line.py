@@ -9,9 +9,9 @@ import math
 import jax
 import jax.numpy as jnp
 
+from vifx.core.types import Array
 from vifx.data import Modes
 from vifx.divergences import Divergence, nearest_normal
-from vifx.types import Array
 
 
 def best_normal(divergence: Divergence, modes: Modes) -> tuple[float, float]:

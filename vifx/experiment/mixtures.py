@@ -5,7 +5,7 @@ The data set is one minibatch, and an update is an iteration of EM; `vifx.experi
 
 from __future__ import annotations
 
-__all__ = ["Config", "Tried", "both", "em", "held_out", "likelihoods", "monitor", "only", "starting", "tried"]
+__all__ = ["Config", "Tried", "both", "fitted_by_em", "held_out", "likelihoods", "monitor", "only", "starting", "tried"]
 
 import dataclasses
 import math
@@ -21,17 +21,17 @@ import numpy as np
 import optax
 from numpy.typing import NDArray
 
-from vifx import data, evaluation, mixtures, training
+from vifx import data, em, evaluation, training
+from vifx.core.examples import WEIGHTS
+from vifx.core.types import Array, Batch, Key, Params, State
 from vifx.data import Dataset, Split
+from vifx.em import Fit, Model
 from vifx.evaluation import Estimate, Noted
 from vifx.evaluation.batches import in_batches
-from vifx.examples import WEIGHTS
 from vifx.experiment.config import Config as BaseConfig
 from vifx.experiment.file import Drawing, Experiment, Measure, unmeasured
 from vifx.experiment.rules import PositiveInt
-from vifx.mixtures import Fit, Model
 from vifx.training import Alarm, Progress, Step
-from vifx.types import Array, Batch, Key, Params, State
 
 _TIMED = 5
 """Iterations that are timed, of which the median is reported."""
@@ -68,7 +68,7 @@ class Config(BaseConfig):
             raise ValueError(f"components_tried must be different numbers, got {self.components_tried}")
 
 
-def em(
+def fitted_by_em(
     config: Config,
     model: Model,
     splits: Dataset,
@@ -82,7 +82,7 @@ def em(
 
     Args:
       config: its options.
-      model: such as `mixtures.mixture` makes.
+      model: such as `em.mixture` makes.
       splits: ``x`` as the model takes it.
       drawings: figures by file name.
       sample: for `vifx sample`.
@@ -141,7 +141,7 @@ def starting(config: Config, model: Model, *, seeds: bool = False) -> Callable[[
             stacked, states = jax.lax.map(lambda key: model.objective.init(key, batch), keys)
             state = jax.tree.map(lambda leaf: leaf[0], states)  # it does not depend on the key
         else:
-            stacked, state = mixtures.starts(key, model, batch, config.start, config.restarts)
+            stacked, state = em.starts(key, model, batch, config.start, config.restarts)
 
         def score(params: Params) -> Array:
             def once(progress: Progress, _: None) -> tuple[Progress, Array]:
@@ -220,7 +220,7 @@ def likelihoods(
             found[f"bic/{size}"] = Noted(fit.bic, f"{size} components, {fit.degrees:,} parameters")
             found[f"log_prob/test/{size}"] = held_out(fit.model, test, fit.params, fit.state)
         if plain is not None:
-            fit = mixtures.fit(jax.random.fold_in(key, 0), plain, train[model.observed], restarts=4)
+            fit = em.fit(jax.random.fold_in(key, 0), plain, train[model.observed], restarts=4)
             found["log_prob/test/mixture"] = held_out(plain, test, fit.params, fit.state)
         return found
 
@@ -261,7 +261,7 @@ def held_out(model: Model, split: Split, params: Params, state: State) -> Estima
 def tried(config: Config, make: Callable[[int], Model], splits: Dataset) -> Tried | None:
     """Return the models of the other numbers of components that the options name, or None if they name none.
 
-    Each is fitted by `mixtures.fit`, with the starts and at most the iterations of the experiment itself.
+    Each is fitted by `em.fit`, with the starts and at most the iterations of the experiment itself.
 
     Args:
       config: says which numbers.
@@ -280,7 +280,7 @@ def tried(config: Config, make: Callable[[int], Model], splits: Dataset) -> Trie
 
     def fits() -> Mapping[int, Fit]:
         if not found:
-            selected = mixtures.select(
+            selected = em.select(
                 jax.random.key(config.seed),
                 models.__getitem__,
                 config.components_tried,

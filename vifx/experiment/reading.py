@@ -16,20 +16,20 @@ from numpy.typing import NDArray
 
 from vifx import data, reading, training
 from vifx.checks import ArgumentError
-from vifx.estimators import focal, kl
+from vifx.core.factor import evidence, factor
+from vifx.core.joint import Joint
+from vifx.core.nets import in_precision
+from vifx.core.objective import Objective
+from vifx.core.types import Array, Key, Params, State
 from vifx.evaluation import Estimate
 from vifx.evaluation.batches import in_batches
 from vifx.experiment.config import Config as BaseConfig
 from vifx.experiment.file import Drawing, Experiment, Measure
 from vifx.experiment.rules import NonNegativeFloat, PositiveFloat, PositiveInt
 from vifx.experiment.variational import monitor
-from vifx.factor import evidence, factor
-from vifx.joint import Joint
-from vifx.nets import in_precision
-from vifx.objective import Objective
 from vifx.reading import Answer, Encoded, Form, Question, Reading, Vectors
 from vifx.training import Step
-from vifx.types import Array, Key, Params, State
+from vifx.variational import focal, kl
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

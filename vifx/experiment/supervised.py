@@ -27,17 +27,17 @@ import numpy as np
 import optax
 
 from vifx import data, evaluation, lipschitz, nets, training
+from vifx.core.factor import evidence, factor
+from vifx.core.joint import Joint
+from vifx.core.types import Key, Params, State
 from vifx.data import Dataset, Split, Transform
-from vifx.estimators import kl
 from vifx.evaluation import Estimate, Noted, Predictions
 from vifx.evaluation.calibration import Binning
 from vifx.experiment.config import Config as BaseConfig
 from vifx.experiment.file import Drawing, Experiment, Measure, unmeasured
 from vifx.experiment.rules import NonNegativeFloat, PositiveFloat, PositiveInt
-from vifx.factor import evidence, factor
-from vifx.joint import Joint
 from vifx.training.chunk import first_batch
-from vifx.types import Key, Params, State
+from vifx.variational import kl
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vifx import evaluation
-from vifx.estimators import importance_weighted
+from vifx.core.joint import Joint
+from vifx.core.types import Array, Key, Params, State
 from vifx.evaluation import Estimate
 from vifx.experiment.file import Drawing, Measure
-from vifx.joint import Joint
-from vifx.types import Array, Key, Params, State
+from vifx.variational import importance_weighted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from vifx import data, evaluation
+from vifx.core.joint import Joint
+from vifx.core.types import Array, Key, Params, State
 from vifx.data import Alphabet, Dataset, Split
 from vifx.evaluation import Estimate
 from vifx.evaluation.batches import in_batches
 from vifx.experiment.file import Drawing, Measure
-from vifx.joint import Joint
-from vifx.types import Array, Key, Params, State
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -24,12 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vifx import evaluation
+from vifx.core.joint import Joint
+from vifx.core.objective import Objective
+from vifx.core.types import Array, Batch, Key, Params, State
 from vifx.data import Split
 from vifx.evaluation import Estimate
 from vifx.experiment.file import Drawing, Measure, unmeasured
-from vifx.joint import Joint
-from vifx.objective import Objective
-from vifx.types import Array, Batch, Key, Params, State
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -63,41 +63,41 @@ __all__ = [
     "stack",
 ]
 
-from vifx.flows.actnorm import actnorm
-from vifx.flows.alternating import alternating
-from vifx.flows.autoregressive import autoregressive
-from vifx.flows.chain import chain
+from vifx.flows.bijections.actnorm import actnorm
+from vifx.flows.bijections.alternating import alternating
+from vifx.flows.bijections.chain import chain
+from vifx.flows.bijections.conditional_affine import conditional_affine
+from vifx.flows.bijections.continuous import continuous
+from vifx.flows.bijections.coupling import coupling
+from vifx.flows.bijections.default_networks import dense
+from vifx.flows.bijections.elementwise import Elementwise, additive, affine
+from vifx.flows.bijections.embedded_condition import conditioned
+from vifx.flows.bijections.flatten import flatten
+from vifx.flows.bijections.identity import identity
+from vifx.flows.bijections.invert import invert
+from vifx.flows.bijections.linear import linear
+from vifx.flows.bijections.logit import logit
+from vifx.flows.bijections.masked_autoregressive import autoregressive
+from vifx.flows.bijections.masks import Mask, channels, checkerboard, halves, mask
+from vifx.flows.bijections.multiscale import last_scale, multiscale
+from vifx.flows.bijections.permutation import permutation, reverse, shuffle
+from vifx.flows.bijections.planar import planar
+from vifx.flows.bijections.radial import radial
+from vifx.flows.bijections.rational_quadratic import rational_quadratic
+from vifx.flows.bijections.residual_block import residual_block
+from vifx.flows.bijections.scale import scale
+from vifx.flows.bijections.split_off import split_off
+from vifx.flows.bijections.squeeze import squeeze
+from vifx.flows.bijections.stack import stack
 from vifx.flows.check import Check, check
 from vifx.flows.checked import checked
 from vifx.flows.cnf import cnf
-from vifx.flows.conditional_affine import conditional_affine
-from vifx.flows.conditioned import conditioned
-from vifx.flows.conditioners import dense
-from vifx.flows.continuous import continuous
-from vifx.flows.coupling import coupling
-from vifx.flows.elementwise import Elementwise, additive, affine
-from vifx.flows.flatten import flatten
 from vifx.flows.flow import Flow
 from vifx.flows.glow import glow
 from vifx.flows.iaf import iaf
-from vifx.flows.identity import identity
 from vifx.flows.image_realnvp import image_realnvp
-from vifx.flows.invert import invert
-from vifx.flows.linear import linear
-from vifx.flows.logit import logit
 from vifx.flows.maf import maf
-from vifx.flows.masks import Mask, channels, checkerboard, halves, mask
-from vifx.flows.multiscale import last_scale, multiscale
 from vifx.flows.nice import nice
-from vifx.flows.permutation import permutation, reverse, shuffle
-from vifx.flows.planar import planar
-from vifx.flows.radial import radial
-from vifx.flows.rational_quadratic import rational_quadratic
 from vifx.flows.realnvp import realnvp
 from vifx.flows.residual import residual
-from vifx.flows.residual_block import residual_block
-from vifx.flows.scale import scale
 from vifx.flows.spline import spline
-from vifx.flows.split_off import split_off
-from vifx.flows.squeeze import squeeze
-from vifx.flows.stack import stack

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from vifx.core.types import Array, Bijection, PyTree
 from vifx.flows.checked import check_output
-from vifx.types import Array, Bijection, PyTree
 
 _FACTOR = 20.0  # of the rounding of one operation: what the shipped bijections stay below
 

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vifx.types import Array, Bijection, Key, PyTree
+from vifx.core.types import Array, Bijection, Key, PyTree
 
 _BARE = "@state"  # where a state that is not a mapping is kept
 

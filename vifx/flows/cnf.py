@@ -12,10 +12,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vifx.flows.continuous import continuous
-from vifx.flows.parents import flattened
-from vifx.nets import from_functions
-from vifx.types import Array, Bijection, Key, PyTree
+from vifx.core.nets import from_functions
+from vifx.core.types import Array, Bijection, Key, PyTree
+from vifx.flows.bijections.condition import flattened
+from vifx.flows.bijections.continuous import continuous
 
 
 def cnf(

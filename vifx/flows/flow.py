@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from vifx.checks import described, require, require_array, require_integer, require_key
+from vifx.core.types import Array, Bijection, Distribution, Key, PyTree
 from vifx.distributions import tempered
-from vifx.types import Array, Bijection, Distribution, Key, PyTree
 
 
 @dataclass(frozen=True)

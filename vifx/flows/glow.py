@@ -4,16 +4,16 @@ from __future__ import annotations
 
 __all__ = ["glow"]
 
-from vifx.flows.actnorm import actnorm
-from vifx.flows.chain import chain
-from vifx.flows.coupling import coupling
-from vifx.flows.elementwise import Elementwise, affine
-from vifx.flows.linear import linear
-from vifx.flows.masks import channels
-from vifx.flows.multiscale import multiscale
-from vifx.flows.stack import stack
+from vifx.core.types import Bijection
+from vifx.flows.bijections.actnorm import actnorm
+from vifx.flows.bijections.chain import chain
+from vifx.flows.bijections.coupling import coupling
+from vifx.flows.bijections.elementwise import Elementwise, affine
+from vifx.flows.bijections.linear import linear
+from vifx.flows.bijections.masks import channels
+from vifx.flows.bijections.multiscale import multiscale
+from vifx.flows.bijections.stack import stack
 from vifx.networks import ConvConditioner, ZeroConv
-from vifx.types import Bijection
 
 
 def glow(

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 
 import jax
 
-from vifx.flows.elementwise import Elementwise, affine
-from vifx.flows.invert import invert
+from vifx.core.types import Array, Bijection
+from vifx.flows.bijections.elementwise import Elementwise, affine
+from vifx.flows.bijections.invert import invert
 from vifx.flows.maf import maf
-from vifx.types import Array, Bijection
 
 
 def iaf(

@@ -6,17 +6,17 @@ __all__ = ["image_realnvp"]
 
 from collections.abc import Callable
 
-from vifx.flows.actnorm import actnorm
-from vifx.flows.chain import chain
-from vifx.flows.coupling import coupling
-from vifx.flows.elementwise import affine
-from vifx.flows.masks import Mask, channels, checkerboard
-from vifx.flows.multiscale import last_scale, of_images
-from vifx.flows.split_off import split_off
-from vifx.flows.squeeze import squeeze
-from vifx.flows.stack import stack
+from vifx.core.types import Bijection
+from vifx.flows.bijections.actnorm import actnorm
+from vifx.flows.bijections.chain import chain
+from vifx.flows.bijections.coupling import coupling
+from vifx.flows.bijections.elementwise import affine
+from vifx.flows.bijections.masks import Mask, channels, checkerboard
+from vifx.flows.bijections.multiscale import last_scale, of_images
+from vifx.flows.bijections.split_off import split_off
+from vifx.flows.bijections.squeeze import squeeze
+from vifx.flows.bijections.stack import stack
 from vifx.networks import ConvConditioner, ZeroConv
-from vifx.types import Bijection
 
 
 def image_realnvp(

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 
 import jax
 
-from vifx.flows.autoregressive import autoregressive
-from vifx.flows.chain import chain
-from vifx.flows.elementwise import Elementwise, affine
-from vifx.flows.stack import stack
-from vifx.types import Array, Bijection
+from vifx.core.types import Array, Bijection
+from vifx.flows.bijections.chain import chain
+from vifx.flows.bijections.elementwise import Elementwise, affine
+from vifx.flows.bijections.masked_autoregressive import autoregressive
+from vifx.flows.bijections.stack import stack
 
 
 def maf(

@@ -9,11 +9,11 @@ from typing import Any
 
 import jax
 
-from vifx.flows.alternating import alternating
-from vifx.flows.chain import chain
-from vifx.flows.elementwise import additive
-from vifx.flows.scale import scale
-from vifx.types import Array, Bijection
+from vifx.core.types import Array, Bijection
+from vifx.flows.bijections.alternating import alternating
+from vifx.flows.bijections.chain import chain
+from vifx.flows.bijections.elementwise import additive
+from vifx.flows.bijections.scale import scale
 
 
 def nice(

@@ -9,9 +9,9 @@ from typing import Any
 
 import jax
 
-from vifx.flows.alternating import alternating
-from vifx.flows.elementwise import affine
-from vifx.types import Array, Bijection
+from vifx.core.types import Array, Bijection
+from vifx.flows.bijections.alternating import alternating
+from vifx.flows.bijections.elementwise import affine
 
 
 def realnvp(

@@ -6,10 +6,10 @@ __all__ = ["residual"]
 
 from collections.abc import Sequence
 
-from vifx.flows.chain import chain
-from vifx.flows.residual_block import residual_block
-from vifx.flows.stack import stack
-from vifx.types import Bijection
+from vifx.core.types import Bijection
+from vifx.flows.bijections.chain import chain
+from vifx.flows.bijections.residual_block import residual_block
+from vifx.flows.bijections.stack import stack
 
 
 def residual(

@@ -9,10 +9,10 @@ from typing import Any
 
 import jax
 
-from vifx.flows.alternating import alternating
-from vifx.flows.permutation import shuffle
-from vifx.flows.rational_quadratic import rational_quadratic
-from vifx.types import Array, Bijection
+from vifx.core.types import Array, Bijection
+from vifx.flows.bijections.alternating import alternating
+from vifx.flows.bijections.permutation import shuffle
+from vifx.flows.bijections.rational_quadratic import rational_quadratic
 
 
 def spline(

@@ -22,11 +22,11 @@ __all__ = [
     "spectrally_projected",
 ]
 
+from vifx.lipschitz.any_loss import penalized
 from vifx.lipschitz.bound import lipschitz_bound
-from vifx.lipschitz.linear import Convolution
+from vifx.lipschitz.linear_maps import Convolution
 from vifx.lipschitz.norm import SpectralNorm, spectral_norm
 from vifx.lipschitz.normalization import normalized_params, spectral_normalization
 from vifx.lipschitz.penalty import Critic, Penalty, dragan, gradient_penalty, r1, r2
 from vifx.lipschitz.projection import clipped, spectrally_projected
 from vifx.lipschitz.regularization import frobenius_regularization, spectral_regularization
-from vifx.lipschitz.supervised import penalized

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
+from vifx.core.types import PyTree
 from vifx.lipschitz.kernels import Where, floating, path_name
-from vifx.lipschitz.linear import Convolution, by_path, pair
-from vifx.types import PyTree
+from vifx.lipschitz.linear_maps import Convolution, by_path, pair
 
 _ROUNDING = 1 + 1e-9  # more than a decomposition in double precision loses
 _GRID = 16  # frequencies for each degree of the symbol: its maximum is then known within 2 %

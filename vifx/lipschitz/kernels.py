@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from vifx.types import Array, Params, PyTree
+from vifx.core.types import Array, Params, PyTree
 
 Where: TypeAlias = Callable[[str], bool]
 """Says of a parameter's path, such as ``"body/Dense_0/kernel"``, whether a constraint is meant for it."""

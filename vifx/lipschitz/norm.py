@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vifx.lipschitz.linear import Convolution, Linear, convolution, reshaped
-from vifx.types import Array, Key
+from vifx.core.types import Array, Key
+from vifx.lipschitz.linear_maps import Convolution, Linear, convolution, reshaped
 
 
 class SpectralNorm(NamedTuple):

@@ -11,11 +11,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vifx.core.nets import as_net
+from vifx.core.types import Array, Key, Net, PyTree
 from vifx.lipschitz.kernels import Where, positive, replaced, select
-from vifx.lipschitz.linear import Convolution, Linear, Norm, linear_maps
+from vifx.lipschitz.linear_maps import Convolution, Linear, Norm, linear_maps
 from vifx.lipschitz.norm import advance, check_iterations, estimate, random_unit
-from vifx.nets import as_net
-from vifx.types import Array, Key, Net, PyTree
 
 _VECTORS = 0x5BEC  # what init's key is folded with, so that the network's own draws are those without the constraint
 _FIRST = 16  # rounds of the iteration when a network is made, whose first estimate would else be far too small

@@ -10,8 +10,8 @@ from typing import Protocol, TypeAlias
 import jax
 import jax.numpy as jnp
 
+from vifx.core.types import Array, Key, Metrics
 from vifx.lipschitz.kernels import floating, positive
-from vifx.types import Array, Key, Metrics
 
 Critic: TypeAlias = Callable[..., Array]
 """A function of the compared variables, one positional array ``[examples, ...]`` each, to logits ``[examples]``."""

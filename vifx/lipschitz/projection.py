@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
+from vifx.core.types import Array, Params, PyTree
 from vifx.lipschitz.kernels import Where, chosen, floating, positive, replaced, select
-from vifx.types import Array, Params, PyTree
 
 
 def clipped(networks: str | Sequence[str], limit: float) -> Callable[[Params], Params]:

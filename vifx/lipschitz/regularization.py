@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
+from vifx.core.types import Array, Aux, Batch, Key, Loss, Params, State
 from vifx.lipschitz.kernels import Where, chosen, positive, select
 from vifx.lipschitz.norm import check_iterations, spectral_norm
-from vifx.types import Array, Aux, Batch, Key, Loss, Params, State
 
 
 def spectral_regularization(

@@ -58,9 +58,7 @@ __all__ = [
     "sinusoids",
 ]
 
-from vifx.networks.autoregressive import GatedSymbols, autoregressive
-from vifx.networks.conditional import Conditional
-from vifx.networks.conditioner import ConvConditioner, ZeroConv
+from vifx.networks.body_and_head import Conditional
 from vifx.networks.conv import ConvDecoder, ConvEncoder
 from vifx.networks.convolution import Conv, ConvTranspose, convolve, convolve_transpose
 from vifx.networks.critics import Critic, PairCritic, ProjectionCritic
@@ -76,9 +74,11 @@ from vifx.networks.heads import (
     NormalFixedScale,
     NormalGlobalScale,
 )
+from vifx.networks.image_coupling import ConvConditioner, ZeroConv
 from vifx.networks.inputs import OneHot, Pixels
 from vifx.networks.mlp import MLP
 from vifx.networks.pooling import AttentionPooling
 from vifx.networks.positions import add_positions, sinusoids
-from vifx.networks.residual import ResidualBlock, ResidualDecoder, ResidualEncoder
+from vifx.networks.residual_blocks import ResidualBlock, ResidualDecoder, ResidualEncoder
+from vifx.networks.sequence_decoder import GatedSymbols, autoregressive
 from vifx.networks.spectral_resnet import SNResNetCritic, SNResNetFeatures, SNResNetGenerator

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 
+from vifx.core.types import Array
 from vifx.networks.convolution import Conv, ConvTranspose
 from vifx.networks.layers import LECUN, Activation, Initializer, Norm, join, normalize
-from vifx.types import Array
 
 
 class ConvEncoder(nn.Module):

@@ -24,8 +24,8 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax import lax
 
+from vifx.core.types import Array
 from vifx.loops import on_cpu
-from vifx.types import Array
 
 Padding: TypeAlias = Literal["SAME", "VALID"] | Sequence[tuple[int, int]]
 Form: TypeAlias = Literal["matmul", "xla"]

@@ -10,10 +10,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
-from vifx.nets import in_mode
+from vifx.core.nets import in_mode
+from vifx.core.types import Array
 from vifx.networks.inputs import OneHot, enter
 from vifx.networks.layers import LECUN, Initializer, join
-from vifx.types import Array
 
 
 class Critic(nn.Module):

@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
+from vifx.core.types import Array, Key
 from vifx.networks.conv import check_image, seed
 from vifx.networks.convolution import Conv, ConvTranspose
 from vifx.networks.critics import check_leak, logit
 from vifx.networks.inputs import enter
 from vifx.networks.layers import Activation, Initializer, Norm, join, normalize
-from vifx.types import Array, Key
 
 _SCALE = 0.02
 

@@ -10,8 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from vifx.core.types import Array
 from vifx.networks.convolution import Conv
-from vifx.types import Array
 
 
 class GatedConv(nn.Module):

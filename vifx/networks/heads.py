@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as numpyro
 
+from vifx.core.types import Array
 from vifx.distributions import (
     Bernoulli,
     Categorical,
@@ -32,7 +33,6 @@ from vifx.distributions import (
     MixtureOfDiscretizedLogistics,
     Normal,
 )
-from vifx.types import Array
 
 _UNIT = math.log(math.expm1(1.0))  # softplus(_UNIT) = 1
 

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vifx.types import Array
+from vifx.core.types import Array
 
 
 class Pixels(nn.Module):

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 
+from vifx.core.types import Array
 from vifx.networks.layers import Activation, Norm, join, normalize
-from vifx.types import Array
 
 
 class MLP(nn.Module):

@@ -12,9 +12,9 @@ from flax.linen.dtypes import promote_dtype
 from jax import lax
 from jax.typing import ArrayLike
 
+from vifx.core.types import Array
 from vifx.networks.gated import check_sequences, masked
 from vifx.networks.layers import LECUN, Activation
-from vifx.types import Array
 
 _GROUP = 16
 

@@ -7,7 +7,7 @@ __all__ = ["add_positions", "sinusoids"]
 import jax.numpy as jnp
 import numpy as np
 
-from vifx.types import Array
+from vifx.core.types import Array
 
 
 def sinusoids(length: int, features: int) -> np.ndarray:

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 
+from vifx.core.types import Array
 from vifx.networks.conv import check_image, seed
 from vifx.networks.convolution import Conv
 from vifx.networks.critics import logit
 from vifx.networks.inputs import enter
 from vifx.networks.layers import LECUN, Activation, Norm, join, normalize
-from vifx.networks.residual import ResidualBlock, resampled
-from vifx.types import Array
+from vifx.networks.residual_blocks import ResidualBlock, resampled
 
 
 class SNResNetGenerator(nn.Module):

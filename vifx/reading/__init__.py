@@ -58,19 +58,19 @@ from vifx.lazy import make_lazy
 if TYPE_CHECKING:
     from vifx.reading.answer import Answer, Place
     from vifx.reading.augment import drop_answers, drop_tokens, splice
-    from vifx.reading.config import Config
     from vifx.reading.decode import Spans, answers, best_spans, vote
     from vifx.reading.encode import Encoded, encode
     from vifx.reading.ensemble import ensemble, folds, stack_members
-    from vifx.reading.features import FEATURES, edit_distances, features, jaccard_similarities
     from vifx.reading.figure import heat_map
     from vifx.reading.form import ARTICLE, CODE, Form
-    from vifx.reading.generated import generate_questions
+    from vifx.reading.invented import generate_questions
     from vifx.reading.load import Reading, load
     from vifx.reading.questions import Passage, Question
     from vifx.reading.reader import Reader
+    from vifx.reading.reading_config import Config
     from vifx.reading.scores import exact_match, f1, measured
     from vifx.reading.sources import read_questions
+    from vifx.reading.token_features import FEATURES, edit_distances, features, jaccard_similarities
     from vifx.reading.tokens import Tokens, Unit, normalized, tokenize
     from vifx.reading.vectors import Vectors, read_vectors
     from vifx.reading.vocabulary import Vocabulary

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from vifx.checks import require_integer, require_number
+from vifx.core.types import Batch, Key
 from vifx.data import Transform
 from vifx.reading.questions import Passage, Question
 from vifx.reading.tokens import Unit, tokenize
 from vifx.reading.vocabulary import PADDING, UNKNOWN
-from vifx.types import Batch, Key
 
 
 def drop_tokens(rate: float, *, variables: Sequence[str] = ("question", "passage")) -> Transform:

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vifx.checks import require_integer
+from vifx.core.types import Array
 from vifx.reading.answer import Answer, Place
 from vifx.reading.encode import Encoded
 from vifx.reading.questions import Question
-from vifx.types import Array
 
 
 class Spans(NamedTuple):

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from vifx.checks import ArgumentError, require_integer
 from vifx.data import Split
-from vifx.reading.features import FEATURES, features
 from vifx.reading.questions import Question
+from vifx.reading.token_features import FEATURES, features
 from vifx.reading.tokens import Tokens, Unit, tokenize
 from vifx.reading.vocabulary import Vocabulary
 

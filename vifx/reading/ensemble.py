@@ -13,9 +13,9 @@ from flax import linen
 from numpy.typing import NDArray
 
 from vifx.checks import require_integer
+from vifx.core.nets import as_net
+from vifx.core.types import Array, Key, Net, PyTree
 from vifx.distributions import Bernoulli, EachStep
-from vifx.nets import as_net
-from vifx.types import Array, Key, Net, PyTree
 
 
 def folds(size: int, count: int, *, seed: int) -> list[NDArray[np.intp]]:

@@ -12,10 +12,10 @@ import numpy as np
 from vifx import data
 from vifx.checks import ArgumentError, require
 from vifx.reading.augment import splice as spliced
-from vifx.reading.config import Config
 from vifx.reading.encode import Encoded, encode
-from vifx.reading.generated import generate_questions
+from vifx.reading.invented import generate_questions
 from vifx.reading.questions import Question
+from vifx.reading.reading_config import Config
 from vifx.reading.sources import prepared_questions, read_questions
 from vifx.reading.tokens import tokenize
 from vifx.reading.vocabulary import Vocabulary

@@ -13,10 +13,10 @@ import numpy as np
 from jax.core import Tracer
 from numpy.typing import NDArray
 
+from vifx.core.types import Array
 from vifx.distributions import Bernoulli, EachStep
 from vifx.networks import AttentionPooling, GatedStack, add_positions
 from vifx.reading.vocabulary import PADDING
-from vifx.types import Array
 
 _NEVER = -1e30  # the logit of what is not there: a probability of zero that is finite
 

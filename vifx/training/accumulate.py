@@ -12,11 +12,11 @@ import jax.numpy as jnp
 from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 
 from vifx.checks import require_integer
-from vifx.examples import WEIGHTS, example_shares
+from vifx.core.examples import WEIGHTS, example_shares
+from vifx.core.types import Array, Aux, Batch, Key, Loss, Params, PyTree, State
 from vifx.loops import scan
 from vifx.training.reduce import mean_metrics
 from vifx.training.step import Step, one_update
-from vifx.types import Array, Aux, Batch, Key, Loss, Params, PyTree, State
 
 
 def accumulated(step: Step, microbatches: int) -> Step:

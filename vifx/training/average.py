@@ -12,10 +12,10 @@ import jax.numpy as jnp
 from optax.contrib import ScheduleFreeState, schedule_free_eval_params
 
 from vifx.checks import require, require_number
-from vifx.training.names import network_names
+from vifx.core.types import Array, Batch, Key, Metrics, Params, PyTree, State
+from vifx.training.network_names import network_names
 from vifx.training.state import TrainState
 from vifx.training.step import Progress, Step, one_update
-from vifx.types import Array, Batch, Key, Metrics, Params, PyTree, State
 
 
 class Averaged(NamedTuple):

@@ -16,6 +16,8 @@ from typing import Any
 from jax.sharding import Mesh
 
 from vifx.checks import require, require_integer
+from vifx.core.types import PyTree
+from vifx.training.checksums import damage, seal
 from vifx.training.errors import CheckpointError
 from vifx.training.manifest import (
     check_manifest,
@@ -26,8 +28,6 @@ from vifx.training.manifest import (
     rebuild,
 )
 from vifx.training.metrics import decode, encode
-from vifx.training.seal import damage, seal
-from vifx.types import PyTree
 
 _SCORES = "metrics.json"  # of every checkpoint, beside them
 _DELETED = ".deleted"  # behind the name of a checkpoint while its files go

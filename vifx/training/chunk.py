@@ -25,12 +25,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from vifx.checks import described
+from vifx.core.types import Array, Batch, Key, Metrics, PyTree
 from vifx.data.full import Full
 from vifx.loops import slow_in_loops
 from vifx.training.sharding import check_divides, data_sharding, padded, replicate, replicated, shard_batch
 from vifx.training.state import TrainState, update_keys
 from vifx.training.step import Progress, Step
-from vifx.types import Array, Batch, Key, Metrics, PyTree
 
 _TRANSFORM = 0x7472616E  # tells the noise of the data from the noise of the step, which folds in small integers
 

@@ -11,10 +11,10 @@ import jax
 from jax.sharding import Mesh
 
 from vifx.checks import require, require_batch
+from vifx.core.types import Batch, Metrics
 from vifx.training.sharding import replicate, replicated, require_mesh, shard_batch
 from vifx.training.state import TrainState, update_keys
 from vifx.training.step import Step, require_step
-from vifx.types import Batch, Metrics
 
 
 def compile(step: Step, mesh: Mesh | None = None) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:

@@ -7,9 +7,9 @@ __all__ = ["constrained"]
 from collections.abc import Callable
 
 from vifx.checks import require_function
-from vifx.training.names import network_names
+from vifx.core.types import Batch, Key, Metrics, Params
+from vifx.training.network_names import network_names
 from vifx.training.step import LossTransform, Progress, Step, one_update
-from vifx.types import Batch, Key, Metrics, Params
 
 
 def constrained(

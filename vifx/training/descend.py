@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import optax
 
 from vifx.checks import described, require, require_integer
-from vifx.objective import Objective, require_objective
-from vifx.training.names import known, network_names
+from vifx.core.objective import Objective, require_objective
+from vifx.core.types import Array, Aux, Batch, Key, Loss, Metrics, Params, PyTree, State
+from vifx.training.network_names import known, network_names
 from vifx.training.step import Progress, Step
 from vifx.training.turns import anchored, in_turn, repeat
-from vifx.types import Array, Aux, Batch, Key, Loss, Metrics, Params, PyTree, State
 
 
 def descend(

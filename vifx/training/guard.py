@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from vifx.checks import require
+from vifx.core.types import Array, Batch, Key, Metrics, Params, PyTree, State
 from vifx.training.step import Progress, Step, one_update
-from vifx.types import Array, Batch, Key, Metrics, Params, PyTree, State
 
 
 class Guarded(NamedTuple):

@@ -15,21 +15,21 @@ import numpy as np
 from jax.sharding import Mesh
 
 from vifx.checks import require, require_function, require_integer, require_key
-from vifx.objective import Objective, require_objective
+from vifx.core.objective import Objective, require_objective
+from vifx.core.types import Key
 from vifx.training.alarm import Alarm, missing, raised, require_alarms
 from vifx.training.chunk import Source, advance, first_batch, require_source
+from vifx.training.chunk_summary import chunk_row, require_finite
 from vifx.training.errors import CheckpointError
 from vifx.training.interrupt import Interrupted, deferred_signals
 from vifx.training.metrics import Row
-from vifx.training.names import known
+from vifx.training.monotone import Rise
+from vifx.training.network_names import known
 from vifx.training.record import Record
-from vifx.training.report import chunk_row, require_finite
-from vifx.training.rise import Rise
 from vifx.training.sharding import replicate, require_mesh
 from vifx.training.state import TrainState, run_key, start
 from vifx.training.step import Step, one_update
 from vifx.training.timetable import Timetable
-from vifx.types import Key
 
 Evaluate: TypeAlias = Callable[[TrainState], Mapping[str, float]]
 Kind: TypeAlias = Literal["start", "log", "alarm", "checkpoint", "end"]

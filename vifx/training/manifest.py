@@ -23,10 +23,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from vifx.core.types import Array, PyTree
 from vifx.training.errors import CheckpointError
 from vifx.training.metrics import encode
 from vifx.training.sharding import replicate
-from vifx.types import Array, PyTree
 
 FORMAT = 1
 

@@ -6,8 +6,8 @@ __all__ = ["mean_metrics"]
 
 import jax.numpy as jnp
 
-from vifx.examples import example_mean
-from vifx.types import Array, Metrics
+from vifx.core.examples import example_mean
+from vifx.core.types import Array, Metrics
 
 
 def mean_metrics(stacked: Metrics, shares: Array | None = None) -> Metrics:

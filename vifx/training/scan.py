@@ -9,9 +9,9 @@ import warnings
 import jax
 
 from vifx.checks import require_batch, require_integer
+from vifx.core.types import Array, Batch, Metrics
 from vifx.loops import first_step, slow_in_loops
 from vifx.training.step import Progress, Step, one_update
-from vifx.types import Array, Batch, Metrics
 
 
 def scanned(step: Step, length: int) -> Step:

@@ -23,8 +23,8 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from vifx.checks import require, require_batch, require_integer
-from vifx.examples import WEIGHTS
-from vifx.types import Array, Batch, PyTree
+from vifx.core.examples import WEIGHTS
+from vifx.core.types import Array, Batch, PyTree
 
 
 def data_mesh(devices: Sequence[Any] | None = None) -> Mesh:

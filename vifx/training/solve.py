@@ -15,12 +15,12 @@ from jax.sharding import Mesh, PartitionSpec
 from jax.typing import ArrayLike
 
 from vifx.checks import require_batch, require_function, require_integer
-from vifx.objective import Expected, Objective, Player, Solver, require_objective
-from vifx.training.names import known
-from vifx.training.rise import rounding
+from vifx.core.objective import Expected, Objective, Player, Solver, require_objective
+from vifx.core.types import Array, Batch, Key, Metrics, Params, PyTree, State
+from vifx.training.monotone import rounding
+from vifx.training.network_names import known
 from vifx.training.sharding import check_divides, padded, require_mesh
 from vifx.training.step import LossTransform, Progress, Step
-from vifx.types import Array, Batch, Key, Metrics, Params, PyTree, State
 
 EMPTY = 1e-3
 """A state of a latent that is expected less often than this, in examples, counts as empty."""
@@ -149,7 +149,7 @@ def _closed(player: str, mover: Player) -> Solver:
         raise ValueError(
             f"player {player!r} has no closed-form turn: solve needs kl(Joint(evidence(...), exact_posterior(...)), "
             "generative) without weights, posteriors given everything known, and a generative joint of families "
-            "(vifx.families), whose parents are latents and which share no parameters; use "
+            "(vifx.em), whose parents are latents and which share no parameters; use "
             f"descend(objective, {player!r}, optimizer)"
         )
     return mover.solver

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from vifx.checks import require_batch, require_key
-from vifx.objective import Objective, require_objective
-from vifx.training.names import network_names
+from vifx.core.objective import Objective, require_objective
+from vifx.core.types import Array, Batch, Key, Params, PyTree, State
+from vifx.training.network_names import network_names
 from vifx.training.step import Progress, Step, require_step
-from vifx.types import Array, Batch, Key, Params, PyTree, State
 
 
 class TrainState(NamedTuple):

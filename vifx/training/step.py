@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 from vifx.checks import require
-from vifx.types import Batch, Key, Loss, Metrics, Params, PyTree, State
+from vifx.core.types import Batch, Key, Loss, Metrics, Params, PyTree, State
 
 LossTransform: TypeAlias = Callable[[Loss], Loss]
 

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from vifx.checks import require_batch, require_integer
+from vifx.core.types import Array, Batch, Key, Metrics, Params, PyTree, State
 from vifx.loops import scan
-from vifx.training.names import known, network_names
+from vifx.training.network_names import known, network_names
 from vifx.training.reduce import mean_metrics
 from vifx.training.step import Progress, Step, one_update
-from vifx.types import Array, Batch, Key, Metrics, Params, PyTree, State
 
 
 def in_turn(*steps: Step) -> Step:

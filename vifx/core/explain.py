@@ -1,0 +1,78 @@
+"""The derivation of an objective, printed: what is minimized, how it is estimated, who moves what."""
+
+from __future__ import annotations
+
+__all__ = ["explain"]
+
+from typing import Literal
+
+from vifx.core.objective import Objective, Part, Player, weight_in_words
+from vifx.core.types import Batch
+
+
+def explain(objective: Objective, batch: Batch | None = None, *, style: Literal["text", "latex"] = "text") -> str:
+    """Return how an objective follows from its two joints.
+
+    It names both joints, the lines of the derivation, every term with its weight and its estimator (closed
+    form, summed or drawn), the dropped constants, the players and what they own, and the units.
+
+    Args:
+      objective: any objective; sums are explained part by part.
+      batch: arrays, or anything with a shape and dtype, by batch entry. Whether a pair of families has a
+        closed form depends on the networks' outputs, which a batch makes known; nothing is computed.
+      style: plain text, or LaTeX (an ``align*`` body per part).
+
+    Raises:
+      ValueError: an unknown style.
+
+    Example:
+      >>> import vifx
+      >>> inference = vifx.Joint(vifx.evidence("x"))
+      >>> generative = vifx.Joint(vifx.factor("x", vifx.standard_normal(2)))
+      >>> print(vifx.explain(vifx.kl(inference, generative)).splitlines()[0])
+      KL(inference ‖ generative)
+    """
+    if style not in ("text", "latex"):
+        raise ValueError(f"explain: style must be 'text' or 'latex', got {style!r}.")
+    if style == "latex":
+        return "\n".join(_latex(part, batch) for part in objective.parts)
+    blocks = [_text(part, batch) for part in objective.parts]
+    players = ["players"]
+    players += [f"  {name} moves {', '.join(p.owns) or 'nothing'}{_phase(p)}" for name, p in objective.players.items()]
+    units = "units\n  nats, mean over the examples of the batch; metrics are unweighted"
+    return "\n\n".join([*blocks, "\n".join(players), units]) + "\n"
+
+
+def _phase(player: Player) -> str:
+    """Say which networks have a closed form, what a turn is measured against, and how many updates it needs."""
+    closed = f"; in closed form: {', '.join(player.solver.networks)}" if player.solver is not None else ""
+    if not player.anchors:
+        return closed
+    least = f", {player.least_updates} updates a turn at least" if player.least_updates > 1 else ""
+    return f"{closed}; a turn is a phase, anchored at its start{least}"
+
+
+def _text(part: Part, batch: Batch | None) -> str:
+    title = f"{weight_in_words(part.weight)}{part.title}"
+    lines = [title, f"  inference   {part.inference}", f"  generative  {part.generative}"]
+    if part.derivation:
+        lines += ["", "  derivation"]
+        lines += [f"    {number}. {text}" for number, (text, _) in enumerate(part.derivation, 1)]
+    terms = part.terms(batch)
+    lines += ["", "  terms"]
+    width = max(len(term.name) for term in terms)
+    for term in terms:
+        lines.append(f"    {term.name:<{width}}  {term.formula}")
+        weight = "" if term.weight == "1" else f"; weight {term.weight}"
+        lines.append(f"    {'':<{width}}  by {term.estimator}{weight}")
+    dropped = "; ".join([" ".join(map(str, part.weighted)), *part.further]).strip("; ") or "nothing"
+    return "\n".join([*lines, "", f"  dropped     {dropped}"])
+
+
+def _latex(part: Part, batch: Batch | None) -> str:
+    rows = [rf"& {latex} \\" for _, latex in part.derivation]
+    for term in part.terms(batch):
+        words = f"{term.name}: {term.estimator}, weight {term.weight}".replace("_", r"\_")
+        rows.append(rf"& {term.latex} && \text{{{words}}} \\")
+    weight = weight_in_words(part.weight).replace("−", "-")
+    return "\n".join([r"\begin{align*}", rf"& {weight}{part.latex} \\", *rows, r"\end{align*}"])

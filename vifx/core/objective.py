@@ -1,0 +1,345 @@
+"""Objectives: one pure loss per player, what its value leaves out, and how objectives add up."""
+
+from __future__ import annotations
+
+__all__ = [
+    "Constant",
+    "Expected",
+    "Objective",
+    "Part",
+    "Player",
+    "Schedule",
+    "Solver",
+    "Term",
+    "require_objective",
+    "weight_in_words",
+]
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from numbers import Real
+from types import MappingProxyType
+from typing import NamedTuple, TypeAlias
+
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from vifx.checks import described, require
+from vifx.core.factor import Factor
+from vifx.core.joint import Joint, check_owners
+from vifx.core.support import check_supports
+from vifx.core.types import Array, Aux, Batch, Key, Loss, Params, PyTree, State
+
+Schedule: TypeAlias = Callable[[Array], ArrayLike]
+"""A weight as a function of the number of updates made, such as ``optax.linear_schedule(0, 1, 1000)``."""
+
+
+class Expected(NamedTuple):
+    """What an E step learns from some examples: sums over them, which add up over chunks and devices.
+
+    Attributes:
+      statistics: the expected sufficient statistics of each family, by owner.
+      log_prob: the objective that the E step has made tight, in nats: ``Σ log q(x)``, of a posterior at another
+        temperature ``Σ T log Σ_z q(x, z)^(1/T)``.
+      weight: the number of examples, or the sum of their weights.
+      counts: how often each state of each latent is expected, ``[states]`` by latent.
+    """
+
+    statistics: Mapping[str, PyTree]
+    log_prob: Array
+    weight: Array
+    counts: Mapping[str, Array]
+
+
+class Solver(NamedTuple):
+    """A player's closed-form turn, where it has one: an E step and an M step.
+
+    Attributes:
+      networks: the networks with a closed-form M step.
+      others: the player's other networks, which it does not move.
+      features: ``(state, batch) -> {"<variable>@features": …}``: what can be computed once for all updates; a
+        batch that has these entries is used as it is.
+      prepare: ``(params, state) -> prepared``, once an update.
+      expect: ``(key, params, state, prepared, batch) -> Expected``; ``batch["@weights"]``, where there is one,
+        weighs the examples, and ``batch["@responsibilities"]`` takes the place of the posterior in the statistics.
+      maximize: ``(params, state, statistics, networks) -> params``.
+      log_prior: ``(params, state) -> scalar``: the log-density in nats of the parameters under their own priors.
+      degrees: ``params -> int``: how many free parameters the families have.
+      magnitude: ``(prepared, statistics) -> scalar``: the absolute values in nats of what cancels in the sum of the
+        log-densities, of all families.
+      remarks: ``(params, batch) -> sentences``: what a user should know of fitted parameters, on the host.
+    """
+
+    networks: tuple[str, ...]
+    others: tuple[str, ...]
+    features: Callable[[State, Batch], dict[str, PyTree]]
+    prepare: Callable[[Params, State], PyTree]
+    expect: Callable[[Key, Params, State, PyTree, Batch], Expected]
+    maximize: Callable[[Params, State, PyTree, tuple[str, ...]], Params]
+    log_prior: Callable[[Params, State], Array]
+    degrees: Callable[[Params], int]
+    magnitude: Callable[[PyTree, Mapping[str, PyTree]], Array]
+    remarks: Callable[[Params, Batch], tuple[str, ...]]
+
+
+class Player(NamedTuple):
+    """One side of a game: what it moves, and what it minimizes.
+
+    Attributes:
+      owns: the networks whose parameters this player moves.
+      loss: the pure function that it minimizes.
+      anchors: the networks that its loss also reads as they were at the start of the phase, from
+        ``params["<network>@anchor"]``; `vifx.training.anchored` puts them there.
+      least_updates: how many updates a phase needs for every term to act: 2 with a proximal term, whose
+        gradient is exactly zero at the first.
+      solver: its closed-form turn, or None.
+    """
+
+    owns: tuple[str, ...]
+    loss: Loss
+    anchors: tuple[str, ...] = ()
+    least_updates: int = 1
+    solver: Solver | None = None
+
+
+class Constant(NamedTuple):
+    """A constant that a loss leaves out: ``coefficient · H(p̃(variables | given))``, in nats.
+
+    Attributes:
+      coefficient: its factor; the loss plus all constants is the claimed divergence.
+      variables: what the evidence's entropy is of.
+      given: what it is conditioned on.
+    """
+
+    coefficient: float
+    variables: tuple[str, ...]
+    given: tuple[str, ...]
+
+    def __str__(self) -> str:
+        sign = "−" if self.coefficient < 0 else "+"
+        size = abs(self.coefficient)
+        inside = ", ".join(self.variables) + (f" | {', '.join(self.given)}" if self.given else "")
+        return f"{sign} {'' if size == 1 else f'{size:g} '}H(p̃({inside}))"
+
+
+class Term(NamedTuple):
+    """One named term of an objective, as `vifx.explain` prints it.
+
+    Attributes:
+      name: the name of its metric and of its weight, such as ``"kl/z"``.
+      formula: what it is, in plain text.
+      latex: what it is, in LaTeX.
+      estimator: how it is computed: closed form, summed, drawn, or not known before a batch is.
+      weight: its weight in words; "1" unless set.
+    """
+
+    name: str
+    formula: str
+    latex: str
+    estimator: str
+    weight: str
+
+
+class Part(NamedTuple):
+    """One estimator inside an objective, with the weight that it has there.
+
+    Attributes:
+      weight: its factor in the sum.
+      title: what it estimates, such as ``"KL(inference ‖ generative)"``.
+      latex: the same in LaTeX.
+      inference: the inference joint.
+      generative: the generative joint.
+      constants: what its value leaves out.
+      derivation: the lines, in plain text and in LaTeX, that lead from the title to the loss.
+      terms: ``(batch or None) -> terms``; a batch (arrays or shapes) makes the estimators definite.
+      exact: per player, ``(params, state, batch) -> value``: the claim, enumerated.
+      left_out: further constants that the losses leave out, in words, where no entropy says it.
+      critics: the networks that belong to neither joint, as factors of a label given the compared variables.
+      explicit: whether the losses evaluate the densities of the generative joint at the evidence.
+      gaps: per player whose loss bounds its claim, ``(params, state, batch) -> bound − claim``, enumerated.
+    """
+
+    weight: float
+    title: str
+    latex: str
+    inference: Joint
+    generative: Joint
+    constants: tuple[Constant, ...]
+    derivation: tuple[tuple[str, str], ...]
+    terms: Callable[[Batch | None], tuple[Term, ...]]
+    exact: Mapping[str, Callable[[Params, State, Batch], Array]]
+    left_out: tuple[str, ...] = ()
+    critics: tuple[Factor, ...] = ()
+    explicit: bool = True
+    gaps: Mapping[str, Callable[[Params, State, Batch], Array]] = MappingProxyType({})
+
+    @property
+    def weighted(self) -> tuple[Constant, ...]:
+        """The constants, with the weight that the part has in the sum."""
+        scaled = (each._replace(coefficient=self.weight * each.coefficient) for each in self.constants)
+        return tuple(scaled) if self.weight != 0 else ()
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        """The constants in words, with that weight."""
+        if self.weight in (0, 1):
+            return self.left_out if self.weight else ()
+        return tuple(f"{weight_in_words(self.weight)}({text})" for text in self.left_out)
+
+    @property
+    def factors(self) -> tuple[Factor, ...]:
+        """Every factor: of both joints, and the critics."""
+        return (*self.inference.factors, *self.generative.factors, *self.critics)
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """A divergence between two joints, as one pure loss per player.
+
+    Objectives form a vector space: ``a + b``, ``a - b`` and ``sum([a, b])`` add the losses of players of the same
+    name, and ``2.0 * a``, ``a / 2`` and ``-a`` scale them by a finite number; metrics are never scaled. A sum keeps the
+    order of turns of both: a critic that one of them has moves before the model of both.
+
+    Attributes:
+      init: ``(key, batch) -> (params, state)``, by running both joints once.
+      players: by name, in the order in which they move.
+      parts: the estimators that it is a sum of.
+    """
+
+    init: Callable[[Key, Batch], tuple[Params, State]]
+    players: Mapping[str, Player]
+    parts: tuple[Part, ...]
+
+    @property
+    def constants(self) -> tuple[Constant, ...]:
+        """The constants left out of the value, weighted."""
+        return tuple(constant for part in self.parts for constant in part.weighted)
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """The constants left out of the values, in words: ``("− H(p̃(x))",)``."""
+        return (*map(str, self.constants), *(text for part in self.parts for text in part.further))
+
+    def check(self, params: Params, state: State, batch: Batch) -> None:
+        """Refuse a batch with values that a generative density makes impossible, see `check_supports`.
+
+        Raises:
+          ValueError: there is one; the message names the factor, the variable, the value and a remedy.
+        """
+        for part in self.parts:
+            if part.explicit:
+                check_supports(part.inference, part.generative, params, state, batch)
+
+    def __add__(self, other: Objective) -> Objective:
+        if not isinstance(other, Objective):
+            return NotImplemented
+        check_owners(tuple(item for part in (*self.parts, *other.parts) for item in part.factors))
+
+        def init(key: Key, batch: Batch) -> tuple[Params, State]:
+            # Keys are folded per owner, so a shared network gets the same parameters from both.
+            params, state = self.init(key, batch)
+            more_params, more_state = other.init(key, batch)
+            return {**more_params, **params}, {**more_state, **state}
+
+        players = {
+            name: _both(name, self.players[name], other.players[name])
+            if name in self.players and name in other.players
+            else self.players.get(name) or other.players[name]
+            for name in _merged_order(tuple(self.players), tuple(other.players))
+        }
+        return Objective(init, players, (*self.parts, *other.parts))
+
+    __array_ufunc__ = None  # so that NumPy leaves the product to this class
+
+    def __radd__(self, other: object) -> Objective:
+        # What `sum` begins with.
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
+    def __neg__(self) -> Objective:
+        return self.__rmul__(-1.0)
+
+    def __sub__(self, other: Objective) -> Objective:
+        return self + -other if isinstance(other, Objective) else NotImplemented
+
+    def __mul__(self, weight: float) -> Objective:
+        return self.__rmul__(weight)
+
+    def __truediv__(self, weight: float) -> Objective:
+        if _number(weight) == 0:
+            raise ValueError("an objective is divided by a number that is not zero.")
+        return self.__rmul__(1 / _number(weight))
+
+    def __rmul__(self, weight: float) -> Objective:
+        weight = _number(weight)
+        # What is best for a loss is best for any positive multiple of it, and for no other.
+        players = {
+            name: player._replace(loss=_scaled(player.loss, weight), solver=player.solver if weight > 0 else None)
+            for name, player in self.players.items()
+        }
+        parts = tuple(part._replace(weight=weight * part.weight) for part in self.parts)
+        return Objective(self.init, players, parts)
+
+    def __repr__(self) -> str:
+        body = " + ".join(f"{weight_in_words(part.weight)}{part.title}" for part in self.parts)
+        return f"Objective({body.replace('+ −', '− ')})"
+
+
+def require_objective(objective: Objective, caller: str) -> Objective:
+    """Return an objective, checked for a `caller`.
+
+    Raises:
+      TypeError: if it is something else, such as a joint or a loss.
+    """
+    fix = "make one of two joints, with vifx.kl(inference, generative) say"
+    return require(objective, Objective, f"{caller}: objective", "an Objective", fix)
+
+
+def weight_in_words(weight: float) -> str:
+    """Write a weight in front of what it weighs: nothing for 1, a sign alone for −1."""
+    sign, size = "−" if weight < 0 else "", abs(weight)
+    return sign if size == 1 else f"{sign}{size:g} "
+
+
+def _number(weight: object) -> float:
+    if isinstance(weight, bool) or not isinstance(weight, Real):
+        raise TypeError(f"an objective is scaled by a finite number, got {described(weight)}; give a float.")
+    if not math.isfinite(weight):
+        raise ValueError(f"an objective is scaled by a finite number, got {weight}.")
+    return float(weight)
+
+
+def _merged_order(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
+    """Merge two orders: a player of the second alone comes before the shared ones that it precedes there."""
+    order = list(first)
+    for index, name in enumerate(second):
+        if name not in order:
+            later = [order.index(other) for other in second[index + 1 :] if other in order]
+            order.insert(min(later, default=len(order)), name)
+    return tuple(order)
+
+
+def _scaled(loss: Loss, weight: float) -> Loss:
+    def scaled(key: Key, params: Params, state: State, batch: Batch, *, train: bool = True) -> tuple[Array, Aux]:
+        value, aux = loss(key, params, state, batch, train=train)
+        return weight * value, aux
+
+    return scaled
+
+
+def _both(name: str, first: Player, second: Player) -> Player:
+    def loss(key: Key, params: Params, state: State, batch: Batch, *, train: bool = True) -> tuple[Array, Aux]:
+        # The second loss sees the state that the first has written: batch statistics count both.
+        value, aux = first.loss(key, params, state, batch, train=train)
+        more, more_aux = second.loss(key, params, aux.state, batch, train=train)
+        shared = sorted(set(aux.metrics) & set(more_aux.metrics))
+        if shared:
+            raise ValueError(
+                f"both objectives of player {name!r} report {shared[0]!r}; tell them apart with name=, such as "
+                "kl(..., name='labelled')."
+            )
+        return jnp.add(value, more), Aux({**aux.metrics, **more_aux.metrics}, more_aux.state)
+
+    owns = tuple(dict.fromkeys((*first.owns, *second.owns)))
+    anchors = tuple(dict.fromkeys((*first.anchors, *second.anchors)))
+    return Player(owns, loss, anchors, max(first.least_updates, second.least_updates))

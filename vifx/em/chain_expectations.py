@@ -1,0 +1,310 @@
+"""Chains as latents: what is expected of the steps of a sequence under the posterior of its chain.
+
+A latent whose prior is a `MarkovChain` is not enumerated: with emissions that depend on one step of it each, its
+posterior is a chain again, and every expectation that EM needs is one of its marginals or pair marginals.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "chain_expected",
+    "chain_posterior",
+    "chain_prior",
+    "chain_table",
+    "expected_emission",
+    "step_log_probs",
+]
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from vifx.core.conditional import condition, density, fold
+from vifx.core.factor import Factor
+from vifx.core.joint import Joint
+from vifx.core.objective import Expected
+from vifx.core.types import Array, Batch, Family, Key, Params, PyTree, State
+from vifx.distributions import EachStep, MarkovChain
+from vifx.distributions.lengths import inside, possible
+from vifx.em.forward_backward import ChainTable, smoothed
+from vifx.variational.walk import Visit, mean
+
+
+def chain_prior(
+    key: Key | None,
+    generative: Joint,
+    params: Params,
+    state: State,
+    known: Mapping[str, Array],
+    examples: int,
+    *,
+    train: bool = False,
+) -> tuple[Factor, MarkovChain] | None:
+    """Return the latent whose prior is a chain, and the prior; None if there is none.
+
+    Args:
+      key: noise of networks in training mode, folded per factor name.
+      generative: the joint.
+      params: one entry per owner.
+      state: one entry per owner.
+      known: values of observed variables, ``[examples, *event]``.
+      examples: how many.
+      train: the mode of the networks.
+    """
+    for item in generative.factors:
+        latent = item.kind != "evidence" and item.variables[0] not in known
+        if latent and all(name in known for name in item.given):
+            noise = None if key is None else fold(key, item.name, "network")
+            conditional, _ = condition(noise, item, params, state, known, examples, train=train)
+            if isinstance(conditional, MarkovChain):
+                return item, conditional
+    return None
+
+
+def chain_table(
+    key: Key | None,
+    chain: tuple[Factor, MarkovChain],
+    generative: Joint,
+    params: Params,
+    state: State,
+    known: Mapping[str, Array],
+    examples: int,
+    *,
+    train: bool = False,
+    prepared: Mapping[str, PyTree] | None = None,
+    features: Mapping[str, PyTree] | None = None,
+) -> ChainTable:
+    """Evaluate every factor of a joint of one chain, in every state of every step.
+
+    Args:
+      key: noise of networks in training mode, folded per factor name.
+      chain: as `chain_prior` finds it.
+      generative: its other variables are known.
+      params: one entry per owner.
+      state: one entry per owner.
+      known: values of observed variables, ``[examples, *event]``.
+      examples: how many.
+      train: the mode of the networks.
+      prepared: what families prepare of their parameters, by owner; made here where it is absent.
+      features: what families make of known values, by owner; likewise.
+
+    Raises:
+      ValueError: there is a further latent, or a factor does not apply to each step.
+    """
+    item, prior = chain
+    latent = item.variables[0]
+    dtype = prior.initial_logits.dtype
+    steps = jnp.zeros((examples, prior.length, prior.states), dtype)
+    rest = jnp.zeros((examples,), dtype)
+    for other in generative.factors:
+        if other is item or other.kind == "evidence":
+            continue
+        _require_known(other, item, known)
+        if latent in other.given:
+            own, _ = step_log_probs(
+                key, other, latent, prior, params, state, known, train=train, prepared=prepared, features=features
+            )
+            steps = steps + own
+        else:
+            noise = None if key is None else fold(key, other.name, "network")
+            conditional, _ = condition(noise, other, params, state, known, examples, train=train)
+            rest = rest + density(other, conditional, known[other.variables[0]], examples)
+    return ChainTable(item, prior, steps, rest, _inside(item, _lengths(item, known), examples, prior.length))
+
+
+def _require_known(other: Factor, item: Factor, known: Mapping[str, Array]) -> None:
+    if other.variables[0] not in known:
+        raise ValueError(
+            f"{other} is a latent beside the chain {item}, and an exact posterior sums over one chain alone; condition "
+            f"on {other.variables[0]!r}, or make it part of the chain's state."
+        )
+
+
+def step_log_probs(
+    key: Key | None,
+    item: Factor,
+    latent: str,
+    prior: MarkovChain,
+    params: Params,
+    state: State,
+    known: Mapping[str, Array],
+    *,
+    train: bool = False,
+    prepared: Mapping[str, PyTree] | None = None,
+    features: Mapping[str, PyTree] | None = None,
+) -> tuple[Array, State]:
+    """Evaluate an emission of a chain in every state of every step, ``[rows, T, K]``, in nats.
+
+    Args:
+      key: noise of networks in training mode.
+      item: the emission's factor; it applies to each step (`em.each_step`).
+      latent: the name of the chain.
+      prior: any chain of its length and number of states.
+      params: one entry per owner.
+      state: one entry per owner.
+      known: values of its variable and of its other parents, ``[rows, *event]``.
+      train: the mode of the networks.
+      prepared: what families prepare of their parameters, by owner.
+      features: what families make of known values, by owner.
+
+    Returns:
+      The log-densities, 0 beyond the end of a sequence, and the new state of the networks.
+
+    Raises:
+      ValueError: it does not apply to each step.
+    """
+    owner, own = str(item.owner), item.variables[0]
+    value = known[own]
+    rows, length, states = value.shape[0], prior.length, prior.states
+    if isinstance(item.source, Family):
+        family, own_state = item.source, state.get(owner, {})
+        ready = (prepared or {}).get(owner)
+        ready = family.prepare(params[owner], own_state) if ready is None else ready
+        found = (features or {}).get(owner)
+        log_probs = family.log_probs(ready, family.features(own_state, value) if found is None else found)
+        if log_probs.shape != (rows, length, states):
+            raise ValueError(
+                f"{item}: its log-densities have shape {list(log_probs.shape)}, but {latent!r} is a chain of {length} "
+                f"steps and {states} states, so [{rows}, {length}, {states}] was expected; wrap the family of one step "
+                f"in em.each_step, with states={states}, and give sequences of length {length}."
+            )
+        lengths = _lengths(item, known, latent)
+        log_probs = jnp.where(_inside(item, lengths, rows, length)[:, :, None], log_probs, 0)
+        if lengths is None:
+            return log_probs, state
+        wrong = possible(lengths, length).astype(log_probs.dtype)[:, None, None]
+        return log_probs + jnp.broadcast_to(wrong, log_probs.shape), state
+    # In constant chains, every state is met at every step.
+    constant = jnp.repeat(jnp.arange(states), rows)
+    values = {
+        name: jnp.broadcast_to(constant[:, None], (states * rows, length))
+        if name == latent
+        else _tiled(known[name], states)
+        for name in item.given
+    }
+    noise = None if key is None else fold(key, item.name, "network")
+    conditional, state = condition(noise, item, params, state, values, states * rows, train=train)
+    if not isinstance(conditional, EachStep):
+        raise ValueError(
+            f"{item}: {latent!r} is a chain, and its emissions must depend on one step of it each, which "
+            f"{type(conditional).__name__} does not promise; make it with em.each_step(...)."
+        )
+    log_probs = conditional.step_log_probs(_tiled(value, states)).reshape(states, rows, length)
+    return jnp.moveaxis(log_probs, 0, -1), state
+
+
+def expected_emission(
+    key: Key, item: Factor, visit: Visit, params: Params, state: State, *, train: bool
+) -> tuple[Array, State]:
+    """Return ``−E Σ_t log q(x_t | z_t)`` in nats, the mean over the examples, and the new state of the networks.
+
+    Args:
+      key: noise of networks in training mode.
+      item: the emission's factor.
+      visit: of the chain, in the inference joint.
+      params: one entry per owner.
+      state: one entry per owner.
+      train: the mode of the networks.
+
+    Raises:
+      ValueError: something that the emission needs comes after the chain, or it does not apply to each step.
+    """
+    latent, chain, rows = visit.factor.variables[0], visit.conditional, visit.before
+    for name in (*item.variables, *item.given):
+        if name != latent and name not in rows.values:
+            raise ValueError(
+                f"{item}: its expectation is taken step by step under the chain {visit.factor}, so {name!r} must come "
+                "before the chain in the inference joint."
+            )
+    steps, state = step_log_probs(key, item, latent, chain, params, state, rows.values, train=train)
+    marginals = jnp.broadcast_to(chain.marginals, steps.shape)
+    # A state of probability zero counts for nothing, whatever the density there.
+    each = jnp.where(marginals > 0, marginals * jnp.where(marginals > 0, steps, 0), 0)
+    return -mean(rows, jnp.sum(each, axis=(1, 2))), state
+
+
+def chain_posterior(table: ChainTable, temperature: float | Array) -> MarkovChain:
+    """Return the posterior chain of a table, which no gradient flows through."""
+    prior, steps = jax.lax.stop_gradient((table.prior, table.steps))
+    return smoothed(table._replace(prior=prior, steps=steps), temperature=temperature)[1]
+
+
+def chain_expected(
+    table: ChainTable,
+    factors: Sequence[Factor],
+    prepared: Mapping[str, PyTree],
+    features: Mapping[str, PyTree],
+    temperature: float | Array,
+    batch: Batch,
+) -> Expected:
+    """Return what the E step learns from some sequences: the statistics of every family.
+
+    Args:
+      table: of the sequences.
+      factors: those of the generative joint that are families.
+      prepared: what families prepare of their parameters, by owner.
+      features: what families make of known values, by owner.
+      temperature: of the posterior.
+      batch: its ``"@weights"``, ``[examples]``, weigh the sequences, and its ``"@responsibilities"``, ``[examples, T,
+        K]``, take the place of the marginals in the statistics of emissions.
+
+    Raises:
+      ValueError: those responsibilities are not of every step.
+    """
+    objective, chain = smoothed(table, temperature=temperature)
+    weights = batch["@weights"] if "@weights" in batch else jnp.ones(objective.shape, objective.dtype)
+    responsibilities = batch.get("@responsibilities")
+    latent = table.item.variables[0]
+    weights = weights.astype(objective.dtype)
+    # An impossible sequence counts for nothing.
+    share = jnp.where(objective > -jnp.inf, weights, 0)
+    marginals = chain.marginals
+    if responsibilities is not None:
+        if responsibilities.size != marginals.size:
+            raise ValueError(
+                f"@responsibilities has shape {list(responsibilities.shape)}, but {latent!r} is a chain: give "
+                f"those of every step, [examples, length, states] = {list(marginals.shape)}."
+            )
+        marginals = responsibilities.astype(marginals.dtype).reshape(marginals.shape)
+    own = jnp.where(table.inside[:, :, None], marginals * share[:, None, None], 0)
+    statistics = {}
+    for item in factors:
+        owner, family = str(item.owner), item.source
+        if item is table.item:
+            first, pairs = _pair_counts(chain, table.inside)
+            statistics[owner] = family.statistics(prepared[owner], (first, pairs), share[:, None])
+        else:
+            used = own if latent in item.given else share[:, None]
+            statistics[owner] = family.statistics(prepared[owner], features[owner], used)
+    total = jnp.sum(jnp.where(weights > 0, weights * objective, 0))
+    return Expected(statistics, total, jnp.sum(weights), {latent: jnp.sum(own, axis=(0, 1))})
+
+
+def _pair_counts(chain: MarkovChain, inside: Array) -> tuple[Array, Array]:
+    """Return ``P(z_1)``, ``[examples, K]``, and how often a pair of states is expected, ``[examples, K, K]``."""
+    marginals = chain.marginals
+    left = jnp.where(inside[:, 1:, None], marginals[:, :-1], 0)
+    return marginals[:, 0], jnp.einsum("nti,ntij->nij", left, jnp.exp(chain.transition_log_probs))
+
+
+def _lengths(item: Factor, known: Mapping[str, Array], latent: str = "") -> Array | None:
+    """Return the lengths of the sequences, the one parent of a family that is not the chain."""
+    parents = [known[name] for name in item.given if name != latent]
+    if not parents or not isinstance(item.source, Family):
+        return None
+    if len(parents) > 1 or parents[0].ndim != 1:
+        raise ValueError(
+            f"{item}: beside the chain, the one parent of a family may be the lengths of the sequences, integers "
+            f"[examples]; got shapes {[list(parent.shape) for parent in parents]}."
+        )
+    return parents[0]
+
+
+def _inside(item: Factor, lengths: Array | None, examples: int, length: int) -> Array:
+    return jnp.ones((examples, length), bool) if lengths is None else inside(str(item), lengths, examples, length)
+
+
+def _tiled(value: Any, times: int) -> Array:
+    return jnp.tile(value, (times,) + (1,) * (value.ndim - 1))

@@ -1,0 +1,129 @@
+"""Vectors of binary pixels with free probabilities for every state: Bernoulli mixtures."""
+
+from __future__ import annotations
+
+__all__ = ["bernoulli"]
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as numpyro
+
+from vifx.core.types import Array, Family, Key, PyTree
+from vifx.distributions import Bernoulli
+from vifx.em.families.flattened import flat
+from vifx.em.families.parent_states import count, index
+from vifx.em.families.priors import floor_of_shares, number_from
+from vifx.em.families.seed_statistics import needs_values, seeded, softened
+from vifx.em.families.valid_values import Features, fractions, if_concrete
+
+
+def bernoulli(
+    states: int | Sequence[int], *, pseudo_counts: float | tuple[float, float] = 0.0, floor: float = 1e-6
+) -> Family:
+    """Independent binary pixels for every state s of the parents: ``log q(x|s) = Σ_i x_i ℓ_si − log(1 + e^ℓ_si)``.
+
+    ``ℓ = log π/(1−π)`` are the logits. Pixels may be soft, in [0, 1], and of any event shape, such as images
+    ``[height, width, 1]``. The M step is ``π = (Σ r x + a) / (Σ r + a + b)``, moved into ``[floor, 1 − floor]``: the
+    maximum over that interval, a posteriori under the prior Beta(1 + a, 1 + b) of each π. A state that nothing
+    belongs to keeps its parameters.
+
+    Args:
+      states: the number of states of the parent, or of each parent; 1 without parents.
+      pseudo_counts: a and b ≥ 0, added to the counts of ones and of zeros, or one number for both; 0 is maximum
+        likelihood.
+      floor: the least probability of a zero and of a one. So a pixel that a state has never seen is worth
+        ``log floor`` nats on held-out data, and no probability is 0 or 1; with a floor of 0 it is that of the
+        smallest normal number, −87 nats in float32.
+
+    Returns:
+      A family with parameters ``{"logits": [states, *event]}``.
+
+    Raises:
+      ValueError: a number is out of range.
+
+    References:
+      Bishop (2006), Pattern Recognition and Machine Learning, section 9.3.3.
+    """
+    sizes = count("bernoulli", states)
+    number = math.prod(sizes)
+    pair = pseudo_counts if isinstance(pseudo_counts, tuple) else (pseudo_counts, pseudo_counts)
+    if len(pair) != 2:
+        raise ValueError(f"bernoulli: pseudo_counts must be a number or a pair, got {pseudo_counts!r}.")
+    ones, zeros = (number_from("bernoulli", "pseudo_counts", each, 0) for each in pair)
+    floor = floor_of_shares("bernoulli", floor, 2)
+    check = partial(fractions, "bernoulli")
+
+    def init(key: Key, value: Array | None, *parents: Array) -> tuple[PyTree, PyTree]:
+        del parents
+        value = if_concrete(check, needs_values("bernoulli", value))
+        x = flat("bernoulli", value)
+        blank = jnp.zeros((number, *value.shape[1:]), x.dtype)
+        sums = seeded(lambda x, r: r.T @ _pixels({}, x), x, softened(key, x, number))
+        return maximize({"logits": blank}, {}, sums), {}
+
+    def apply(
+        params: PyTree, state: PyTree, *parents: Array, key: Key | None = None, train: bool = False
+    ) -> tuple[numpyro.Distribution, PyTree]:
+        del key, train
+        at = index(sizes, parents)
+        logits = _bounded(params["logits"])
+        return Bernoulli(logits[0 if at is None else at]).to_event(logits.ndim - 1), state
+
+    def prepare(params: PyTree, state: PyTree) -> Array:
+        del state
+        logits = _bounded(params["logits"]).reshape(number, -1)
+        constant = -jnp.sum(jax.nn.softplus(logits), axis=1, keepdims=True)
+        return jnp.concatenate([logits, constant], axis=1).T
+
+    def log_probs(prepared: Array, features: Array) -> Array:
+        return features @ prepared
+
+    def statistics(prepared: Array, features: Array, responsibilities: Array) -> Array:
+        del prepared
+        return responsibilities.T @ features
+
+    def maximize(params: PyTree, state: PyTree, statistics: Array) -> PyTree:
+        del state
+        return {"logits": _best_logits(statistics, ones, zeros, floor, params["logits"])}
+
+    def log_prior(params: PyTree, state: PyTree) -> Array:
+        del state
+        logits = _bounded(params["logits"])
+        if not (ones or zeros):
+            return jnp.zeros((), logits.dtype)
+        return jnp.sum(ones * jax.nn.log_sigmoid(logits) + zeros * jax.nn.log_sigmoid(-logits))
+
+    def degrees(params: PyTree) -> int:
+        return math.prod(params["logits"].shape)
+
+    return Family(init, apply, Features(_pixels, check), prepare, log_probs, statistics, maximize, log_prior, degrees)
+
+
+def _pixels(state: PyTree, value: Array) -> Array:
+    """Return pixels and a one, ``[examples, size + 1]``."""
+    del state
+    x = flat("bernoulli", value)
+    return jnp.concatenate([x, jnp.ones((x.shape[0], 1), x.dtype)], axis=1)
+
+
+def _bounded(logits: Array) -> Array:
+    """Return logits that are finite, so that 0 log 0 = 0."""
+    most = -math.log(jnp.finfo(logits.dtype).tiny)
+    return jnp.clip(logits, -most, most)
+
+
+def _best_logits(sums: Array, ones: float, zeros: float, floor: float, otherwise: Array) -> Array:
+    total = sums[:, -1:]
+    seen = sums[:, :-1] + ones
+    # By rounding, a sum of ones may be above the count.
+    unseen = jnp.maximum(total - sums[:, :-1], 0) + zeros
+    known = total + ones + zeros > 10 * jnp.finfo(total.dtype).eps
+    least = max(floor, float(jnp.finfo(total.dtype).tiny))
+    most = math.log1p(-least) - math.log(least)
+    logits = jnp.log(jnp.where(known, seen, 1)) - jnp.log(jnp.where(known, unseen, 1))
+    found = jnp.where(known, jnp.clip(logits, -most, most), otherwise.reshape(logits.shape))
+    return found.reshape(otherwise.shape)

@@ -1,0 +1,132 @@
+"""Categorical variables: mixture weights, tables of finite variables, and categorical data."""
+
+from __future__ import annotations
+
+__all__ = ["categorical"]
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as numpyro
+
+from vifx.core.types import Array, Family, Key, PyTree
+from vifx.distributions import Categorical
+from vifx.em.families.parent_states import count, index
+from vifx.em.families.priors import floor_of_shares, number_from
+from vifx.em.families.seed_statistics import seeded, softened
+from vifx.em.families.valid_values import Features, categories, if_concrete
+from vifx.em.families.zero_probabilities import best_shares, expected_log_probs, normalized
+
+
+def categorical(
+    classes: int, *, states: int | Sequence[int] = (), concentration: float = 1.0, floor: float = 0.0
+) -> Family:
+    """One of `classes` values, free for every state of the parents: ``log q(v|s) = log π_sv``.
+
+    Without parents it is the weights of a mixture; of a latent with parents, a conditional table; of data, a
+    categorical emission, or of vectors of D variables the product ``log q(v|s) = Σ_i log π_siv_i`` (latent class
+    analysis). The M step is ``π_sv ∝ n_sv + α − 1`` with expected counts n. A class that a state has never seen has
+    probability zero, and ``log q = −∞`` on held-out data, unless `floor` is positive or `concentration` above 1.
+
+    Args:
+      classes: the number of values; of vectors, the largest of any variable.
+      states: the number of states of the parent, or of each parent; none for a variable without parents.
+      concentration: α ≥ 1 of the Dirichlet prior of each row of π; 1 is maximum likelihood.
+      floor: the least probability; the M step is the maximum over ``π ≥ floor``.
+
+    Returns:
+      A family with parameters ``{"logits": [states of the parents, classes]}``, of vectors ``[states, D, classes]``.
+      Values are integers ``[examples]`` or ``[examples, D]``, or floating weights with one more axis, of classes.
+
+    Raises:
+      ValueError: a number is not a positive integer, or `concentration` or `floor` is out of range.
+
+    References:
+      Lazarsfeld & Henry (1968), Latent Structure Analysis.
+    """
+    count("categorical", classes)
+    sizes = count("categorical", states)
+    rows = math.prod(sizes)
+    pseudo = number_from("categorical", "concentration", concentration, 1) - 1
+    floor = floor_of_shares("categorical", floor, classes)
+    check = partial(categories, "categorical", classes=classes)
+    features = Features(lambda _, value: _weights(value, classes), check)
+
+    def init(key: Key, value: Array | None, *parents: Array) -> tuple[PyTree, PyTree]:
+        del parents
+        dtype = jnp.result_type(float)
+        if value is not None and _variables(if_concrete(check, value), classes):
+            weights = _weights(value, classes)
+            blank = jnp.full((rows, _variables(value, classes), classes), -math.log(classes), weights.dtype)
+            responsibilities = softened(key, weights, rows)
+            counts = seeded(lambda x, r: r.T @ x, weights, responsibilities)
+            return maximize({"logits": blank}, {}, counts), {}
+        if not sizes:
+            return {"logits": jnp.full((rows, classes), -math.log(classes), dtype)}, {}
+        # Rows that are equal would stay equal for ever.
+        draws = jax.random.dirichlet(key, jnp.full((classes,), 5.0, dtype), (rows,))
+        return {"logits": jnp.log(draws)}, {}
+
+    def apply(
+        params: PyTree, state: PyTree, *parents: Array, key: Key | None = None, train: bool = False
+    ) -> tuple[numpyro.Distribution, PyTree]:
+        del key, train
+        at = index(sizes, parents)
+        each = Categorical(params["logits"][0 if at is None else at])
+        return (each if params["logits"].ndim == 2 else each.to_event(1)), state
+
+    def prepare(params: PyTree, state: PyTree) -> Array:
+        del state
+        return normalized(params["logits"]).reshape(rows, -1).T
+
+    def log_probs(prepared: Array, value: Array) -> Array:
+        return expected_log_probs(value, prepared) if _floating(value) else prepared[value]
+
+    def statistics(prepared: Array, value: Array, responsibilities: Array) -> Array:
+        weights = value if _floating(value) else jax.nn.one_hot(value, classes)
+        return responsibilities.T @ weights.astype(prepared.dtype)
+
+    def maximize(params: PyTree, state: PyTree, counts: Array) -> PyTree:
+        del state
+        logits = params["logits"]
+        return {"logits": best_shares(counts.reshape(logits.shape) + pseudo, floor, logits)}
+
+    def log_prior(params: PyTree, state: PyTree) -> Array:
+        log_probs = prepare(params, state)
+        return pseudo * jnp.sum(log_probs) if pseudo else jnp.zeros((), log_probs.dtype)
+
+    def degrees(params: PyTree) -> int:
+        return math.prod(params["logits"].shape[:-1]) * (classes - 1)
+
+    return Family(init, apply, features, prepare, log_probs, statistics, maximize, log_prior, degrees)
+
+
+def _floating(value: Array) -> bool:
+    return jnp.issubdtype(value.dtype, jnp.floating)
+
+
+def _variables(value: Array, classes: int) -> int:
+    """Return the number of variables of vectors; 0 of values that are not vectors."""
+    plain = 2 if _floating(value) else 1
+    if not (_floating(value) or jnp.issubdtype(value.dtype, jnp.integer)) or value.ndim not in (plain, plain + 1):
+        raise ValueError(
+            f"categorical: values must be integers [examples] or [examples, variables], or weights with one more axis "
+            f"[{classes}], got {value.dtype}{list(value.shape)}."
+        )
+    if _floating(value) and value.shape[-1] != classes:
+        raise ValueError(
+            f"categorical: weights must have a last axis of {classes} classes, got {value.dtype}{list(value.shape)}; "
+            "give integers for plain classes."
+        )
+    return 0 if value.ndim == plain else value.shape[1]
+
+
+def _weights(value: Array, classes: int) -> Array:
+    """Return integers or weights of classes as they are, vectors of them as weights ``[examples, D · classes]``."""
+    if not _variables(value, classes):
+        return value
+    weights = value if _floating(value) else jax.nn.one_hot(value, classes, dtype=jnp.result_type(float))
+    return weights.reshape(weights.shape[0], -1)

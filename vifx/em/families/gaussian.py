@@ -1,0 +1,125 @@
+"""Normal distributions with a free mean and covariance for every state: Gaussian mixtures."""
+
+from __future__ import annotations
+
+__all__ = ["Covariance", "gaussian"]
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal, TypeAlias, get_args
+
+import jax.numpy as jnp
+import numpy as np
+
+from vifx.core.types import Array, Distribution, Family, Key, PyTree
+from vifx.em.families.floors import at_floor
+from vifx.em.families.k_means_plus_plus import nearest_seeds
+from vifx.em.families.parent_states import count, index
+from vifx.em.families.priors import NormalInverseWishart, number_from
+from vifx.em.families.quadratic import Diagonals, Matrices, vectors
+from vifx.em.families.seed_statistics import needs_values, seeded
+from vifx.em.families.valid_values import Features, finite, if_concrete, numbers
+from vifx.em.families.whitening import Whitening, whiten, whitening
+
+Covariance: TypeAlias = Literal["full", "tied", "diagonal", "spherical"]
+
+
+def gaussian(
+    states: int | Sequence[int],
+    *,
+    covariance: Covariance = "full",
+    floor: float = 1e-6,
+    prior: NormalInverseWishart | None = None,
+) -> Family:
+    """``N(x; μ_s, Σ_s)`` for every state s of the parents, x a vector.
+
+    ``log q(x|s) = −½ (x−μ)ᵀ Σ⁻¹ (x−μ) − ½ log|2πΣ|`` is linear in the features ``φ(x) = [x_i x_j (i ≤ j), x, 1]``, so
+    that E and M step are a matrix product each. The data are whitened first, by a map that init finds and the
+    state keeps, so that squares of data far from zero do not cancel in float32; clusters a thousand times as far
+    apart as they are wide need float64. The M step is ``μ = Σ r x / Σ r`` and
+    ``Σ = Σ r (x−μ)(x−μ)ᵀ / Σ r``, its eigenvalues below `floor` raised to it: the maximum of the likelihood over
+    ``Σ ⪰ floor · I``, so that the objective never falls. Variances below ten epsilons of the dtype, relative to the
+    variance of all data in that direction, are rounding, and are raised to that likewise. With a `prior` it is the
+    maximum a posteriori, ``μ = (Σ r x + κ m) / (Σ r + κ)`` and
+    ``Σ = (Ψ + Σ r (x−μ)(x−μ)ᵀ + κ (μ−m)(μ−m)ᵀ) / (Σ r + ν + d + 2)``. A state that nothing belongs to keeps its
+    parameters; with a prior, it has the prior's mode.
+
+    Args:
+      states: the number of states of the parent, or of each parent; 1 without parents.
+      covariance: ``"full"``, ``"tied"`` (one for all states), ``"diagonal"`` or ``"spherical"``.
+      floor: the least variance in any direction, in squared units of the data; a component on one point and a feature
+        that is constant stay finite. With 0, constant features are refused.
+      prior: of means and covariances; None for maximum likelihood.
+
+    Returns:
+      A family with parameters ``mean [states, d]`` and ``scale_tril [states, d, d]`` (tied: ``[d, d]``), or
+      ``scale [states, d]`` (diagonal) or ``[states]`` (spherical), in the units of the data.
+
+    Raises:
+      ValueError: a number is out of range or `covariance` is unknown.
+      TypeError: `prior` is not a `NormalInverseWishart`.
+
+    References:
+      McLachlan & Peel (2000), Finite Mixture Models; Fraley & Raftery (2007).
+    """
+    sizes = count("gaussian", states)
+    number = math.prod(sizes)
+    if covariance not in get_args(Covariance):
+        raise ValueError(f"gaussian: covariance must be one of {', '.join(get_args(Covariance))}; got {covariance!r}.")
+    if prior is not None and not isinstance(prior, NormalInverseWishart):
+        raise TypeError(f"gaussian: prior must be a NormalInverseWishart or None, got {type(prior).__name__}.")
+    floor = number_from("gaussian", "floor", floor, 0)
+    form = (
+        Matrices(tied=covariance == "tied", floor=floor, prior=prior)
+        if covariance in ("full", "tied")
+        else Diagonals(spherical=covariance == "spherical", floor=floor, prior=prior)
+    )
+    features = Features(
+        lambda state, value: form.features(whiten(state, vectors("gaussian", value).astype(state.shift.dtype))),
+        partial(numbers, "gaussian", floor=floor),
+    )
+
+    def init(key: Key, value: Array | None, *parents: Array) -> tuple[PyTree, PyTree]:
+        del parents
+        x = vectors("gaussian", if_concrete(partial(finite, "gaussian"), needs_values("gaussian", value)))
+        state = whitening(x, form.whitening)
+        responsibilities = nearest_seeds(key, whiten(state, x), number)
+        sums = seeded(lambda x, r: form.sums(features(state, x), r), x, responsibilities)
+        return form.maximize(form.standard(state, number), state, sums, form.count(sums)), state
+
+    def apply(
+        params: PyTree, state: PyTree, *parents: Array, key: Key | None = None, train: bool = False
+    ) -> tuple[Distribution, PyTree]:
+        del key, train
+        at = index(sizes, parents)
+        return form.normal(params, 0 if at is None else at), state
+
+    def prepare(params: PyTree, state: Whitening) -> tuple[tuple[Array, ...], Array]:
+        natural, log_det = form.natural(params, state)
+        return natural, -log_det - 0.5 * params["mean"].shape[1] * math.log(2 * math.pi)
+
+    def maximize(params: PyTree, state: Whitening, statistics: tuple[Array, ...]) -> PyTree:
+        return form.maximize(params, state, statistics, form.count(statistics))
+
+    return Family(
+        init,
+        apply,
+        features,
+        prepare,
+        partial(_log_probs, form),
+        lambda _, features, responsibilities: form.sums(features, responsibilities),
+        maximize,
+        form.log_prior,
+        form.degrees,
+        lambda prepared, statistics: form.magnitude(prepared[0], statistics),
+        lambda params, value: at_floor(form.variances(params), floor, np.asarray(value)),
+    )
+
+
+def _log_probs(
+    form: Matrices | Diagonals, prepared: tuple[tuple[Array, ...], Array], features: tuple[Array, ...]
+) -> Array:
+    # The constant comes last: next to squares that cancel it would lose its digits.
+    squares = form.products(prepared[0], features)
+    return squares + jnp.broadcast_to(prepared[1], squares.shape)

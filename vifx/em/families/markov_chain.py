@@ -1,0 +1,167 @@
+"""Markov chains as the latent of sequences, with Baum and Welch's M step."""
+
+from __future__ import annotations
+
+__all__ = ["markov_chain"]
+
+import math
+from collections.abc import Sequence
+from numbers import Real
+
+import jax
+import jax.numpy as jnp
+
+from vifx.core.types import Array, Family, Key, PyTree
+from vifx.distributions import MarkovChain
+from vifx.distributions.lengths import inside, possible
+from vifx.em.families.zero_probabilities import best_shares, normalized
+
+
+def markov_chain(
+    states: int, *, length: int, concentration: float = 1.0, stickiness: float = 0.0, parallel: bool = False
+) -> Family:
+    """A chain of `length` steps, ``q(z) = π(z_1) Π_t A(z_t, z_{t+1})``: the prior of a hidden Markov model.
+
+    In ``factor("z", markov_chain(3, length=50), name="chain")`` one value of z is a whole sequence of integers. Its
+    features are ``φ(z) = (1[z_1 = k], Σ_t 1[z_t = i, z_{t+1} = j])``, and the M step is that of Baum & Welch:
+    ``π_k ∝ n_k + α − 1`` and ``A_ij ∝ n_ij + α − 1 + κ 1[i = j]`` with expected counts n. With the lengths of the
+    sequences as a parent, ``"z | lengths"`` of one integer (at least 1) an example, a chain ends there: its later steps
+    are 0 and count for nothing.
+
+    Args:
+      states: the number of states K.
+      length: the number of steps T, of the longest sequence.
+      concentration: α ≥ 1 of the Dirichlet prior of π and of each row of A; 1 is maximum likelihood.
+      stickiness: κ ≥ 0, counts that the prior adds to staying.
+      parallel: whether time is divided by an associative scan (`MarkovChain`).
+
+    Returns:
+      A family with parameters ``initial [K]`` and ``transitions [K, K]``, logits of π and of the rows of A; a logit of
+      −∞ is a transition that stays impossible, at concentration 1.
+
+    Raises:
+      ValueError: a number is out of range, or parents that are not lengths.
+
+    References:
+      Baum, Petrie, Soules & Weiss (1970); Rabiner (1989), A tutorial on hidden Markov models.
+    """
+    _check_numbers(states, length, concentration, stickiness)
+    pseudo, stay = float(concentration) - 1, float(stickiness)
+
+    def init(key: Key, value: Array | None, *parents: Array) -> tuple[PyTree, PyTree]:
+        del key
+        lengths = _lengths(parents, value)
+        if lengths is not None:
+            inside("markov_chain", lengths, len(lengths), length)
+        dtype = jnp.result_type(float)
+        uniform = -math.log(states)
+        return {
+            "initial": jnp.full((states,), uniform, dtype),
+            "transitions": jnp.full((states, states), uniform, dtype),
+        }, {}
+
+    def apply(
+        params: PyTree, state: PyTree, *parents: Array, key: Key | None = None, train: bool = False
+    ) -> tuple[MarkovChain, PyTree]:
+        del key, train
+        initial, transitions = params["initial"], params["transitions"]
+        lengths = _lengths(parents)
+        if lengths is not None:
+            initial = jnp.broadcast_to(initial, (len(lengths), states))
+            transitions = _ending(transitions, lengths, length)
+            wrong = possible(lengths, length).astype(initial.dtype)
+            initial = initial + jnp.broadcast_to(wrong[:, None], initial.shape)
+        return MarkovChain(initial, transitions, length, parallel=parallel), state
+
+    def features(state: PyTree, value: Array) -> tuple[Array, Array]:
+        del state
+        each = jax.nn.one_hot(_checked(value, length), states, dtype=jnp.result_type(float))
+        return each[:, 0], jnp.einsum("nti,ntj->nij", each[:, :-1], each[:, 1:])
+
+    def maximize(params: PyTree, state: PyTree, statistics: tuple[Array, Array]) -> PyTree:
+        del state
+        first, pairs = statistics
+        added = pseudo + stay * jnp.eye(states, dtype=pairs.dtype)
+        return {
+            "initial": best_shares(first + pseudo, 0.0, params["initial"]),
+            "transitions": best_shares(pairs + added, 0.0, params["transitions"]),
+        }
+
+    def log_prior(params: PyTree, state: PyTree) -> Array:
+        initial, transitions = _prepare(params, state)
+        # Counts of zero say nothing of what is impossible.
+        total = pseudo * jnp.sum(initial) + pseudo * jnp.sum(transitions) if pseudo else jnp.zeros((), initial.dtype)
+        return total + stay * jnp.sum(jnp.diagonal(transitions)) if stay else total
+
+    def degrees(params: PyTree) -> int:
+        del params
+        return states - 1 + states * (states - 1)
+
+    return Family(init, apply, features, _prepare, _log_probs, _statistics, maximize, log_prior, degrees)
+
+
+def _prepare(params: PyTree, state: PyTree) -> tuple[Array, Array]:
+    del state
+    return normalized(params["initial"]), normalized(params["transitions"])
+
+
+def _log_probs(prepared: tuple[Array, Array], features: tuple[Array, Array]) -> Array:
+    first, pairs = (_product(counts, log_probs) for counts, log_probs in zip(features, prepared, strict=True))
+    return (first + pairs)[:, None]
+
+
+def _statistics(
+    prepared: tuple[Array, Array], features: tuple[Array, Array], responsibilities: Array
+) -> tuple[Array, Array]:
+    weights = jnp.sum(responsibilities, axis=1).astype(prepared[0].dtype)
+    first, pairs = (counts.astype(weights.dtype) for counts in features)
+    return jnp.einsum("n,ni->i", weights, first), jnp.einsum("n,nij->ij", weights, pairs)
+
+
+def _check_numbers(states: int, length: int, concentration: float, stickiness: float) -> None:
+    for name, number in (("states", states), ("length", length)):
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise ValueError(f"markov_chain: {name} must be a positive integer, got {number!r}.")
+    for name, number, least in (("concentration", concentration, 1), ("stickiness", stickiness, 0)):
+        if not isinstance(number, Real) or not math.isfinite(number) or number < least:
+            raise ValueError(f"markov_chain: {name} must be a finite number ≥ {least}, got {number!r}.")
+
+
+def _checked(value: Array, length: int) -> Array:
+    if value.ndim != 2 or value.shape[1] != length or not jnp.issubdtype(value.dtype, jnp.integer):
+        raise ValueError(
+            f"markov_chain: values must be integers [examples, {length}], got {value.dtype}{list(value.shape)}."
+        )
+    return value
+
+
+def _ending(transitions: Array, lengths: Array, length: int) -> Array:
+    """Return transitions at every time, ``[examples, T−1, K, K]``, that lead to state 0 for sure from the end on."""
+    states = len(transitions)
+    going_on = inside("markov_chain", lengths, len(lengths), length)[:, 1:]
+    shape = (*going_on.shape, states, states)
+    end = jnp.where(jnp.arange(states) == 0, 0.0, -jnp.inf).astype(transitions.dtype)
+    going = jnp.broadcast_to(normalized(transitions), shape)
+    return jnp.where(jnp.broadcast_to(going_on[:, :, None, None], shape), going, jnp.broadcast_to(end, shape))
+
+
+def _lengths(parents: Sequence[Array], value: Array | None = None) -> Array | None:
+    if not parents:
+        return None
+    if len(parents) > 1 or parents[0].ndim != 1 or not jnp.issubdtype(parents[0].dtype, jnp.integer):
+        raise ValueError(
+            "markov_chain: its one parent may be the lengths of the sequences, integers [examples]; got "
+            f"{', '.join(f'{parent.dtype}{list(parent.shape)}' for parent in parents)}."
+        )
+    if value is not None:
+        raise ValueError(
+            "markov_chain: chains that are observed have no lengths; leave the lengths out, or make the chain a latent."
+        )
+    return parents[0]
+
+
+def _product(counts: Array, log_probs: Array) -> Array:
+    """Return ``Σ n log p`` for every example, with 0 log 0 = 0."""
+    each = jnp.broadcast_to(log_probs, counts.shape)
+    total = jnp.where(counts > 0, counts.astype(each.dtype) * each, 0)
+    return jnp.sum(total, axis=tuple(range(1, counts.ndim)))

@@ -1,0 +1,108 @@
+"""Multinomial distributions with free probabilities for every state: mixtures of unigrams."""
+
+from __future__ import annotations
+
+__all__ = ["multinomial"]
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import jax.numpy as jnp
+from jax.scipy.special import gammaln
+
+from vifx.core.types import Array, Family, Key, PyTree
+from vifx.distributions import Multinomial
+from vifx.em.families.parent_states import count, index
+from vifx.em.families.priors import floor_of_shares, number_from
+from vifx.em.families.seed_statistics import needs_values, seeded, softened
+from vifx.em.families.valid_values import Features, counts, if_concrete
+from vifx.em.families.zero_probabilities import best_shares, expected_log_probs, normalized
+
+
+def multinomial(
+    states: int | Sequence[int], *, pseudo_counts: float = 0.0, floor: float = 1e-6, trials: int | None = None
+) -> Family:
+    """Vectors of counts for every state s of the parents, such as of the words of a text, given their sum n.
+
+    ``log q(x|s) = log n! − Σ_v log x_v! + Σ_v x_v log π_sv``. The M step is ``π_sv ∝ Σ r x_v + a`` over
+    ``π ≥ floor``: the maximum a posteriori under the prior Dirichlet(1 + a). Without a prior, a state
+    that nothing belongs to keeps its parameters.
+
+    Args:
+      states: the number of states of the parent, or of each parent; 1 without parents.
+      pseudo_counts: a ≥ 0, added to the counts of every value; 0 is maximum likelihood.
+      floor: the least probability, so that a value that a state has never seen has a finite ``log q`` on
+        held-out data; 0 makes it −∞.
+      trials: n of samples; the density takes any.
+
+    Returns:
+      A family with parameters ``{"logits": [states, values]}``.
+
+    Raises:
+      ValueError: a number is out of range.
+
+    References:
+      Nigam, McCallum, Thrun & Mitchell (2000), Text classification from labeled and unlabeled documents using EM.
+    """
+    sizes = count("multinomial", states)
+    number = math.prod(sizes)
+    pseudo = number_from("multinomial", "pseudo_counts", pseudo_counts, 0)
+    floor = number_from("multinomial", "floor", floor, 0)
+    if trials is not None and (isinstance(trials, bool) or not isinstance(trials, int) or trials < 1):
+        raise ValueError(f"multinomial: trials must be a positive integer or None, got {trials!r}.")
+
+    def of(state: PyTree, value: Array) -> tuple[Array, Array]:
+        del state
+        x = _vectors(value)
+        return x, gammaln(jnp.sum(x, axis=1) + 1) - jnp.sum(gammaln(x + 1), axis=1)
+
+    features = Features(of, partial(counts, "multinomial"))
+
+    def init(key: Key, value: Array | None, *parents: Array) -> tuple[PyTree, PyTree]:
+        del parents
+        x = _vectors(if_concrete(features.check, needs_values("multinomial", value)))
+        floor_of_shares("multinomial", floor, x.shape[1])
+        blank = jnp.full((number, x.shape[1]), -math.log(x.shape[1]), x.dtype)
+        total = jnp.maximum(jnp.sum(x, axis=1, keepdims=True), 1)
+        # Distances of square roots of shares are those of Hellinger.
+        responsibilities = softened(key, jnp.sqrt(x / total), number)
+        return maximize({"logits": blank}, {}, seeded(lambda x, r: r.T @ x, x, responsibilities)), {}
+
+    def apply(
+        params: PyTree, state: PyTree, *parents: Array, key: Key | None = None, train: bool = False
+    ) -> tuple[Multinomial, PyTree]:
+        del key, train
+        at = index(sizes, parents)
+        return Multinomial(params["logits"][0 if at is None else at], trials=trials), state
+
+    def prepare(params: PyTree, state: PyTree) -> Array:
+        del state
+        return normalized(params["logits"]).T
+
+    def log_probs(prepared: Array, features: tuple[Array, Array]) -> Array:
+        found = expected_log_probs(features[0], prepared)
+        return found + jnp.broadcast_to(features[1][:, None], found.shape)
+
+    def statistics(prepared: Array, features: tuple[Array, Array], responsibilities: Array) -> Array:
+        del prepared
+        return responsibilities.T @ features[0]
+
+    def maximize(params: PyTree, state: PyTree, statistics: Array) -> PyTree:
+        del state
+        return {"logits": best_shares(statistics + pseudo, floor, params["logits"])}
+
+    def log_prior(params: PyTree, state: PyTree) -> Array:
+        log_probs = prepare(params, state)
+        return pseudo * jnp.sum(log_probs) if pseudo else jnp.zeros((), log_probs.dtype)
+
+    def degrees(params: PyTree) -> int:
+        return number * (params["logits"].shape[-1] - 1)
+
+    return Family(init, apply, features, prepare, log_probs, statistics, maximize, log_prior, degrees)
+
+
+def _vectors(value: Array) -> Array:
+    if value.ndim != 2:
+        raise ValueError(f"multinomial: values must be counts [examples, values], got shape {list(value.shape)}.")
+    return value if jnp.issubdtype(value.dtype, jnp.floating) else value.astype(jnp.result_type(float))

@@ -1,0 +1,117 @@
+"""Vectors of counts with free rates for every state: Poisson mixtures."""
+
+from __future__ import annotations
+
+__all__ = ["poisson"]
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import jax.numpy as jnp
+import numpyro.distributions as numpyro
+from jax.scipy.special import gammaln
+
+from vifx.core.types import Array, Family, Key, PyTree
+from vifx.distributions import Poisson
+from vifx.em.families.flattened import flat
+from vifx.em.families.parent_states import count, index
+from vifx.em.families.priors import number_from
+from vifx.em.families.seed_statistics import needs_values, seeded, softened
+from vifx.em.families.valid_values import Features, counts, if_concrete
+
+
+def poisson(
+    states: int | Sequence[int], *, pseudo_counts: float = 0.0, pseudo_examples: float = 0.0, floor: float = 1e-6
+) -> Family:
+    """Independent counts for every state s of the parents: ``log q(x|s) = Σ_i x_i log λ_si − λ_si − log x_i!``.
+
+    The M step is ``λ = (Σ r x + a) / (Σ r + b)``, at least `floor`: the maximum over ``λ ≥ floor``, a posteriori under
+    the prior Gamma(1 + a, rate b) of each λ. A state that nothing belongs to keeps its parameters.
+
+    Args:
+      states: the number of states of the parent, or of each parent; 1 without parents.
+      pseudo_counts: a ≥ 0, added to every sum of counts.
+      pseudo_examples: b ≥ 0, added to the number of examples; 0 and 0 are maximum likelihood.
+      floor: the least rate, above 0: so a count that a state has never seen is possible on held-out data, at
+        ``log floor`` nats.
+
+    Returns:
+      A family with parameters ``{"log_rate": [states, *event]}``.
+
+    Raises:
+      ValueError: a number is out of range.
+
+    References:
+      McLachlan & Peel (2000), Finite Mixture Models.
+    """
+    sizes = count("poisson", states)
+    number = math.prod(sizes)
+    more = number_from("poisson", "pseudo_counts", pseudo_counts, 0)
+    examples = number_from("poisson", "pseudo_examples", pseudo_examples, 0)
+    least = math.log(number_from("poisson", "floor", floor, 1e-30))
+    check = partial(counts, "poisson")
+
+    def init(key: Key, value: Array | None, *parents: Array) -> tuple[PyTree, PyTree]:
+        del parents
+        value = if_concrete(check, needs_values("poisson", value))
+        x = flat("poisson", value)
+        blank = jnp.zeros((number, *value.shape[1:]), x.dtype)
+        # Square roots of counts have one variance, whatever their rates.
+        responsibilities = softened(key, jnp.sqrt(x), number)
+        sums = seeded(lambda x, r: r.T @ _counts({}, x)[0], x, responsibilities)
+        return maximize({"log_rate": blank}, {}, sums), {}
+
+    def apply(
+        params: PyTree, state: PyTree, *parents: Array, key: Key | None = None, train: bool = False
+    ) -> tuple[numpyro.Distribution, PyTree]:
+        del key, train
+        at = index(sizes, parents)
+        log_rate = params["log_rate"]
+        return Poisson(log_rate[0 if at is None else at]).to_event(log_rate.ndim - 1), state
+
+    def prepare(params: PyTree, state: PyTree) -> Array:
+        del state
+        log_rate = params["log_rate"].reshape(number, -1)
+        constant = -jnp.sum(jnp.exp(log_rate), axis=1, keepdims=True)
+        # A rate of zero: 0 log 0 = 0.
+        return jnp.concatenate([jnp.maximum(log_rate, jnp.finfo(log_rate.dtype).min / 2**40), constant], axis=1).T
+
+    def log_probs(prepared: Array, features: tuple[Array, Array]) -> Array:
+        found = features[0] @ prepared
+        return found + jnp.broadcast_to(features[1][:, None], found.shape)
+
+    def statistics(prepared: Array, features: tuple[Array, Array], responsibilities: Array) -> Array:
+        del prepared
+        return responsibilities.T @ features[0]
+
+    def maximize(params: PyTree, state: PyTree, statistics: Array) -> PyTree:
+        del state
+        found = _best_log_rates(statistics[:, :-1] + more, statistics[:, -1:] + examples, params["log_rate"])
+        return {"log_rate": jnp.maximum(found, least)}
+
+    def log_prior(params: PyTree, state: PyTree) -> Array:
+        del state
+        log_rate = params["log_rate"]
+        if not (more or examples):
+            return jnp.zeros((), log_rate.dtype)
+        return jnp.sum(more * log_rate - examples * jnp.exp(log_rate))
+
+    def degrees(params: PyTree) -> int:
+        return math.prod(params["log_rate"].shape)
+
+    return Family(init, apply, Features(_counts, check), prepare, log_probs, statistics, maximize, log_prior, degrees)
+
+
+def _counts(state: PyTree, value: Array) -> tuple[Array, Array]:
+    """Return counts and a one, ``[examples, size + 1]``, and ``−Σ log x!``."""
+    del state
+    x = flat("poisson", value)
+    ones = jnp.ones((x.shape[0], 1), x.dtype)
+    return jnp.concatenate([x, ones], axis=1), -jnp.sum(gammaln(x + 1), axis=1)
+
+
+def _best_log_rates(sums: Array, total: Array, otherwise: Array) -> Array:
+    known = total > 10 * jnp.finfo(total.dtype).eps
+    log_rate = jnp.log(sums) - jnp.log(jnp.where(known, total, 1))
+    return jnp.where(known, log_rate, otherwise.reshape(log_rate.shape)).reshape(otherwise.shape)

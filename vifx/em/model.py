@@ -1,0 +1,166 @@
+"""A model with an exact posterior: its two joints, its objective, and what one asks of it."""
+
+from __future__ import annotations
+
+__all__ = ["Model", "require_model"]
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from vifx.checks import require, require_array, require_integer, require_key
+from vifx.core.joint import Joint
+from vifx.core.objective import Objective, Solver
+from vifx.core.types import Array, Batch, Key, Params, State
+
+
+def _no_rule(x: np.ndarray) -> None:
+    del x
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Model:
+    """A generative joint with a latent that is summed out exactly: a mixture, a hidden Markov model.
+
+    It is only the assembly: ``vifx.kl(model.inference, model.generative)`` is its objective, and every step and
+    estimator takes its joints.
+
+    Attributes:
+      generative: ``q(z) q(x|z)``.
+      inference: ``p̃(x) p(z|x)`` with the exact posterior.
+      objective: their `kl`; its player ``"model"`` has a closed-form turn.
+      likelihood: the same at temperature 1: ``−E log q(x)``.
+      latent: the name of z.
+      observed: the name of x.
+      components: how many states the latent has.
+      check: raises for data that the model is not of, on the host.
+      latent_axes: how many leading axes of x have a state each: 1 of a mixture, 2 of sequences.
+    """
+
+    generative: Joint
+    inference: Joint
+    objective: Objective
+    likelihood: Objective
+    latent: str
+    observed: str
+    components: int
+    check: Callable[[np.ndarray], None] = field(default=_no_rule)
+    latent_axes: int = 1
+
+    def __repr__(self) -> str:
+        return f"Model({self.generative}, {self.components} components)"
+
+    @property
+    def solver(self) -> Solver:
+        """The closed-form turn of the model.
+
+        Raises:
+          ValueError: the joints have none.
+        """
+        return _required(self.objective, self.generative)
+
+    def log_prob(self, params: Params, state: State, x: ArrayLike, *, chunk: int = 4096) -> Array:
+        """Return ``log q(x)`` in nats, the latent summed out, ``[examples]``.
+
+        Args:
+          params: one entry per owner.
+          state: one entry per owner.
+          x: ``[examples, *event]``.
+          chunk: how many examples at a time.
+
+        Raises:
+          TypeError: an argument is of another kind.
+          ValueError: `x` lacks an axis, or `chunk` is not positive.
+        """
+        require_integer(chunk, "log_prob: chunk")
+        return _log_prob(self, chunk, params, state, self.values(x))
+
+    def posterior(self, params: Params, state: State, x: ArrayLike) -> Any:
+        """Return ``p(z|x)``, a distribution with one member per example; of a mixture, `probs` are responsibilities.
+
+        Args:
+          params: one entry per owner.
+          state: one entry per owner.
+          x: ``[examples, *event]``.
+
+        Raises:
+          TypeError: `x` is not an array.
+          ValueError: `x` lacks an axis.
+        """
+        item = self.inference.factor_of(self.latent)
+        key = jax.random.key(0)  # nothing is drawn
+        conditional, _ = item.conditional(key, params, state, self.values(x), train=False)
+        return conditional
+
+    def sample(self, key: Key, params: Params, state: State, examples: int) -> Mapping[str, Array]:
+        """Draw latents and data, ancestors first; values by variable, ``[examples, *event]``.
+
+        Raises:
+          TypeError: `key` is not a typed key, or `examples` not an integer.
+          ValueError: `examples` is not positive.
+        """
+        require_key(key)
+        require_integer(examples, "sample: examples")
+        return self.generative.sample(key, params, state, examples=examples).values
+
+    def values(self, x: ArrayLike) -> Array:
+        """Return data as an array ``[examples, *event]``.
+
+        Raises:
+          TypeError: `x` is not an array.
+          ValueError: `x` lacks an axis.
+        """
+        array = jnp.asarray(require_array(x, "x"))
+        if array.ndim < self.latent_axes:
+            axes = ", ".join(("sequences", "steps", "...") if self.latent_axes == 2 else ("examples", "..."))
+            raise ValueError(f"x must have axes [{axes}], got shape {list(array.shape)}; one of them alone is x[None].")
+        return array
+
+    def batch(self, x: ArrayLike, weights: ArrayLike | None = None) -> Batch:
+        """Return data as the objective takes them, with the `weights` of the examples if there are any.
+
+        Args:
+          x: ``[examples, *event]``.
+          weights: ``[examples]``, not negative.
+
+        Raises:
+          TypeError: `x` is not an array.
+          ValueError: `x` lacks an axis.
+        """
+        batch = {self.observed: self.values(x)}
+        return batch if weights is None else {**batch, "@weights": jnp.asarray(weights)}
+
+
+def require_model(model: Model, caller: str) -> Model:
+    """Return a model, checked for a `caller`.
+
+    Raises:
+      TypeError: if it is something else, such as a family.
+    """
+    fix = "make one with em.mixture(em.gaussian, 3) or em.hmm(...)"
+    return require(model, Model, f"{caller}: model", "a em.Model", fix)
+
+
+def _required(objective: Objective, generative: Joint) -> Solver:
+    found = objective.players["model"].solver
+    if found is None:
+        raise ValueError(f"{generative!r} has no closed-form turn; train it with training.descend.")
+    return found
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _log_prob(model: Model, chunk: int, params: Params, state: State, x: Array) -> Array:
+    solver = _required(model.likelihood, model.generative)
+    prepared = solver.prepare(params, state)
+
+    def one(x: Array) -> Array:
+        key = jax.random.key(0)  # nothing is drawn
+        return solver.expect(key, params, state, prepared, {model.observed: x[None]}).log_prob
+
+    return jax.lax.map(one, x, batch_size=chunk)

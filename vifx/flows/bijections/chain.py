@@ -1,0 +1,67 @@
+"""Bijections one after another."""
+
+from __future__ import annotations
+
+__all__ = ["chain"]
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from vifx.core.types import Array, Bijection, Key, PyTree
+from vifx.flows.checked import checked
+
+
+def chain(*bijections: Bijection) -> Bijection:
+    """Compose bijections in the order from data to base: ``z = f_n(… f_1(x))``, equation (3).
+
+    ``log|det ∂z/∂x| = Σ_i log|det ∂f_i|`` in nats. Each is initialized on what the ones before it make of the first
+    batch, so that data-dependent initializations see what they will be given.
+
+    Args:
+      *bijections: at least one; `chain(a, b).forward` applies `a` first.
+
+    Returns:
+      A bijection whose parameters and state are tuples with one entry per bijection.
+
+    Raises:
+      ValueError: no bijection.
+      TypeError: something that is not a `Bijection`.
+    """
+    if not bijections:
+        raise ValueError("chain: bijections is empty; compose at least one, or use flows.identity().")
+    for item in bijections:
+        if not isinstance(item, Bijection):
+            raise TypeError(f"chain: every argument must be a Bijection, got {type(item).__name__}.")
+
+    def init(key: Key, x: Array, given: Any) -> tuple[PyTree, PyTree]:
+        params, state = [], []
+        for index, item in enumerate(bijections):
+            own = jax.random.fold_in(key, index)
+            own_params, own_state = item.init(jax.random.fold_in(own, 0), x, given)
+            if index < len(bijections) - 1:
+                x, _ = item.forward(own_params, own_state, x, given, key=jax.random.fold_in(own, 1))
+            params.append(own_params)
+            state.append(own_state)
+        return tuple(params), tuple(state)
+
+    def forward(params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
+        total = jnp.zeros(x.shape[0], x.dtype)
+        for index, item in enumerate(bijections):
+            x, log_det = item.forward(params[index], state[index], x, given, key=_own(key, index))
+            total = total + log_det
+        return x, total
+
+    def inverse(params: PyTree, state: PyTree, z: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
+        total = jnp.zeros(z.shape[0], z.dtype)
+        for index in reversed(range(len(bijections))):
+            z, log_det = bijections[index].inverse(params[index], state[index], z, given, key=_own(key, index))
+            total = total + log_det
+        return z, total
+
+    return checked("chain", init, forward, inverse)
+
+
+def _own(key: Key | None, index: int) -> Key | None:
+    return None if key is None else jax.random.fold_in(key, index)

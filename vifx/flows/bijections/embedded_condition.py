@@ -1,0 +1,57 @@
+"""A bijection whose conditioning first passes through a network."""
+
+from __future__ import annotations
+
+__all__ = ["conditioned"]
+
+from typing import Any
+
+import jax
+
+from vifx.core.nets import as_net
+from vifx.core.types import Array, Bijection, Key, PyTree
+from vifx.flows.checked import checked
+
+
+def conditioned(bijection: Bijection, network: Any) -> Bijection:
+    """Condition on features of `given` in place of `given` itself: ``f(x; given) = bijection(x; network(given))``.
+
+    The network runs once, however many layers read its features: an encoder's body for a posterior that is a flow, or
+    one-hot classes (``networks.OneHot(10)``) for a class-conditional one.
+
+    Args:
+      bijection: reads the features.
+      network: a `Net`, Linen or NNX module of the parents, without state that training changes.
+
+    Raises:
+      ValueError: it is used without `given`.
+      TypeError: `bijection` is not a `Bijection`, or `network` is not a network.
+    """
+    if not isinstance(bijection, Bijection):
+        raise TypeError(f"conditioned: bijection must be a Bijection, got {type(bijection).__name__}.")
+    net = as_net(network)
+
+    def parents(given: Any) -> tuple[Any, ...]:
+        if given is None:
+            raise ValueError(
+                "conditioned: given is missing; declare the factor with its parents, such as "
+                "transformed('z | x', ...), or pass given=."
+            )
+        return given if isinstance(given, tuple) else (given,)
+
+    def init(key: Key, x: Array, given: Any) -> tuple[PyTree, PyTree]:
+        own, inner = jax.random.split(key)
+        net_params, net_state = net.init(own, *parents(given))
+        features, _ = net.apply(net_params, net_state, *parents(given))
+        params, state = bijection.init(inner, x, features)
+        return {"network": net_params, "bijection": params}, {"network": net_state, "bijection": state}
+
+    def forward(params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
+        features, _ = net.apply(params["network"], state["network"], *parents(given))
+        return bijection.forward(params["bijection"], state["bijection"], x, features, key=key)
+
+    def inverse(params: PyTree, state: PyTree, z: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
+        features, _ = net.apply(params["network"], state["network"], *parents(given))
+        return bijection.inverse(params["bijection"], state["bijection"], z, features, key=key)
+
+    return checked("conditioned", init, forward, inverse)

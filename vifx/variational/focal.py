@@ -1,0 +1,166 @@
+"""The focal loss: a likelihood of binary elements in which easy ones count less, and so not a likelihood."""
+
+from __future__ import annotations
+
+__all__ = ["focal"]
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpyro.distributions as numpyro
+
+from vifx.core.conditional import condition, density, fold
+from vifx.core.examples import example_mean, example_shares
+from vifx.core.factor import Factor
+from vifx.core.joint import Joint
+from vifx.core.objective import Objective, Part, Player, Term
+from vifx.core.types import Array, Aux, Batch, Key, Params, State
+from vifx.distributions import Bernoulli, EachStep
+from vifx.distributions.lengths import inside
+from vifx.distributions.log_zero import weighted
+from vifx.variational.derivation import tex
+from vifx.variational.pair import Pair, pair, pair_init
+
+
+class _Elements(NamedTuple):
+    """A factor's variable, and the log-probabilities of 0 and of 1 of each of its elements, in nats."""
+
+    item: Factor
+    value: Array
+    zero: Array
+    one: Array
+    log_prob: Array
+
+
+def focal(inference: Joint, generative: Joint, *, alpha: float = 0.25, gamma: float = 2.0, name: str = "") -> Objective:
+    """The focal loss of the binary variables of a conditional model, in place of the `kl` of the same two joints.
+
+    ``E_p̃ Σ_i −[ α y_i (1 − P_i)^γ log P_i + (1 − α)(1 − y_i) P_i^γ log(1 − P_i) ]`` with ``P_i = P(y_i = 1)``: elements
+    that the model is sure of and right about hardly count, so that a few ones among many zeros do. For γ = 0 and
+    α = ½ it is half of `kl`'s loss. **Otherwise it is neither a likelihood nor a divergence**: its minimum is not the
+    distribution of the data, so that its probabilities are not calibrated. Hence the term has another name,
+    ``"focal/y"``; ``"nll/y"`` is a metric beside it, the true negative log-likelihood.
+
+    Args:
+      inference: evidence alone.
+      generative: evidence, and factors of independent binary elements given it (`networks.BernoulliHead`, a
+        `reading.Reader`).
+      alpha: the weight of ones, in (0, 1); zeros have one minus it.
+      gamma: how much less easy elements count, at least 0.
+      name: prefix of the metrics, to tell objectives in a sum apart.
+
+    Returns:
+      An objective with one player ``"model"``, the mean over the batch, summed over elements.
+
+    Raises:
+      ValueError: as `kl`; there are latents, an element is not binary, or a hyperparameter is out of range.
+
+    Reference: Lin et al., Focal Loss for Dense Object Detection, 2017, arXiv:1708.02002.
+
+    >>> import vifx
+    >>> body = vifx.networks.MLP((8,))
+    >>> network = vifx.networks.Conditional(body, vifx.networks.BernoulliHead((5,)))
+    >>> inference = vifx.Joint(vifx.evidence("x", "y"))
+    >>> generative = vifx.Joint(vifx.evidence("x"), vifx.factor("y | x", network, name="tagger"))
+    >>> focal(inference, generative).dropped
+    ()
+    """
+    both = pair("focal", inference, generative)
+    if not 0 < alpha < 1:
+        raise ValueError(f"focal: alpha must be above 0 and below 1, the weight of ones, got {alpha!r}.")
+    if not 0 <= gamma < float("inf"):
+        raise ValueError(f"focal: gamma must be a finite number, at least 0, got {gamma!r}; 2 is usual.")
+    for item in (*inference.factors, *generative.factors):
+        if item.kind not in ("evidence", "density") or not {*item.variables} <= {*inference.observed}:
+            raise ValueError(
+                f"focal: {item} is not a factor with a density of observed variables; with latents or other factors "
+                "use kl, importance_weighted or adversarial."
+            )
+    return _objective(both, alpha, gamma, f"{name}/" if name else "")
+
+
+def _objective(both: Pair, alpha: float, gamma: float, prefix: str) -> Objective:
+    def loss(key: Key, params: Params, state: State, batch: Batch, *, train: bool = True) -> tuple[Array, Aux]:
+        found, state = _elements(key, both, params, state, batch, train=train)
+        total, metrics, shares = jnp.zeros((), jnp.result_type(float)), {}, example_shares(batch)
+        for item, value, zero, one, log_prob in found:
+            # (1 − P)^γ as an exponential, whose derivative is finite where P is 1, too.
+            ones = weighted(alpha * value * jnp.exp(gamma * zero), one)
+            zeros = weighted((1 - alpha) * (1 - value) * jnp.exp(gamma * one), zero)
+            metrics[f"{prefix}focal/{item.variables[0]}"] = term = -example_mean(shares, _summed(ones + zeros))
+            metrics[f"{prefix}nll/{item.variables[0]}"] = -example_mean(shares, log_prob)
+            total = total + term
+        return total, Aux(metrics, state)
+
+    def claim(params: Params, state: State, batch: Batch) -> Array:
+        """The definition, by probabilities."""
+        found, _ = _elements(None, both, params, state, batch, train=False)
+        total = jnp.zeros((), jnp.result_type(float))
+        for _, value, zero, one, _ in found:
+            ones = alpha * value * (1 - jnp.exp(one)) ** gamma * one
+            zeros = (1 - alpha) * (1 - value) * (1 - jnp.exp(zero)) ** gamma * zero
+            total = total - example_mean(example_shares(batch), _summed(ones + zeros))
+        return total
+
+    def init(key: Key, batch: Batch) -> tuple[Params, State]:
+        return pair_init(key, both, batch)
+
+    def terms(batch: Batch | None) -> tuple[Term, ...]:
+        del batch
+        return tuple(_term(item, alpha, gamma) for item in both.generative.factors if item.kind != "evidence")
+
+    words = "the focal loss: its value is neither a likelihood nor a divergence, unless gamma is 0 and alpha 1/2"
+    derivation = ((words, rf"\text{{{words}}}"),)
+    title = "focal loss of the generative joint"
+    part = Part(
+        1.0, title, rf"\text{{{title}}}", both.inference, both.generative, (), derivation, terms, {"model": claim}
+    )
+    return Objective(init, {"model": Player(both.owners, loss)}, (part,))
+
+
+def _term(item: Factor, alpha: float, gamma: float) -> Term:
+    variable, density_of = item.variables[0], tex(item)
+    weight = f"{alpha:g} of ones and {1 - alpha:g} of zeros"
+    latex = rf"\mathbb{{E}} \sum_i -\alpha_{{{variable}_i}} (1 - {density_of}_i)^{{{gamma:g}}} \log {density_of}_i"
+    formula = f"E[−Σ α (1 − P)^{gamma:g} log P], P = {item} of each element, α = {weight}"
+    return Term(f"focal/{variable}", formula, latex, "mean over the batch", "1")
+
+
+def _elements(
+    key: Key | None, both: Pair, params: Params, state: State, batch: Batch, *, train: bool
+) -> tuple[list[_Elements], State]:
+    values = both.inference.observe(batch, {})
+    examples = len(next(iter(values.values())))
+    found = []
+    for item in both.generative.factors:
+        if item.kind == "evidence":
+            continue
+        noise = None if key is None else fold(key, "generative", item.name)
+        conditional, state = condition(noise, item, params, state, values, examples, train=train)
+        value = values[item.variables[0]]
+        log_prob = density(item, conditional, value, examples)
+        zero, one = (_each(item, conditional, jnp.full(value.shape, y, log_prob.dtype)) for y in (0, 1))
+        found.append(_Elements(item, value.astype(log_prob.dtype), zero, one, log_prob))
+    return found, state
+
+
+def _each(item: Factor, conditional: Any, value: Array) -> Array:
+    """Return the log-probability of each element, 0 beyond the end of a sequence, with the shape of the value."""
+    if isinstance(conditional, EachStep):
+        each = _each(item, conditional.each, value.reshape(-1, *value.shape[2:])).reshape(value.shape)
+        if conditional.lengths is None:
+            return each
+        within = inside("EachStep", conditional.lengths, *value.shape[:2])
+        return jnp.where(within.reshape(*value.shape[:2], *(1,) * (value.ndim - 2)), each, 0)
+    if isinstance(conditional, numpyro.Independent):
+        return _each(item, conditional.base_dist, value)
+    if not isinstance(conditional, Bernoulli):
+        raise ValueError(
+            f"focal: {item} is a {type(conditional).__name__}, expected independent binary elements; end the network "
+            "with networks.BernoulliHead, or use kl."
+        )
+    return conditional.log_prob(value)
+
+
+def _summed(elements: Array) -> Array:
+    return jnp.sum(elements.reshape(elements.shape[0], -1), axis=-1)

@@ -1,0 +1,191 @@
+"""Pairs of joints: the checks and the bookkeeping that every explicit estimator shares."""
+
+from __future__ import annotations
+
+__all__ = ["Pair", "pair", "pair_init"]
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from vifx.core.conditional import fold, nearest
+from vifx.core.factor import Factor
+from vifx.core.joint import Joint, check_owners
+from vifx.core.objective import Constant
+from vifx.core.support import check_supports
+from vifx.core.types import Batch, Key, Params, State
+
+
+class Pair(NamedTuple):
+    """Two joints over the same variables.
+
+    Attributes:
+      inference: the joint that expectations are under.
+      generative: the joint that explains the evidence.
+      owners: the networks of both, inference first.
+      term_names: one per generative factor with a density: ``"nll/x"`` for evidence, ``"kl/z"`` for latents.
+      constants: the entropies that dropping the evidence's own density leaves out.
+      left_out: further constants in words: the normalizing constants of targets.
+    """
+
+    inference: Joint
+    generative: Joint
+    owners: tuple[str, ...]
+    term_names: tuple[str, ...]
+    constants: tuple[Constant, ...]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def anchors(self) -> tuple[str, ...]:
+        """The networks that anchored posteriors read as they were at the start of the phase."""
+        anchored = (item for item in self.inference.factors if item.kind == "posterior" and item.source.anchored)
+        return tuple(dict.fromkeys(owner for item in anchored for owner in item.source.generative.owners))
+
+    @property
+    def jointly_exact(self) -> bool:
+        """Whether the inference joint is evidence and posteriors alone, which together are the joint posterior."""
+        known = set(self.inference.observed)
+        for item in self.inference.factors:
+            if item.kind not in ("evidence", "posterior"):
+                return False
+            # A posterior given less than everything known is not a factor of the joint posterior.
+            if item.kind == "posterior" and not known & set(self.generative.variables) <= set(item.given):
+                return False
+            known.add(item.variables[0])
+        return bool(self.inference.observed)
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether a posterior's temperature is a schedule of the update count."""
+        return any(item.kind == "posterior" and callable(item.source.temperature) for item in self.inference.factors)
+
+    @property
+    def examples(self) -> int | None:
+        """How many examples there are without evidence: one, of which every draw is a sample; None with evidence."""
+        return None if self.inference.observed else 1
+
+    def term_of(self, item: Factor) -> str:
+        """Return the name of a generative factor's term."""
+        variable = item.variables[0]
+        return f"nll/{variable}" if variable in self.inference.observed else f"kl/{variable}"
+
+
+def pair(caller: str, inference: Joint, generative: Joint, *, latents: bool = True) -> Pair:
+    """Check that two joints can be compared by densities.
+
+    Args:
+      caller: the estimator's name, for messages.
+      inference: starts from evidence, unless neither joint has any.
+      generative: over the same variables; its evidence is part of the inference joint's.
+      latents: whether latents must have densities too.
+
+    Raises:
+      TypeError: something that is not a joint.
+      ValueError: different variables, a target to take expectations under, or a density that does not exist; the
+        message names the factor.
+    """
+    for argument, joint in (("inference", inference), ("generative", generative)):
+        if not isinstance(joint, Joint):
+            raise TypeError(f"{caller}: {argument} must be a Joint, got {type(joint).__name__}.")
+    for item in inference.factors:
+        if item.kind == "target":
+            raise ValueError(
+                f"{caller}: {item} is known up to a constant and cannot be sampled, so it has no place in the "
+                "inference joint, which expectations are under; put it in the generative joint."
+            )
+    for joint, other, role in ((inference, generative, "generative"), (generative, inference, "inference")):
+        for variable in joint.variables:
+            if variable not in other.variables:
+                raise ValueError(
+                    f"{caller}: the {role} joint {other} has no factor for {variable!r}, which {joint} has"
+                    f"{nearest(variable, other.variables)}; the two joints must be over the same variables."
+                )
+    check_owners((*inference.factors, *generative.factors))
+    for item in generative.factors:
+        if item.kind == "posterior":
+            raise ValueError(
+                f"{caller}: {item} is computed from the generative joint, so it belongs to the inference joint: "
+                "Joint(evidence('x'), exact_posterior(generative, 'z | x'))."
+            )
+        _check_factor(caller, item, inference, latents)
+    for item in inference.factors:
+        if item.kind == "posterior":
+            _check_posterior(caller, item, generative)
+    owners = tuple(dict.fromkeys((*inference.owners, *generative.owners)))
+    left_out = tuple(f"+ log Z of {item}" for item in generative.factors if item.kind == "target")
+    result = Pair(inference, generative, owners, (), _constants(inference, generative), left_out)
+    names = tuple(result.term_of(item) for item in generative.factors if item.kind != "evidence")
+    if not names:
+        raise ValueError(f"{caller}: the generative joint {generative} is evidence alone; there is nothing to fit.")
+    return result._replace(term_names=names)
+
+
+def _check_factor(caller: str, item: Factor, inference: Joint, latents: bool) -> None:
+    if item.kind == "evidence":
+        home = inference.factor_of(item.variables[0])
+        if home.kind != "evidence" or not set(item.variables) <= set(home.variables):
+            raise ValueError(
+                f"{caller}: the generative joint takes {item} from the data, but in the inference joint {home} it is "
+                "not one evidence factor; evidence of the generative joint must be part of one evidence of the other."
+            )
+        return
+    partner = inference.factor_of(item.variables[0])
+    if not latents and partner.kind != "evidence":
+        return
+    for one in (item, partner):
+        if one.kind == "implicit":
+            raise ValueError(
+                f"{caller}: {one} is implicit: it has no density, so its divergence cannot be computed from "
+                f"densities. Compare it by a critic on samples, adversarial(..., on={item.variables[0]!r}), or make it "
+                "a factor whose network returns a distribution."
+            )
+
+
+def _check_posterior(caller: str, item: Factor, generative: Joint) -> None:
+    other = item.source.generative
+    for own in other.factors:
+        mine = generative.factor_of(own.variables[0]) if own.variables[0] in generative.variables else None
+        if mine is None or mine.source is not own.source or mine.owner != own.owner:
+            raise ValueError(
+                f"{caller}: {item} is the posterior of {other!r}, which is not the generative joint {generative!r}; "
+                "pass the same joint to exact_posterior and to the estimator."
+            )
+
+
+def _constants(inference: Joint, generative: Joint) -> tuple[Constant, ...]:
+    given = tuple(v for v in inference.observed if v in generative.observed)
+    modelled = tuple(v for v in inference.observed if v not in given)
+    return (Constant(-1.0, modelled, given),) if modelled else ()
+
+
+def pair_init(key: Key, both: Pair, batch: Batch) -> tuple[Params, State]:
+    """Initialize every network of both joints by running each once on a batch.
+
+    The generative joint runs on the values that the inference joint has drawn, so that
+    data-dependent initializations see what training will show them.
+
+    Raises:
+      ValueError: a concrete batch has a value that a generative density makes impossible.
+    """
+    params, state = _init(key, both, dict(batch))
+    check_supports(both.inference, both.generative, params, state, batch)
+    return params, state
+
+
+@partial(jax.jit, static_argnums=1)  # run eagerly, each operation would be compiled by itself
+def _init(key: Key, both: Pair, batch: Batch) -> tuple[Params, State]:
+    if any(item.kind == "posterior" for item in both.inference.factors):
+        # A posterior is computed from the generative networks, so these come first; latents are drawn from the prior.
+        observed = both.inference.observe(batch, {})
+        known = {name: value for name, value in observed.items() if name in both.generative.variables}
+        params, state = both.generative.init(key, known, fixed=known, examples=both.examples)
+        counter = {"model@updates": jnp.zeros((), jnp.int32)} if both.scheduled else {}
+        present = params, {**state, **counter}
+        return both.inference.init(key, batch, examples=both.examples, present=present)
+    params, state = both.inference.init(key, batch, examples=both.examples)
+    noise = fold(key, "inference")
+    values = both.inference.sample(noise, params, state, batch, examples=both.examples).values
+    more_params, more_state = both.generative.init(key, values, fixed=values)
+    return {**more_params, **params}, {**more_state, **state}
