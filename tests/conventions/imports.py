@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from conventions.sources import Rule, Source, walk
 
 JOINTS = (
-    *("core.types", "core.examples", "core.nets", "distributions"),
+    *("core.types", "core.examples", "core.nets", "core.turn", "distributions"),
     *("core.factor", "core.conditional", "core.joint", "core.support"),
 )
 CORE = (*JOINTS, "core.objective", "core.explain", "divergences")
@@ -22,11 +22,12 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "core.types": (),
     "core.examples": ("core.types",),
     "core.nets": ("core.types",),
-    "core.factor": ("core.types", "core.nets", "distributions"),
+    "core.factor": ("core.types", "core.turn", "core.nets", "distributions"),
     "core.conditional": ("core.types", "core.factor"),
     "core.joint": JOINTS,
     "core.support": ("core.types", "core.examples", "distributions", "core.factor", "core.conditional", "core.joint"),
-    "core.objective": ("core.types", "checks", "core.factor", "core.joint", "core.support"),
+    "core.turn": ("core.types",),
+    "core.objective": ("core.types", "core.turn", "checks", "core.factor", "core.joint", "core.support"),
     "core.explain": (*JOINTS, "core.objective"),
     "distributions": ("core.types",),
     "networks": ("core.types", "loops", "core.nets", "distributions"),
@@ -34,9 +35,19 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "flows": ("core.types", "checks", "loops", "core.nets", "distributions", "networks", "lipschitz"),
     "divergences": ("core.types", "distributions"),
     "data": ("lazy", "core.types", "checks", "core.examples"),
-    "training": ("lazy", "core.types", "checks", "files", "loops", "core.examples", "core.objective", "data"),
+    "training": (
+        "lazy",
+        "core.types",
+        "checks",
+        "files",
+        "loops",
+        "core.examples",
+        "core.turn",
+        "core.objective",
+        "data",
+    ),
     "verification": (*CORE, "lazy"),
-    "variational": (*CORE, "lazy", "verification", "em"),
+    "variational": (*CORE, "lazy", "verification"),
     "games": (*CORE, "lazy", "verification", "variational"),
     "em": (*CORE, "lazy", "checks", "data", "variational", "training"),
     "evaluation": (*CORE, "checks", "files", "data", "variational"),

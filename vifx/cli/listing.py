@@ -35,7 +35,7 @@ def list_command(arguments: Sequence[str]) -> None:
         "divergences": formulas() | _returning("divergences", "Divergence"),
         "posteriors": _returning("em", "Factor"),
         "families": _returning("em", "Family"),
-        "models for EM": _returning("em", "Model"),
+        "models and fits by EM": {p.name: p.line for p in parts("em") if p.returned not in ("Family", "Factor", "")},
         "flows": {name: line for name, line in _returning("flows", "Bijection").items() if name != "checked"},
         "Lipschitz constraints": _functions("lipschitz"),
         "reading": _functions("reading"),

@@ -52,8 +52,9 @@ def condition(
       ValueError: parameters of the owner are missing, or the conditional's batch shape is wrong.
       TypeError: the network's output is not a distribution.
     """
-    if item.kind == "posterior":
-        conditional, _ = item.conditional(key, params, state, *(values[name] for name in item.given), train=train)
+    parents = tuple(values[name] for name in item.given)
+    if item.derived is not None:
+        conditional, _ = item.conditional(key, params, state, *parents, train=train)
         _check_conditional(item, conditional, examples)
         return conditional, dict(state)
     own_params: PyTree = {}
@@ -62,7 +63,6 @@ def condition(
         if item.owner not in params:
             raise ValueError(f"params lacks {item.owner!r}, the owner of {item}{nearest(item.owner, tuple(params))}.")
         own_params, own_state = params[item.owner], state.get(item.owner, {})
-    parents = tuple(values[name] for name in item.given)
     conditional, own_state = item.conditional(key, own_params, own_state, *parents, train=train)
     _check_conditional(item, conditional, examples)
     return conditional, {**state, item.owner: own_state} if item.owner is not None else dict(state)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 __all__ = [
+    "Derived",
     "Factor",
+    "FactorMaker",
     "evidence",
     "factor",
     "has_density",
@@ -15,15 +17,16 @@ __all__ = [
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
 
 from vifx.core.nets import as_net, is_network
-from vifx.core.types import Array, Bijection, Distribution, Family, Key, PyTree
+from vifx.core.turn import Solver
+from vifx.core.types import Array, Bijection, Distribution, Key, PyTree
 from vifx.distributions import PointMass, Transformed, Unnormalized
 
-Kind = Literal["evidence", "density", "implicit", "posterior", "target", "transformed"]
+Kind = Literal["evidence", "density", "implicit", "target", "transformed"]
 
 
 def has_density(conditional: object) -> bool:
@@ -31,7 +34,37 @@ def has_density(conditional: object) -> bool:
     return hasattr(conditional, "log_prob")
 
 
-@dataclass(frozen=True, eq=False)
+@runtime_checkable
+class FactorMaker(Protocol):
+    """Something that makes its own factor, because it offers more than a network does: `vifx.em.Family`."""
+
+    def as_factor(self, variable: str, given: tuple[str, ...], name: str) -> Factor:
+        """Return the factor ``variable | given``, the owner of whose parameters is `name`."""
+        ...
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Derived:
+    """How a factor without parameters of its own follows from a joint, all of whose networks it reads.
+
+    Attributes:
+      joint: the joint.
+      anchored: whether it reads the networks as they were at the start of a phase.
+      scheduled: whether it reads how many updates the model has made.
+      tight: whether it is what the joint itself says of its variable, which makes a bound on the joint exact.
+      line: what it is, in plain text and in LaTeX, as a line of a derivation.
+      consequence: what follows if all latents have tight factors, likewise.
+    """
+
+    joint: Any
+    anchored: bool
+    scheduled: bool
+    tight: bool
+    line: tuple[str, str]
+    consequence: tuple[str, str]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Factor:
     """One conditional distribution ``variables | given`` of a joint.
 
@@ -40,25 +73,29 @@ class Factor:
     Attributes:
       variables: what it is a distribution of; one name, or several for evidence.
       given: its parents.
-      kind: ``"evidence"``, ``"density"``, ``"implicit"``, ``"posterior"``, ``"target"`` or ``"transformed"``.
-      owner: the network whose parameters it uses, or None.
+      kind: ``"evidence"``, ``"density"``, ``"implicit"``, ``"target"`` or ``"transformed"``.
       label: what `str` writes in front of the parentheses.
+      conditional: ``(key, params, state, *parents, train=...) -> (conditional, new state)``, with the parameters and
+        the state of its owner; a derived one gets those of all networks, and returns no state.
+      owner: the network whose parameters it uses, or None.
       source: the object it was made from; one owner may appear in several factors with one source.
-      entries: for evidence, the batch entry of each variable.
       init: ``(key, value, *parents) -> (params, state)``, None without parameters.
-      conditional: ``(key, params, state, *parents, train=...) -> (conditional, new state)``; a posterior's gets the
-        parameters and the state of all networks, and returns no state.
+      entries: for evidence, the batch entry of each variable.
+      derived: how it follows from a joint, if it does.
+      turn: ``(inference, generative) -> Solver | None``: the closed-form turn that it offers a player who owns it.
     """
 
     variables: tuple[str, ...]
-    given: tuple[str, ...]
+    given: tuple[str, ...] = ()
     kind: Kind
-    owner: str | None
     label: str
-    source: Any
-    init: Callable[..., tuple[PyTree, PyTree]] | None
     conditional: Callable[..., tuple[Any, PyTree]]
+    owner: str | None = None
+    source: Any = None
+    init: Callable[..., tuple[PyTree, PyTree]] | None = None
     entries: Mapping[str, str] = field(default_factory=dict)
+    derived: Derived | None = None
+    turn: Callable[[Any, Any], Solver | None] | None = None
 
     @property
     def name(self) -> str:
@@ -117,12 +154,13 @@ def evidence(*names: str, **entries: str) -> Factor:
     for name in mapping:
         if parsed(name)[1]:
             raise ValueError(f"evidence: {name!r} has parents; evidence is a distribution of plain variables.")
-
-    def conditional(key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool) -> tuple[None, PyTree]:
-        del key, params, parents, train
-        return None, state
-
-    return Factor(tuple(mapping), (), "evidence", None, "p̃", None, None, conditional, mapping)
+    return Factor(
+        variables=tuple(mapping),
+        kind="evidence",
+        label="p̃",
+        conditional=_without_parameters(lambda: None),
+        entries=mapping,
+    )
 
 
 def factor(notation: str, what: Any, *, name: str | None = None) -> Factor:
@@ -131,7 +169,7 @@ def factor(notation: str, what: Any, *, name: str | None = None) -> Factor:
     Args:
       notation: the variable and its parents: ``"z"``, ``"z | x"``, ``"x | z, y"``.
       what: a `Net`, a Flax Linen or NNX module whose output is a distribution with one member per
-        example (event dimensions declared with ``.to_event``); a `Family`; a plain function of the parents
+        example (event dimensions declared with ``.to_event``); a family of `vifx.em`; a plain function of the parents
         that returns such a distribution; or, without parents, a fixed distribution.
       name: the owner of the parameters; required if there are any. Factors (of either joint) that
         give the same name and the same `what` share parameters.
@@ -141,8 +179,8 @@ def factor(notation: str, what: Any, *, name: str | None = None) -> Factor:
       TypeError: `what` is none of the above.
     """
     variable, given = parsed(notation)
-    if isinstance(what, Family):
-        return _family_factor(variable, given, what, _required(notation, name))
+    if isinstance(what, FactorMaker):
+        return what.as_factor(variable, given, _required(notation, name))
     if is_network(what):
         return _parametric(variable, given, "density", what, _required(notation, name))
     if isinstance(what, Distribution) and not isinstance(what, type):
@@ -152,21 +190,12 @@ def factor(notation: str, what: Any, *, name: str | None = None) -> Factor:
                 "of the parents that returns a distribution."
             )
         _refuse_name(notation, name)
-
-        def fixed(key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool) -> tuple[Any, PyTree]:
-            del key, params, parents, train
-            return what, state
-
-        return Factor((variable,), (), "density", None, _family(what), what, None, fixed)
+        fixed = _without_parameters(lambda: what)
+        return Factor(variables=(variable,), kind="density", label=_family(what), conditional=fixed, source=what)
     _require_function(notation, what)
     _refuse_name(notation, name)
-
-    def known(key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool) -> tuple[Any, PyTree]:
-        del key, params, train
-        return what(*parents), state
-
-    label = getattr(what, "__name__", "known")
-    return Factor((variable,), given, "density", None, "known" if label == "<lambda>" else label, what, None, known)
+    label, known = _named(what, "known"), _without_parameters(what)
+    return Factor(variables=(variable,), given=given, kind="density", label=label, conditional=known, source=what)
 
 
 def implicit(notation: str, what: Any, *, name: str | None = None) -> Factor:
@@ -188,12 +217,8 @@ def implicit(notation: str, what: Any, *, name: str | None = None) -> Factor:
         return _parametric(variable, given, "implicit", what, _required(notation, name))
     _require_function(notation, what)
     _refuse_name(notation, name)
-
-    def known(key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool) -> tuple[Any, PyTree]:
-        del key, params, train
-        return PointMass(what(*parents)), state
-
-    return Factor((variable,), given, "implicit", None, "δ", what, None, known)
+    known = _without_parameters(lambda *parents: PointMass(what(*parents)))
+    return Factor(variables=(variable,), given=given, kind="implicit", label="δ", conditional=known, source=what)
 
 
 def target(notation: str, log_density: Callable[[Array], Array]) -> Factor:
@@ -228,15 +253,8 @@ def target(notation: str, log_density: Callable[[Array], Array]) -> Factor:
             "normalized density with parameters is a factor(...)."
         )
     _require_function(notation, log_density)
-
-    def conditional(key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool) -> tuple[Any, PyTree]:
-        del key, params, parents, train
-        return Unnormalized(log_density), state
-
-    label = getattr(log_density, "__name__", "target")
-    return Factor(
-        (variable,), (), "target", None, "target" if label == "<lambda>" else label, log_density, None, conditional
-    )
+    label, known = _named(log_density, "target"), _without_parameters(lambda: Unnormalized(log_density))
+    return Factor(variables=(variable,), kind="target", label=label, conditional=known, source=log_density)
 
 
 def transformed(notation: str, base: Distribution, bijection: Bijection, *, name: str) -> Factor:
@@ -278,7 +296,17 @@ def transformed(notation: str, base: Distribution, bijection: Bijection, *, name
         del train
         return Transformed(base, bijection, params, state, join(parents), key), state
 
-    return Factor((variable,), given, "transformed", _required(notation, name), name, bijection, init, conditional)
+    owner = _required(notation, name)
+    return Factor(
+        variables=(variable,),
+        given=given,
+        kind="transformed",
+        label=owner,
+        conditional=conditional,
+        owner=owner,
+        source=bijection,
+        init=init,
+    )
 
 
 def _parametric(variable: str, given: tuple[str, ...], kind: Kind, what: Any, name: str) -> Factor:
@@ -293,7 +321,29 @@ def _parametric(variable: str, given: tuple[str, ...], kind: Kind, what: Any, na
         return PointMass(output) if kind == "implicit" else output, state
 
     label = f"δ {name}" if kind == "implicit" else name
-    return Factor((variable,), given, kind, name, label, what, init, conditional)
+    return Factor(
+        variables=(variable,),
+        given=given,
+        kind=kind,
+        label=label,
+        conditional=conditional,
+        owner=name,
+        source=what,
+        init=init,
+    )
+
+
+def _without_parameters(make: Callable[..., Any]) -> Callable[..., tuple[Any, PyTree]]:
+    def conditional(key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool) -> tuple[Any, PyTree]:
+        del key, params, train
+        return make(*parents), state
+
+    return conditional
+
+
+def _named(function: Any, otherwise: str) -> str:
+    name = getattr(function, "__name__", otherwise)
+    return otherwise if name == "<lambda>" else name
 
 
 def _require_function(notation: str, what: Any) -> None:
@@ -303,13 +353,6 @@ def _require_function(notation: str, what: Any) -> None:
             f"factor {notation!r}: expected a Net, a Flax Linen or NNX module, a function of the parents or a "
             f"distribution, got {kind}."
         )
-
-
-def _family_factor(variable: str, given: tuple[str, ...], what: Family, name: str) -> Factor:
-    def conditional(key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool) -> tuple[Any, PyTree]:
-        return what.apply(params, state, *parents, key=key, train=train)
-
-    return Factor((variable,), given, "density", name, name, what, what.init, conditional)
 
 
 def _required(notation: str, name: str | None) -> str:

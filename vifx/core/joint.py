@@ -40,6 +40,7 @@ class Joint:
       factors: the factors in order.
       variables: all variables in order.
       observed: the variables that evidence supplies.
+      modelled: the factors but the evidence, in order.
       owners: the networks, in order of appearance.
 
     Raises:
@@ -63,6 +64,7 @@ class Joint:
         self.factors = factors
         self.variables = tuple(v for f in factors for v in f.variables)
         self.observed = tuple(v for f in factors if f.kind == "evidence" for v in f.variables)
+        self.modelled = tuple(f for f in factors if f.kind != "evidence")
         self.owners = tuple(dict.fromkeys(f.owner for f in factors if f.owner is not None))
 
     def __str__(self) -> str:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 __all__ = [
     "Constant",
-    "Expected",
     "Objective",
     "Part",
     "Player",
     "Schedule",
-    "Solver",
     "Term",
     "require_objective",
     "weight_in_words",
@@ -29,58 +27,11 @@ from vifx.checks import described, require
 from vifx.core.factor import Factor
 from vifx.core.joint import Joint, check_owners
 from vifx.core.support import check_supports
-from vifx.core.types import Array, Aux, Batch, Key, Loss, Params, PyTree, State
+from vifx.core.turn import Solver
+from vifx.core.types import Array, Aux, Batch, Key, Loss, Params, State
 
 Schedule: TypeAlias = Callable[[Array], ArrayLike]
 """A weight as a function of the number of updates made, such as ``optax.linear_schedule(0, 1, 1000)``."""
-
-
-class Expected(NamedTuple):
-    """What an E step learns from some examples: sums over them, which add up over chunks and devices.
-
-    Attributes:
-      statistics: the expected sufficient statistics of each family, by owner.
-      log_prob: the objective that the E step has made tight, in nats: ``Σ log q(x)``, of a posterior at another
-        temperature ``Σ T log Σ_z q(x, z)^(1/T)``.
-      weight: the number of examples, or the sum of their weights.
-      counts: how often each state of each latent is expected, ``[states]`` by latent.
-    """
-
-    statistics: Mapping[str, PyTree]
-    log_prob: Array
-    weight: Array
-    counts: Mapping[str, Array]
-
-
-class Solver(NamedTuple):
-    """A player's closed-form turn, where it has one: an E step and an M step.
-
-    Attributes:
-      networks: the networks with a closed-form M step.
-      others: the player's other networks, which it does not move.
-      features: ``(state, batch) -> {"<variable>@features": …}``: what can be computed once for all updates; a
-        batch that has these entries is used as it is.
-      prepare: ``(params, state) -> prepared``, once an update.
-      expect: ``(key, params, state, prepared, batch) -> Expected``; ``batch["@weights"]``, where there is one,
-        weighs the examples, and ``batch["@responsibilities"]`` takes the place of the posterior in the statistics.
-      maximize: ``(params, state, statistics, networks) -> params``.
-      log_prior: ``(params, state) -> scalar``: the log-density in nats of the parameters under their own priors.
-      degrees: ``params -> int``: how many free parameters the families have.
-      magnitude: ``(prepared, statistics) -> scalar``: the absolute values in nats of what cancels in the sum of the
-        log-densities, of all families.
-      remarks: ``(params, batch) -> sentences``: what a user should know of fitted parameters, on the host.
-    """
-
-    networks: tuple[str, ...]
-    others: tuple[str, ...]
-    features: Callable[[State, Batch], dict[str, PyTree]]
-    prepare: Callable[[Params, State], PyTree]
-    expect: Callable[[Key, Params, State, PyTree, Batch], Expected]
-    maximize: Callable[[Params, State, PyTree, tuple[str, ...]], Params]
-    log_prior: Callable[[Params, State], Array]
-    degrees: Callable[[Params], int]
-    magnitude: Callable[[PyTree, Mapping[str, PyTree]], Array]
-    remarks: Callable[[Params, Batch], tuple[str, ...]]
 
 
 class Player(NamedTuple):
@@ -155,7 +106,7 @@ class Part(NamedTuple):
       terms: ``(batch or None) -> terms``; a batch (arrays or shapes) makes the estimators definite.
       exact: per player, ``(params, state, batch) -> value``: the claim, enumerated.
       left_out: further constants that the losses leave out, in words, where no entropy says it.
-      critics: the networks that belong to neither joint, as factors of a label given the compared variables.
+      others: further networks, which belong to neither joint, as factors.
       explicit: whether the losses evaluate the densities of the generative joint at the evidence.
       gaps: per player whose loss bounds its claim, ``(params, state, batch) -> bound − claim``, enumerated.
     """
@@ -170,7 +121,7 @@ class Part(NamedTuple):
     terms: Callable[[Batch | None], tuple[Term, ...]]
     exact: Mapping[str, Callable[[Params, State, Batch], Array]]
     left_out: tuple[str, ...] = ()
-    critics: tuple[Factor, ...] = ()
+    others: tuple[Factor, ...] = ()
     explicit: bool = True
     gaps: Mapping[str, Callable[[Params, State, Batch], Array]] = MappingProxyType({})
 
@@ -189,8 +140,8 @@ class Part(NamedTuple):
 
     @property
     def factors(self) -> tuple[Factor, ...]:
-        """Every factor: of both joints, and the critics."""
-        return (*self.inference.factors, *self.generative.factors, *self.critics)
+        """Every factor: those of both joints, and the others."""
+        return (*self.inference.factors, *self.generative.factors, *self.others)
 
 
 @dataclass(frozen=True, eq=False)

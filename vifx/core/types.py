@@ -11,7 +11,7 @@ __all__ = [
     "Batch",
     "Bijection",
     "Distribution",
-    "Family",
+    "Estimate",
     "Key",
     "Loss",
     "Metrics",
@@ -19,6 +19,7 @@ __all__ = [
     "Params",
     "PyTree",
     "State",
+    "Structured",
 ]
 
 from collections.abc import Callable, Mapping
@@ -97,6 +98,56 @@ class Distribution(Protocol):
         ...
 
 
+class Estimate(NamedTuple):
+    """One expectation: how to compute it, and what to call it.
+
+    A conditional may offer one of its divergence from another, ``kl_estimate(other) -> Estimate | None``, which the
+    explicit estimators then take in place of its samples: exact, or unbiased and drawn.
+
+    Attributes:
+      value: ``key -> [examples]`` in nats, or what broadcasts to it; an exact one ignores the key.
+      how: how it is found, as `vifx.explain` prints it: ``"closed form"``.
+      sampled: whether it is a Monte Carlo estimate, which is then part of the metric's name.
+    """
+
+    value: Callable[[Key], Array]
+    how: str
+    sampled: bool
+
+
+@runtime_checkable
+class Structured(Protocol):
+    """A conditional with too many states to sum over that takes expectations by itself, without draws.
+
+    `vifx.distributions.MarkovChain` is one: expectations under it follow from the marginals of its steps.
+
+    Attributes:
+      expectation: how expectations are taken, in words.
+    """
+
+    expectation: str
+
+    def probes(self) -> Array:
+        """Return the values ``[probes, *event]`` that a factor is evaluated at to take its expectation."""
+        ...
+
+    def expected_log_prob(self, conditional: Any, value: Array) -> Array:
+        """Return ``E log q(value | z)`` in nats, ``[rows]``, z distributed as this conditional.
+
+        Args:
+          conditional: the factor at the probes, one probe after another for all rows: ``[probes × rows]`` members.
+          value: ``[rows, *event]``.
+
+        Raises:
+          ValueError: the factor is of a kind whose expectation this conditional cannot take.
+        """
+        ...
+
+    def kl_estimate(self, other: Any) -> Estimate | None:
+        """Return that of KL(self ‖ other) in nats, or None if there is no way to compute it."""
+        ...
+
+
 class Net(NamedTuple):
     """A network as a pair of pure functions; every network library is adapted to this.
 
@@ -107,44 +158,6 @@ class Net(NamedTuple):
 
     init: Callable[..., tuple[PyTree, PyTree]]
     apply: Callable[..., tuple[Any, PyTree]]
-
-
-class Family(NamedTuple):
-    """A conditional of a finite latent with a closed-form M step: what `training.solve` moves.
-
-    With ``log q(x|s) = h(x) + φ(x)·η_s`` for every state s of the parents (all combinations of them, in order),
-    the E step is a product of features and natural parameters, and the M step a function of the expected sufficient
-    statistics ``Σ_n r_ns φ(x_n)``, which add up over chunks of examples and over devices. A family is also a
-    network: `factor` takes it, and `kl` descends its parameters like any other's. `vifx.em` has the shipped ones.
-
-    Attributes:
-      init: ``(key, value, *parents) -> (params, state)``; `value` is the variable itself, None if it is latent.
-      apply: ``(params, state, *parents, key=None, train=False) -> (distribution, state)``, as a `Net`'s.
-      features: ``(state, value) -> φ``, leaves ``[examples, ...]``: what of a value does not depend on parameters.
-      prepare: ``(params, state) -> prepared``: what of the parameters does not depend on values.
-      log_probs: ``(prepared, φ) -> [examples, states]``, in nats.
-      statistics: ``(prepared, φ, responsibilities [examples, states]) -> statistics``, sums over the examples.
-      maximize: ``(params, state, statistics) -> params``, the maximum of ``E log q + log_prior``.
-      log_prior: ``(params, state) -> scalar``, the log-density in nats of the parameters' own prior up to a constant;
-        0 for maximum likelihood.
-      degrees: ``params -> int``, how many free parameters they have, for information criteria.
-      magnitude: ``(prepared, statistics) -> scalar``: ``Σ |η_i · Σ_n φ_i(x_n)|`` in nats, the absolute values of what
-        cancels in the sum of the log-densities. A rounding of each by the dtype's epsilon is what a fall may be.
-      remarks: ``(params, value) -> sentences``: what a user should know of fitted parameters and the concrete values
-        that they were fitted to, such as which states are at a floor.
-    """
-
-    init: Callable[..., tuple[PyTree, PyTree]]
-    apply: Callable[..., tuple[Any, PyTree]]
-    features: Callable[[PyTree, Array], PyTree]
-    prepare: Callable[[PyTree, PyTree], PyTree]
-    log_probs: Callable[[PyTree, PyTree], Array]
-    statistics: Callable[[PyTree, PyTree, Array], PyTree]
-    maximize: Callable[[PyTree, PyTree, PyTree], PyTree]
-    log_prior: Callable[[PyTree, PyTree], Array]
-    degrees: Callable[[PyTree], int]
-    magnitude: Callable[[PyTree, PyTree], Array | float] = lambda *_: 0.0
-    remarks: Callable[[PyTree, Any], tuple[str, ...]] = lambda *_: ()
 
 
 class Bijection(NamedTuple):

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as numpyro
 
-from vifx.core.types import Array, Key
+from vifx.core.types import Array, Estimate, Key
+from vifx.distributions.each_step import EachStep
 from vifx.distributions.log_zero import weighted
 from vifx.distributions.supports import WholeNumbers, inside_of
 
@@ -132,6 +133,38 @@ class MarkovChain(numpyro.Distribution):
     def entropy(self) -> Array:
         """``H(z_1) + Σ_t H(z_{t+1} | z_t)`` in nats, ``[*batch]``, with 0 log 0 = 0."""
         return -self._expected(None)
+
+    expectation = "exact, by forward–backward"
+    """How an expectation under a chain is taken, see `vifx.core.types.Structured`."""
+
+    def probes(self) -> Array:
+        """Return the chains that stay in one state, ``[K, T]``: together they meet every state at every step."""
+        return jnp.broadcast_to(jnp.arange(self.states)[:, None], (self.states, self.length))
+
+    def expected_log_prob(self, conditional: EachStep, value: Array) -> Array:
+        """Return ``E Σ_t log q(x_t | z_t)`` in nats, ``[rows]``, from the marginals of the steps.
+
+        Args:
+          conditional: the emissions at the `probes`, ``[K × rows]`` members, state by state.
+          value: x, ``[rows, T, *event]``.
+
+        Raises:
+          ValueError: if they are not emissions of one step each.
+        """
+        if not isinstance(conditional, EachStep):
+            raise ValueError(
+                f"the emissions of a chain must depend on one step of it each, which {type(conditional).__name__} does "
+                "not promise; make them with em.each_step(...)"
+            )
+        rows = value.shape[0]
+        steps = conditional.step_log_probs(jnp.tile(value, (self.states,) + (1,) * (value.ndim - 1)))
+        steps = jnp.moveaxis(steps.reshape(self.states, rows, self.length), 0, -1)
+        marginals = jnp.broadcast_to(self.marginals, steps.shape)
+        return jnp.sum(weighted(marginals, steps), axis=(1, 2))
+
+    def kl_estimate(self, other: object) -> Estimate | None:
+        """Return that of KL(self ‖ other) in nats, exact if the other one is a chain, else None."""
+        return Estimate(lambda _: self.kl(other), "closed form", False) if isinstance(other, MarkovChain) else None
 
     def kl(self, other: MarkovChain) -> Array:
         """Return ``KL(self ‖ other) = Σ_z P(z) [log P(z) − log Q(z)]`` in nats, ``[*batch]``.

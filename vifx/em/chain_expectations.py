@@ -11,7 +11,6 @@ __all__ = [
     "chain_posterior",
     "chain_prior",
     "chain_table",
-    "expected_emission",
     "step_log_probs",
 ]
 
@@ -24,12 +23,11 @@ import jax.numpy as jnp
 from vifx.core.conditional import condition, density, fold
 from vifx.core.factor import Factor
 from vifx.core.joint import Joint
-from vifx.core.objective import Expected
-from vifx.core.types import Array, Batch, Family, Key, Params, PyTree, State
+from vifx.core.turn import Expected
+from vifx.core.types import Array, Batch, Key, Params, PyTree, State
 from vifx.distributions import EachStep, MarkovChain
 from vifx.distributions.lengths import inside, possible
 from vifx.em.forward_backward import ChainTable, smoothed
-from vifx.variational.walk import Visit, mean
 
 
 def chain_prior(
@@ -158,7 +156,7 @@ def step_log_probs(
     owner, own = str(item.owner), item.variables[0]
     value = known[own]
     rows, length, states = value.shape[0], prior.length, prior.states
-    if isinstance(item.source, Family):
+    if item.turn is not None:
         family, own_state = item.source, state.get(owner, {})
         ready = (prepared or {}).get(owner)
         ready = family.prepare(params[owner], own_state) if ready is None else ready
@@ -193,36 +191,6 @@ def step_log_probs(
         )
     log_probs = conditional.step_log_probs(_tiled(value, states)).reshape(states, rows, length)
     return jnp.moveaxis(log_probs, 0, -1), state
-
-
-def expected_emission(
-    key: Key, item: Factor, visit: Visit, params: Params, state: State, *, train: bool
-) -> tuple[Array, State]:
-    """Return ``−E Σ_t log q(x_t | z_t)`` in nats, the mean over the examples, and the new state of the networks.
-
-    Args:
-      key: noise of networks in training mode.
-      item: the emission's factor.
-      visit: of the chain, in the inference joint.
-      params: one entry per owner.
-      state: one entry per owner.
-      train: the mode of the networks.
-
-    Raises:
-      ValueError: something that the emission needs comes after the chain, or it does not apply to each step.
-    """
-    latent, chain, rows = visit.factor.variables[0], visit.conditional, visit.before
-    for name in (*item.variables, *item.given):
-        if name != latent and name not in rows.values:
-            raise ValueError(
-                f"{item}: its expectation is taken step by step under the chain {visit.factor}, so {name!r} must come "
-                "before the chain in the inference joint."
-            )
-    steps, state = step_log_probs(key, item, latent, chain, params, state, rows.values, train=train)
-    marginals = jnp.broadcast_to(chain.marginals, steps.shape)
-    # A state of probability zero counts for nothing, whatever the density there.
-    each = jnp.where(marginals > 0, marginals * jnp.where(marginals > 0, steps, 0), 0)
-    return -mean(rows, jnp.sum(each, axis=(1, 2))), state
 
 
 def chain_posterior(table: ChainTable, temperature: float | Array) -> MarkovChain:
@@ -292,7 +260,7 @@ def _pair_counts(chain: MarkovChain, inside: Array) -> tuple[Array, Array]:
 def _lengths(item: Factor, known: Mapping[str, Array], latent: str = "") -> Array | None:
     """Return the lengths of the sequences, the one parent of a family that is not the chain."""
     parents = [known[name] for name in item.given if name != latent]
-    if not parents or not isinstance(item.source, Family):
+    if not parents or item.turn is None:
         return None
     if len(parents) > 1 or parents[0].ndim != 1:
         raise ValueError(

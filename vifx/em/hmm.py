@@ -16,8 +16,9 @@ from vifx.checks import require_function
 from vifx.core.factor import evidence, factor
 from vifx.core.joint import Joint
 from vifx.core.objective import Schedule
-from vifx.core.types import Array, Family, Params, State
+from vifx.core.types import Array, Params, State
 from vifx.em import check_values, each_step, exact_posterior, markov_chain
+from vifx.em.family import Family
 from vifx.em.model import Model, require_model
 from vifx.variational import kl
 

@@ -17,7 +17,7 @@ from numpyro.distributions import Independent
 from vifx.core.conditional import condition, density, fold
 from vifx.core.factor import Factor
 from vifx.core.joint import Joint
-from vifx.core.types import Array, Family, Key, Params, PyTree, State
+from vifx.core.types import Array, Key, Params, PyTree, State
 
 MOST_STATES = 4096
 """The most joint states of the latents that are summed over."""
@@ -86,7 +86,7 @@ def latent_table(
             continue
         parents = tuple(name for name in item.given if name in states)
         own = item.variables[0]
-        if own in known and isinstance(item.source, Family) and len(parents) == len(item.given):
+        if own in known and item.turn is not None and len(parents) == len(item.given):
             log_prob = _by_family(item, params, state, known[own], prepared or {}, features or {})
             sizes = tuple(len(states[name]) for name in parents)
             if log_prob.shape[1] != math.prod(sizes):

@@ -13,8 +13,8 @@ from vifx.checks import require_function, require_integer
 from vifx.core.factor import evidence, factor
 from vifx.core.joint import Joint
 from vifx.core.objective import Schedule
-from vifx.core.types import Family
 from vifx.em import categorical, check_values, exact_posterior
+from vifx.em.family import Family
 from vifx.em.model import Model
 from vifx.variational import kl
 

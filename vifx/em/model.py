@@ -16,7 +16,8 @@ from jax.typing import ArrayLike
 
 from vifx.checks import require, require_array, require_integer, require_key
 from vifx.core.joint import Joint
-from vifx.core.objective import Objective, Solver
+from vifx.core.objective import Objective
+from vifx.core.turn import Solver
 from vifx.core.types import Array, Batch, Key, Params, State
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 
 from vifx.core.conditional import nearest
-from vifx.core.factor import Factor, parsed
+from vifx.core.factor import Derived, Factor, parsed
 from vifx.core.joint import Joint
 from vifx.core.objective import Schedule
 from vifx.core.types import Array, Key, Params, PyTree, State
@@ -114,7 +114,37 @@ def exact_posterior(
         scaled = tempered_logits(logits, posterior_temperature(source, state), rest)
         return Finite(table.states[variable], scaled), {}
 
-    return Factor((variable,), given, "posterior", None, "posterior", source, None, conditional)
+    return Factor(
+        variables=(variable,),
+        given=given,
+        kind="density",
+        label="posterior",
+        conditional=conditional,
+        source=source,
+        derived=Derived(
+            joint=generative,
+            anchored=anchored,
+            scheduled=callable(temperature),
+            tight=temperature == 1 and not anchored,
+            line=_line(notation, source),
+            consequence=(
+                "the second term of (1), E KL(inference(latents | data) ‖ generative(latents | data)), is 0 there: EM",
+                r"\mathbb{E}\,\mathrm{KL}(p(z \mid x) \,\|\, q(z \mid x)) = 0",
+            ),
+        ),
+    )
+
+
+def _line(notation: str, source: Posterior) -> tuple[str, str]:
+    temperature, variables = source.temperature, ", ".join(source.generative.variables)
+    power, tex_power = ("", "") if temperature == 1 else ("^(1/T)", "^{1/T}")
+    heat = "" if temperature == 1 else ", T a schedule" if callable(temperature) else f", T = {temperature:g}"
+    if temperature == 0:
+        heat = ", T = 0: all of it on the likeliest state"
+    when = ", of the model at the start of the phase" if source.anchored else ""
+    text = f"E step: posterior({notation}) ∝ generative({variables}){power}{heat}{when}; no gradient"
+    latex = rf"\mathrm{{posterior}}({notation.replace('|', chr(92) + 'mid')}) \propto q({variables}){tex_power}"
+    return text, latex
 
 
 def posterior_params(source: Posterior, params: Params) -> Params:

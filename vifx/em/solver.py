@@ -12,33 +12,34 @@ from jax.scipy.special import logsumexp
 
 from vifx.core.examples import stand_ins
 from vifx.core.factor import Factor
-from vifx.core.objective import Expected, Solver
-from vifx.core.types import Array, Batch, Family, Key, Params, PyTree, State
+from vifx.core.joint import Joint
+from vifx.core.turn import Expected, Solver
+from vifx.core.types import Array, Batch, Key, Params, PyTree, State
 from vifx.em.chain_expectations import chain_expected, chain_prior, chain_table
 from vifx.em.latent_table import LatentTable, latent_table
 from vifx.em.posterior import Posterior, posterior_params, posterior_temperature, tempered_logits
-from vifx.variational.pair import Pair
+from vifx.variational.pair import Pair, pair
 
 
-def solver(both: Pair) -> Solver | None:
-    """Return the closed-form turn of a pair of joints, or None if it has none.
+def solver(inference: Joint, generative: Joint) -> Solver | None:
+    """Return the closed-form turn of a pair of joints with at least one family, or None if it has none.
 
     It has one if the inference joint is evidence and exact posteriors alone, which together are the posterior of
-    all latents, and at least one generative factor is a `Family`.
+    all latents.
 
     Args:
-      both: the two joints.
+      inference: evidence and posteriors.
+      generative: the joint that explains the evidence.
     """
-    families = [item for item in both.generative.factors if isinstance(item.source, Family)]
-    if not families or not both.jointly_exact:
-        return None
-    if len({item.owner for item in families}) < len(families):
+    both = pair("solve", inference, generative)
+    families = [item for item in generative.factors if item.turn is solver]
+    if not both.wholly_derived or len({item.owner for item in families}) < len(families):
         return None  # factors that share parameters have statistics of several variables
-    sources = [item.source for item in both.inference.factors if item.kind == "posterior"]
+    sources = [item.source for item in inference.modelled]
     if any((each.temperature, each.anchored) != (sources[0].temperature, sources[0].anchored) for each in sources):
         return None
-    turn = _Turn(both, tuple(families), sources[0] if sources else Posterior(both.generative, 1.0, False))
-    others = tuple(name for name in both.generative.owners if name not in turn.owners)
+    turn = _Turn(both, tuple(families), sources[0] if sources else Posterior(generative, 1.0, False))
+    others = tuple(name for name in generative.owners if name not in turn.owners)
     return Solver(
         turn.owners,
         others,
@@ -58,7 +59,7 @@ class _Turn:
 
     def __init__(self, both: Pair, factors: tuple[Factor, ...], source: Posterior) -> None:
         self.both, self.factors, self.source = both, factors, source
-        self.families: dict[str, Family] = {str(item.owner): item.source for item in factors}
+        self.families = {str(item.owner): item.source for item in factors}
         self.owners = tuple(self.families)
 
     def features(self, state: State, batch: Batch) -> dict[str, PyTree]:

@@ -13,7 +13,7 @@ from vifx.core.types import Batch, Key, Params, State
 from vifx.games.compared import Side, Sides, walk_side
 from vifx.games.game import Game
 from vifx.variational.derivation import tex
-from vifx.variational.walk import Visit, describe, treatments
+from vifx.variational.walk import Visit, treatments
 
 _Lines = tuple[tuple[str, str], ...]
 
@@ -213,8 +213,7 @@ def how_drawn(both: Sides, init: Callable[[Key, Batch], tuple[Params, State]], b
 
 
 def _how(side: Side, init: Callable[[Key, Batch], tuple[Params, State]], batch: Batch | None) -> str:
-    drawn = [item for item in side.joint.factors if item.kind != "evidence"]
-    if not drawn:
+    if not side.joint.modelled:
         return "mean over the batch"
     if batch is None:
         return "drawn, or summed if finite; a batch decides"
@@ -223,10 +222,10 @@ def _how(side: Side, init: Callable[[Key, Batch], tuple[Params, State]], batch: 
         params, state = init(key, batch)
         return walk_side(jax.random.clone(key), side, params, state, batch, train=False)[0].visits
 
-    how = treatments(visits, batch)
-    if set(how.values()) == {"summed"}:
+    how = treatments(visits, batch, 1)
+    if set(how.values()) == {"summed over all states"}:
         return "summed over all states"
-    return "; ".join(f"{name}: {describe(kind, 1)}" for name, kind in how.items())
+    return "; ".join(f"{name}: {words}" for name, words in how.items())
 
 
 def _tex(text: str) -> str:

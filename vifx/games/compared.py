@@ -143,7 +143,16 @@ def critic_factor(critic: Any, on: tuple[str, ...], name: str) -> Factor:
     def conditional(key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool) -> tuple[Any, PyTree]:
         return net.apply(params, state, *parents, key=key, train=train)
 
-    return Factor(("label",), on, "density", name, name, critic, init, conditional)
+    return Factor(
+        variables=("label",),
+        given=on,
+        kind="density",
+        label=name,
+        conditional=conditional,
+        owner=name,
+        source=critic,
+        init=init,
+    )
 
 
 def logits(

@@ -23,7 +23,7 @@ from vifx.core.factor import Factor
 from vifx.core.types import Array, Key, Params, State
 from vifx.distributions import PointMass
 from vifx.games.compared import Drawn, Side
-from vifx.variational.estimates import closed_form
+from vifx.variational.estimates import estimate
 from vifx.variational.walk import mean
 
 
@@ -69,9 +69,9 @@ def anchor_distance(key: Key, side: Side, drawn: Drawn, params: Params, state: S
             squares = jnp.square(visit.conditional.value - anchor.value)
             total = total + mean(rows, jnp.mean(squares.reshape(rows.total, -1), axis=1))
             continue
-        exactly = closed_form(visit.conditional, anchor)
-        if exactly is not None:
-            total = total + mean(rows, jnp.broadcast_to(exactly(), (rows.total,)))
+        found = estimate(visit.conditional, anchor)
+        if found is not None and not found.sampled:
+            total = total + mean(rows, jnp.broadcast_to(found.value(network), (rows.total,)))
             continue
         after = visit.after
         fixed = jax.lax.stop_gradient({item.owner: params[item.owner]})

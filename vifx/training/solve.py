@@ -15,7 +15,8 @@ from jax.sharding import Mesh, PartitionSpec
 from jax.typing import ArrayLike
 
 from vifx.checks import require_batch, require_function, require_integer
-from vifx.core.objective import Expected, Objective, Player, Solver, require_objective
+from vifx.core.objective import Objective, Player, require_objective
+from vifx.core.turn import Expected, Solver
 from vifx.core.types import Array, Batch, Key, Metrics, Params, PyTree, State
 from vifx.training.monotone import rounding
 from vifx.training.network_names import known

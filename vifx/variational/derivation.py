@@ -21,9 +21,7 @@ def tex(item: Factor) -> str:
 def term_formulas(both: Pair) -> tuple[tuple[str, str, str], ...]:
     """Return every term's name, formula and LaTeX, in the order of the generative joint."""
     terms = []
-    for item in both.generative.factors:
-        if item.kind == "evidence":
-            continue
+    for item in both.generative.modelled:
         name = both.term_of(item)
         if name.startswith("nll/"):
             terms.append((name, f"E[−log {item}]", rf"\mathbb{{E}}[-\log {tex(item)}]"))
@@ -66,7 +64,7 @@ def derive(both: Pair) -> Lines:
             bound = r"\mathrm{KL} = \mathcal{L} + \log Z \ge 0, \quad \mathrm{ELBO} = -\mathcal{L} \le \log Z"
             lines.append(("KL = L + log Z ≥ 0,  and  ELBO = −L ≤ log Z", bound))
         return tuple(lines)
-    lines += _posterior_lines(both)
+    lines += _derived_lines(both)
     given = ", ".join(v for c in both.constants for v in c.given)
     inside = ", ".join(v for c in both.constants for v in c.variables) + (f" | {given}" if given else "")
     dropped = " ".join(map(str, both.constants))
@@ -80,40 +78,22 @@ def derive(both: Pair) -> Lines:
     return (*lines, (text, latex))
 
 
-def _posterior_lines(both: Pair) -> Lines:
-    """Say what an exact posterior is, and what follows: the E step makes the second term of (1) zero."""
-    posteriors = [item for item in both.inference.factors if item.kind == "posterior"]
-    lines = []
-    for item in posteriors:
-        temperature, anchored = item.source.temperature, item.source.anchored
-        power = "" if temperature == 1 else "^(1/T)"
-        heat = "" if temperature == 1 else ", T a schedule" if callable(temperature) else f", T = {temperature:g}"
-        if temperature == 0:
-            heat = ", T = 0: all of it on the likeliest state"
-        when = ", of the model at the start of the phase" if anchored else ""
-        text = f"E step: {item} ∝ generative({', '.join(both.generative.variables)}){power}{heat}{when}; no gradient"
-        tex_power = "" if temperature == 1 else "^{1/T}"
-        lines.append((text, rf"{tex(item)} \propto q({', '.join(both.generative.variables)}){tex_power}"))
-    if posteriors and _is_exact(both):
-        text = "the second term of (1), E KL(inference(latents | data) ‖ generative(latents | data)), is 0 there: EM"
-        lines.append((text, r"\mathbb{E}\,\mathrm{KL}(p(z \mid x) \,\|\, q(z \mid x)) = 0"))
-    return tuple(lines)
+def _derived_lines(both: Pair) -> Lines:
+    """Say what the derived factors are, and what follows if they make the bound exact."""
+    lines = tuple(each.line for each in both.derived)
+    return (*lines, both.derived[0].consequence) if lines and _is_exact(both) else lines
 
 
 def _is_exact(both: Pair) -> bool:
-    """Return whether the inference joint adds nothing to the data but exact posteriors of the present model."""
-    added = [item for item in both.inference.factors if item.kind != "evidence"]
-    if not added:
+    """Return whether the inference joint adds nothing to the data but what the present model says of its latents."""
+    if not both.inference.modelled:
         return True
-    sources = [item.source for item in added if item.kind == "posterior"]
-    present = all(source.temperature == 1 and not source.anchored for source in sources)
-    return bool(sources) and present and both.jointly_exact
+    return both.wholly_derived and all(each.tight for each in both.derived)
 
 
 def derive_importance_weighted(both: Pair, samples: int) -> Lines:
     """Derive the importance-weighted bound, in nats per example, from Jensen's inequality."""
-    latents = [f for f in both.inference.factors if f.kind != "evidence"]
-    modelled = [f for f in both.generative.factors if f.kind != "evidence"]
+    latents, modelled = both.inference.modelled, both.generative.modelled
     numerator = " ".join(map(str, modelled))
     denominator = " ".join(map(str, latents))
     tex_ratio = rf"\frac{{{' '.join(map(tex, modelled))}}}{{{' '.join(map(tex, latents))}}}"

@@ -1,8 +1,8 @@
-"""Closed-form KL divergences between conditionals, found by the types of the two families."""
+"""Estimates of the KL divergence between two conditionals: their own, and closed forms found by their families."""
 
 from __future__ import annotations
 
-__all__ = ["closed_form"]
+__all__ = ["closed_form", "estimate"]
 
 from collections.abc import Callable
 from typing import Any
@@ -13,9 +13,24 @@ import numpy as np
 from jax.core import Tracer
 from numpyro.distributions import ExpandedDistribution, Independent
 
-from vifx.core.types import Array
-from vifx.distributions import MarkovChain
+from vifx.core.types import Array, Estimate
 from vifx.variational.kl_formulas import formula
+
+
+def estimate(inference: Any, generative: Any) -> Estimate | None:
+    """Return how KL(inference ‖ generative) is estimated other than from samples of `inference`, or None.
+
+    What the first conditional offers itself comes first, ``inference.kl_estimate(generative)``; then closed forms.
+
+    Args:
+      inference: the distribution that the expectation is under, batch ``[rows]``.
+      generative: the other one, batch ``[rows]`` or none.
+    """
+    own = inference.kl_estimate(generative) if hasattr(inference, "kl_estimate") else None
+    if own is not None:
+        return own
+    exactly = closed_form(inference, generative)
+    return None if exactly is None else Estimate(lambda _: exactly(), "closed form", False)
 
 
 def closed_form(inference: Any, generative: Any) -> Callable[[], Array] | None:
@@ -23,10 +38,9 @@ def closed_form(inference: Any, generative: Any) -> Callable[[], Array] | None:
 
     * independent events add up;
     * pairs of families with a known `formula`;
-    * two members of one family with the same finite support are summed over its states;
-    * two Markov chains by the marginals of the first.
+    * two members of one family with the same finite support are summed over its states.
 
-    Every other pair has none, and is drawn.
+    Every other pair has none.
 
     Args:
       inference: the distribution that the expectation is under, batch ``[rows]``.
@@ -48,8 +62,6 @@ def closed_form(inference: Any, generative: Any) -> Callable[[], Array] | None:
         return _broadcast(inference, closed_form(inference.base_dist, generative))
     if isinstance(generative, ExpandedDistribution):
         return _broadcast(generative, closed_form(inference, generative.base_dist))
-    if isinstance(inference, MarkovChain) and isinstance(generative, MarkovChain):
-        return lambda: inference.kl(generative)
     if _same_finite_family(inference, generative):
         return lambda: _summed(inference, generative)
     return formula(inference, generative)

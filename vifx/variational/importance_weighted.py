@@ -15,7 +15,7 @@ from vifx.core.types import Array, Aux, Batch, Key, Params, State
 from vifx.variational.bounds import Gradient, bound, walk_latents
 from vifx.variational.derivation import derive_importance_weighted
 from vifx.variational.pair import Pair, pair, pair_init
-from vifx.variational.walk import Visit, describe, treatments
+from vifx.variational.walk import Visit, treatments
 from vifx.verification import enumeration
 
 
@@ -103,7 +103,7 @@ def _plan(both: Pair, batch: Batch, samples: int) -> str:
         params, state = pair_init(key, both, batch)
         return walk_latents(jax.random.clone(key), both, params, state, batch, samples=samples, train=False)[0]
 
-    how = treatments(visits, batch)
-    if "summed" in how.values():
+    how = treatments(visits, batch, samples)
+    if any(words.startswith("summed") for words in how.values()):
         return "all K-tuples of states, exactly"
-    return "; ".join(f"{v}: {describe(kind, samples)}" for v, kind in how.items()) or "no latent: exact"
+    return "; ".join(f"{variable}: {words}" for variable, words in how.items()) or "no latent: exact"

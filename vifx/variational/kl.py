@@ -17,11 +17,8 @@ from vifx.core.factor import Factor
 from vifx.core.joint import Joint
 from vifx.core.objective import Objective, Part, Player, Schedule, Term
 from vifx.core.types import Array, Aux, Batch, Key, Params, State
-from vifx.distributions import MarkovChain
-from vifx.em.chain_expectations import expected_emission
-from vifx.em.solver import solver
 from vifx.variational.derivation import derive, term_formulas
-from vifx.variational.estimates import closed_form
+from vifx.variational.estimates import estimate
 from vifx.variational.pair import Pair, pair, pair_init
 from vifx.variational.walk import Rows, Visit, describe, log_density, mean, walk
 from vifx.verification import enumeration
@@ -155,7 +152,8 @@ def _explicit(
     part = Part(
         1.0, title, latex, *joints, constants, lines, terms, {"model": claim}, both.left_out if complete else ()
     )
-    closed = solver(both) if complete and not weights and free_bits == 0 else None
+    offers = [item.turn for item in both.generative.factors if item.turn is not None]
+    closed = offers[0](*joints) if offers and complete and not weights and free_bits == 0 else None
     return Objective(init, {"model": Player(both.owners, loss, both.anchors, solver=closed)}, (part,))
 
 
@@ -189,7 +187,7 @@ def _estimates(
     """Evaluate the named terms; every conditional is evaluated once."""
     how_many = {"samples": samples, "examples": both.examples}
     visits, state = walk(
-        fold(key, "inference"), both.inference, params, state, batch, **how_many, train=train, step_by_step=True
+        fold(key, "inference"), both.inference, params, state, batch, **how_many, train=train, structured=True
     )
     estimates = {}
     for item in both.generative.factors:
@@ -207,20 +205,20 @@ def _estimate(
     visit = next(v for v in visits if variable in v.factor.variables)
     # With its generative parents known before it, a latent's expectation can be taken by itself.
     early = visit.how != "evidence" and all(name in visit.before.values for name in item.given)
-    _require_chain(visit, item, early)
-    chain = _chain_above(item, visits)
-    if chain is not None:
-        value, state = expected_emission(key, item, chain, params, state, train=train)
-        return _Estimate(value, _how(describe(chain.how, samples), visits, chain.before, samples), False), state
+    _require_estimate(visit, item, early)
+    above = next((v for v in visits if v.how == "structured" and v.factor.variables[0] in item.given), None)
+    if above is not None:
+        value, state = _expected_log_prob(key, item, above, params, state, train)
+        return _Estimate(-value, _how(describe(above, samples), visits, above.before, samples), False), state
     if early:
         rows = visit.before
         conditional, state = condition(key, item, params, state, rows.values, rows.total, train=train)
         _check_events(visit, item, conditional)
-        _require_chain(visit, item, isinstance(conditional, MarkovChain))
-        exactly = closed_form(visit.conditional, conditional)
-        if exactly is not None:
-            value = mean(rows, jnp.broadcast_to(exactly(), (rows.total,)))
-            return _Estimate(value, _how("closed form", visits, rows, samples), False), state
+        found = estimate(visit.conditional, conditional)
+        _require_estimate(visit, item, found is not None)
+        if found is not None:
+            value = mean(rows, jnp.broadcast_to(found.value(fold(key, "estimate")), (rows.total,)))
+            return _Estimate(value, _how(found.how, visits, rows, samples), found.sampled), state
         rows = visit.after
         log_prob = density(item, conditional, rows.values[variable], visit.before.total)
     else:
@@ -244,17 +242,37 @@ def _check_events(visit: Visit, item: Factor, conditional: Any) -> None:
         )
 
 
-def _chain_above(item: Factor, visits: list[Visit]) -> Visit | None:
-    """Return the visit of the chain that a factor depends on; None if it depends on none."""
-    return next((v for v in visits if v.how == "chain" and v.factor.variables[0] in item.given), None)
-
-
-def _require_chain(visit: Visit, item: Factor, met: bool) -> None:
-    if visit.how == "chain" and not met:
+def _require_estimate(visit: Visit, item: Factor, exists: bool) -> None:
+    if visit.how == "structured" and not exists:
         raise ValueError(
-            f"{visit.factor} is a Markov chain, so {item} must be one too, such as em.markov_chain, and its "
-            "parents come before the chain in the inference joint."
+            f"{visit.factor} takes expectations by itself, so {item} must be of a kind that it can be compared with, "
+            "such as a chain with a chain, and its parents come before the variable in the inference joint."
         )
+
+
+def _expected_log_prob(
+    key: Key, item: Factor, visit: Visit, params: Params, state: State, train: bool
+) -> tuple[Array, State]:
+    """Return ``E log q(x | z)`` in nats, z under a structured conditional, and the new state of the networks."""
+    latent, rows, own = visit.factor.variables[0], visit.before, item.variables[0]
+    for name in (own, *item.given):
+        if name != latent and name not in rows.values:
+            raise ValueError(
+                f"{item}: its expectation under {visit.factor} is {visit.conditional.expectation}, so {name!r} must "
+                "come before it in the inference joint."
+            )
+    probes = visit.conditional.probes()
+
+    def tiled(name: str) -> Array:
+        return jnp.tile(rows.values[name], (len(probes),) + (1,) * (rows.values[name].ndim - 1))
+
+    values = {name: jnp.repeat(probes, rows.total, axis=0) if name == latent else tiled(name) for name in item.given}
+    conditional, state = condition(key, item, params, state, values, len(probes) * rows.total, train=train)
+    try:
+        each = visit.conditional.expected_log_prob(conditional, rows.values[own])
+    except ValueError as error:
+        raise ValueError(f"{item}, whose expectation is taken under {visit.factor}: {error}.") from error
+    return mean(rows, each), state
 
 
 def _first_rows(item: Factor, visits: list[Visit]) -> Rows:
@@ -265,7 +283,7 @@ def _first_rows(item: Factor, visits: list[Visit]) -> Rows:
 
 def _how(exactly: str, visits: list[Visit], rows: Rows, samples: int) -> str:
     latents = [v for v in visits if v.how != "evidence" and v.factor.variables[0] in rows.values]
-    words = [f"{v.factor.variables[0]}: {describe(v.how, samples)}" for v in latents]
+    words = [f"{v.factor.variables[0]}: {describe(v, samples)}" for v in latents]
     return "; ".join(([exactly] if exactly else []) + words) or "mean over the batch"
 
 

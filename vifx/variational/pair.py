@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from vifx.core.conditional import fold, nearest
-from vifx.core.factor import Factor
+from vifx.core.factor import Derived, Factor
 from vifx.core.joint import Joint, check_owners
 from vifx.core.objective import Constant
 from vifx.core.support import check_supports
@@ -38,28 +38,30 @@ class Pair(NamedTuple):
     left_out: tuple[str, ...] = ()
 
     @property
-    def anchors(self) -> tuple[str, ...]:
-        """The networks that anchored posteriors read as they were at the start of the phase."""
-        anchored = (item for item in self.inference.factors if item.kind == "posterior" and item.source.anchored)
-        return tuple(dict.fromkeys(owner for item in anchored for owner in item.source.generative.owners))
+    def derived(self) -> tuple[Derived, ...]:
+        """How the factors of the inference joint that follow from the generative one do."""
+        return tuple(item.derived for item in self.inference.factors if item.derived is not None)
 
     @property
-    def jointly_exact(self) -> bool:
-        """Whether the inference joint is evidence and posteriors alone, which together are the joint posterior."""
+    def anchors(self) -> tuple[str, ...]:
+        """The networks that derived factors read as they were at the start of the phase."""
+        return tuple(dict.fromkeys(owner for each in self.derived if each.anchored for owner in each.joint.owners))
+
+    @property
+    def wholly_derived(self) -> bool:
+        """Whether the inference joint is evidence and derived factors alone, each given all that is known before it."""
         known = set(self.inference.observed)
-        for item in self.inference.factors:
-            if item.kind not in ("evidence", "posterior"):
-                return False
-            # A posterior given less than everything known is not a factor of the joint posterior.
-            if item.kind == "posterior" and not known & set(self.generative.variables) <= set(item.given):
+        for item in self.inference.modelled:
+            # Given less than that, it is not a factor of what the generative joint says of all latents together.
+            if item.derived is None or not known & set(self.generative.variables) <= set(item.given):
                 return False
             known.add(item.variables[0])
         return bool(self.inference.observed)
 
     @property
     def scheduled(self) -> bool:
-        """Whether a posterior's temperature is a schedule of the update count."""
-        return any(item.kind == "posterior" and callable(item.source.temperature) for item in self.inference.factors)
+        """Whether a derived factor reads the update count."""
+        return any(each.scheduled for each in self.derived)
 
     @property
     def examples(self) -> int | None:
@@ -104,19 +106,19 @@ def pair(caller: str, inference: Joint, generative: Joint, *, latents: bool = Tr
                 )
     check_owners((*inference.factors, *generative.factors))
     for item in generative.factors:
-        if item.kind == "posterior":
+        if item.derived is not None:
             raise ValueError(
                 f"{caller}: {item} is computed from the generative joint, so it belongs to the inference joint: "
                 "Joint(evidence('x'), exact_posterior(generative, 'z | x'))."
             )
         _check_factor(caller, item, inference, latents)
     for item in inference.factors:
-        if item.kind == "posterior":
-            _check_posterior(caller, item, generative)
+        if item.derived is not None:
+            _check_derived(caller, item, item.derived.joint, generative)
     owners = tuple(dict.fromkeys((*inference.owners, *generative.owners)))
     left_out = tuple(f"+ log Z of {item}" for item in generative.factors if item.kind == "target")
     result = Pair(inference, generative, owners, (), _constants(inference, generative), left_out)
-    names = tuple(result.term_of(item) for item in generative.factors if item.kind != "evidence")
+    names = tuple(result.term_of(item) for item in generative.modelled)
     if not names:
         raise ValueError(f"{caller}: the generative joint {generative} is evidence alone; there is nothing to fit.")
     return result._replace(term_names=names)
@@ -143,13 +145,12 @@ def _check_factor(caller: str, item: Factor, inference: Joint, latents: bool) ->
             )
 
 
-def _check_posterior(caller: str, item: Factor, generative: Joint) -> None:
-    other = item.source.generative
+def _check_derived(caller: str, item: Factor, other: Joint, generative: Joint) -> None:
     for own in other.factors:
         mine = generative.factor_of(own.variables[0]) if own.variables[0] in generative.variables else None
         if mine is None or mine.source is not own.source or mine.owner != own.owner:
             raise ValueError(
-                f"{caller}: {item} is the posterior of {other!r}, which is not the generative joint {generative!r}; "
+                f"{caller}: {item} is computed from {other!r}, which is not the generative joint {generative!r}; "
                 "pass the same joint to exact_posterior and to the estimator."
             )
 
@@ -176,8 +177,8 @@ def pair_init(key: Key, both: Pair, batch: Batch) -> tuple[Params, State]:
 
 @partial(jax.jit, static_argnums=1)  # run eagerly, each operation would be compiled by itself
 def _init(key: Key, both: Pair, batch: Batch) -> tuple[Params, State]:
-    if any(item.kind == "posterior" for item in both.inference.factors):
-        # A posterior is computed from the generative networks, so these come first; latents are drawn from the prior.
+    if both.derived:
+        # They are computed from the generative networks, so these come first; latents are drawn from the prior.
         observed = both.inference.observe(batch, {})
         known = {name: value for name, value in observed.items() if name in both.generative.variables}
         params, state = both.generative.init(key, known, fixed=known, examples=both.examples)

@@ -3,8 +3,8 @@
 A walk visits the factors in order and carries *rows*: the examples, repeated for every state of a
 finite latent and every draw. Three rules make the mean over rows, and its gradient, right:
 
-* a latent of finite support is **summed**: its rows carry the weight p(v|pa); a Markov chain is left out of the rows,
-  since expectations under it are taken step by step, from its marginals;
+* a latent of finite support is **summed**: its rows carry the weight p(v|pa); a *structured* one, such as a chain, is
+  left out of the rows, since it takes expectations by itself;
 * a latent whose samples are differentiable in the parameters is **drawn**; the gradient flows
   through the draw (the reparameterization, or pathwise, estimator);
 * any other latent is drawn with the **score function**: its rows carry the weight
@@ -30,10 +30,10 @@ from vifx.core.conditional import condition, density, draw, fold
 from vifx.core.examples import RESPONSIBILITIES, example_shares
 from vifx.core.factor import Factor, has_density
 from vifx.core.joint import Joint
-from vifx.core.types import Array, Batch, Key, Params, State
-from vifx.distributions import Finite, MarkovChain
+from vifx.core.types import Array, Batch, Key, Params, State, Structured
+from vifx.distributions import Finite
 
-How: TypeAlias = Literal["evidence", "summed", "chain", "drawn", "score function", "mapped"]
+How: TypeAlias = Literal["evidence", "summed", "structured", "drawn", "score function", "mapped"]
 """How a walk treats a variable."""
 
 Sums: TypeAlias = Literal["each", "all", "none"]
@@ -113,7 +113,7 @@ def walk(
     samples: int,
     train: bool,
     sums: Sums = "each",
-    step_by_step: bool = False,
+    structured: bool = False,
     examples: int | None = None,
 ) -> tuple[list[Visit], State]:
     """Visit every factor of a joint.
@@ -127,8 +127,7 @@ def walk(
       samples: how many draws per example the first drawn latent makes; later ones make one per row.
       train: the mode of the networks.
       sums: which latents of finite support are summed; the others are drawn.
-      step_by_step: whether a Markov chain is kept as it is, for its expectations to be taken step by step; if not it is
-        drawn.
+      structured: whether a structured latent is kept as it is, to take expectations by itself; if not it is drawn.
       examples: for a joint without evidence, how many examples it is drawn for. Of a sum, all are alike: there is one.
 
     Returns:
@@ -136,7 +135,7 @@ def walk(
 
     Raises:
       ValueError: there is no evidence and no number of examples, a log-density has the wrong shape, something depends
-      on a chain that is kept, or responsibilities are given, which no loss reads.
+      on a structured latent that is kept, or responsibilities are given, which no loss reads.
     """
     if RESPONSIBILITIES in batch:
         raise ValueError(
@@ -158,13 +157,13 @@ def walk(
         conditional, state = condition(
             fold(key, item.name, "network"), item, params, state, rows.values, rows.total, train=train
         )
-        if step_by_step and isinstance(conditional, MarkovChain):
-            visits.append(Visit(item, conditional, "chain", rows, rows, None))
+        if structured and isinstance(conditional, Structured):
+            visits.append(Visit(item, conditional, "structured", rows, rows, None))
             continue
         others = {visit.how for visit in visits} - {"evidence"}
         summing = is_finite(conditional) and (sums == "each" or (sums == "all" and others <= {"summed"}))
         if sums == "all" and not summing and "summed" in others:
-            settings = {"samples": samples, "train": train, "step_by_step": step_by_step, "examples": examples}
+            settings = {"samples": samples, "train": train, "structured": structured, "examples": examples}
             return walk(key, joint, params, began, batch, sums="none", **settings)
         if sums == "all" and summing and not rows.values:
             rows = rows._replace(examples=1)
@@ -212,10 +211,10 @@ def log_density(
 
 def _require_values(item: Factor, visits: list[Visit]) -> None:
     for visit in visits:
-        if visit.how == "chain" and visit.factor.variables[0] in item.given:
+        if visit.how == "structured" and visit.factor.variables[0] in item.given:
             raise ValueError(
-                f"{item} depends on the chain {visit.factor}, whose expectations are taken step by step; the inference "
-                "joint may have no further latent after a chain."
+                f"{item} depends on {visit.factor}, whose expectations are {visit.conditional.expectation}; the "
+                "inference joint may have no further latent after it."
             )
 
 
@@ -302,30 +301,33 @@ def _differentiable(conditional: Any, values: Array) -> bool:
     return jnp.issubdtype(values.dtype, jnp.floating) and bool(getattr(conditional, "has_rsample", True))
 
 
-def treatments(visits: Callable[[Key, Batch], list[Visit]], batch: Batch) -> dict[str, How]:
-    """Return how a walk treats each variable but the evidence, without computing anything.
+def treatments(visits: Callable[[Key, Batch], list[Visit]], batch: Batch, samples: int) -> dict[str, str]:
+    """Say how a walk treats each variable but the evidence, without computing anything.
 
     Args:
       visits: makes networks and walks a joint with them.
       batch: arrays or shapes.
+      samples: how many draws the walk makes of each example.
     """
-    how: dict[str, How] = {}
+    how: dict[str, str] = {}
 
     def trace(key: Key, batch: Batch) -> None:
-        how.update({visit.factor.variables[0]: visit.how for visit in visits(key, batch) if visit.how != "evidence"})
+        latents = (visit for visit in visits(key, batch) if visit.how != "evidence")
+        how.update({visit.factor.variables[0]: describe(visit, samples) for visit in latents})
 
     jax.eval_shape(trace, jax.eval_shape(lambda: jax.random.key(0)), dict(batch))
     return how
 
 
-def describe(how: How, samples: int) -> str:
-    """Say in words how a latent's expectation is taken."""
+def describe(visit: Visit, samples: int) -> str:
+    """Say in words how the expectation over a variable is taken."""
+    if visit.how == "structured":
+        return visit.conditional.expectation
     draws = "1 draw" if samples == 1 else f"{samples} draws"
     return {
         "evidence": "mean over the batch",
         "summed": "summed over all states",
-        "chain": "exact, by forward–backward",
         "drawn": f"{draws}, reparameterized",
         "score function": f"{draws}, score function",
         "mapped": "deterministic map",
-    }[how]
+    }[visit.how]

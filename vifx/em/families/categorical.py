@@ -12,13 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as numpyro
 
-from vifx.core.types import Array, Family, Key, PyTree
+from vifx.core.types import Array, Key, PyTree
 from vifx.distributions import Categorical
 from vifx.em.families.parent_states import count, index
 from vifx.em.families.priors import floor_of_shares, number_from
 from vifx.em.families.seed_statistics import seeded, softened
 from vifx.em.families.valid_values import Features, categories, if_concrete
 from vifx.em.families.zero_probabilities import best_shares, expected_log_probs, normalized
+from vifx.em.family import Family
 
 
 def categorical(

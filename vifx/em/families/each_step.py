@@ -9,9 +9,10 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 
-from vifx.core.types import Array, Family, Key, Net, PyTree
+from vifx.core.types import Array, Key, Net, PyTree
 from vifx.distributions import EachStep
 from vifx.distributions.lengths import inside
+from vifx.em.family import Family
 
 Emission = TypeVar("Emission", Family, Net)
 

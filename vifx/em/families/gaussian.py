@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias, get_args
 import jax.numpy as jnp
 import numpy as np
 
-from vifx.core.types import Array, Distribution, Family, Key, PyTree
+from vifx.core.types import Array, Distribution, Key, PyTree
 from vifx.em.families.floors import at_floor
 from vifx.em.families.k_means_plus_plus import nearest_seeds
 from vifx.em.families.parent_states import count, index
@@ -21,6 +21,7 @@ from vifx.em.families.quadratic import Diagonals, Matrices, vectors
 from vifx.em.families.seed_statistics import needs_values, seeded
 from vifx.em.families.valid_values import Features, finite, if_concrete, numbers
 from vifx.em.families.whitening import Whitening, whiten, whitening
+from vifx.em.family import Family
 
 Covariance: TypeAlias = Literal["full", "tied", "diagonal", "spherical"]
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import solve_triangular
 
-from vifx.core.types import Array, Family, Key, PyTree
+from vifx.core.types import Array, Key, PyTree
 from vifx.em.families.covariances import ROUNDING
 from vifx.em.families.floors import at_floor
 from vifx.em.families.gaussian import gaussian
@@ -23,6 +23,7 @@ from vifx.em.families.parent_states import count
 from vifx.em.families.quadratic import vectors
 from vifx.em.families.seed_statistics import needs_values, seeded
 from vifx.em.families.whitening import Whitening, whiten, whitening
+from vifx.em.family import Family
 
 Maximizer: TypeAlias = Callable[[Array, Array, Array, Array], tuple[Array, Array]]
 """``(covariances S [states, d, d], least noise [d], old loadings, old scale) -> (loadings, scale)``.

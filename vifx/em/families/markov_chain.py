@@ -11,10 +11,11 @@ from numbers import Real
 import jax
 import jax.numpy as jnp
 
-from vifx.core.types import Array, Family, Key, PyTree
+from vifx.core.types import Array, Key, PyTree
 from vifx.distributions import MarkovChain
 from vifx.distributions.lengths import inside, possible
 from vifx.em.families.zero_probabilities import best_shares, normalized
+from vifx.em.family import Family
 
 
 def markov_chain(

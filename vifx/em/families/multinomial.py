@@ -11,13 +11,14 @@ from functools import partial
 import jax.numpy as jnp
 from jax.scipy.special import gammaln
 
-from vifx.core.types import Array, Family, Key, PyTree
+from vifx.core.types import Array, Key, PyTree
 from vifx.distributions import Multinomial
 from vifx.em.families.parent_states import count, index
 from vifx.em.families.priors import floor_of_shares, number_from
 from vifx.em.families.seed_statistics import needs_values, seeded, softened
 from vifx.em.families.valid_values import Features, counts, if_concrete
 from vifx.em.families.zero_probabilities import best_shares, expected_log_probs, normalized
+from vifx.em.family import Family
 
 
 def multinomial(

@@ -12,13 +12,14 @@ import jax.numpy as jnp
 import numpyro.distributions as numpyro
 from jax.scipy.special import gammaln
 
-from vifx.core.types import Array, Family, Key, PyTree
+from vifx.core.types import Array, Key, PyTree
 from vifx.distributions import Poisson
 from vifx.em.families.flattened import flat
 from vifx.em.families.parent_states import count, index
 from vifx.em.families.priors import number_from
 from vifx.em.families.seed_statistics import needs_values, seeded, softened
 from vifx.em.families.valid_values import Features, counts, if_concrete
+from vifx.em.family import Family
 
 
 def poisson(

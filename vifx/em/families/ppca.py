@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 
-from vifx.core.types import Array, Family
+from vifx.core.types import Array
 from vifx.em.families.low_rank import low_rank
+from vifx.em.family import Family
 
 
 def ppca(states: int | Sequence[int], *, latent: int, floor: float = 1e-6) -> Family:

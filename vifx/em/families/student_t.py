@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import digamma, gammaln
 
-from vifx.core.types import Array, Family, Key, PyTree
+from vifx.core.types import Array, Key, PyTree
 from vifx.distributions import MultivariateStudentT
 from vifx.em.families.floors import at_floor
 from vifx.em.families.k_means_plus_plus import nearest_seeds
@@ -24,6 +24,7 @@ from vifx.em.families.quadratic import Diagonals, Matrices, vectors
 from vifx.em.families.seed_statistics import needs_values, seeded
 from vifx.em.families.valid_values import Features, finite, if_concrete, numbers
 from vifx.em.families.whitening import Whitening, robust_whitening, whiten
+from vifx.em.family import Family
 
 LEAST_DF, MOST_DF, START_DF = 0.1, 1000.0, 10.0
 

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from vifx.core.types import Array, Family, PyTree
+from vifx.core.types import Array, PyTree
+from vifx.em.family import Family
 
 
 @dataclass(frozen=True, eq=False)

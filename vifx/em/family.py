@@ -1,0 +1,68 @@
+"""Families: what EM needs of a conditional to solve for its parameters."""
+
+from __future__ import annotations
+
+__all__ = ["Family"]
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from vifx.core.factor import Factor
+from vifx.core.types import Array, Key, PyTree
+from vifx.em.solver import solver
+
+
+class Family(NamedTuple):
+    """A conditional of a finite latent with a closed-form M step: what `training.solve` moves.
+
+    With ``log q(x|s) = h(x) + φ(x)·η_s`` for every state s of the parents (all combinations of them, in order),
+    the E step is a product of features and natural parameters, and the M step a function of the expected sufficient
+    statistics ``Σ_n r_ns φ(x_n)``, which add up over chunks of examples and over devices. A family is also a
+    network: `factor` takes it, and `kl` descends its parameters like any other's. `vifx.em` has the shipped ones.
+
+    Attributes:
+      init: ``(key, value, *parents) -> (params, state)``; `value` is the variable itself, None if it is latent.
+      apply: ``(params, state, *parents, key=None, train=False) -> (distribution, state)``, as a `Net`'s.
+      features: ``(state, value) -> φ``, leaves ``[examples, ...]``: what of a value does not depend on parameters.
+      prepare: ``(params, state) -> prepared``: what of the parameters does not depend on values.
+      log_probs: ``(prepared, φ) -> [examples, states]``, in nats.
+      statistics: ``(prepared, φ, responsibilities [examples, states]) -> statistics``, sums over the examples.
+      maximize: ``(params, state, statistics) -> params``, the maximum of ``E log q + log_prior``.
+      log_prior: ``(params, state) -> scalar``, the log-density in nats of the parameters' own prior up to a constant;
+        0 for maximum likelihood.
+      degrees: ``params -> int``, how many free parameters they have, for information criteria.
+      magnitude: ``(prepared, statistics) -> scalar``: ``Σ |η_i · Σ_n φ_i(x_n)|`` in nats, the absolute values of what
+        cancels in the sum of the log-densities. A rounding of each by the dtype's epsilon is what a fall may be.
+      remarks: ``(params, value) -> sentences``: what a user should know of fitted parameters and the concrete values
+        that they were fitted to, such as which states are at a floor.
+    """
+
+    init: Callable[..., tuple[PyTree, PyTree]]
+    apply: Callable[..., tuple[Any, PyTree]]
+    features: Callable[[PyTree, Array], PyTree]
+    prepare: Callable[[PyTree, PyTree], PyTree]
+    log_probs: Callable[[PyTree, PyTree], Array]
+    statistics: Callable[[PyTree, PyTree, Array], PyTree]
+    maximize: Callable[[PyTree, PyTree, PyTree], PyTree]
+    log_prior: Callable[[PyTree, PyTree], Array]
+    degrees: Callable[[PyTree], int]
+    magnitude: Callable[[PyTree, PyTree], Array | float] = lambda *_: 0.0
+    remarks: Callable[[PyTree, Any], tuple[str, ...]] = lambda *_: ()
+
+    def as_factor(self, variable: str, given: tuple[str, ...], name: str) -> Factor:
+        """Return the factor that `factor` makes of a family: a network that offers a closed-form turn."""
+
+        def conditional(key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool) -> tuple[Any, PyTree]:
+            return self.apply(params, state, *parents, key=key, train=train)
+
+        return Factor(
+            variables=(variable,),
+            given=given,
+            kind="density",
+            owner=name,
+            label=name,
+            source=self,
+            init=self.init,
+            conditional=conditional,
+            turn=solver,
+        )
