@@ -177,7 +177,7 @@ def test_contract_of_players(name):
     assert str(objective.parts[0].generative) in text
     if "critic" in objective.players:
         assert "critic moves critic" in text
-        assert str(objective.parts[0].critics[0].owner) == "critic"
+        assert str(objective.parts[0].others[0].owner) == "critic"
 
 
 @pytest.mark.first(1)

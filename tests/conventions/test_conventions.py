@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from conventions import docstrings, experiment_files, imports, modules, signatures, suite, tolerances, vocabulary
+from conventions import docstrings, experiment_files, imports, modules, rooms, signatures, suite, tolerances, vocabulary
 from conventions.sources import ROOT, Rule, Source, snippet, sources
 
-PARTS = [modules, signatures, docstrings, vocabulary, imports, suite, tolerances, experiment_files]
+PARTS = [modules, signatures, docstrings, vocabulary, imports, rooms, suite, tolerances, experiment_files]
 RULES: list[Rule] = [rule for part in PARTS for rule in part.RULES]
 BAD = [(rule, text) for rule in RULES for text in rule.bad]
 GOOD = [(rule, text) for rule in RULES for text in rule.good]
@@ -67,3 +67,14 @@ def test_the_equations_are_numbered_from_one_to_ten():
 def test_gates_name_files_that_exist():
     rooms = (*modules.HOST_ROOMS, *modules.DEVICE_ROOMS)
     assert [room for room in rooms if not (ROOT / room).exists()] == []
+
+
+def test_no_file_name_stands_in_two_rooms_for_different_things():
+    assert rooms.clashes(rooms.all_files()) == []
+    assert rooms.clashes(["vifx/data/table.py", "vifx/evaluation/table.py"]) == ["table.py: data, evaluation"]
+    assert rooms.clashes(["vifx/distributions/poisson.py", "vifx/em/families/poisson.py"]) == []
+
+
+def test_the_page_shows_who_knows_whom():
+    assert rooms.picture_is_drawn() == []
+    assert "variational → verification" in rooms.picture()

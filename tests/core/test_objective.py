@@ -289,3 +289,27 @@ def test_a_sum_keeps_the_turns_of_both():
     assert list((objective("critic", "model") + objective("model")).players) == ["critic", "model"]
     assert list((objective("a") + objective("b", "a", "c")).players) == ["b", "a", "c"]
     assert list((objective("a", "b") + objective("c")).players) == ["a", "b", "c"]
+
+
+def test_a_loss_without_joints_is_an_objective_that_claims_nothing():
+    def init(key, batch):
+        return {"line": jax.random.normal(key, (2,))}, {}
+
+    def loss(key, params, state, batch, *, train=True):
+        error = params["line"][0] * batch["x"] + params["line"][1]
+        return jnp.mean(error**2), Aux({"error": jnp.mean(error)}, state)
+
+    bare = Objective.of_loss(init, loss, owns=["line"], title="squares")
+    batch = {"x": jnp.array([1.0, 3.0])}
+    params, state = bare.init(jax.random.key(0), batch)
+    expected = np.mean((np.asarray(params["line"][0]) * [1, 3] + np.asarray(params["line"][1])) ** 2)
+    double, aux = (2 * bare).players["model"].loss(jax.random.key(0), params, state, batch)
+    np.testing.assert_allclose(double, 2 * expected, rtol=1e-5)
+    assert set(aux.metrics) == {"error"}
+    assert vifx.explain(2 * bare).startswith("2 squares\n\n  dropped     nothing\n\nplayers\n  model moves line\n")
+    with pytest.raises(ValueError, match=r"player 'model' of Objective\(squares\) claims nothing"):
+        vifx.verify(bare, params, state, batch)
+    with pytest.raises(ValueError, match=r"owns must be the names of networks, such as \['model'\], got 'line'"):
+        Objective.of_loss(init, loss, owns="line")
+    with pytest.raises(TypeError, match=r"loss must be a function \(key, params, state, batch"):
+        Objective.of_loss(init, 3.0, owns=["line"])

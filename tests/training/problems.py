@@ -30,7 +30,7 @@ def regression(noise: float = 0.0, traces: int | None = None) -> Objective:
         return value, Aux({"nll/y": value, "bias": jnp.mean(error)}, new)
 
     limited = loss if traces is None else chex.assert_max_traces(loss, n=traces)
-    return Objective(init, {"model": Player(("line",), limited)}, ())
+    return Objective.of_loss(init, limited, owns=["line"], title="least squares")
 
 
 def bilinear() -> Objective:

@@ -54,13 +54,14 @@ def _phase(player: Player) -> str:
 
 def _text(part: Part, batch: Batch | None) -> str:
     title = f"{weight_in_words(part.weight)}{part.title}"
-    lines = [title, f"  inference   {part.inference}", f"  generative  {part.generative}"]
+    named = zip(("inference   ", "generative  "), part.joints, strict=False)
+    lines = [title, *(f"  {role}{joint}" for role, joint in named)]
     if part.derivation:
         lines += ["", "  derivation"]
         lines += [f"    {number}. {text}" for number, (text, _) in enumerate(part.derivation, 1)]
     terms = part.terms(batch)
-    lines += ["", "  terms"]
-    width = max(len(term.name) for term in terms)
+    lines += ["", "  terms"] if terms else []
+    width = max((len(term.name) for term in terms), default=0)
     for term in terms:
         lines.append(f"    {term.name:<{width}}  {term.formula}")
         weight = "" if term.weight == "1" else f"; weight {term.weight}"

@@ -14,16 +14,16 @@ __all__ = [
 ]
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from numbers import Real
-from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from vifx.checks import described, require
+from vifx.checks import described, require, require_function
 from vifx.core.factor import Factor
 from vifx.core.joint import Joint, check_owners
 from vifx.core.support import check_supports
@@ -92,38 +92,44 @@ class Term(NamedTuple):
     weight: str
 
 
-class Part(NamedTuple):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Part:
     """One estimator inside an objective, with the weight that it has there.
 
     Attributes:
-      weight: its factor in the sum.
       title: what it estimates, such as ``"KL(inference ‖ generative)"``.
       latex: the same in LaTeX.
-      inference: the inference joint.
-      generative: the generative joint.
+      inference: the inference joint; None if a loss has no joints.
+      generative: the generative joint, likewise.
+      weight: its factor in the sum.
       constants: what its value leaves out.
+      left_out: further constants that the losses leave out, in words, where no entropy says it.
       derivation: the lines, in plain text and in LaTeX, that lead from the title to the loss.
       terms: ``(batch or None) -> terms``; a batch (arrays or shapes) makes the estimators definite.
       exact: per player, ``(params, state, batch) -> value``: the claim, enumerated.
-      left_out: further constants that the losses leave out, in words, where no entropy says it.
+      gaps: per player whose loss bounds its claim, ``(params, state, batch) -> bound − claim``, enumerated.
       others: further networks, which belong to neither joint, as factors.
       explicit: whether the losses evaluate the densities of the generative joint at the evidence.
-      gaps: per player whose loss bounds its claim, ``(params, state, batch) -> bound − claim``, enumerated.
     """
 
-    weight: float
     title: str
     latex: str
-    inference: Joint
-    generative: Joint
-    constants: tuple[Constant, ...]
-    derivation: tuple[tuple[str, str], ...]
-    terms: Callable[[Batch | None], tuple[Term, ...]]
-    exact: Mapping[str, Callable[[Params, State, Batch], Array]]
+    inference: Joint | None = None
+    generative: Joint | None = None
+    weight: float = 1.0
+    constants: tuple[Constant, ...] = ()
     left_out: tuple[str, ...] = ()
+    derivation: tuple[tuple[str, str], ...] = ()
+    terms: Callable[[Batch | None], tuple[Term, ...]] = lambda _: ()
+    exact: Mapping[str, Callable[[Params, State, Batch], Array]] = field(default_factory=dict)
+    gaps: Mapping[str, Callable[[Params, State, Batch], Array]] = field(default_factory=dict)
     others: tuple[Factor, ...] = ()
     explicit: bool = True
-    gaps: Mapping[str, Callable[[Params, State, Batch], Array]] = MappingProxyType({})
+
+    @property
+    def joints(self) -> tuple[Joint, ...]:
+        """The inference and the generative joint, where there are any."""
+        return tuple(joint for joint in (self.inference, self.generative) if joint is not None)
 
     @property
     def weighted(self) -> tuple[Constant, ...]:
@@ -141,7 +147,7 @@ class Part(NamedTuple):
     @property
     def factors(self) -> tuple[Factor, ...]:
         """Every factor: those of both joints, and the others."""
-        return (*self.inference.factors, *self.generative.factors, *self.others)
+        return (*(item for joint in self.joints for item in joint.factors), *self.others)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +159,7 @@ class Objective:
     order of turns of both: a critic that one of them has moves before the model of both.
 
     Attributes:
-      init: ``(key, batch) -> (params, state)``, by running both joints once.
+      init: ``(key, batch) -> (params, state)``, by running both joints once, as one compiled program.
       players: by name, in the order in which they move.
       parts: the estimators that it is a sum of.
     """
@@ -161,6 +167,58 @@ class Objective:
     init: Callable[[Key, Batch], tuple[Params, State]]
     players: Mapping[str, Player]
     parts: tuple[Part, ...]
+
+    def __post_init__(self) -> None:
+        compiled = jax.jit(self.init)  # run eagerly, each operation would be compiled by itself
+
+        def init(key: Key, batch: Batch) -> tuple[Params, State]:
+            params, state = compiled(key, dict(batch))
+            self.check(params, state, batch)
+            return params, state
+
+        object.__setattr__(self, "init", init)
+
+    @classmethod
+    def of_loss(
+        cls,
+        init: Callable[[Key, Batch], tuple[Params, State]],
+        loss: Loss,
+        *,
+        owns: Sequence[str],
+        title: str = "a loss of its own",
+    ) -> Objective:
+        """Make an objective of one player ``"model"`` from any loss, which is trained, logged and saved like others.
+
+        It claims nothing, so `vifx.verify` refuses it, and `vifx.explain` has no derivation. Several players are
+        ``Objective(init, players, parts)``.
+
+        Args:
+          init: ``(key, batch) -> (params, state)``, with one entry per network; it is compiled.
+          loss: ``(key, params, state, batch, *, train) -> (value, Aux)``, the value a scalar.
+          owns: the names of the networks whose parameters it moves.
+          title: what it is, as `vifx.explain` prints it.
+
+        Raises:
+          TypeError: `init` or `loss` is not a function.
+          ValueError: `owns` is empty, or one name.
+
+        Example:
+          >>> import jax.numpy as jnp
+          >>> from vifx.core.types import Aux
+          >>> def init(key, batch):
+          ...     return {"line": jnp.zeros(2)}, {}
+          >>> def loss(key, params, state, batch, *, train=True):
+          ...     slope, offset = params["line"]
+          ...     return jnp.mean((slope * batch["x"] + offset - batch["y"]) ** 2), Aux({}, state)
+          >>> Objective.of_loss(init, loss, owns=["line"], title="least squares")
+          Objective(least squares)
+        """
+        require_function(init, "Objective.of_loss: init", "(key, batch) -> (params, state)")
+        require_function(loss, "Objective.of_loss: loss", "(key, params, state, batch, *, train) -> (value, Aux)")
+        if isinstance(owns, str) or not owns:
+            raise ValueError(f"Objective.of_loss: owns must be the names of networks, such as ['model'], got {owns!r}.")
+        part = Part(title=title, latex=rf"\text{{{title}}}", explicit=False)
+        return cls(init, {"model": Player(tuple(owns), loss)}, (part,))
 
     @property
     def constants(self) -> tuple[Constant, ...]:
@@ -180,7 +238,7 @@ class Objective:
         """
         for part in self.parts:
             if part.explicit:
-                check_supports(part.inference, part.generative, params, state, batch)
+                check_supports(*part.joints, params, state, batch)
 
     def __add__(self, other: Objective) -> Objective:
         if not isinstance(other, Objective):
@@ -228,7 +286,7 @@ class Objective:
             name: player._replace(loss=_scaled(player.loss, weight), solver=player.solver if weight > 0 else None)
             for name, player in self.players.items()
         }
-        parts = tuple(part._replace(weight=weight * part.weight) for part in self.parts)
+        parts = tuple(replace(part, weight=weight * part.weight) for part in self.parts)
         return Objective(self.init, players, parts)
 
     def __repr__(self) -> str:

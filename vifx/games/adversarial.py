@@ -6,10 +6,9 @@ __all__ = ["adversarial"]
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from numbers import Real
 from typing import Any, cast, get_args
-
-import jax
 
 from vifx.core.conditional import nearest
 from vifx.core.joint import Joint, check_owners
@@ -131,11 +130,7 @@ def _objective(setting: Setting, inference: Joint, generative: Joint) -> Objecti
     def model(key: Key, params: Params, state: State, batch: Batch, *, train: bool = True) -> tuple[Array, Aux]:
         return model_loss(key, setting, params, state, batch, train=train)
 
-    # Compiled as one program; run eagerly, each operation would be compiled by itself.
-    compiled = jax.jit(lambda key, batch: init_networks(key, setting, batch))
-
-    def init(key: Key, batch: Batch) -> tuple[Params, State]:
-        return compiled(key, dict(batch))
+    init = partial(init_networks, setting=setting)
 
     def critic_claim(params: Params, state: State, batch: Batch) -> Array:
         return enumerated_critic(setting.sides, setting.critic, setting.judge, params, state, batch)
@@ -155,19 +150,17 @@ def _objective(setting: Setting, inference: Joint, generative: Joint) -> Objecti
     words = (setting.sides, setting.judge, setting.game, setting.form)
     title, latex, lines = derive_adversarial(*words)
     part = Part(
-        1.0,
-        title,
-        latex,
-        inference,
-        generative,
-        (),
-        lines,
-        terms,
-        {"critic": critic_claim, "model": model_claim},
-        constants_in_words(*words),
-        (setting.critic,),
-        False,
-        {"model": gap} if setting.form == "full" and setting.sides.hidden else {},
+        title=title,
+        latex=latex,
+        inference=inference,
+        generative=generative,
+        left_out=constants_in_words(*words),
+        derivation=lines,
+        terms=terms,
+        exact={"critic": critic_claim, "model": model_claim},
+        gaps={"model": gap} if setting.form == "full" and setting.sides.hidden else {},
+        others=(setting.critic,),
+        explicit=False,
     )
     players = {
         "critic": Player((str(setting.critic.owner),), critic),

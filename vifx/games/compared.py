@@ -197,7 +197,7 @@ def walk_side(key: Key, side: Side, params: Params, state: State, batch: Batch, 
     return Drawn(visits, visits[-1].after), state
 
 
-def sides_init(key: Key, both: Sides, batch: Batch) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
+def sides_init(key: Key, batch: Batch, *, both: Sides) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
     """Initialize the networks of both sides, the inference joint first, by running each once on a batch."""
     params: dict[str, PyTree] = {}
     state: dict[str, PyTree] = {}

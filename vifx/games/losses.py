@@ -220,9 +220,9 @@ def _critic_metrics(
     return metrics
 
 
-def init_networks(key: Key, setting: Setting, batch: Batch) -> tuple[Params, State]:
+def init_networks(key: Key, batch: Batch, *, setting: Setting) -> tuple[Params, State]:
     """Initialize the networks of both sides, and the critic on a draw of B."""
-    params, state = sides_init(key, setting.sides, batch)
+    params, state = sides_init(key, batch, both=setting.sides)
     side, examples = setting.sides.b, count_examples(batch)
     drawn = side.joint.sample(fold(key, side.role), params, state, batch, examples=examples).values
     owner = str(setting.critic.owner)

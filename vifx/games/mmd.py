@@ -6,6 +6,7 @@ __all__ = ["mmd"]
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -75,10 +76,7 @@ def mmd(
         value, state = _estimate(both, kernel, key, params, state, batch, train=train)
         return value, Aux({label: value}, state)
 
-    compiled = jax.jit(lambda key, batch: sides_init(key, both, batch))
-
-    def init(key: Key, batch: Batch) -> tuple[Params, State]:
-        return compiled(key, dict(batch))
+    init = partial(sides_init, both=both)
 
     def claim(params: Params, state: State, batch: Batch) -> Array:
         points, a, b = enumerated_marginals(both, params, state, batch)
@@ -91,7 +89,14 @@ def mmd(
     title = f"squared maximum mean discrepancy on ({', '.join(both.on)})"
     lines = ((f"A and B have equal means of every feature of k, iff {_FORMULA} = 0", _LATEX + " = 0"),)
     part = Part(
-        1.0, title, r"\mathrm{MMD}^2", inference, generative, (), lines, terms, {"model": claim}, explicit=False
+        title=title,
+        latex=r"\mathrm{MMD}^2",
+        inference=inference,
+        generative=generative,
+        derivation=lines,
+        terms=terms,
+        exact={"model": claim},
+        explicit=False,
     )
     return Objective(init, {"model": Player(both.owners, loss)}, (part,))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["focal"]
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -102,9 +103,6 @@ def _objective(both: Pair, alpha: float, gamma: float, prefix: str) -> Objective
             total = total - example_mean(example_shares(batch), _summed(ones + zeros))
         return total
 
-    def init(key: Key, batch: Batch) -> tuple[Params, State]:
-        return pair_init(key, both, batch)
-
     def terms(batch: Batch | None) -> tuple[Term, ...]:
         del batch
         return tuple(_term(item, alpha, gamma) for item in both.generative.factors if item.kind != "evidence")
@@ -113,9 +111,15 @@ def _objective(both: Pair, alpha: float, gamma: float, prefix: str) -> Objective
     derivation = ((words, rf"\text{{{words}}}"),)
     title = "focal loss of the generative joint"
     part = Part(
-        1.0, title, rf"\text{{{title}}}", both.inference, both.generative, (), derivation, terms, {"model": claim}
+        title=title,
+        latex=rf"\text{{{title}}}",
+        inference=both.inference,
+        generative=both.generative,
+        derivation=derivation,
+        terms=terms,
+        exact={"model": claim},
     )
-    return Objective(init, {"model": Player(both.owners, loss)}, (part,))
+    return Objective(partial(pair_init, both=both), {"model": Player(both.owners, loss)}, (part,))
 
 
 def _term(item: Factor, alpha: float, gamma: float) -> Term:

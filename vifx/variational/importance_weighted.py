@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["importance_weighted"]
 
+from functools import partial
 from typing import get_args
 
 import jax
@@ -82,9 +83,6 @@ def _objective(both: Pair, samples: int, gradient: Gradient, prefix: str) -> Obj
         value = enumeration.importance_weighted_terms(both.inference, both.generative, params, state, batch, samples)
         return value + enumeration.constant_value(both.constants, both.inference, batch)
 
-    def init(key: Key, batch: Batch) -> tuple[Params, State]:
-        return pair_init(key, both, batch)
-
     def terms(batch: Batch | None) -> tuple[Term, ...]:
         how = "a batch decides whether latents are summed or drawn" if batch is None else _plan(both, batch, samples)
         return (Term("iwae", formula, latex, f"{how}; gradient: {gradient}", "1"),)
@@ -93,14 +91,23 @@ def _objective(both: Pair, samples: int, gradient: Gradient, prefix: str) -> Obj
     latex = rf"-\mathbb{{E}} \log \frac{{1}}{{{samples}}} \sum_k \frac{{q(x, z_k)}}{{p(z_k \mid x)}}"
     title = f"importance-weighted bound, K = {samples}"
     derivation = derive_importance_weighted(both, samples)
-    joints = (both.inference, both.generative)
-    part = Part(1.0, title, latex, *joints, both.constants, derivation, terms, {"model": claim}, both.left_out)
-    return Objective(init, {"model": Player(both.owners, loss)}, (part,))
+    part = Part(
+        title=title,
+        latex=latex,
+        inference=both.inference,
+        generative=both.generative,
+        constants=both.constants,
+        left_out=both.left_out,
+        derivation=derivation,
+        terms=terms,
+        exact={"model": claim},
+    )
+    return Objective(partial(pair_init, both=both), {"model": Player(both.owners, loss)}, (part,))
 
 
 def _plan(both: Pair, batch: Batch, samples: int) -> str:
     def visits(key: Key, batch: Batch) -> list[Visit]:
-        params, state = pair_init(key, both, batch)
+        params, state = pair_init(key, batch, both=both)
         return walk_latents(jax.random.clone(key), both, params, state, batch, samples=samples, train=False)[0]
 
     how = treatments(visits, batch, samples)

@@ -142,18 +142,24 @@ def _explicit(
         return _terms(both, names, weights, samples, free_bits, batch)
 
     def init(key: Key, batch: Batch) -> tuple[Params, State]:
-        params, state = pair_init(key, both, batch)
+        params, state = pair_init(key, batch, both=both)
         scheduled = both.scheduled or any(callable(weight) for weight in weights.values())
         return params, {**state, "model@updates": jnp.zeros((), jnp.int32)} if scheduled else state
 
     latex = r"\mathrm{KL}(p \,\|\, q)" if complete else r"\mathbb{E}_p[-\log q(x \mid z)]"
-    lines = derive(both) if complete else ()
-    joints = (both.inference, both.generative)
     part = Part(
-        1.0, title, latex, *joints, constants, lines, terms, {"model": claim}, both.left_out if complete else ()
+        title=title,
+        latex=latex,
+        inference=both.inference,
+        generative=both.generative,
+        constants=constants,
+        left_out=both.left_out if complete else (),
+        derivation=derive(both) if complete else (),
+        terms=terms,
+        exact={"model": claim},
     )
     offers = [item.turn for item in both.generative.factors if item.turn is not None]
-    closed = offers[0](*joints) if offers and complete and not weights and free_bits == 0 else None
+    closed = offers[0](*part.joints) if offers and complete and not weights and free_bits == 0 else None
     return Objective(init, {"model": Player(both.owners, loss, both.anchors, solver=closed)}, (part,))
 
 
@@ -296,7 +302,7 @@ def _terms(
     if batch is not None:
 
         def trace(key: Key, batch: Batch) -> None:
-            params, state = pair_init(key, both, batch)
+            params, state = pair_init(key, batch, both=both)
             estimates, _ = _estimates(key, both, names, params, state, batch, samples=samples, train=False)
             how.update({term: estimate.how for term, estimate in estimates.items()})
 

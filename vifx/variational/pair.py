@@ -4,17 +4,14 @@ from __future__ import annotations
 
 __all__ = ["Pair", "pair", "pair_init"]
 
-from functools import partial
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from vifx.core.conditional import fold, nearest
 from vifx.core.factor import Derived, Factor
 from vifx.core.joint import Joint, check_owners
 from vifx.core.objective import Constant
-from vifx.core.support import check_supports
 from vifx.core.types import Batch, Key, Params, State
 
 
@@ -161,22 +158,12 @@ def _constants(inference: Joint, generative: Joint) -> tuple[Constant, ...]:
     return (Constant(-1.0, modelled, given),) if modelled else ()
 
 
-def pair_init(key: Key, both: Pair, batch: Batch) -> tuple[Params, State]:
+def pair_init(key: Key, batch: Batch, *, both: Pair) -> tuple[Params, State]:
     """Initialize every network of both joints by running each once on a batch.
 
     The generative joint runs on the values that the inference joint has drawn, so that
     data-dependent initializations see what training will show them.
-
-    Raises:
-      ValueError: a concrete batch has a value that a generative density makes impossible.
     """
-    params, state = _init(key, both, dict(batch))
-    check_supports(both.inference, both.generative, params, state, batch)
-    return params, state
-
-
-@partial(jax.jit, static_argnums=1)  # run eagerly, each operation would be compiled by itself
-def _init(key: Key, both: Pair, batch: Batch) -> tuple[Params, State]:
     if both.derived:
         # They are computed from the generative networks, so these come first; latents are drawn from the prior.
         observed = both.inference.observe(batch, {})

@@ -61,7 +61,7 @@ def verify(objective: Objective, params: Params, state: State, batch: Batch) -> 
       One `Verification` per player.
 
     Raises:
-      ValueError: a variable is not finite; the message names its factor.
+      ValueError: a variable is not finite, and the message names its factor; or a player's loss claims nothing.
 
     Example:
       >>> import jax, jax.numpy as jnp, vifx
@@ -77,6 +77,9 @@ def verify(objective: Objective, params: Params, state: State, batch: Batch) -> 
       >>> vifx.verify(objective, params, state, batch)["model"].value_error < 1e-6
       True
     """
+    for name in objective.players:
+        if not any(name in part.exact for part in objective.parts):
+            raise ValueError(f"verify: player {name!r} of {objective!r} claims nothing that could be enumerated.")
     result = {}
     for name, player in objective.players.items():
         owned = {owner: params[owner] for owner in player.owns}
