@@ -63,7 +63,15 @@ def build(config: Config) -> Experiment:
     adam = experiment.only(optax.adam(config.learning_rate), "decoder")
     step = training.in_turn(prior, training.optimize(objective, adam, updates={"model": config.inner}))
 
-    model = em.Model(generative, inference, objective, objective, "z", "x", config.components)
+    model = em.Model(
+        generative=generative,
+        inference=inference,
+        objective=objective,
+        likelihood=objective,
+        latent="z",
+        observed="x",
+        components=config.components,
+    )
     plain = em.mixture(em.bernoulli, config.components, pseudo_counts=0.1)
     vectors = pixels.Pixels(grey.info.shape)
     return Experiment(

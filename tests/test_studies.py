@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import ttest_rel
 
 import vifx
-from vifx.verification.enumeration import tabular
+from vifx.verification import tabular
 
 DOCS = Path(__file__).parents[1] / "docs"
 

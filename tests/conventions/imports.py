@@ -11,7 +11,7 @@ JOINTS = (
     *("core.types", "core.examples", "core.nets", "core.turn", "distributions"),
     *("core.factor", "core.conditional", "core.joint", "core.support"),
 )
-CORE = (*JOINTS, "core.objective", "core.explain", "divergences")
+CORE = (*JOINTS, "core.declarations", "core.objective", "core.explain", "divergences")
 
 KNOWS: dict[str, tuple[str, ...]] = {
     "lazy": (),
@@ -22,7 +22,8 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "core.types": (),
     "core.examples": ("core.types",),
     "core.nets": ("core.types",),
-    "core.factor": ("core.types", "core.turn", "core.nets", "distributions"),
+    "core.factor": ("core.types", "core.turn"),
+    "core.declarations": ("core.types", "core.nets", "core.factor", "distributions"),
     "core.conditional": ("core.types", "core.factor"),
     "core.joint": JOINTS,
     "core.support": ("core.types", "core.examples", "distributions", "core.factor", "core.conditional", "core.joint"),

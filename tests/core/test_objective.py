@@ -14,7 +14,7 @@ from vifx.core.nets import from_functions
 from vifx.core.objective import Objective, Player
 from vifx.core.types import Aux, Net
 from vifx.distributions import Categorical
-from vifx.verification.enumeration import tabular
+from vifx.verification import tabular
 
 INFERENCE = Joint(evidence("x"), factor("z | x", tabular(3, states=2), name="encoder"))
 GENERATIVE = Joint(factor("z", tabular(states=2), name="prior"), factor("x | z", tabular(2, states=3), name="decoder"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import warnings
 
@@ -162,7 +163,7 @@ def test_a_fall_of_the_objective_is_an_error(x64):
             found = family.maximize(params, state, statistics)
             return {**found, "scale": 2 * found["scale"]}
 
-        return family._replace(maximize=maximize)
+        return dataclasses.replace(family, maximize=maximize)
 
     mixture = em.mixture(broken, 2)
     with pytest.raises(em.FellError, match=r"objective fell by .* at update [12]") as caught:
@@ -224,7 +225,7 @@ def wrong(states, **options):
         found = family.maximize(params, state, statistics)
         return {**found, "mean": found["mean"] + 0.01 * jnp.sign(found["mean"] - params["mean"])}
 
-    return family._replace(maximize=maximize)
+    return dataclasses.replace(family, maximize=maximize)
 
 
 @pytest.mark.thorough
@@ -400,7 +401,9 @@ def test_float32_of_six_covariances_of_18_points_is_at_its_rounding():
 def test_features_that_disagree_with_densities_are_an_error(x64):
     def broken(states):
         family = em.gaussian(states)
-        return family._replace(log_probs=lambda prepared, features: family.log_probs(prepared, features) + 0.5)
+        return dataclasses.replace(
+            family, log_probs=lambda prepared, features: family.log_probs(prepared, features) + 0.5
+        )
 
     with pytest.raises(em.FellError, match=r"nats by features and .* by densities: float64 has too few digits"):
         em.fit(KEY, em.mixture(broken, 2), clusters(states=2))

@@ -15,7 +15,7 @@ import vifx
 from vifx import em, training
 from vifx.core.nets import from_functions
 from vifx.distributions import Bernoulli, Categorical, Finite
-from vifx.verification.enumeration import tabular
+from vifx.verification import tabular
 
 BATCH = {"x": jnp.array([0, 1, 1, 3, 2, 0]), "y": jnp.array([0, 0, 1, 1, 1, 0])}
 

@@ -11,7 +11,7 @@ import pytest
 import vifx
 from vifx import games, networks
 from vifx.core.conditional import fold
-from vifx.verification.enumeration import tabular
+from vifx.verification import tabular
 
 BATCH = {"x": jax.random.normal(jax.random.key(3), (16, 2))}
 PRIOR = vifx.standard_normal(4)

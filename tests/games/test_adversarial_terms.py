@@ -11,7 +11,7 @@ import vifx
 from vifx import Joint, evidence, factor, implicit, nets, standard_normal
 from vifx.core.conditional import fold
 from vifx.distributions import Categorical, Normal
-from vifx.verification.enumeration import tabular
+from vifx.verification import tabular
 
 RUNS = 3000
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from vifx import divergences
-from vifx.games.game import from_divergence, game, labelled_kl
+from vifx.games.game import labelled_kl
+from vifx.games.named import from_divergence, game
 
 LOGITS = np.linspace(-6.0, 6.0, 25)
 A = np.array([0.1, 0.2, 0.3, 0.4])

@@ -12,7 +12,7 @@ import vifx
 from vifx import Joint, evidence, factor, implicit, nets, standard_normal
 from vifx.core.conditional import fold
 from vifx.distributions import Categorical
-from vifx.verification.enumeration import tabular
+from vifx.verification import tabular
 
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 GENERATOR = nets.from_functions(

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vifx import Joint, evidence, factor
-from vifx.verification.enumeration import tabular
+from vifx.verification import tabular
 
 X, Y, Z, W = 4, 3, 3, 2
 

@@ -17,7 +17,7 @@ import vifx
 from vifx import data
 from vifx.core.nets import Net
 from vifx.distributions import Categorical
-from vifx.verification.enumeration import tabular
+from vifx.verification import tabular
 
 CLASSES = 3
 POINTS = np.random.default_rng(0).normal(size=(4, 2))

@@ -14,7 +14,7 @@ import vifx
 from vifx.core.objective import Objective, Player
 from vifx.core.types import Net
 from vifx.distributions import Categorical
-from vifx.verification import enumeration
+from vifx.verification import enumeration, tabular
 
 SPACES = 200
 KEY = 0
@@ -189,7 +189,7 @@ def test_semi_supervised_sum(x64):
     shared = {f.owner: f for f in (*labelled.parts[0].inference.factors, *labelled.parts[0].generative.factors)}
     inference = vifx.Joint(
         vifx.evidence(x="more_x"),
-        vifx.factor("y | x", enumeration.tabular(spaces.X, states=spaces.Y), name="classifier"),
+        vifx.factor("y | x", tabular(spaces.X, states=spaces.Y), name="classifier"),
         shared["encoder"],
     )
     unlabelled = vifx.kl(inference, labelled.parts[0].generative, name="unlabelled")
@@ -243,7 +243,7 @@ def test_impossible_states_are_the_limit_of_improbable_ones(x64, samples):
 
     def run_at(logit, *owners):
         def masked(*given):
-            net = enumeration.tabular(*given, states=spaces.Z)
+            net = tabular(*given, states=spaces.Z)
             forbid = jnp.array([0.0, 0.0, logit])
 
             def apply(params, state, *parents, key=None, train=False):
@@ -253,10 +253,10 @@ def test_impossible_states_are_the_limit_of_improbable_ones(x64, samples):
             return Net(net.init, apply)
 
         inference = vifx.Joint(vifx.evidence("x"), vifx.factor("z | x", masked(spaces.X), name="encoder"))
-        prior = masked() if "prior" in owners else enumeration.tabular(states=spaces.Z)
+        prior = masked() if "prior" in owners else tabular(states=spaces.Z)
         generative = vifx.Joint(
             vifx.factor("z", prior, name="prior"),
-            vifx.factor("x | z", enumeration.tabular(spaces.Z, states=spaces.X), name="decoder"),
+            vifx.factor("x | z", tabular(spaces.Z, states=spaces.X), name="decoder"),
         )
         joints = (inference, generative)
         objective = vifx.importance_weighted(*joints, samples=samples) if samples else vifx.kl(*joints)

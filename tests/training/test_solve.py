@@ -15,7 +15,7 @@ import vifx
 from vifx import data, em, networks, training
 from vifx.networks import BernoulliHead
 from vifx.training import Progress
-from vifx.verification.enumeration import tabular
+from vifx.verification import tabular
 
 KEY = jax.random.key(0)
 

@@ -9,7 +9,7 @@ import pytest
 
 import vifx
 from vifx import Joint, evidence, factor
-from vifx.verification.enumeration import tabular
+from vifx.verification import tabular
 
 BATCH = {"x": jnp.array([0, 1, 2, 1])}
 INFERENCE = Joint(evidence("x"), factor("z | x", tabular(3, states=3), name="encoder"))

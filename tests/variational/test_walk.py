@@ -12,7 +12,7 @@ import vifx
 from vifx import em, games, networks
 from vifx.core.nets import Net, as_net
 from vifx.networks import MLP, BernoulliHead, Conditional, DiagonalNormal, OneHot
-from vifx.verification.enumeration import tabular
+from vifx.verification import tabular
 
 X = jnp.asarray(np.random.default_rng(0).integers(0, 2, (5, 4)), jnp.float32)
 

@@ -12,12 +12,7 @@ __all__ = [
     "Sample",
     "Schedule",
     "Term",
-    "evidence",
     "explain",
-    "factor",
-    "implicit",
-    "target",
-    "transformed",
 ]
 
 from typing import TYPE_CHECKING
@@ -26,7 +21,7 @@ from vifx.lazy import make_lazy
 
 if TYPE_CHECKING:
     from vifx.core.explain import explain
-    from vifx.core.factor import Factor, evidence, factor, implicit, target, transformed
+    from vifx.core.factor import Factor
     from vifx.core.joint import Joint, Sample
     from vifx.core.objective import Constant, Objective, Part, Player, Schedule, Term
 

@@ -167,9 +167,7 @@ class Joint:
         count = _count_examples(values, examples, self)
         conditionals: dict[str, Any] = {}
         state = dict(state)
-        for item in self.factors:
-            if item.kind == "evidence":
-                continue
+        for item in self.modelled:
             variable = item.variables[0]
             conditional, state = condition(
                 fold(key, item.name, "network"), item, params, state, values, count, train=train
@@ -210,9 +208,7 @@ class Joint:
             raise ValueError(f"log_prob: values lacks {missing[0]!r}; {self!r} needs {', '.join(self.variables)}.")
         count = _count_examples(dict(values), None, self)
         result = {}
-        for item in self.factors:
-            if item.kind == "evidence":
-                continue
+        for item in self.modelled:
             noise = None if key is None else fold(key, item.name, "network")
             conditional, _ = condition(noise, item, params, state, values, count, train=train)
             result[item.name] = density(item, conditional, values[item.variables[0]], count)

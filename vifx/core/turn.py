@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Expected", "Solver"]
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from vifx.core.types import Array, Batch, Key, Params, PyTree, State
@@ -27,7 +28,8 @@ class Expected(NamedTuple):
     counts: Mapping[str, Array]
 
 
-class Solver(NamedTuple):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Solver:
     """A player's closed-form turn, where it has one: an E step and an M step.
 
     Attributes:

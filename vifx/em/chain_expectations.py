@@ -51,9 +51,8 @@ def chain_prior(
       examples: how many.
       train: the mode of the networks.
     """
-    for item in generative.factors:
-        latent = item.kind != "evidence" and item.variables[0] not in known
-        if latent and all(name in known for name in item.given):
+    for item in generative.modelled:
+        if item.variables[0] not in known and all(name in known for name in item.given):
             noise = None if key is None else fold(key, item.name, "network")
             conditional, _ = condition(noise, item, params, state, known, examples, train=train)
             if isinstance(conditional, MarkovChain):
@@ -96,8 +95,8 @@ def chain_table(
     dtype = prior.initial_logits.dtype
     steps = jnp.zeros((examples, prior.length, prior.states), dtype)
     rest = jnp.zeros((examples,), dtype)
-    for other in generative.factors:
-        if other is item or other.kind == "evidence":
+    for other in generative.modelled:
+        if other is item:
             continue
         _require_known(other, item, known)
         if latent in other.given:

@@ -5,14 +5,30 @@ from __future__ import annotations
 __all__ = ["Family"]
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
 
 from vifx.core.factor import Factor
 from vifx.core.types import Array, Key, PyTree
 from vifx.em.solver import solver
 
 
-class Family(NamedTuple):
+def _linear(prepared: Array, features: Array | tuple[Array, Array]) -> Array:
+    if not isinstance(features, tuple):
+        return features @ prepared
+    found = features[0] @ prepared
+    return found + jnp.broadcast_to(features[1][:, None], found.shape)
+
+
+def _weighted_sums(prepared: Array, features: Array | tuple[Array, Array], responsibilities: Array) -> Array:
+    del prepared
+    return responsibilities.T @ (features[0] if isinstance(features, tuple) else features)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Family:
     """A conditional of a finite latent with a closed-form M step: what `training.solve` moves.
 
     With ``log q(x|s) = h(x) + φ(x)·η_s`` for every state s of the parents (all combinations of them, in order),
@@ -25,8 +41,6 @@ class Family(NamedTuple):
       apply: ``(params, state, *parents, key=None, train=False) -> (distribution, state)``, as a `Net`'s.
       features: ``(state, value) -> φ``, leaves ``[examples, ...]``: what of a value does not depend on parameters.
       prepare: ``(params, state) -> prepared``: what of the parameters does not depend on values.
-      log_probs: ``(prepared, φ) -> [examples, states]``, in nats.
-      statistics: ``(prepared, φ, responsibilities [examples, states]) -> statistics``, sums over the examples.
       maximize: ``(params, state, statistics) -> params``, the maximum of ``E log q + log_prior``.
       log_prior: ``(params, state) -> scalar``, the log-density in nats of the parameters' own prior up to a constant;
         0 for maximum likelihood.
@@ -35,19 +49,23 @@ class Family(NamedTuple):
         cancels in the sum of the log-densities. A rounding of each by the dtype's epsilon is what a fall may be.
       remarks: ``(params, value) -> sentences``: what a user should know of fitted parameters and the concrete values
         that they were fitted to, such as which states are at a floor.
+      log_probs: ``(prepared, φ) -> [examples, states]``, in nats; by default ``φ @ prepared``, where a pair of
+        features is (φ, h).
+      statistics: ``(prepared, φ, responsibilities [examples, states]) -> statistics``, sums over the examples; by
+        default ``responsibilities.T @ φ``.
     """
 
     init: Callable[..., tuple[PyTree, PyTree]]
     apply: Callable[..., tuple[Any, PyTree]]
     features: Callable[[PyTree, Array], PyTree]
     prepare: Callable[[PyTree, PyTree], PyTree]
-    log_probs: Callable[[PyTree, PyTree], Array]
-    statistics: Callable[[PyTree, PyTree, Array], PyTree]
     maximize: Callable[[PyTree, PyTree, PyTree], PyTree]
     log_prior: Callable[[PyTree, PyTree], Array]
     degrees: Callable[[PyTree], int]
     magnitude: Callable[[PyTree, PyTree], Array | float] = lambda *_: 0.0
     remarks: Callable[[PyTree, Any], tuple[str, ...]] = lambda *_: ()
+    log_probs: Callable[[PyTree, PyTree], Array] = _linear
+    statistics: Callable[[PyTree, PyTree, Array], PyTree] = _weighted_sums
 
     def as_factor(self, variable: str, given: tuple[str, ...], name: str) -> Factor:
         """Return the factor that `factor` makes of a family: a network that offers a closed-form turn."""

@@ -13,7 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from vifx.checks import require_function
-from vifx.core.factor import evidence, factor
+from vifx.core.declarations import evidence, factor
 from vifx.core.joint import Joint
 from vifx.core.objective import Schedule
 from vifx.core.types import Array, Params, State
@@ -83,7 +83,17 @@ def hmm(
             )
         check_values(family, x.reshape(-1, *x.shape[2:]))
 
-    return Model(generative, inference, objective, likelihood, "z", "x", states, check, latent_axes=2)
+    return Model(
+        generative=generative,
+        inference=inference,
+        objective=objective,
+        likelihood=likelihood,
+        latent="z",
+        observed="x",
+        components=states,
+        check=check,
+        latent_axes=2,
+    )
 
 
 def most_likely_path(model: Model, params: Params, state: State, x: ArrayLike) -> Array:

@@ -81,9 +81,7 @@ def latent_table(
     states: dict[str, np.ndarray] = {}
     tables: list[tuple[Array, tuple[str, ...]]] = []
     used: dict[str, tuple[str, ...]] = {}
-    for item in generative.factors:
-        if item.kind == "evidence":
-            continue
+    for item in generative.modelled:
         parents = tuple(name for name in item.given if name in states)
         own = item.variables[0]
         if own in known and item.turn is not None and len(parents) == len(item.given):

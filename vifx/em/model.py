@@ -25,7 +25,7 @@ def _no_rule(x: np.ndarray) -> None:
     del x
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Model:
     """A generative joint with a latent that is summed out exactly: a mixture, a hidden Markov model.
 

@@ -68,7 +68,7 @@ def exact_posterior(
 
     Example:
       >>> import vifx
-      >>> from vifx.verification.enumeration import tabular
+      >>> from vifx.verification import tabular
       >>> generative = vifx.Joint(
       ...     vifx.factor("z", tabular(states=3), name="prior"),
       ...     vifx.factor("x | z", tabular(3, states=4), name="decoder"),

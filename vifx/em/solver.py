@@ -41,16 +41,16 @@ def solver(inference: Joint, generative: Joint) -> Solver | None:
     turn = _Turn(both, tuple(families), sources[0] if sources else Posterior(generative, 1.0, False))
     others = tuple(name for name in generative.owners if name not in turn.owners)
     return Solver(
-        turn.owners,
-        others,
-        turn.features,
-        turn.prepare,
-        turn.expect,
-        turn.maximize,
-        turn.log_prior,
-        turn.degrees,
-        turn.magnitude,
-        turn.remarks,
+        networks=turn.owners,
+        others=others,
+        features=turn.features,
+        prepare=turn.prepare,
+        expect=turn.expect,
+        maximize=turn.maximize,
+        log_prior=turn.log_prior,
+        degrees=turn.degrees,
+        magnitude=turn.magnitude,
+        remarks=turn.remarks,
     )
 
 

@@ -18,7 +18,7 @@ from vifx.divergences import Divergence
 from vifx.games.adversarial_derivation import constants_in_words, derive_adversarial, describe_terms
 from vifx.games.claims import enumerated_critic, enumerated_gap, enumerated_model
 from vifx.games.compared import Sides, critic_factor, sides
-from vifx.games.game import Form, Game, Parametrization, game
+from vifx.games.game import Form, Game, Parametrization
 from vifx.games.losses import (
     Penalty,
     Setting,
@@ -27,6 +27,7 @@ from vifx.games.losses import (
     model_loss,
     proximal_weight,
 )
+from vifx.games.named import game
 
 
 def adversarial(
@@ -110,14 +111,14 @@ def adversarial(
     played = game(divergence, parametrization=parametrization, label_prior=label_prior)
     _check_form(played, form, both)
     setting = Setting(
-        both,
-        critic_factor(critic, both.on, f"{name}_critic" if name else "critic"),
-        _judge(played, critic_divergence),
-        played,
-        form,
-        _checked_proximal(proximal, form),
-        tuple(map(_weighted_penalty, penalties)),
-        f"{name}/" if name else "",
+        sides=both,
+        critic=critic_factor(critic, both.on, f"{name}_critic" if name else "critic"),
+        judge=_judge(played, critic_divergence),
+        game=played,
+        form=form,
+        proximal=_checked_proximal(proximal, form),
+        penalties=tuple(map(_weighted_penalty, penalties)),
+        prefix=f"{name}/" if name else "",
     )
     check_owners((*both.a.joint.factors, *both.b.joint.factors, setting.critic))
     return _objective(setting, inference, generative)

@@ -2,7 +2,7 @@
 
 A and B are two distributions that can be sampled; the critic's output ℓ estimates log A/B. A game is a pair of
 functions of ℓ for the critic, one for samples of A and one for samples of B, and such a pair for each form of the
-model's loss. Every game of the library is a value here; `game` finds it by name or makes it from a divergence.
+model's loss. Every game of the library is made here; those of f-divergences follow from the divergence, see `named`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ __all__ = [
     "Game",
     "Parametrization",
     "Pieces",
-    "from_divergence",
-    "game",
     "hinge",
     "labelled_kl",
     "least_squares",
@@ -23,15 +21,13 @@ __all__ = [
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
-from vifx import divergences
-from vifx.core.conditional import nearest
 from vifx.core.types import Array
-from vifx.divergences import Divergence
 
 Form: TypeAlias = Literal["nonsaturating", "saturating", "minimax", "full", "truncated"]
 """What the model minimizes; "saturating" is the name of "minimax" where one distribution stands still."""
@@ -54,7 +50,8 @@ class Pieces(NamedTuple):
     formula: str
 
 
-class Game(NamedTuple):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Game:
     """A critic and a model against each other.
 
     Attributes:
@@ -130,86 +127,17 @@ def labelled_kl(*, label_prior: float = 0.5) -> Game:
     }
     optimum = "D* = A/(A+B)" if label_prior == 0.5 else f"D* = πA/(πA+(1−π)B), π = {label_prior:g}"
     return Game(
-        "labelled_kl",
-        critic,
-        forms,
-        "js",
-        lambda loss: entropy - 0.5 * loss,
-        "at_least",
-        lambda logit: logit,
-        lambda logit: logit,
+        name="labelled_kl",
+        critic=critic,
+        forms=forms,
+        target="js",
+        estimate=lambda loss: entropy - 0.5 * loss,
+        bound="at_least",
+        score=lambda logit: logit,
+        log_ratio=lambda logit: logit,
         optimum=optimum,
         label_prior=label_prior,
     )
-
-
-def from_divergence(divergence: Divergence, *, parametrization: Parametrization = "ratio") -> Game:
-    """The variational bound of an f-divergence, equations (9) and (10), as a game.
-
-    Args:
-      divergence: D_f(A ‖ B).
-      parametrization: ``"ratio"``: the critic outputs ℓ and ``T = f′(e^ℓ)``; ``"activation"``: it outputs v
-        and ``T`` is the divergence's activation of v.
-
-    Raises:
-      ValueError: if the divergence has no activation, or its ratio parametrization cannot train a critic.
-    """
-    if parametrization not in get_args(Parametrization):
-        raise ValueError(f"parametrization must be 'ratio' or 'activation', got {parametrization!r}.")
-    activation, conjugate = divergence.activation, divergence.activated_conjugate
-    ratio = parametrization == "ratio"
-    if ratio and not divergence.ratio_trains:
-        fix = (
-            "use parametrization='activation'" if activation else "take an f that is curved, or one with an activation"
-        )
-        raise ValueError(
-            f"divergence {divergence.name}: T = f′(e^ℓ) is piecewise constant, so that a critic gets no gradient in "
-            f"the ratio parametrization; {fix}."
-        )
-    if ratio:
-        value, conjugate_value = divergence.critic_value, divergence.conjugate_value
-    elif activation is None or conjugate is None:
-        raise ValueError(
-            f"divergence {divergence.name} has no published activation; use parametrization='ratio', which needs none."
-        )
-    else:
-        value, conjugate_value = activation, conjugate
-
-    def score(logit: Array) -> Array:
-        # T is increasing in the ratio, so it exceeds f′(1) where A is likelier.
-        return logit if ratio else value(logit) - divergence.critic_value(jnp.zeros_like(logit))
-
-    minimax = Pieces(value, lambda x: -conjugate_value(x), "E_A[T] − E_B[f*(T)]")
-    return Game(
-        divergence.name,
-        Pieces(lambda x: -value(x), conjugate_value, "−E_A[T] + E_B[f*(T)]"),
-        {
-            "nonsaturating": Pieces(conjugate_value, lambda x: -value(x), "E_A[f*(T)] − E_B[T]"),
-            "saturating": minimax,
-            "minimax": minimax,
-        },
-        divergence.name,
-        lambda loss: -loss,
-        "at_least",
-        score,
-        (lambda logit: logit) if ratio else None,
-        optimum="T* = f′(A/B)",
-        symbols=_symbols(divergence, ratio=ratio),
-    )
-
-
-def _symbols(divergence: Divergence, *, ratio: bool) -> tuple[str, str]:
-    """Say what f, f* and T are."""
-    if ratio:
-        made = "T = f′(e^ℓ), so that f*(T) = e^ℓ f′(e^ℓ) − f(e^ℓ)   (10)"
-        tex_made = r"T = f'(e^\ell),\quad f^*(T) = e^\ell f'(e^\ell) - f(e^\ell)"
-    else:
-        low, high = (f"{end:g}".replace("-", "−").replace("inf", "∞") for end in divergence.domain)
-        made = f"T = g(v), g the published activation, onto ({low}, {high})   (9)"
-        tex_made = "T = g(v)"
-    text = f"{divergence.formula} = E_Q f(P/Q), P = A, Q = B;  f*(t) = sup_u [u t − f(u)];  {made}"
-    tex_f = rf"{divergence.latex} = \mathbb{{E}}_Q f(P/Q),\quad P = A,\ Q = B,\quad f^*(t) = \sup_u [u t - f(u)],\quad "
-    return text, tex_f + tex_made
 
 
 def wasserstein() -> Game:
@@ -222,14 +150,14 @@ def wasserstein() -> Game:
     """
     minimax = Pieces(lambda x: x, lambda x: -x, "E_A[ℓ] − E_B[ℓ]")
     return Game(
-        "wasserstein",
-        Pieces(lambda x: -x, lambda x: x, "−E_A[ℓ] + E_B[ℓ]"),
-        dict.fromkeys(("nonsaturating", "saturating", "minimax"), minimax),
-        "wasserstein",
-        lambda loss: -loss,
-        "estimate",
-        None,
-        None,
+        name="wasserstein",
+        critic=Pieces(lambda x: -x, lambda x: x, "−E_A[ℓ] + E_B[ℓ]"),
+        forms=dict.fromkeys(("nonsaturating", "saturating", "minimax"), minimax),
+        target="wasserstein",
+        estimate=lambda loss: -loss,
+        bound="estimate",
+        score=None,
+        log_ratio=None,
         optimum="a Kantorovich potential",
     )
 
@@ -248,18 +176,18 @@ def hinge() -> Game:
 
     minimax = Pieces(lambda x: -below(x), lambda x: -above(x), "−E_A[max(0, 1−ℓ)] − E_B[max(0, 1+ℓ)]")
     return Game(
-        "hinge",
-        Pieces(below, above, "E_A[max(0, 1−ℓ)] + E_B[max(0, 1+ℓ)]"),
-        {
+        name="hinge",
+        critic=Pieces(below, above, "E_A[max(0, 1−ℓ)] + E_B[max(0, 1+ℓ)]"),
+        forms={
             "nonsaturating": Pieces(lambda x: x, lambda x: -x, "E_A[ℓ] − E_B[ℓ]"),
             "saturating": minimax,
             "minimax": minimax,
         },
-        "total_variation",
-        lambda loss: 1 - 0.5 * loss,
-        "at_least",
-        lambda logit: logit,
-        None,
+        target="total_variation",
+        estimate=lambda loss: 1 - 0.5 * loss,
+        bound="at_least",
+        score=lambda logit: logit,
+        log_ratio=None,
         optimum="ℓ* = sign(A − B)",
     )
 
@@ -280,18 +208,18 @@ def least_squares() -> Game:
 
     minimax = Pieces(lambda x: -to_one(x), lambda x: -to_zero(x), "−½E_A[(ℓ−1)²] − ½E_B[ℓ²]")
     return Game(
-        "least_squares",
-        Pieces(to_one, to_zero, "½E_A[(ℓ−1)²] + ½E_B[ℓ²]"),
-        {
+        name="least_squares",
+        critic=Pieces(to_one, to_zero, "½E_A[(ℓ−1)²] + ½E_B[ℓ²]"),
+        forms={
             "nonsaturating": Pieces(to_zero, to_one, "½E_A[ℓ²] + ½E_B[(ℓ−1)²]"),
             "saturating": minimax,
             "minimax": minimax,
         },
-        "le_cam",
-        lambda loss: 1 - 4 * loss,
-        "at_least",
-        lambda logit: logit - 0.5,
-        None,
+        target="le_cam",
+        estimate=lambda loss: 1 - 4 * loss,
+        bound="at_least",
+        score=lambda logit: logit - 0.5,
+        log_ratio=None,
         optimum="ℓ* = A/(A+B)",
     )
 
@@ -310,59 +238,18 @@ def relativistic() -> Game:
 
     minimax = Pieces(apart, lambda x: -apart(x), "E_A E_B[log σ(ℓ(a) − ℓ(b))]")
     return Game(
-        "relativistic",
-        Pieces(apart, apart, "E_A E_B[−log σ(ℓ(a) − ℓ(b))]"),
-        {
+        name="relativistic",
+        critic=Pieces(apart, apart, "E_A E_B[−log σ(ℓ(a) − ℓ(b))]"),
+        forms={
             "nonsaturating": Pieces(apart, jax.nn.softplus, "E_A E_B[−log σ(ℓ(b) − ℓ(a))]"),
             "saturating": minimax,
             "minimax": minimax,
         },
-        "relativistic",
-        lambda loss: math.log(2) - loss,
-        "at_least",
-        None,
-        None,
+        target="relativistic",
+        estimate=lambda loss: math.log(2) - loss,
+        bound="at_least",
+        score=None,
+        log_ratio=None,
         paired=True,
         optimum="ranks a above b as often as possible",
     )
-
-
-_NAMED: Mapping[str, Callable[[], Game]] = {
-    "wasserstein": wasserstein,
-    "hinge": hinge,
-    "least_squares": least_squares,
-    "relativistic": relativistic,
-}
-
-
-def game(divergence: str | Divergence, *, parametrization: Parametrization = "ratio", label_prior: float = 0.5) -> Game:
-    """Return the game of a divergence: by name, or of an f-divergence.
-
-    Args:
-      divergence: ``"labelled_kl"``, ``"wasserstein"``, ``"hinge"``, ``"least_squares"``, ``"relativistic"``, the
-        name of an f-divergence such as ``"pearson"`` or ``"alpha(0.5)"``, or a `Divergence`.
-      parametrization: of an f-divergence.
-      label_prior: of the labelled KL.
-
-    Raises:
-      ValueError: an unknown name, or an option of another game.
-      TypeError: neither a name nor a divergence.
-    """
-    if not isinstance(divergence, str | Divergence):
-        raise TypeError(f"divergence must be a name or a Divergence, got {type(divergence).__name__}.")
-    if label_prior != 0.5 and divergence != "labelled_kl":
-        raise ValueError(f"label_prior={label_prior!r} is of divergence='labelled_kl' alone, got {divergence!r}.")
-    if isinstance(divergence, Divergence):
-        return from_divergence(divergence, parametrization=parametrization)
-    if divergence in divergences.NAMES or "(" in divergence:
-        return from_divergence(divergences.named(divergence), parametrization=parametrization)
-    if parametrization != "ratio":
-        raise ValueError(f"parametrization={parametrization!r} is of f-divergences alone, got {divergence!r}.")
-    if divergence == "labelled_kl":
-        return labelled_kl(label_prior=label_prior)
-    if divergence not in _NAMED:
-        known = ("labelled_kl", *_NAMED, *divergences.NAMES)
-        raise ValueError(
-            f"divergence {divergence!r} is unknown{nearest(divergence, known)}; there are {', '.join(known)}."
-        )
-    return _NAMED[divergence]()

@@ -30,7 +30,7 @@ Penalty: TypeAlias = Callable[
 `vifx.lipschitz` makes them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Setting:
     """Everything that the losses of one `adversarial` depend on.
 
@@ -221,7 +221,13 @@ def _critic_metrics(
 
 
 def init_networks(key: Key, batch: Batch, *, setting: Setting) -> tuple[Params, State]:
-    """Initialize the networks of both sides, and the critic on a draw of B."""
+    """Initialize the networks of both sides, and the critic on a draw of B.
+
+    Args:
+      key: folded per owner.
+      batch: the evidence.
+      setting: the sides and the critic.
+    """
     params, state = sides_init(key, batch, both=setting.sides)
     side, examples = setting.sides.b, count_examples(batch)
     drawn = side.joint.sample(fold(key, side.role), params, state, batch, examples=examples).values

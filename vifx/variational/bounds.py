@@ -6,6 +6,7 @@ __all__ = ["Gradient", "bound", "walk_latents"]
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
 import jax
@@ -86,7 +87,7 @@ def bound(
             surrogate = share * (log_q - log_p).reshape(shape)
         else:
             through_draws, _ = _generative_log_prob(key, both, fixed, walked, rows, train)
-            drawn = rows._replace(values=jax.lax.stop_gradient(rows.values))
+            drawn = replace(rows, values=jax.lax.stop_gradient(rows.values))
             through_model, _ = _generative_log_prob(key, both, params, walked, drawn, train)
             surrogate = share**2 * (through_draws - log_p).reshape(shape) + share * through_model.reshape(shape)
         surrogate = jnp.sum(surrogate, axis=0)
@@ -140,10 +141,9 @@ def _generative_log_prob(
 ) -> tuple[Array, State]:
     """Return ``log q(x, z)`` without evidence, ``[rows]`` in nats, and the new state."""
     total = jnp.zeros(rows.total)
-    for item in both.generative.factors:
-        if item.kind != "evidence":
-            log_prob, state = log_density(fold(key, "generative", item.name), item, params, state, rows, train=train)
-            total = total + log_prob
+    for item in both.generative.modelled:
+        log_prob, state = log_density(fold(key, "generative", item.name), item, params, state, rows, train=train)
+        total = total + log_prob
     return total, state
 
 

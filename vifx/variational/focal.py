@@ -105,7 +105,7 @@ def _objective(both: Pair, alpha: float, gamma: float, prefix: str) -> Objective
 
     def terms(batch: Batch | None) -> tuple[Term, ...]:
         del batch
-        return tuple(_term(item, alpha, gamma) for item in both.generative.factors if item.kind != "evidence")
+        return tuple(_term(item, alpha, gamma) for item in both.generative.modelled)
 
     words = "the focal loss: its value is neither a likelihood nor a divergence, unless gamma is 0 and alpha 1/2"
     derivation = ((words, rf"\text{{{words}}}"),)
@@ -136,9 +136,7 @@ def _elements(
     values = both.inference.observe(batch, {})
     examples = len(next(iter(values.values())))
     found = []
-    for item in both.generative.factors:
-        if item.kind == "evidence":
-            continue
+    for item in both.generative.modelled:
         noise = None if key is None else fold(key, "generative", item.name)
         conditional, state = condition(noise, item, params, state, values, examples, train=train)
         value = values[item.variables[0]]

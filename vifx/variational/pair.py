@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Pair", "pair", "pair_init"]
 
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 
@@ -15,7 +15,8 @@ from vifx.core.objective import Constant
 from vifx.core.types import Batch, Key, Params, State
 
 
-class Pair(NamedTuple):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pair:
     """Two joints over the same variables.
 
     Attributes:
@@ -114,11 +115,18 @@ def pair(caller: str, inference: Joint, generative: Joint, *, latents: bool = Tr
             _check_derived(caller, item, item.derived.joint, generative)
     owners = tuple(dict.fromkeys((*inference.owners, *generative.owners)))
     left_out = tuple(f"+ log Z of {item}" for item in generative.factors if item.kind == "target")
-    result = Pair(inference, generative, owners, (), _constants(inference, generative), left_out)
+    result = Pair(
+        inference=inference,
+        generative=generative,
+        owners=owners,
+        term_names=(),
+        constants=_constants(inference, generative),
+        left_out=left_out,
+    )
     names = tuple(result.term_of(item) for item in generative.modelled)
     if not names:
         raise ValueError(f"{caller}: the generative joint {generative} is evidence alone; there is nothing to fit.")
-    return result._replace(term_names=names)
+    return replace(result, term_names=names)
 
 
 def _check_factor(caller: str, item: Factor, inference: Joint, latents: bool) -> None:

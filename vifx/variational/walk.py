@@ -21,7 +21,8 @@ __all__ = ["How", "Rows", "Sums", "Visit", "describe", "is_finite", "log_density
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +41,8 @@ Sums: TypeAlias = Literal["each", "all", "none"]
 """Which latents of finite support a walk sums: each of them; all, if every variable but the evidence is one; none."""
 
 
-class Rows(NamedTuple):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Rows:
     """Values of the variables visited so far.
 
     Attributes:
@@ -74,7 +76,8 @@ class Rows(NamedTuple):
         return weights * jnp.tile(self.shares.astype(weights.dtype), self.total // self.examples) / self.copies
 
 
-class Visit(NamedTuple):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Visit:
     """One factor of the joint, visited.
 
     Attributes:
@@ -147,18 +150,20 @@ def walk(
         raise ValueError(f"{joint!r} has no evidence; the first joint of an objective starts from evidence('x').")
     count = len(next(iter(values.values()))) if values else examples or 1
     shares = example_shares(batch) if values else None
-    rows = Rows(values, None, 1, count, shares)
+    rows = Rows(values=values, weights=None, copies=1, examples=count, shares=shares)
     visits, began = [], state
     for item in joint.factors:
         if item.kind == "evidence":
-            visits.append(Visit(item, None, "evidence", rows, rows, None))
+            visits.append(Visit(factor=item, conditional=None, how="evidence", before=rows, after=rows, log_prob=None))
             continue
         _require_values(item, visits)
         conditional, state = condition(
             fold(key, item.name, "network"), item, params, state, rows.values, rows.total, train=train
         )
         if structured and isinstance(conditional, Structured):
-            visits.append(Visit(item, conditional, "structured", rows, rows, None))
+            visits.append(
+                Visit(factor=item, conditional=conditional, how="structured", before=rows, after=rows, log_prob=None)
+            )
             continue
         others = {visit.how for visit in visits} - {"evidence"}
         summing = is_finite(conditional) and (sums == "each" or (sums == "all" and others <= {"summed"}))
@@ -166,7 +171,7 @@ def walk(
             settings = {"samples": samples, "train": train, "structured": structured, "examples": examples}
             return walk(key, joint, params, began, batch, sums="none", **settings)
         if sums == "all" and summing and not rows.values:
-            rows = rows._replace(examples=1)
+            rows = replace(rows, examples=1)
         # Only the first draw makes copies: later ones are one per row, on distinct rows already.
         copies = samples if rows.copies == 1 else 1
         visits.append(_visited(item, conditional, fold(key, item.name, "draw"), rows, copies, summing))
@@ -221,19 +226,21 @@ def _require_values(item: Factor, visits: list[Visit]) -> None:
 def _visited(item: Factor, conditional: Any, key: Key, rows: Rows, copies: int, summing: bool) -> Visit:
     variable = item.variables[0]
     if not has_density(conditional):
-        after = rows._replace(values={**rows.values, variable: draw(key, item, conditional, rows.total)})
-        return Visit(item, conditional, "mapped", rows, after, None)
+        after = replace(rows, values={**rows.values, variable: draw(key, item, conditional, rows.total)})
+        return Visit(factor=item, conditional=conditional, how="mapped", before=rows, after=after, log_prob=None)
     if summing:
         return _summed(item, conditional, rows)
     values, log_prob = _drawn(item, conditional, key, rows.total, copies)
-    spread = _repeated(rows, copies, None)._replace(copies=rows.copies * copies)
+    spread = replace(_repeated(rows, copies, None), copies=rows.copies * copies)
     if _differentiable(conditional, values):
-        after = spread._replace(values={**spread.values, variable: values})
-        return Visit(item, conditional, "drawn", rows, after, log_prob)
+        after = replace(spread, values={**spread.values, variable: values})
+        return Visit(factor=item, conditional=conditional, how="drawn", before=rows, after=after, log_prob=log_prob)
     score = jnp.exp(log_prob - jax.lax.stop_gradient(log_prob))
     weights = score if spread.weights is None else spread.weights * score
-    after = spread._replace(values={**spread.values, variable: values}, weights=weights)
-    return Visit(item, conditional, "score function", rows, after, log_prob)
+    after = replace(spread, values={**spread.values, variable: values}, weights=weights)
+    return Visit(
+        factor=item, conditional=conditional, how="score function", before=rows, after=after, log_prob=log_prob
+    )
 
 
 def _summed(item: Factor, conditional: Any, rows: Rows) -> Visit:
@@ -251,8 +258,8 @@ def _summed(item: Factor, conditional: Any, rows: Rows) -> Visit:
         log_prob = jax.vmap(conditional.log_prob)(each).reshape(-1)
     probability = jnp.exp(log_prob)
     weights = probability if spread.weights is None else spread.weights * probability
-    after = spread._replace(values={**spread.values, item.variables[0]: values}, weights=weights)
-    return Visit(item, conditional, "summed", rows, after, log_prob)
+    after = replace(spread, values={**spread.values, item.variables[0]: values}, weights=weights)
+    return Visit(factor=item, conditional=conditional, how="summed", before=rows, after=after, log_prob=log_prob)
 
 
 def _drawn(item: Factor, conditional: Any, key: Key, count: int, copies: int) -> tuple[Array, Array]:
@@ -281,7 +288,7 @@ def _repeated(rows: Rows, times: int, what: str | None) -> Rows:
 
     weights = None if rows.weights is None else tile(rows.weights)
     values = {name: tile(value) for name, value in rows.values.items()}
-    return rows._replace(values=values, weights=weights, axes=((what, times), *rows.axes))
+    return replace(rows, values=values, weights=weights, axes=((what, times), *rows.axes))
 
 
 def is_finite(conditional: Any) -> bool:

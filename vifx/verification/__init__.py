@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from vifx.lazy import make_lazy
 
 if TYPE_CHECKING:
-    from vifx.verification.enumeration import tabular
+    from vifx.verification.tabular import tabular
     from vifx.verification.verify import Verification, verify
 
 make_lazy(__name__)

@@ -21,7 +21,6 @@ __all__ = [
     "joint_kl",
     "joint_terms",
     "table",
-    "tabular",
 ]
 
 import itertools
@@ -36,10 +35,9 @@ from jax.core import Tracer
 from vifx.core.conditional import condition, fold
 from vifx.core.examples import WEIGHTS
 from vifx.core.joint import Joint
-from vifx.core.nets import from_functions
 from vifx.core.objective import Constant
-from vifx.core.types import Array, Batch, Key, Net, Params, State
-from vifx.distributions import Categorical, Finite
+from vifx.core.types import Array, Batch, Params, State
+from vifx.distributions import Finite
 from vifx.distributions.supports import LabelsOrWeights
 
 _MOST_TUPLES = 10**6
@@ -60,28 +58,6 @@ class Table(NamedTuple):
     def total(self) -> Array:
         """The joint log-probability of every assignment, ``[assignments]``."""
         return jnp.sum(jnp.stack(list(self.log_prob.values())), axis=0)
-
-
-def tabular(*given: int, states: int) -> Net:
-    """A network for finite spaces: free logits for every combination of finite parents.
-
-    Args:
-      *given: the number of states of each parent; parents are integers from 0.
-      states: the number of states of the variable.
-
-    Returns:
-      A `Net` whose parameters are logits ``[*given, states]``, standard normal at first, and whose
-      output is a categorical distribution. Any conditional of finite variables is one of these.
-    """
-
-    def init(key: Key, *parents: Array) -> Array:
-        del parents
-        return jax.random.normal(key, (*given, states), jnp.result_type(float))
-
-    def apply(params: Array, *parents: Array) -> Categorical:
-        return Categorical(logits=params[parents] if parents else params)
-
-    return from_functions(init, apply)
 
 
 def table(
@@ -151,7 +127,7 @@ def supports_of(
         if not finite or not (isinstance(conditional, Finite) or tuple(conditional.event_shape) == ()):
             raise ValueError(
                 f"{item} is not over a finite variable ({type(conditional).__name__}), so it cannot be enumerated; "
-                "state the same objective on finite factors, such as vifx.verification.enumeration.tabular."
+                "state the same objective on finite factors, such as vifx.verification.tabular."
             )
         with jax.ensure_compile_time_eval():  # a support is static, also inside a transformation
             support = np.asarray(conditional.enumerate_support(expand=False))
@@ -181,9 +157,7 @@ def joint_terms(inference: Joint, generative: Joint, params: Params, state: Stat
     """Enumerate the terms of equation (2): ``"nll/x"`` and ``"kl/z"`` for every modelled variable."""
     p, q = _tables(inference, generative, params, state, batch)
     terms = {}
-    for item in generative.factors:
-        if item.kind == "evidence":
-            continue
+    for item in generative.modelled:
         variable = item.variables[0]
         log_q = q.log_prob[item.name]
         if variable in inference.observed:

@@ -5,8 +5,9 @@ from __future__ import annotations
 __all__ = ["Verification", "verify"]
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,8 @@ from vifx.core.types import Array, Batch, Params, State
 from vifx.verification.enumeration import constant_value
 
 
-class Verification(NamedTuple):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Verification:
     """How far one player's loss is from its claim.
 
     Attributes:
@@ -51,7 +53,7 @@ def verify(objective: Objective, params: Params, state: State, batch: Batch) -> 
 
     Args:
       objective: over finite variables: integer evidence and categorical latents
-        (`vifx.verification.enumeration.tabular` makes their networks).
+        (`vifx.verification.tabular` makes their networks).
       params: one entry per owner, and the anchors that losses read.
       state: one entry per owner.
       batch: concrete integers, ``[examples]`` per variable; labels that a factor explains may be soft, rows
@@ -65,7 +67,7 @@ def verify(objective: Objective, params: Params, state: State, batch: Batch) -> 
 
     Example:
       >>> import jax, jax.numpy as jnp, vifx
-      >>> from vifx.verification.enumeration import tabular
+      >>> from vifx.verification import tabular
       >>> inference = vifx.Joint(vifx.evidence("x"), vifx.factor("z | x", tabular(3, states=2), name="encoder"))
       >>> generative = vifx.Joint(
       ...     vifx.factor("z", tabular(states=2), name="prior"),
@@ -102,12 +104,12 @@ def verify(objective: Objective, params: Params, state: State, batch: Batch) -> 
         found = jax.jit(lambda owned, sides=sides: [jax.value_and_grad(side)(owned) for side in sides])(owned)
         (value, gradient), (target, target_gradient), (gap, gap_gradient) = jax.tree.map(np.asarray, found)
         result[name] = Verification(
-            float(value),
-            float(target),
-            float(gap),
-            float(abs(value - target - gap)),
-            _largest(gradient, jax.tree.map(np.add, target_gradient, gap_gradient)),
-            {owner: _cosine(gradient[owner], target_gradient[owner]) for owner in player.owns},
+            loss=float(value),
+            claim=float(target),
+            gap=float(gap),
+            value_error=float(abs(value - target - gap)),
+            gradient_error=_largest(gradient, jax.tree.map(np.add, target_gradient, gap_gradient)),
+            cosines={owner: _cosine(gradient[owner], target_gradient[owner]) for owner in player.owns},
         )
     return result
 

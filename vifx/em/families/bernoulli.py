@@ -15,7 +15,7 @@ import numpyro.distributions as numpyro
 from vifx.core.types import Array, Key, PyTree
 from vifx.distributions import Bernoulli
 from vifx.em.families.flattened import flat
-from vifx.em.families.parent_states import count, index
+from vifx.em.families.parent_states import by_state, count
 from vifx.em.families.priors import floor_of_shares, number_from
 from vifx.em.families.seed_statistics import needs_values, seeded, softened
 from vifx.em.families.valid_values import Features, fractions, if_concrete
@@ -66,26 +66,15 @@ def bernoulli(
         sums = seeded(lambda x, r: r.T @ _pixels({}, x), x, softened(key, x, number))
         return maximize({"logits": blank}, {}, sums), {}
 
-    def apply(
-        params: PyTree, state: PyTree, *parents: Array, key: Key | None = None, train: bool = False
-    ) -> tuple[numpyro.Distribution, PyTree]:
-        del key, train
-        at = index(sizes, parents)
+    def distribution(params: PyTree, at: Array | int) -> numpyro.Distribution:
         logits = _bounded(params["logits"])
-        return Bernoulli(logits[0 if at is None else at]).to_event(logits.ndim - 1), state
+        return Bernoulli(logits[at]).to_event(logits.ndim - 1)
 
     def prepare(params: PyTree, state: PyTree) -> Array:
         del state
         logits = _bounded(params["logits"]).reshape(number, -1)
         constant = -jnp.sum(jax.nn.softplus(logits), axis=1, keepdims=True)
         return jnp.concatenate([logits, constant], axis=1).T
-
-    def log_probs(prepared: Array, features: Array) -> Array:
-        return features @ prepared
-
-    def statistics(prepared: Array, features: Array, responsibilities: Array) -> Array:
-        del prepared
-        return responsibilities.T @ features
 
     def maximize(params: PyTree, state: PyTree, statistics: Array) -> PyTree:
         del state
@@ -98,10 +87,15 @@ def bernoulli(
             return jnp.zeros((), logits.dtype)
         return jnp.sum(ones * jax.nn.log_sigmoid(logits) + zeros * jax.nn.log_sigmoid(-logits))
 
-    def degrees(params: PyTree) -> int:
-        return math.prod(params["logits"].shape)
-
-    return Family(init, apply, Features(_pixels, check), prepare, log_probs, statistics, maximize, log_prior, degrees)
+    return Family(
+        init=init,
+        apply=by_state(sizes, distribution),
+        features=Features(_pixels, check),
+        prepare=prepare,
+        maximize=maximize,
+        log_prior=log_prior,
+        degrees=lambda params: math.prod(params["logits"].shape),
+    )
 
 
 def _pixels(state: PyTree, value: Array) -> Array:

@@ -14,7 +14,7 @@ import numpyro.distributions as numpyro
 
 from vifx.core.types import Array, Key, PyTree
 from vifx.distributions import Categorical
-from vifx.em.families.parent_states import count, index
+from vifx.em.families.parent_states import by_state, count
 from vifx.em.families.priors import floor_of_shares, number_from
 from vifx.em.families.seed_statistics import seeded, softened
 from vifx.em.families.valid_values import Features, categories, if_concrete
@@ -71,20 +71,13 @@ def categorical(
         draws = jax.random.dirichlet(key, jnp.full((classes,), 5.0, dtype), (rows,))
         return {"logits": jnp.log(draws)}, {}
 
-    def apply(
-        params: PyTree, state: PyTree, *parents: Array, key: Key | None = None, train: bool = False
-    ) -> tuple[numpyro.Distribution, PyTree]:
-        del key, train
-        at = index(sizes, parents)
-        each = Categorical(params["logits"][0 if at is None else at])
-        return (each if params["logits"].ndim == 2 else each.to_event(1)), state
+    def distribution(params: PyTree, at: Array | int) -> numpyro.Distribution:
+        each = Categorical(params["logits"][at])
+        return each if params["logits"].ndim == 2 else each.to_event(1)
 
     def prepare(params: PyTree, state: PyTree) -> Array:
         del state
         return normalized(params["logits"]).reshape(rows, -1).T
-
-    def log_probs(prepared: Array, value: Array) -> Array:
-        return expected_log_probs(value, prepared) if _floating(value) else prepared[value]
 
     def statistics(prepared: Array, value: Array, responsibilities: Array) -> Array:
         weights = value if _floating(value) else jax.nn.one_hot(value, classes)
@@ -99,10 +92,21 @@ def categorical(
         log_probs = prepare(params, state)
         return pseudo * jnp.sum(log_probs) if pseudo else jnp.zeros((), log_probs.dtype)
 
-    def degrees(params: PyTree) -> int:
-        return math.prod(params["logits"].shape[:-1]) * (classes - 1)
+    return Family(
+        init=init,
+        apply=by_state(sizes, distribution),
+        features=features,
+        prepare=prepare,
+        log_probs=_log_probs,
+        statistics=statistics,
+        maximize=maximize,
+        log_prior=log_prior,
+        degrees=lambda params: math.prod(params["logits"].shape[:-1]) * (classes - 1),
+    )
 
-    return Family(init, apply, features, prepare, log_probs, statistics, maximize, log_prior, degrees)
+
+def _log_probs(prepared: Array, value: Array) -> Array:
+    return expected_log_probs(value, prepared) if _floating(value) else prepared[value]
 
 
 def _floating(value: Array) -> bool:

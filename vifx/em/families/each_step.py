@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["each_step"]
 
+from dataclasses import replace
 from typing import TypeVar
 
 import jax
@@ -92,8 +93,8 @@ def _family(family: Family) -> Family:
     def remarks(params: PyTree, value: Array) -> tuple[str, ...]:
         return family.remarks(params, _flat(_sequences(value)))
 
-    return family._replace(
-        init=init, apply=apply, features=features, log_probs=log_probs, statistics=statistics, remarks=remarks
+    return replace(
+        family, init=init, apply=apply, features=features, log_probs=log_probs, statistics=statistics, remarks=remarks
     )
 
 

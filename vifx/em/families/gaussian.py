@@ -12,10 +12,10 @@ from typing import Literal, TypeAlias, get_args
 import jax.numpy as jnp
 import numpy as np
 
-from vifx.core.types import Array, Distribution, Key, PyTree
+from vifx.core.types import Array, Key, PyTree
 from vifx.em.families.floors import at_floor
 from vifx.em.families.k_means_plus_plus import nearest_seeds
-from vifx.em.families.parent_states import count, index
+from vifx.em.families.parent_states import by_state, count
 from vifx.em.families.priors import NormalInverseWishart, number_from
 from vifx.em.families.quadratic import Diagonals, Matrices, vectors
 from vifx.em.families.seed_statistics import needs_values, seeded
@@ -89,13 +89,6 @@ def gaussian(
         sums = seeded(lambda x, r: form.sums(features(state, x), r), x, responsibilities)
         return form.maximize(form.standard(state, number), state, sums, form.count(sums)), state
 
-    def apply(
-        params: PyTree, state: PyTree, *parents: Array, key: Key | None = None, train: bool = False
-    ) -> tuple[Distribution, PyTree]:
-        del key, train
-        at = index(sizes, parents)
-        return form.normal(params, 0 if at is None else at), state
-
     def prepare(params: PyTree, state: Whitening) -> tuple[tuple[Array, ...], Array]:
         natural, log_det = form.natural(params, state)
         return natural, -log_det - 0.5 * params["mean"].shape[1] * math.log(2 * math.pi)
@@ -104,17 +97,17 @@ def gaussian(
         return form.maximize(params, state, statistics, form.count(statistics))
 
     return Family(
-        init,
-        apply,
-        features,
-        prepare,
-        partial(_log_probs, form),
-        lambda _, features, responsibilities: form.sums(features, responsibilities),
-        maximize,
-        form.log_prior,
-        form.degrees,
-        lambda prepared, statistics: form.magnitude(prepared[0], statistics),
-        lambda params, value: at_floor(form.variances(params), floor, np.asarray(value)),
+        init=init,
+        apply=by_state(sizes, form.normal),
+        features=features,
+        prepare=prepare,
+        log_probs=partial(_log_probs, form),
+        statistics=lambda _, features, responsibilities: form.sums(features, responsibilities),
+        maximize=maximize,
+        log_prior=form.log_prior,
+        degrees=form.degrees,
+        magnitude=lambda prepared, statistics: form.magnitude(prepared[0], statistics),
+        remarks=lambda params, value: at_floor(form.variances(params), floor, np.asarray(value)),
     )
 
 

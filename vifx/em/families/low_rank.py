@@ -127,17 +127,17 @@ def low_rank(
         return own * (size + size * latent - latent * (latent - 1) // 2 + (1 if isotropic else size))
 
     return Family(
-        init,
-        apply,
-        features,
-        prepare,
-        dense.log_probs,
-        dense.statistics,
-        maximize,
-        log_prior,
-        degrees,
-        dense.magnitude,
-        partial(_remarks, floor, isotropic),
+        init=init,
+        apply=apply,
+        features=features,
+        prepare=prepare,
+        log_probs=dense.log_probs,
+        statistics=dense.statistics,
+        maximize=maximize,
+        log_prior=log_prior,
+        degrees=degrees,
+        magnitude=dense.magnitude,
+        remarks=partial(_remarks, floor, isotropic),
     )
 
 

@@ -54,12 +54,8 @@ def markov_chain(
         lengths = _lengths(parents, value)
         if lengths is not None:
             inside("markov_chain", lengths, len(lengths), length)
-        dtype = jnp.result_type(float)
-        uniform = -math.log(states)
-        return {
-            "initial": jnp.full((states,), uniform, dtype),
-            "transitions": jnp.full((states, states), uniform, dtype),
-        }, {}
+        uniform = jnp.full((states, states), -math.log(states), jnp.result_type(float))
+        return {"initial": uniform[0], "transitions": uniform}, {}
 
     def apply(
         params: PyTree, state: PyTree, *parents: Array, key: Key | None = None, train: bool = False
@@ -94,11 +90,17 @@ def markov_chain(
         total = pseudo * jnp.sum(initial) + pseudo * jnp.sum(transitions) if pseudo else jnp.zeros((), initial.dtype)
         return total + stay * jnp.sum(jnp.diagonal(transitions)) if stay else total
 
-    def degrees(params: PyTree) -> int:
-        del params
-        return states - 1 + states * (states - 1)
-
-    return Family(init, apply, features, _prepare, _log_probs, _statistics, maximize, log_prior, degrees)
+    return Family(
+        init=init,
+        apply=apply,
+        features=features,
+        prepare=_prepare,
+        log_probs=_log_probs,
+        statistics=_statistics,
+        maximize=maximize,
+        log_prior=log_prior,
+        degrees=lambda _: states - 1 + states * (states - 1),
+    )
 
 
 def _prepare(params: PyTree, state: PyTree) -> tuple[Array, Array]:

@@ -13,7 +13,7 @@ from jax.scipy.special import gammaln
 
 from vifx.core.types import Array, Key, PyTree
 from vifx.distributions import Multinomial
-from vifx.em.families.parent_states import count, index
+from vifx.em.families.parent_states import by_state, count
 from vifx.em.families.priors import floor_of_shares, number_from
 from vifx.em.families.seed_statistics import needs_values, seeded, softened
 from vifx.em.families.valid_values import Features, counts, if_concrete
@@ -70,13 +70,6 @@ def multinomial(
         responsibilities = softened(key, jnp.sqrt(x / total), number)
         return maximize({"logits": blank}, {}, seeded(lambda x, r: r.T @ x, x, responsibilities)), {}
 
-    def apply(
-        params: PyTree, state: PyTree, *parents: Array, key: Key | None = None, train: bool = False
-    ) -> tuple[Multinomial, PyTree]:
-        del key, train
-        at = index(sizes, parents)
-        return Multinomial(params["logits"][0 if at is None else at], trials=trials), state
-
     def prepare(params: PyTree, state: PyTree) -> Array:
         del state
         return normalized(params["logits"]).T
@@ -84,10 +77,6 @@ def multinomial(
     def log_probs(prepared: Array, features: tuple[Array, Array]) -> Array:
         found = expected_log_probs(features[0], prepared)
         return found + jnp.broadcast_to(features[1][:, None], found.shape)
-
-    def statistics(prepared: Array, features: tuple[Array, Array], responsibilities: Array) -> Array:
-        del prepared
-        return responsibilities.T @ features[0]
 
     def maximize(params: PyTree, state: PyTree, statistics: Array) -> PyTree:
         del state
@@ -97,10 +86,16 @@ def multinomial(
         log_probs = prepare(params, state)
         return pseudo * jnp.sum(log_probs) if pseudo else jnp.zeros((), log_probs.dtype)
 
-    def degrees(params: PyTree) -> int:
-        return number * (params["logits"].shape[-1] - 1)
-
-    return Family(init, apply, features, prepare, log_probs, statistics, maximize, log_prior, degrees)
+    return Family(
+        init=init,
+        apply=by_state(sizes, lambda params, at: Multinomial(params["logits"][at], trials=trials)),
+        features=features,
+        prepare=prepare,
+        log_probs=log_probs,
+        maximize=maximize,
+        log_prior=log_prior,
+        degrees=lambda params: number * (params["logits"].shape[-1] - 1),
+    )
 
 
 def _vectors(value: Array) -> Array:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["count", "index"]
+__all__ = ["by_state", "count", "index"]
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 
-from vifx.core.types import Array
+from vifx.core.types import Array, Key, PyTree
 
 
 def count(name: str, states: int | Sequence[int]) -> tuple[int, ...]:
@@ -51,3 +52,23 @@ def index(sizes: tuple[int, ...], parents: Sequence[Array]) -> Array | None:
     for size, parent in zip(sizes, parents, strict=True):
         result = result * size + parent.astype(jnp.int32)
     return result
+
+
+def by_state(
+    sizes: tuple[int, ...], distribution: Callable[[PyTree, Array | int], Any]
+) -> Callable[..., tuple[Any, PyTree]]:
+    """Return the `apply` of a family: the distribution at each example's combination of the parents' states.
+
+    Args:
+      sizes: the number of states of each parent.
+      distribution: ``(params, at) -> distribution``, `at` the numbers of the combinations, or 0 without parents.
+    """
+
+    def apply(
+        params: PyTree, state: PyTree, *parents: Array, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, PyTree]:
+        del key, train
+        at = index(sizes, parents)
+        return distribution(params, 0 if at is None else at), state
+
+    return apply

@@ -15,7 +15,7 @@ from jax.scipy.special import gammaln
 from vifx.core.types import Array, Key, PyTree
 from vifx.distributions import Poisson
 from vifx.em.families.flattened import flat
-from vifx.em.families.parent_states import count, index
+from vifx.em.families.parent_states import by_state, count
 from vifx.em.families.priors import number_from
 from vifx.em.families.seed_statistics import needs_values, seeded, softened
 from vifx.em.families.valid_values import Features, counts, if_concrete
@@ -63,13 +63,8 @@ def poisson(
         sums = seeded(lambda x, r: r.T @ _counts({}, x)[0], x, responsibilities)
         return maximize({"log_rate": blank}, {}, sums), {}
 
-    def apply(
-        params: PyTree, state: PyTree, *parents: Array, key: Key | None = None, train: bool = False
-    ) -> tuple[numpyro.Distribution, PyTree]:
-        del key, train
-        at = index(sizes, parents)
-        log_rate = params["log_rate"]
-        return Poisson(log_rate[0 if at is None else at]).to_event(log_rate.ndim - 1), state
+    def distribution(params: PyTree, at: Array | int) -> numpyro.Distribution:
+        return Poisson(params["log_rate"][at]).to_event(params["log_rate"].ndim - 1)
 
     def prepare(params: PyTree, state: PyTree) -> Array:
         del state
@@ -77,14 +72,6 @@ def poisson(
         constant = -jnp.sum(jnp.exp(log_rate), axis=1, keepdims=True)
         # A rate of zero: 0 log 0 = 0.
         return jnp.concatenate([jnp.maximum(log_rate, jnp.finfo(log_rate.dtype).min / 2**40), constant], axis=1).T
-
-    def log_probs(prepared: Array, features: tuple[Array, Array]) -> Array:
-        found = features[0] @ prepared
-        return found + jnp.broadcast_to(features[1][:, None], found.shape)
-
-    def statistics(prepared: Array, features: tuple[Array, Array], responsibilities: Array) -> Array:
-        del prepared
-        return responsibilities.T @ features[0]
 
     def maximize(params: PyTree, state: PyTree, statistics: Array) -> PyTree:
         del state
@@ -98,10 +85,15 @@ def poisson(
             return jnp.zeros((), log_rate.dtype)
         return jnp.sum(more * log_rate - examples * jnp.exp(log_rate))
 
-    def degrees(params: PyTree) -> int:
-        return math.prod(params["log_rate"].shape)
-
-    return Family(init, apply, Features(_counts, check), prepare, log_probs, statistics, maximize, log_prior, degrees)
+    return Family(
+        init=init,
+        apply=by_state(sizes, distribution),
+        features=Features(_counts, check),
+        prepare=prepare,
+        maximize=maximize,
+        log_prior=log_prior,
+        degrees=lambda params: math.prod(params["log_rate"].shape),
+    )
 
 
 def _counts(state: PyTree, value: Array) -> tuple[Array, Array]:

@@ -18,7 +18,7 @@ from vifx.core.types import Array, Key, PyTree
 from vifx.distributions import MultivariateStudentT
 from vifx.em.families.floors import at_floor
 from vifx.em.families.k_means_plus_plus import nearest_seeds
-from vifx.em.families.parent_states import count, index
+from vifx.em.families.parent_states import by_state, count
 from vifx.em.families.priors import number_from
 from vifx.em.families.quadratic import Diagonals, Matrices, vectors
 from vifx.em.families.seed_statistics import needs_values, seeded
@@ -81,26 +81,21 @@ def student_t(
     form = Matrices(tied=False, floor=floor) if covariance == "full" else Diagonals(spherical=False, floor=floor)
     turn = _Turn(form, df, math.prod(sizes))
 
-    def apply(
-        params: PyTree, state: PyTree, *parents: Array, key: Key | None = None, train: bool = False
-    ) -> tuple[MultivariateStudentT, PyTree]:
-        del key, train
-        found = index(sizes, parents)
-        at = 0 if found is None else found
-        return MultivariateStudentT(turn.each_df(params)[at], params["mean"][at], form.scale_tril(params, at)), state
+    def distribution(params: PyTree, at: Array | int) -> MultivariateStudentT:
+        return MultivariateStudentT(turn.each_df(params)[at], params["mean"][at], form.scale_tril(params, at))
 
     return Family(
-        turn.init,
-        apply,
-        Features(turn.features, partial(numbers, "student_t", floor=floor)),
-        turn.prepare,
-        turn.log_probs,
-        turn.statistics,
-        turn.maximize,
-        turn.log_prior,
-        turn.degrees,
-        lambda prepared, statistics: form.magnitude(prepared.natural, statistics[0]),
-        lambda params, value: at_floor(form.variances(params), floor, np.asarray(value)),
+        init=turn.init,
+        apply=by_state(sizes, distribution),
+        features=Features(turn.features, partial(numbers, "student_t", floor=floor)),
+        prepare=turn.prepare,
+        log_probs=turn.log_probs,
+        statistics=turn.statistics,
+        maximize=turn.maximize,
+        log_prior=turn.log_prior,
+        degrees=turn.degrees,
+        magnitude=lambda prepared, statistics: form.magnitude(prepared.natural, statistics[0]),
+        remarks=lambda params, value: at_floor(form.variances(params), floor, np.asarray(value)),
     )
 
 
