@@ -57,8 +57,8 @@ if TYPE_CHECKING:
         training,
     )
     from vifx.core import nets
-    from vifx.core.declarations import evidence, factor, implicit, target, transformed
     from vifx.core.explain import explain
+    from vifx.core.factor import evidence, factor, implicit, target, transformed
     from vifx.core.joint import Joint
     from vifx.core.objective import Objective
     from vifx.distributions import standard_normal

@@ -11,7 +11,7 @@ JOINTS = (
     *("core.types", "core.examples", "core.nets", "core.turn", "distributions"),
     *("core.factor", "core.conditional", "core.joint", "core.support"),
 )
-CORE = (*JOINTS, "core.declarations", "core.objective", "core.explain", "divergences")
+CORE = (*JOINTS, "core.notation", "core.latex", "core.objective", "core.explain", "divergences")
 
 KNOWS: dict[str, tuple[str, ...]] = {
     "lazy": (),
@@ -22,14 +22,15 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "core.types": (),
     "core.examples": ("core.types",),
     "core.nets": ("core.types",),
-    "core.factor": ("core.types", "core.turn"),
-    "core.declarations": ("core.types", "core.nets", "core.factor", "distributions"),
+    "core.notation": (),
+    "core.latex": (),
+    "core.factor": ("core.types", "core.turn", "core.nets", "core.notation", "distributions"),
     "core.conditional": ("core.types", "core.factor"),
     "core.joint": JOINTS,
     "core.support": ("core.types", "core.examples", "distributions", "core.factor", "core.conditional", "core.joint"),
     "core.turn": ("core.types",),
-    "core.objective": ("core.types", "core.turn", "checks", "core.factor", "core.joint", "core.support"),
-    "core.explain": (*JOINTS, "core.objective"),
+    "core.objective": ("core.types", "core.latex", "core.turn", "checks", "core.factor", "core.joint", "core.support"),
+    "core.explain": (*JOINTS, "core.latex", "core.objective"),
     "distributions": ("core.types",),
     "networks": ("core.types", "loops", "core.nets", "distributions"),
     "lipschitz": ("core.types", "core.examples", "core.nets"),

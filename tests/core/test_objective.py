@@ -201,7 +201,7 @@ def test_explain_defines_every_letter_of_a_game(style):
         )
 
     conjugate = "f*(t) = sup_u [u t − f(u)]" if style == "text" else r"f^*(t) = \sup_u [u t - f(u)]"
-    ratio = "T = f′(e^ℓ), so that f*(T) = e^ℓ f′(e^ℓ) − f(e^ℓ)" if style == "text" else r"T = f'(e^\ell)"
+    ratio = "T = f′(e^ℓ), so that f*(T) = e^ℓ f′(e^ℓ) − f(e^ℓ)" if style == "text" else r"T = f'(e^{\ell})"
     for text in (explained(divergence="pearson"), explained(divergence="kl", critic_divergence="labelled_kl")):
         assert conjugate in text
         assert ratio in text

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 import vifx.distributions as distributions
 from vifx import evaluation, flows, networks
-from vifx.core.declarations import evidence, factor, implicit, transformed
+from vifx.core.factor import evidence, factor, implicit, transformed
 from vifx.core.joint import Joint
 
 X = np.random.default_rng(0).normal(size=(23, 3)).astype(np.float32)

@@ -14,7 +14,7 @@ from scipy.stats import multivariate_normal
 
 import vifx.distributions as distributions
 from vifx import evaluation
-from vifx.core.declarations import evidence, factor
+from vifx.core.factor import evidence, factor
 from vifx.core.joint import Joint
 from vifx.core.nets import Net
 from vifx.variational import kl

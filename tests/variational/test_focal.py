@@ -116,7 +116,9 @@ def test_explain_says_that_it_is_no_likelihood():
     assert "focal/y" in text
     assert "nll" not in text
     assert "dropped     nothing" in text
-    assert r"(1 - \mathrm{tagger}(y \mid x)_i)^{2}" in vifx.explain(vifx.focal(*joints(tagger())), style="latex")
+    assert r"(1 - P_i)^{2} \log P_i\text{, }P_i = \mathrm{tagger}(y \mid x)_i" in vifx.explain(
+        vifx.focal(*joints(tagger())), style="latex"
+    )
 
 
 def test_misuse_is_named():

@@ -6,6 +6,7 @@ __all__ = ["explain"]
 
 from typing import Literal
 
+from vifx.core.latex import latex, plain
 from vifx.core.objective import Objective, Part, Player, weight_in_words
 from vifx.core.types import Batch
 
@@ -53,17 +54,17 @@ def _phase(player: Player) -> str:
 
 
 def _text(part: Part, batch: Batch | None) -> str:
-    title = f"{weight_in_words(part.weight)}{part.title}"
+    title = f"{weight_in_words(part.weight)}{plain(part.title)}"
     named = zip(("inference   ", "generative  "), part.joints, strict=False)
     lines = [title, *(f"  {role}{joint}" for role, joint in named)]
     if part.derivation:
         lines += ["", "  derivation"]
-        lines += [f"    {number}. {text}" for number, (text, _) in enumerate(part.derivation, 1)]
+        lines += [f"    {number}. {plain(line)}" for number, line in enumerate(part.derivation, 1)]
     terms = part.terms(batch)
     lines += ["", "  terms"] if terms else []
     width = max((len(term.name) for term in terms), default=0)
     for term in terms:
-        lines.append(f"    {term.name:<{width}}  {term.formula}")
+        lines.append(f"    {term.name:<{width}}  {plain(term.formula)}")
         weight = "" if term.weight == "1" else f"; weight {term.weight}"
         lines.append(f"    {'':<{width}}  by {term.estimator}{weight}")
     dropped = "; ".join([" ".join(map(str, part.weighted)), *part.further]).strip("; ") or "nothing"
@@ -71,9 +72,9 @@ def _text(part: Part, batch: Batch | None) -> str:
 
 
 def _latex(part: Part, batch: Batch | None) -> str:
-    rows = [rf"& {latex} \\" for _, latex in part.derivation]
+    rows = [rf"& {latex(line)} \\" for line in part.derivation]
     for term in part.terms(batch):
-        words = f"{term.name}: {term.estimator}, weight {term.weight}".replace("_", r"\_")
-        rows.append(rf"& {term.latex} && \text{{{words}}} \\")
+        words = f"{term.name}: {term.estimator}, weight {term.weight}"
+        rows.append(rf"& {latex(term.formula)} && {latex(words)} \\")
     weight = weight_in_words(part.weight).replace("−", "-")
-    return "\n".join([r"\begin{align*}", rf"& {weight}{part.latex} \\", *rows, r"\end{align*}"])
+    return "\n".join([r"\begin{align*}", rf"& {weight}{latex(part.title)} \\", *rows, r"\end{align*}"])

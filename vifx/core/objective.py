@@ -26,6 +26,7 @@ from jax.typing import ArrayLike
 from vifx.checks import described, require, require_function
 from vifx.core.factor import Factor
 from vifx.core.joint import Joint, check_owners
+from vifx.core.latex import plain
 from vifx.core.support import check_supports
 from vifx.core.turn import Solver
 from vifx.core.types import Array, Aux, Batch, Key, Loss, Params, State
@@ -79,15 +80,13 @@ class Term(NamedTuple):
 
     Attributes:
       name: the name of its metric and of its weight, such as ``"kl/z"``.
-      formula: what it is, in plain text.
-      latex: what it is, in LaTeX.
+      formula: what it is, with formulas between dollars.
       estimator: how it is computed: closed form, summed, drawn, or not known before a batch is.
       weight: its weight in words; "1" unless set.
     """
 
     name: str
     formula: str
-    latex: str
     estimator: str
     weight: str
 
@@ -97,14 +96,13 @@ class Part:
     """One estimator inside an objective, with the weight that it has there.
 
     Attributes:
-      title: what it estimates, such as ``"KL(inference ‖ generative)"``.
-      latex: the same in LaTeX.
+      title: what it estimates, such as ``"$KL(inference ‖ generative)$"``, formulas between dollars.
       inference: the inference joint; None if a loss has no joints.
       generative: the generative joint, likewise.
       weight: its factor in the sum.
       constants: what its value leaves out.
       left_out: further constants that the losses leave out, in words, where no entropy says it.
-      derivation: the lines, in plain text and in LaTeX, that lead from the title to the loss.
+      derivation: the lines that lead from the title to the loss, formulas between dollars.
       terms: ``(batch or None) -> terms``; a batch (arrays or shapes) makes the estimators definite.
       exact: per player, ``(params, state, batch) -> value``: the claim, enumerated.
       gaps: per player whose loss bounds its claim, ``(params, state, batch) -> bound − claim``, enumerated.
@@ -113,13 +111,12 @@ class Part:
     """
 
     title: str
-    latex: str
     inference: Joint | None = None
     generative: Joint | None = None
     weight: float = 1.0
     constants: tuple[Constant, ...] = ()
     left_out: tuple[str, ...] = ()
-    derivation: tuple[tuple[str, str], ...] = ()
+    derivation: tuple[str, ...] = ()
     terms: Callable[[Batch | None], tuple[Term, ...]] = lambda _: ()
     exact: Mapping[str, Callable[[Params, State, Batch], Array]] = field(default_factory=dict)
     gaps: Mapping[str, Callable[[Params, State, Batch], Array]] = field(default_factory=dict)
@@ -217,7 +214,7 @@ class Objective:
         require_function(loss, "Objective.of_loss: loss", "(key, params, state, batch, *, train) -> (value, Aux)")
         if isinstance(owns, str) or not owns:
             raise ValueError(f"Objective.of_loss: owns must be the names of networks, such as ['model'], got {owns!r}.")
-        part = Part(title=title, latex=rf"\text{{{title}}}", explicit=False)
+        part = Part(title=title, explicit=False)
         return cls(init, {"model": Player(tuple(owns), loss)}, (part,))
 
     @property
@@ -290,7 +287,7 @@ class Objective:
         return Objective(self.init, players, parts)
 
     def __repr__(self) -> str:
-        body = " + ".join(f"{weight_in_words(part.weight)}{part.title}" for part in self.parts)
+        body = " + ".join(f"{weight_in_words(part.weight)}{plain(part.title)}" for part in self.parts)
         return f"Objective({body.replace('+ −', '− ')})"
 
 

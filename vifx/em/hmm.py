@@ -13,7 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from vifx.checks import require_function
-from vifx.core.declarations import evidence, factor
+from vifx.core.factor import evidence, factor
 from vifx.core.joint import Joint
 from vifx.core.objective import Schedule
 from vifx.core.types import Array, Params, State

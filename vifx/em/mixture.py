@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vifx.checks import require_function, require_integer
-from vifx.core.declarations import evidence, factor
+from vifx.core.factor import evidence, factor
 from vifx.core.joint import Joint
 from vifx.core.objective import Schedule
 from vifx.em import categorical, check_values, exact_posterior

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 
 from vifx.core.conditional import nearest
-from vifx.core.factor import Derived, Factor, parsed
+from vifx.core.factor import Derived, Factor
 from vifx.core.joint import Joint
+from vifx.core.notation import parsed
 from vifx.core.objective import Schedule
 from vifx.core.types import Array, Key, Params, PyTree, State
 from vifx.distributions import Finite
@@ -127,24 +128,20 @@ def exact_posterior(
             scheduled=callable(temperature),
             tight=temperature == 1 and not anchored,
             line=_line(notation, source),
-            consequence=(
-                "the second term of (1), E KL(inference(latents | data) ‖ generative(latents | data)), is 0 there: EM",
-                r"\mathbb{E}\,\mathrm{KL}(p(z \mid x) \,\|\, q(z \mid x)) = 0",
-            ),
+            consequence="the second term of (1), $E KL(inference(latents | data) ‖ generative(latents | data))$, is 0 "
+            "there: EM",
         ),
     )
 
 
-def _line(notation: str, source: Posterior) -> tuple[str, str]:
-    temperature, variables = source.temperature, ", ".join(source.generative.variables)
-    power, tex_power = ("", "") if temperature == 1 else ("^(1/T)", "^{1/T}")
+def _line(notation: str, source: Posterior) -> str:
+    temperature, power = source.temperature, "" if source.temperature == 1 else "^(1/T)"
     heat = "" if temperature == 1 else ", T a schedule" if callable(temperature) else f", T = {temperature:g}"
     if temperature == 0:
         heat = ", T = 0: all of it on the likeliest state"
     when = ", of the model at the start of the phase" if source.anchored else ""
-    text = f"E step: posterior({notation}) ∝ generative({variables}){power}{heat}{when}; no gradient"
-    latex = rf"\mathrm{{posterior}}({notation.replace('|', chr(92) + 'mid')}) \propto q({variables}){tex_power}"
-    return text, latex
+    proportional = f"posterior({notation}) ∝ generative({', '.join(source.generative.variables)}){power}"
+    return f"E step: ${proportional}${heat}{when}; no gradient"
 
 
 def posterior_params(source: Posterior, params: Params) -> Params:

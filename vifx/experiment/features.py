@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from vifx import data, nets, networks, training
 from vifx.checks import ArgumentError
-from vifx.core.declarations import evidence, factor
+from vifx.core.factor import evidence, factor
 from vifx.core.joint import Joint
 from vifx.core.types import Array, Key, Params, State
 from vifx.data import Dataset

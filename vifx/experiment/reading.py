@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vifx import data, reading, training
 from vifx.checks import ArgumentError
-from vifx.core.declarations import evidence, factor
+from vifx.core.factor import evidence, factor
 from vifx.core.joint import Joint
 from vifx.core.nets import in_precision
 from vifx.core.objective import Objective

@@ -27,7 +27,7 @@ import numpy as np
 import optax
 
 from vifx import data, evaluation, lipschitz, nets, training
-from vifx.core.declarations import evidence, factor
+from vifx.core.factor import evidence, factor
 from vifx.core.joint import Joint
 from vifx.core.types import Key, Params, State
 from vifx.data import Dataset, Split, Transform

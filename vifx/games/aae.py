@@ -6,7 +6,7 @@ __all__ = ["aae"]
 
 from typing import Any
 
-from vifx.core.declarations import evidence, factor, implicit
+from vifx.core.factor import evidence, factor, implicit
 from vifx.core.joint import Joint
 from vifx.games.adversarial import adversarial
 from vifx.games.assembly import Assembly

@@ -12,7 +12,7 @@ from typing import Any, cast, get_args
 
 from vifx.core.conditional import nearest
 from vifx.core.joint import Joint, check_owners
-from vifx.core.objective import Objective, Part, Player, Schedule, Term
+from vifx.core.objective import Objective, Part, Player, Schedule
 from vifx.core.types import Array, Aux, Batch, Key, Params, State
 from vifx.divergences import Divergence
 from vifx.games.adversarial_derivation import constants_in_words, derive_adversarial, describe_terms
@@ -113,7 +113,7 @@ def adversarial(
     setting = Setting(
         sides=both,
         critic=critic_factor(critic, both.on, f"{name}_critic" if name else "critic"),
-        judge=_judge(played, critic_divergence),
+        critic_game=_critic_game(played, critic_divergence),
         game=played,
         form=form,
         proximal=_checked_proximal(proximal, form),
@@ -134,7 +134,7 @@ def _objective(setting: Setting, inference: Joint, generative: Joint) -> Objecti
     init = partial(init_networks, setting=setting)
 
     def critic_claim(params: Params, state: State, batch: Batch) -> Array:
-        return enumerated_critic(setting.sides, setting.critic, setting.judge, params, state, batch)
+        return enumerated_critic(setting.sides, setting.critic, setting.critic_game, params, state, batch)
 
     def model_claim(params: Params, state: State, batch: Batch) -> Array:
         weight = proximal_weight(setting, state)
@@ -143,21 +143,14 @@ def _objective(setting: Setting, inference: Joint, generative: Joint) -> Objecti
     def gap(params: Params, state: State, batch: Batch) -> Array:
         return enumerated_gap(setting.sides, setting.game, params, state, batch)
 
-    def terms(batch: Batch | None) -> tuple[Term, ...]:
-        weight = "schedule of the update count" if callable(setting.proximal) else f"{setting.proximal:g}"
-        kinds = (setting.judge, setting.game, setting.form, weight if setting.pulls else None, len(setting.penalties))
-        return describe_terms(setting.sides, setting.prefix, *kinds, init, batch)
-
-    words = (setting.sides, setting.judge, setting.game, setting.form)
-    title, latex, lines = derive_adversarial(*words)
+    words = "labelled KL" if setting.game.name == "labelled_kl" else setting.game.name.replace("_", " ")
     part = Part(
-        title=title,
-        latex=latex,
+        title=f"{words} by a critic on $({', '.join(setting.sides.on)})$",
         inference=inference,
         generative=generative,
-        left_out=constants_in_words(*words),
-        derivation=lines,
-        terms=terms,
+        left_out=constants_in_words(setting),
+        derivation=derive_adversarial(setting),
+        terms=partial(describe_terms, setting, init),
         exact={"critic": critic_claim, "model": model_claim},
         gaps={"model": gap} if setting.form == "full" and setting.sides.hidden else {},
         others=(setting.critic,),
@@ -170,7 +163,7 @@ def _objective(setting: Setting, inference: Joint, generative: Joint) -> Objecti
     return Objective(init, players, (part,))
 
 
-def _judge(played: Game, critic_divergence: str | Divergence | None) -> Game:
+def _critic_game(played: Game, critic_divergence: str | Divergence | None) -> Game:
     if critic_divergence is None:
         return played
     prior = played.label_prior if critic_divergence == "labelled_kl" else 0.5

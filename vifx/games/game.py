@@ -67,7 +67,7 @@ class Game:
       paired: whether the functions are of differences ℓ(a) − ℓ(b), over all pairs; `at_a` then has no use.
       optimum: the best critic, in plain text.
       label_prior: the prior probability of the label of A, where there are labels.
-      symbols: what the formulas' letters are, in plain text and in LaTeX, where they are more than ℓ and D.
+      symbols: what the formulas' letters are, where they are more than ℓ and D; formulas between dollars.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Game:
     paired: bool = False
     optimum: str = ""
     label_prior: float = 0.5
-    symbols: tuple[str, str] | None = None
+    symbols: str | None = None
 
 
 def labelled_kl(*, label_prior: float = 0.5) -> Game:
@@ -125,7 +125,7 @@ def labelled_kl(*, label_prior: float = 0.5) -> Game:
         "full": truncated,
         "truncated": truncated,
     }
-    optimum = "D* = A/(A+B)" if label_prior == 0.5 else f"D* = πA/(πA+(1−π)B), π = {label_prior:g}"
+    optimum = "$D* = A/(A+B)$" if label_prior == 0.5 else f"$D* = πA/(πA+(1−π)B)$, $π = {label_prior:g}$"
     return Game(
         name="labelled_kl",
         critic=critic,
@@ -188,7 +188,7 @@ def hinge() -> Game:
         bound="at_least",
         score=lambda logit: logit,
         log_ratio=None,
-        optimum="ℓ* = sign(A − B)",
+        optimum="$ℓ* = sign(A − B)$",
     )
 
 
@@ -220,7 +220,7 @@ def least_squares() -> Game:
         bound="at_least",
         score=lambda logit: logit - 0.5,
         log_ratio=None,
-        optimum="ℓ* = A/(A+B)",
+        optimum="$ℓ* = A/(A+B)$",
     )
 
 

@@ -7,7 +7,7 @@ __all__ = ["gan"]
 from collections.abc import Sequence
 from typing import Any
 
-from vifx.core.declarations import evidence, factor, implicit
+from vifx.core.factor import evidence, factor, implicit
 from vifx.core.joint import Joint
 from vifx.games.adversarial import adversarial
 from vifx.games.assembly import Assembly

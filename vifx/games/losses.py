@@ -37,7 +37,7 @@ class Setting:
     Attributes:
       sides: A and B.
       critic: as a factor of the label.
-      judge: the game whose critic loss fits the critic.
+      critic_game: the game whose critic loss fits the critic.
       game: the game whose form is the model's loss.
       form: which form of it.
       proximal: the weight of the proximal term, 0 for none.
@@ -47,7 +47,7 @@ class Setting:
 
     sides: Sides
     critic: Factor
-    judge: Game
+    critic_game: Game
     game: Game
     form: Form
     proximal: float | Schedule
@@ -111,7 +111,7 @@ def critic_loss(
         output, state = logits(noise, setting.critic, params, state, each, train=train)
         outputs.append(output)
     (a, b), (at_a, at_b) = drawn, outputs
-    value = _expected(setting.judge, setting.judge.critic, a, b, at_a, at_b, a_counts=True)
+    value = _expected(setting.critic_game, setting.critic_game.critic, a, b, at_a, at_b, a_counts=True)
     metrics = _critic_metrics(setting, a, b, *jax.lax.stop_gradient((at_a, at_b, value)))
 
     def critic(*at: Array) -> Array:
@@ -197,7 +197,7 @@ def _expected(
 def _critic_metrics(
     setting: Setting, a: Drawn, b: Drawn, output_a: Array, output_b: Array, value: Array
 ) -> dict[str, Array]:
-    judge = setting.judge
+    judge = setting.critic_game
 
     def share(of_a: Array, of_b: Array) -> Array:
         real = output_a.dtype

@@ -84,13 +84,12 @@ def mmd(
         return jnp.einsum("i,ij,j", difference, kernel(at, at), difference)
 
     def terms(batch: Batch | None) -> tuple[Term, ...]:
-        return (Term(label, _FORMULA, _LATEX, how_drawn(both, init, batch), "1"),)
+        return (Term(label, f"${_FORMULA}$", how_drawn(both, init, batch), "1"),)
 
-    title = f"squared maximum mean discrepancy on ({', '.join(both.on)})"
-    lines = ((f"A and B have equal means of every feature of k, iff {_FORMULA} = 0", _LATEX + " = 0"),)
+    title = f"squared maximum mean discrepancy on $({', '.join(both.on)})$"
+    lines = (f"A and B have equal means of every feature of k, iff ${_FORMULA} = 0$",)
     part = Part(
         title=title,
-        latex=r"\mathrm{MMD}^2",
         inference=inference,
         generative=generative,
         derivation=lines,
@@ -102,7 +101,6 @@ def mmd(
 
 
 _FORMULA = "E k(a, a′) + E k(b, b′) − 2 E k(a, b)"
-_LATEX = r"\mathbb{E} k(a, a') + \mathbb{E} k(b, b') - 2 \mathbb{E} k(a, b)"
 
 
 def _estimate(

@@ -75,23 +75,19 @@ def from_divergence(divergence: Divergence, *, parametrization: Parametrization 
         bound="at_least",
         score=score,
         log_ratio=(lambda logit: logit) if ratio else None,
-        optimum="T* = f′(A/B)",
+        optimum="$T* = f′(A/B)$",
         symbols=_symbols(divergence, ratio=ratio),
     )
 
 
-def _symbols(divergence: Divergence, *, ratio: bool) -> tuple[str, str]:
+def _symbols(divergence: Divergence, *, ratio: bool) -> str:
     """Say what f, f* and T are."""
     if ratio:
-        made = "T = f′(e^ℓ), so that f*(T) = e^ℓ f′(e^ℓ) − f(e^ℓ)   (10)"
-        tex_made = r"T = f'(e^\ell),\quad f^*(T) = e^\ell f'(e^\ell) - f(e^\ell)"
+        made = "$T = f′(e^ℓ)$, so that $f*(T) = e^ℓ f′(e^ℓ) − f(e^ℓ)$   (10)"
     else:
         low, high = (f"{end:g}".replace("-", "−").replace("inf", "∞") for end in divergence.domain)
-        made = f"T = g(v), g the published activation, onto ({low}, {high})   (9)"
-        tex_made = "T = g(v)"
-    text = f"{divergence.formula} = E_Q f(P/Q), P = A, Q = B;  f*(t) = sup_u [u t − f(u)];  {made}"
-    tex_f = rf"{divergence.latex} = \mathbb{{E}}_Q f(P/Q),\quad P = A,\ Q = B,\quad f^*(t) = \sup_u [u t - f(u)],\quad "
-    return text, tex_f + tex_made
+        made = f"$T = g(v)$, g the published activation, onto $({low}, {high})$   (9)"
+    return f"${divergence.formula} = E_Q f(P/Q)$, $P = A$, $Q = B$;  $f*(t) = sup_u [u t − f(u)]$;  {made}"
 
 
 _NAMED: Mapping[str, Callable[[], Game]] = {

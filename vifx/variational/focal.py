@@ -19,7 +19,6 @@ from vifx.core.types import Array, Aux, Batch, Key, Params, State
 from vifx.distributions import Bernoulli, EachStep
 from vifx.distributions.lengths import inside
 from vifx.distributions.log_zero import weighted
-from vifx.variational.derivation import tex
 from vifx.variational.pair import Pair, pair, pair_init
 
 
@@ -108,14 +107,12 @@ def _objective(both: Pair, alpha: float, gamma: float, prefix: str) -> Objective
         return tuple(_term(item, alpha, gamma) for item in both.generative.modelled)
 
     words = "the focal loss: its value is neither a likelihood nor a divergence, unless gamma is 0 and alpha 1/2"
-    derivation = ((words, rf"\text{{{words}}}"),)
     title = "focal loss of the generative joint"
     part = Part(
         title=title,
-        latex=rf"\text{{{title}}}",
         inference=both.inference,
         generative=both.generative,
-        derivation=derivation,
+        derivation=(words,),
         terms=terms,
         exact={"model": claim},
     )
@@ -123,11 +120,9 @@ def _objective(both: Pair, alpha: float, gamma: float, prefix: str) -> Objective
 
 
 def _term(item: Factor, alpha: float, gamma: float) -> Term:
-    variable, density_of = item.variables[0], tex(item)
-    weight = f"{alpha:g} of ones and {1 - alpha:g} of zeros"
-    latex = rf"\mathbb{{E}} \sum_i -\alpha_{{{variable}_i}} (1 - {density_of}_i)^{{{gamma:g}}} \log {density_of}_i"
-    formula = f"E[−Σ α (1 − P)^{gamma:g} log P], P = {item} of each element, α = {weight}"
-    return Term(f"focal/{variable}", formula, latex, "mean over the batch", "1")
+    weight = f"$α = {alpha:g}$ for ones and {1 - alpha:g} for zeros"
+    formula = f"$E Σ_i −α_i (1 − P_i)^{gamma:g} log P_i$, $P_i = {item}_i$ of each element, {weight}"
+    return Term(f"focal/{item.variables[0]}", formula, "mean over the batch", "1")
 
 
 def _elements(

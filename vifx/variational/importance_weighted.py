@@ -85,15 +85,13 @@ def _objective(both: Pair, samples: int, gradient: Gradient, prefix: str) -> Obj
 
     def terms(batch: Batch | None) -> tuple[Term, ...]:
         how = "a batch decides whether latents are summed or drawn" if batch is None else _plan(both, batch, samples)
-        return (Term("iwae", formula, latex, f"{how}; gradient: {gradient}", "1"),)
+        return (Term("iwae", formula, f"{how}; gradient: {gradient}", "1"),)
 
-    formula = f"−E log (1/{samples}) Σ_k [{both.generative}] / [{both.inference}], evidence left out"
-    latex = rf"-\mathbb{{E}} \log \frac{{1}}{{{samples}}} \sum_k \frac{{q(x, z_k)}}{{p(z_k \mid x)}}"
+    formula = f"$−E log (1/{samples}) Σ_k [{both.generative}] / [{both.inference}]$, evidence left out"
     title = f"importance-weighted bound, K = {samples}"
     derivation = derive_importance_weighted(both, samples)
     part = Part(
         title=title,
-        latex=latex,
         inference=both.inference,
         generative=both.generative,
         constants=both.constants,

@@ -84,7 +84,7 @@ def kl(
     samples = _checked_samples("kl", samples)
     if not isinstance(free_bits, Real) or not math.isfinite(free_bits) or free_bits < 0:
         raise ValueError(f"kl: free_bits must be a finite number of nats ≥ 0, got {free_bits!r}.")
-    return _explicit(both, names, weights, samples, float(free_bits), name, "KL(inference ‖ generative)")
+    return _explicit(both, names, weights, samples, float(free_bits), name, "$KL(inference ‖ generative)$")
 
 
 def reconstruction(
@@ -112,7 +112,7 @@ def reconstruction(
     names = tuple(term for term in both.term_names if term.startswith("nll/"))
     weights = _checked_weights(names, dict.fromkeys(names, weight))
     samples = _checked_samples("reconstruction", samples)
-    return _explicit(both, names, weights, samples, 0.0, name, "E_p[−log generative(observed | latent)]")
+    return _explicit(both, names, weights, samples, 0.0, name, "$E_p[−log generative(observed | latent)]$")
 
 
 def _explicit(
@@ -146,10 +146,8 @@ def _explicit(
         scheduled = both.scheduled or any(callable(weight) for weight in weights.values())
         return params, {**state, "model@updates": jnp.zeros((), jnp.int32)} if scheduled else state
 
-    latex = r"\mathrm{KL}(p \,\|\, q)" if complete else r"\mathbb{E}_p[-\log q(x \mid z)]"
     part = Part(
         title=title,
-        latex=latex,
         inference=both.inference,
         generative=both.generative,
         constants=constants,
@@ -308,13 +306,13 @@ def _terms(
 
         jax.eval_shape(trace, jax.eval_shape(lambda: jax.random.key(0)), dict(batch))
     terms = []
-    for term, text, latex in term_formulas(both):
+    for term, formula in term_formulas(both).items():
         if term in names:
             weight = weights.get(term, 1.0)
             words = "schedule of the update count" if callable(weight) else f"{weight:g}"
             if term.startswith("kl/") and free_bits:
                 words += f", at least {free_bits:g} nats"
-            terms.append(Term(term, text, latex, how[term], words))
+            terms.append(Term(term, f"${formula}$", how[term], words))
     return tuple(terms)
 
 
