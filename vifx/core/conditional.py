@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from vifx.core.factor import Factor, has_density
-from vifx.core.types import Array, Key, Params, PyTree, State
+from vifx.core.types import Array, Key, Networks
 
 
 def fold(key: Key, *names: str) -> Key:
@@ -37,35 +37,24 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 
 def condition(
-    key: Key | None,
-    item: Factor,
-    params: Params,
-    state: State,
-    values: Mapping[str, Array],
-    examples: int,
-    *,
-    train: bool,
-) -> tuple[Any, dict[str, PyTree]]:
-    """Evaluate a factor at its parents' values; return the checked conditional and the new state.
+    key: Key | None, item: Factor, networks: Networks, values: Mapping[str, Array], examples: int
+) -> tuple[Any, Networks]:
+    """Evaluate a factor at its parents' values; return the checked conditional, and the networks in their new state.
 
     Raises:
       ValueError: parameters of the owner are missing, or the conditional's batch shape is wrong.
       TypeError: the network's output is not a distribution.
     """
-    parents = tuple(values[name] for name in item.given)
-    if item.derived is not None:
-        conditional, _ = item.conditional(key, params, state, *parents, train=train)
-        _check_conditional(item, conditional, examples)
-        return conditional, dict(state)
-    own_params: PyTree = {}
-    own_state: PyTree = {}
+    params, state, train = networks
+    own_params, own_state = (params, state) if item.derived is not None else ({}, {})
     if item.owner is not None:
         if item.owner not in params:
             raise ValueError(f"params lacks {item.owner!r}, the owner of {item}{nearest(item.owner, tuple(params))}.")
         own_params, own_state = params[item.owner], state.get(item.owner, {})
+    parents = (values[name] for name in item.given)
     conditional, own_state = item.conditional(key, own_params, own_state, *parents, train=train)
     _check_conditional(item, conditional, examples)
-    return conditional, {**state, item.owner: own_state} if item.owner is not None else dict(state)
+    return conditional, networks if item.owner is None else networks._replace(state={**state, item.owner: own_state})
 
 
 def draw(key: Key, item: Factor, conditional: Any, examples: int) -> Array:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from vifx.core.conditional import condition, density, draw, fold, nearest
 from vifx.core.examples import check_entries, stand_ins
 from vifx.core.factor import Factor
-from vifx.core.types import Array, Batch, Key, Params, PyTree, State
+from vifx.core.types import Array, Batch, Key, Networks, Params, PyTree, State
 from vifx.distributions import Transformed, tempered
 
 
@@ -130,9 +130,8 @@ class Joint:
                 value = values.get(item.variables[0], batch.get(item.variables[0]))
                 params[item.owner], state[item.owner] = item.init(fold(key, item.owner), value, *parents)
             if item.kind != "evidence" and item.variables[0] not in values:
-                conditional, _ = condition(
-                    fold(key, item.name, "network"), item, params, state, values, count, train=False
-                )
+                noise = fold(key, item.name, "network")
+                conditional, _ = condition(noise, item, Networks(params, state), values, count)
                 values[item.variables[0]] = draw(fold(key, item.name, "draw"), item, conditional, count)
         return params, state
 
@@ -166,18 +165,16 @@ class Joint:
         values = self.observe(batch or {}, fixed or {})
         count = _count_examples(values, examples, self)
         conditionals: dict[str, Any] = {}
-        state = dict(state)
+        networks = Networks(params, dict(state), train)
         for item in self.modelled:
             variable = item.variables[0]
-            conditional, state = condition(
-                fold(key, item.name, "network"), item, params, state, values, count, train=train
-            )
+            conditional, networks = condition(fold(key, item.name, "network"), item, networks, values, count)
             if temperature != 1.0 and not item.given and variable not in values:
                 conditional = _tempered(conditional, temperature)
             conditionals[variable] = conditional
             if variable not in values:
                 values[variable] = draw(fold(key, item.name, "draw"), item, conditional, count)
-        return Sample({name: values[name] for name in self.variables}, conditionals, state)
+        return Sample({name: values[name] for name in self.variables}, conditionals, dict(networks.state))
 
     def log_prob(
         self,
@@ -210,7 +207,7 @@ class Joint:
         result = {}
         for item in self.modelled:
             noise = None if key is None else fold(key, item.name, "network")
-            conditional, _ = condition(noise, item, params, state, values, count, train=train)
+            conditional, _ = condition(noise, item, Networks(params, state, train), values, count)
             result[item.name] = density(item, conditional, values[item.variables[0]], count)
         return result
 

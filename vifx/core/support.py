@@ -19,7 +19,7 @@ from vifx.core.conditional import condition, density, fold
 from vifx.core.examples import WEIGHTS
 from vifx.core.factor import Factor
 from vifx.core.joint import Joint
-from vifx.core.types import Key, Params, State
+from vifx.core.types import Key, Networks, Params, State
 from vifx.distributions.supports import LabelsOrWeights, UnitInterval
 
 
@@ -63,7 +63,7 @@ def check_supports(
         examples = len(next(iter(drawn.values.values())))
         for item in modelled:
             noise = fold(key, item.name)
-            conditional, _ = condition(noise, item, params, state, drawn.values, examples, train=False)
+            conditional, _ = condition(noise, item, Networks(params, state), drawn.values, examples)
             support = getattr(conditional, "support", None)
             if support is not None:
                 # NumPyro's Bernoulli has the support {0, 1}, and a log_prob of shades between.

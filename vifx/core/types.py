@@ -16,6 +16,7 @@ __all__ = [
     "Loss",
     "Metrics",
     "Net",
+    "Networks",
     "Params",
     "PyTree",
     "State",
@@ -63,6 +64,20 @@ class Aux(NamedTuple):
 
     metrics: Metrics
     state: State
+
+
+class Networks(NamedTuple):
+    """All networks, as one evaluation of a loss finds them; what it runs returns them with their new state.
+
+    Attributes:
+      params: one entry per owner.
+      state: one entry per owner.
+      train: the mode.
+    """
+
+    params: Params
+    state: State
+    train: bool = False
 
 
 class Loss(Protocol):

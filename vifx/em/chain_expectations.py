@@ -11,7 +11,6 @@ __all__ = [
     "chain_posterior",
     "chain_prior",
     "chain_table",
-    "step_log_probs",
 ]
 
 from collections.abc import Mapping, Sequence
@@ -20,95 +19,51 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vifx.core.conditional import condition, density, fold
+from vifx.core.conditional import density
 from vifx.core.factor import Factor
-from vifx.core.joint import Joint
 from vifx.core.turn import Expected
-from vifx.core.types import Array, Batch, Key, Params, PyTree, State
+from vifx.core.types import Array, Batch
 from vifx.distributions import EachStep, MarkovChain
 from vifx.distributions.lengths import inside, possible
 from vifx.em.forward_backward import ChainTable, smoothed
+from vifx.em.given import Given
 
 
-def chain_prior(
-    key: Key | None,
-    generative: Joint,
-    params: Params,
-    state: State,
-    known: Mapping[str, Array],
-    examples: int,
-    *,
-    train: bool = False,
-) -> tuple[Factor, MarkovChain] | None:
-    """Return the latent whose prior is a chain, and the prior; None if there is none.
-
-    Args:
-      key: noise of networks in training mode, folded per factor name.
-      generative: the joint.
-      params: one entry per owner.
-      state: one entry per owner.
-      known: values of observed variables, ``[examples, *event]``.
-      examples: how many.
-      train: the mode of the networks.
-    """
-    for item in generative.modelled:
-        if item.variables[0] not in known and all(name in known for name in item.given):
-            noise = None if key is None else fold(key, item.name, "network")
-            conditional, _ = condition(noise, item, params, state, known, examples, train=train)
+def chain_prior(given: Given) -> tuple[Factor, MarkovChain] | None:
+    """Return the latent whose prior is a chain, and the prior; None if there is none."""
+    for item in given.joint.modelled:
+        if item.variables[0] not in given.values and all(name in given.values for name in item.given):
+            conditional = given.conditional(item, given.values, given.examples)
             if isinstance(conditional, MarkovChain):
                 return item, conditional
     return None
 
 
-def chain_table(
-    key: Key | None,
-    chain: tuple[Factor, MarkovChain],
-    generative: Joint,
-    params: Params,
-    state: State,
-    known: Mapping[str, Array],
-    examples: int,
-    *,
-    train: bool = False,
-    prepared: Mapping[str, PyTree] | None = None,
-    features: Mapping[str, PyTree] | None = None,
-) -> ChainTable:
+def chain_table(given: Given, item: Factor, prior: MarkovChain) -> ChainTable:
     """Evaluate every factor of a joint of one chain, in every state of every step.
 
     Args:
-      key: noise of networks in training mode, folded per factor name.
-      chain: as `chain_prior` finds it.
-      generative: its other variables are known.
-      params: one entry per owner.
-      state: one entry per owner.
-      known: values of observed variables, ``[examples, *event]``.
-      examples: how many.
-      train: the mode of the networks.
-      prepared: what families prepare of their parameters, by owner; made here where it is absent.
-      features: what families make of known values, by owner; likewise.
+      given: every variable but the chain is known.
+      item: the factor of the chain.
+      prior: the chain before the data.
 
     Raises:
       ValueError: there is a further latent, or a factor does not apply to each step.
     """
-    item, prior = chain
-    latent = item.variables[0]
     dtype = prior.initial_logits.dtype
-    steps = jnp.zeros((examples, prior.length, prior.states), dtype)
-    rest = jnp.zeros((examples,), dtype)
-    for other in generative.modelled:
+    steps = jnp.zeros((given.examples, prior.length, prior.states), dtype)
+    rest = jnp.zeros((given.examples,), dtype)
+    for other in given.joint.modelled:
         if other is item:
             continue
-        _require_known(other, item, known)
-        if latent in other.given:
-            own, _ = step_log_probs(
-                key, other, latent, prior, params, state, known, train=train, prepared=prepared, features=features
-            )
-            steps = steps + own
+        _require_known(other, item, given.values)
+        if item.variables[0] in other.given:
+            steps = steps + _step_log_probs(given, other, item.variables[0], prior)
         else:
-            noise = None if key is None else fold(key, other.name, "network")
-            conditional, _ = condition(noise, other, params, state, known, examples, train=train)
-            rest = rest + density(other, conditional, known[other.variables[0]], examples)
-    return ChainTable(item, prior, steps, rest, _inside(item, _lengths(item, known), examples, prior.length))
+            conditional = given.conditional(other, given.values, given.examples)
+            rest = rest + density(other, conditional, given.values[other.variables[0]], given.examples)
+    inside = _inside(item, _lengths(item, given.values), given.examples, prior.length)
+    return ChainTable(item, prior, steps, rest, inside)
 
 
 def _require_known(other: Factor, item: Factor, known: Mapping[str, Array]) -> None:
@@ -119,77 +74,36 @@ def _require_known(other: Factor, item: Factor, known: Mapping[str, Array]) -> N
         )
 
 
-def step_log_probs(
-    key: Key | None,
-    item: Factor,
-    latent: str,
-    prior: MarkovChain,
-    params: Params,
-    state: State,
-    known: Mapping[str, Array],
-    *,
-    train: bool = False,
-    prepared: Mapping[str, PyTree] | None = None,
-    features: Mapping[str, PyTree] | None = None,
-) -> tuple[Array, State]:
-    """Evaluate an emission of a chain in every state of every step, ``[rows, T, K]``, in nats.
-
-    Args:
-      key: noise of networks in training mode.
-      item: the emission's factor; it applies to each step (`em.each_step`).
-      latent: the name of the chain.
-      prior: any chain of its length and number of states.
-      params: one entry per owner.
-      state: one entry per owner.
-      known: values of its variable and of its other parents, ``[rows, *event]``.
-      train: the mode of the networks.
-      prepared: what families prepare of their parameters, by owner.
-      features: what families make of known values, by owner.
-
-    Returns:
-      The log-densities, 0 beyond the end of a sequence, and the new state of the networks.
-
-    Raises:
-      ValueError: it does not apply to each step.
-    """
-    owner, own = str(item.owner), item.variables[0]
-    value = known[own]
-    rows, length, states = value.shape[0], prior.length, prior.states
-    if item.turn is not None:
-        family, own_state = item.source, state.get(owner, {})
-        ready = (prepared or {}).get(owner)
-        ready = family.prepare(params[owner], own_state) if ready is None else ready
-        found = (features or {}).get(owner)
-        log_probs = family.log_probs(ready, family.features(own_state, value) if found is None else found)
-        if log_probs.shape != (rows, length, states):
+def _step_log_probs(given: Given, item: Factor, latent: str, prior: MarkovChain) -> Array:
+    """Evaluate an emission of a chain in every state of every step, ``[examples, T, K]`` in nats, 0 beyond the end."""
+    value, rows, length, states = given.values[item.variables[0]], given.examples, prior.length, prior.states
+    if item.turn is None:
+        probes = prior.probes()
+        values = {
+            name: jnp.repeat(probes, rows, axis=0) if name == latent else _tiled(given.values[name], states)
+            for name in item.given
+        }
+        conditional = given.conditional(item, values, states * rows)
+        if not isinstance(conditional, EachStep):
             raise ValueError(
-                f"{item}: its log-densities have shape {list(log_probs.shape)}, but {latent!r} is a chain of {length} "
-                f"steps and {states} states, so [{rows}, {length}, {states}] was expected; wrap the family of one step "
-                f"in em.each_step, with states={states}, and give sequences of length {length}."
+                f"{item}: {latent!r} is a chain, and its emissions must depend on one step of it each, which "
+                f"{type(conditional).__name__} does not promise; make it with em.each_step(...)."
             )
-        lengths = _lengths(item, known, latent)
-        log_probs = jnp.where(_inside(item, lengths, rows, length)[:, :, None], log_probs, 0)
-        if lengths is None:
-            return log_probs, state
-        wrong = possible(lengths, length).astype(log_probs.dtype)[:, None, None]
-        return log_probs + jnp.broadcast_to(wrong, log_probs.shape), state
-    # In constant chains, every state is met at every step.
-    constant = jnp.repeat(jnp.arange(states), rows)
-    values = {
-        name: jnp.broadcast_to(constant[:, None], (states * rows, length))
-        if name == latent
-        else _tiled(known[name], states)
-        for name in item.given
-    }
-    noise = None if key is None else fold(key, item.name, "network")
-    conditional, state = condition(noise, item, params, state, values, states * rows, train=train)
-    if not isinstance(conditional, EachStep):
+        log_probs = conditional.step_log_probs(_tiled(value, states)).reshape(states, rows, length)
+        return jnp.moveaxis(log_probs, 0, -1)
+    log_probs = given.log_probs(item)
+    if log_probs.shape != (rows, length, states):
         raise ValueError(
-            f"{item}: {latent!r} is a chain, and its emissions must depend on one step of it each, which "
-            f"{type(conditional).__name__} does not promise; make it with em.each_step(...)."
+            f"{item}: its log-densities have shape {list(log_probs.shape)}, but {latent!r} is a chain of {length} "
+            f"steps and {states} states, so [{rows}, {length}, {states}] was expected; wrap the family of one step "
+            f"in em.each_step, with states={states}, and give sequences of length {length}."
         )
-    log_probs = conditional.step_log_probs(_tiled(value, states)).reshape(states, rows, length)
-    return jnp.moveaxis(log_probs, 0, -1), state
+    lengths = _lengths(item, given.values, latent)
+    if lengths is None:
+        return log_probs
+    log_probs = jnp.where(_inside(item, lengths, rows, length)[:, :, None], log_probs, 0)
+    wrong = possible(lengths, length).astype(log_probs.dtype)[:, None, None]
+    return log_probs + jnp.broadcast_to(wrong, log_probs.shape)
 
 
 def chain_posterior(table: ChainTable, temperature: float | Array) -> MarkovChain:
@@ -199,20 +113,14 @@ def chain_posterior(table: ChainTable, temperature: float | Array) -> MarkovChai
 
 
 def chain_expected(
-    table: ChainTable,
-    factors: Sequence[Factor],
-    prepared: Mapping[str, PyTree],
-    features: Mapping[str, PyTree],
-    temperature: float | Array,
-    batch: Batch,
+    given: Given, table: ChainTable, factors: Sequence[Factor], temperature: float | Array, batch: Batch
 ) -> Expected:
     """Return what the E step learns from some sequences: the statistics of every family.
 
     Args:
+      given: what the table was made of, with all that families prepare.
       table: of the sequences.
       factors: those of the generative joint that are families.
-      prepared: what families prepare of their parameters, by owner.
-      features: what families make of known values, by owner.
       temperature: of the posterior.
       batch: its ``"@weights"``, ``[examples]``, weigh the sequences, and its ``"@responsibilities"``, ``[examples, T,
         K]``, take the place of the marginals in the statistics of emissions.
@@ -241,10 +149,10 @@ def chain_expected(
         owner, family = str(item.owner), item.source
         if item is table.item:
             first, pairs = _pair_counts(chain, table.inside)
-            statistics[owner] = family.statistics(prepared[owner], (first, pairs), share[:, None])
+            statistics[owner] = family.statistics(given.prepared[owner], (first, pairs), share[:, None])
         else:
             used = own if latent in item.given else share[:, None]
-            statistics[owner] = family.statistics(prepared[owner], features[owner], used)
+            statistics[owner] = family.statistics(given.prepared[owner], given.features[owner], used)
     total = jnp.sum(jnp.where(weights > 0, weights * objective, 0))
     return Expected(statistics, total, jnp.sum(weights), {latent: jnp.sum(own, axis=(0, 1))})
 

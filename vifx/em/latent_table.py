@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro.distributions import Independent
 
-from vifx.core.conditional import condition, density, fold
+from vifx.core.conditional import density
 from vifx.core.factor import Factor
-from vifx.core.joint import Joint
-from vifx.core.types import Array, Key, Params, PyTree, State
+from vifx.core.types import Array
+from vifx.em.given import Given
 
 MOST_STATES = 4096
 """The most joint states of the latents that are summed over."""
@@ -47,45 +47,27 @@ class LatentTable(NamedTuple):
         return jnp.transpose(moved, (0, *(1 + rest.index(axis) for axis in kept)))
 
 
-def latent_table(
-    key: Key | None,
-    generative: Joint,
-    params: Params,
-    state: State,
-    known: Mapping[str, Array],
-    examples: int,
-    *,
-    train: bool = False,
-    prepared: Mapping[str, PyTree] | None = None,
-    features: Mapping[str, PyTree] | None = None,
-) -> LatentTable:
+def latent_table(given: Given) -> LatentTable:
     """Evaluate a generative joint at known values and every state of everything else.
 
     Each factor is evaluated at the combinations of its own finite parents alone; a factor whose parents are all
     latent runs its network once a combination, not once an example.
 
     Args:
-      key: noise of networks in training mode, folded per factor name.
-      generative: its variables are known, or latents of finite support.
-      params: one entry per owner.
-      state: one entry per owner.
-      known: values of observed variables, ``[examples, *event]``.
-      examples: how many.
-      train: the mode of the networks.
-      prepared: what families prepare of their parameters, by owner; made here where it is absent.
-      features: what families make of known values, by owner; likewise.
+      given: its variables are known, or latents of finite support.
 
     Raises:
       ValueError: a latent is not finite, or there are more than `MOST_STATES` states; the message names the factor.
     """
+    known, examples = given.values, given.examples
     states: dict[str, np.ndarray] = {}
     tables: list[tuple[Array, tuple[str, ...]]] = []
     used: dict[str, tuple[str, ...]] = {}
-    for item in generative.modelled:
+    for item in given.joint.modelled:
         parents = tuple(name for name in item.given if name in states)
         own = item.variables[0]
         if own in known and item.turn is not None and len(parents) == len(item.given):
-            log_prob = _by_family(item, params, state, known[own], prepared or {}, features or {})
+            log_prob = given.log_probs(item)
             sizes = tuple(len(states[name]) for name in parents)
             if log_prob.shape[1] != math.prod(sizes):
                 raise ValueError(
@@ -95,7 +77,7 @@ def latent_table(
             log_prob = log_prob.reshape(examples, *sizes)
             axes = parents
         else:
-            log_prob, support = _by_states(key, item, params, state, known, states, parents, examples, train)
+            log_prob, support = _by_states(given, item, states, parents)
             axes = parents
             if support is not None:
                 states[own] = support
@@ -118,33 +100,11 @@ def _spread(log_prob: Array, axes: set[str], latents: tuple[str, ...], shape: tu
     return jnp.broadcast_to(log_prob.reshape(log_prob.shape[0], *inner), shape)
 
 
-def _by_family(
-    item: Factor,
-    params: Params,
-    state: State,
-    value: Array,
-    prepared: Mapping[str, PyTree],
-    features: Mapping[str, PyTree],
-) -> Array:
-    owner, family = str(item.owner), item.source
-    own_state = state.get(owner, {})
-    ready = prepared[owner] if owner in prepared else family.prepare(params[owner], own_state)
-    return family.log_probs(ready, features[owner] if owner in features else family.features(own_state, value))
-
-
 def _by_states(
-    key: Key | None,
-    item: Factor,
-    params: Params,
-    state: State,
-    known: Mapping[str, Array],
-    states: Mapping[str, np.ndarray],
-    parents: tuple[str, ...],
-    examples: int,
-    train: bool,
+    given: Given, item: Factor, states: Mapping[str, np.ndarray], parents: tuple[str, ...]
 ) -> tuple[Array, np.ndarray | None]:
     """Return ``[examples or 1, own states if latent, *parents' states]`` and the own states."""
-    own = item.variables[0]
+    own, known, examples = item.variables[0], given.values, given.examples
     sizes = [len(states[name]) for name in parents]
     combinations = math.prod(sizes)
     index = np.indices(sizes).reshape(len(sizes), combinations)
@@ -156,8 +116,7 @@ def _by_states(
         if name in known:
             values[name] = jnp.tile(known[name], (combinations,) + (1,) * (known[name].ndim - 1))
     rows = combinations * copies
-    noise = None if key is None else fold(key, item.name, "network")
-    conditional, _ = condition(noise, item, params, state, values, rows, train=train)
+    conditional = given.conditional(item, values, rows)
     if own in known:
         value = known[own]
         if copies == 1 and item.given:

@@ -17,9 +17,10 @@ from vifx.core.factor import Derived, Factor
 from vifx.core.joint import Joint
 from vifx.core.notation import parsed
 from vifx.core.objective import Schedule
-from vifx.core.types import Array, Key, Params, PyTree, State
+from vifx.core.types import Array, Key, Networks, Params, PyTree, State
 from vifx.distributions import Finite
 from vifx.em.chain_expectations import chain_posterior, chain_prior, chain_table
+from vifx.em.given import Given
 from vifx.em.latent_table import latent_table
 
 
@@ -101,13 +102,17 @@ def exact_posterior(
     source = Posterior(generative, temperature, anchored)
 
     def conditional(key: Key, params: Params, state: State, *parents: Array, train: bool) -> tuple[Any, PyTree]:
-        known = dict(zip(given, parents, strict=True))
-        own, examples = posterior_params(source, params), parents[0].shape[0]
-        chain = chain_prior(key, generative, own, state, known, examples, train=train)
+        known = Given(
+            key=key,
+            joint=generative,
+            networks=Networks(posterior_params(source, params), state, train),
+            values=dict(zip(given, parents, strict=True)),
+            examples=parents[0].shape[0],
+        )
+        chain = chain_prior(known)
         if chain is not None and chain[0].variables[0] == variable:
-            sequences = chain_table(key, chain, generative, own, state, known, examples, train=train)
-            return chain_posterior(sequences, posterior_temperature(source, state)), {}
-        table = latent_table(key, generative, own, state, known, examples, train=train)
+            return chain_posterior(chain_table(known, *chain), posterior_temperature(source, state)), {}
+        table = latent_table(known)
         if variable not in table.states:
             raise ValueError(f"exact_posterior {notation!r}: {variable!r} is given by the data; it is not a latent.")
         rest = tuple(1 + axis for axis, name in enumerate(table.latents) if name != variable)
@@ -122,15 +127,19 @@ def exact_posterior(
         label="posterior",
         conditional=conditional,
         source=source,
-        derived=Derived(
-            joint=generative,
-            anchored=anchored,
-            scheduled=callable(temperature),
-            tight=temperature == 1 and not anchored,
-            line=_line(notation, source),
-            consequence="the second term of (1), $E KL(inference(latents | data) ‖ generative(latents | data))$, is 0 "
-            "there: EM",
-        ),
+        derived=_derived(notation, source),
+    )
+
+
+def _derived(notation: str, source: Posterior) -> Derived:
+    return Derived(
+        joint=source.generative,
+        anchored=source.anchored,
+        scheduled=callable(source.temperature),
+        tight=source.temperature == 1 and not source.anchored,
+        line=_line(notation, source),
+        consequence="the second term of (1), $E KL(inference(latents | data) ‖ generative(latents | data))$, is 0 "
+        "there: EM",
     )
 
 

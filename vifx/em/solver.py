@@ -14,8 +14,9 @@ from vifx.core.examples import stand_ins
 from vifx.core.factor import Factor
 from vifx.core.joint import Joint
 from vifx.core.turn import Expected, Solver
-from vifx.core.types import Array, Batch, Key, Params, PyTree, State
+from vifx.core.types import Array, Batch, Key, Networks, Params, PyTree, State
 from vifx.em.chain_expectations import chain_expected, chain_prior, chain_table
+from vifx.em.given import Given
 from vifx.em.latent_table import LatentTable, latent_table
 from vifx.em.posterior import Posterior, posterior_params, posterior_temperature, tempered_logits
 from vifx.variational.pair import Pair, pair
@@ -78,38 +79,40 @@ class _Turn:
     def expect(self, key: Key, params: Params, state: State, prepared: PyTree, batch: Batch) -> Expected:
         observed = self.both.inference.observe(batch, {})
         batch = stand_ins(batch, batch)
-        known = {name: value for name, value in observed.items() if name in self.both.generative.variables}
+        values = {name: value for name, value in observed.items() if name in self.both.generative.variables}
         ready = {**{name: v for name, v in batch.items() if name.endswith("@features")}, **self.features(state, batch)}
         of_owner = {str(i.owner): ready[k] for i in self.factors if (k := f"{i.variables[0]}@features") in ready}
-        own = posterior_params(self.source, params)
-        examples = next(iter(known.values())).shape[0]
+        given = Given(
+            key=key,
+            joint=self.both.generative,
+            networks=Networks(posterior_params(self.source, params), state),
+            values=values,
+            examples=next(iter(values.values())).shape[0],
+            prepared=prepared,
+            features=of_owner,
+        )
         temperature = posterior_temperature(self.source, state)
-        ready = {"prepared": prepared, "features": of_owner}
-        chain = chain_prior(key, self.both.generative, own, state, known, examples)
+        chain = chain_prior(given)
         if chain is not None:
-            sequences = chain_table(key, chain, self.both.generative, own, state, known, examples, **ready)
-            return chain_expected(sequences, self.factors, prepared, of_owner, temperature, batch)
+            return chain_expected(given, chain_table(given, *chain), self.factors, temperature, batch)
         for item in self.factors:
-            if given := [name for name in item.given if name in known]:
+            if observed := [name for name in item.given if name in values]:
                 raise ValueError(
-                    f"{item} has no closed-form turn: its parent {given[0]!r} is observed, and a family solves for "
+                    f"{item} has no closed-form turn: its parent {observed[0]!r} is observed, and a family solves for "
                     "latent parents; move it with descend."
                 )
-        table = latent_table(key, self.both.generative, own, state, known, examples, **ready)
+        table = latent_table(given)
         objective, responsibilities = _responsibilities(table, temperature)
         if "@responsibilities" in batch:
             responsibilities = batch["@responsibilities"].astype(objective.dtype).reshape(responsibilities.shape)
-        total, number = jnp.sum(objective), jnp.asarray(examples, objective.dtype)
+        total, number = jnp.sum(objective), jnp.asarray(given.examples, objective.dtype)
         if "@weights" in batch:
             weights = batch["@weights"].astype(objective.dtype)
             spread = weights.reshape(-1, *(1,) * len(table.latents))
             responsibilities = responsibilities * jnp.broadcast_to(spread, responsibilities.shape)
             # An impossible example of weight zero counts for nothing.
             total, number = jnp.sum(jnp.where(weights > 0, weights * objective, 0)), jnp.sum(weights)
-        statistics = {
-            str(item.owner): _statistics(item, prepared[str(item.owner)], state, table, responsibilities, of_owner)
-            for item in self.factors
-        }
+        statistics = {str(item.owner): _statistics(given, item, table, responsibilities) for item in self.factors}
         counts = {name: jnp.sum(table.marginal(responsibilities, (name,)), axis=0) for name in table.latents}
         return Expected(statistics, total, number, counts)
 
@@ -160,15 +163,13 @@ def _responsibilities(table: LatentTable, temperature: float | Array) -> tuple[A
     return jnp.where(temperature > 0, warm, best), responsibilities
 
 
-def _statistics(
-    item: Factor, prepared: PyTree, state: State, table: LatentTable, responsibilities: Array, features: PyTree
-) -> PyTree:
+def _statistics(given: Given, item: Factor, table: LatentTable, responsibilities: Array) -> PyTree:
     """Return a family's expected sufficient statistics, summed over the examples."""
-    owner, own = str(item.owner), item.variables[0]
-    marginal = table.marginal(responsibilities, table.used[item.name])
+    owner, own, family = str(item.owner), item.variables[0], item.source
+    prepared, marginal = given.prepared[owner], table.marginal(responsibilities, table.used[item.name])
     if own not in table.states:
-        return item.source.statistics(prepared, features[owner], marginal.reshape(marginal.shape[0], -1))
+        return family.statistics(prepared, given.features[owner], marginal.reshape(marginal.shape[0], -1))
     # The states of a latent are like examples, as often as they are expected.
     states = jnp.asarray(table.states[own])
     counts = jnp.sum(marginal, axis=0).reshape(len(states), -1)
-    return item.source.statistics(prepared, item.source.features(state.get(owner, {}), states), counts)
+    return family.statistics(prepared, family.features(given.networks.state.get(owner, {}), states), counts)

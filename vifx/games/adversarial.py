@@ -13,7 +13,7 @@ from typing import Any, cast, get_args
 from vifx.core.conditional import nearest
 from vifx.core.joint import Joint, check_owners
 from vifx.core.objective import Objective, Part, Player, Schedule
-from vifx.core.types import Array, Aux, Batch, Key, Params, State
+from vifx.core.types import Array, Aux, Batch, Key, Networks, Params, State
 from vifx.divergences import Divergence
 from vifx.games.adversarial_derivation import constants_in_words, derive_adversarial, describe_terms
 from vifx.games.claims import enumerated_critic, enumerated_gap, enumerated_model
@@ -126,10 +126,10 @@ def adversarial(
 
 def _objective(setting: Setting, inference: Joint, generative: Joint) -> Objective:
     def critic(key: Key, params: Params, state: State, batch: Batch, *, train: bool = True) -> tuple[Array, Aux]:
-        return critic_loss(key, setting, params, state, batch, train=train)
+        return critic_loss(key, setting, Networks(params, state, train), batch)
 
     def model(key: Key, params: Params, state: State, batch: Batch, *, train: bool = True) -> tuple[Array, Aux]:
-        return model_loss(key, setting, params, state, batch, train=train)
+        return model_loss(key, setting, Networks(params, state, train), batch)
 
     init = partial(init_networks, setting=setting)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax
 
 from vifx.core.objective import Term
-from vifx.core.types import Batch, Key, Params, State
+from vifx.core.types import Batch, Key, Networks, Params, State
 from vifx.games.compared import Side, Sides, walk_side
 from vifx.games.game import Game
 from vifx.games.losses import Setting
@@ -179,8 +179,7 @@ def _how(side: Side, init: Callable[[Key, Batch], tuple[Params, State]], batch: 
         return "drawn, or summed if finite; a batch decides"
 
     def visits(key: Key, batch: Batch) -> list[Visit]:
-        params, state = init(key, batch)
-        return walk_side(jax.random.clone(key), side, params, state, batch, train=False)[0].visits
+        return walk_side(jax.random.clone(key), side, Networks(*init(key, batch)), batch)[0].visits
 
     how = treatments(visits, batch, 1)
     if set(how.values()) == {"summed over all states"}:

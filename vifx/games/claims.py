@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vifx.core.factor import Factor
-from vifx.core.types import Array, Batch, Params, State
+from vifx.core.types import Array, Batch, Networks, Params, State
 from vifx.games.compared import Side, Sides, logits
 from vifx.games.game import Game, Pieces
 from vifx.verification import enumeration
@@ -163,7 +163,7 @@ def enumerated_marginals(
 
 def _points(both: Sides, critic: Factor, params: Params, state: State, batch: Batch) -> _Points:
     values, a, b = enumerated_marginals(both, params, state, batch)
-    logit, _ = logits(None, critic, params, state, values, train=False)
+    logit, _ = logits(None, critic, Networks(params, state), values)
     return _Points(a, b, logit)
 
 

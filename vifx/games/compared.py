@@ -24,7 +24,7 @@ from vifx.core.conditional import fold, nearest
 from vifx.core.factor import Factor
 from vifx.core.joint import Joint, check_owners
 from vifx.core.nets import as_net, is_network
-from vifx.core.types import Array, Batch, Key, Params, PyTree, State
+from vifx.core.types import Array, Batch, Key, Networks, PyTree
 from vifx.variational.walk import Rows, Visit, walk
 
 
@@ -155,15 +155,14 @@ def critic_factor(critic: Any, on: tuple[str, ...], name: str) -> Factor:
     )
 
 
-def logits(
-    key: Key | None, critic: Factor, params: Params, state: State, values: Mapping[str, Array], *, train: bool
-) -> tuple[Array, dict[str, PyTree]]:
-    """Return the critic's output at the compared variables, ``[rows]``, and the new state.
+def logits(key: Key | None, critic: Factor, networks: Networks, values: Mapping[str, Array]) -> tuple[Array, Networks]:
+    """Return the critic's output at the compared variables, ``[rows]``, and the networks in their new state.
 
     Raises:
       ValueError: its parameters are missing, or the output is not one logit per example.
       TypeError: the output is not an array of floats.
     """
+    params, state, train = networks
     owner = str(critic.owner)
     if owner not in params:
         raise ValueError(f"params lacks {owner!r}, the critic{nearest(owner, tuple(params))}.")
@@ -178,10 +177,10 @@ def logits(
             f"{critic}: a critic must give one logit per example, shape [{rows}] or [{rows}, 1], got "
             f"{list(output.shape)}; end it with a layer of one unit."
         )
-    return output.reshape(rows), {**state, owner: own}
+    return output.reshape(rows), networks._replace(state={**state, owner: own})
 
 
-def walk_side(key: Key, side: Side, params: Params, state: State, batch: Batch, *, train: bool) -> tuple[Drawn, State]:
+def walk_side(key: Key, side: Side, networks: Networks, batch: Batch) -> tuple[Drawn, Networks]:
     """Draw a side once per example of the batch, or sum it if all that is drawn is finite.
 
     The expectation is exact if every variable but the evidence has finite support; in a mixture of finite
@@ -191,10 +190,9 @@ def walk_side(key: Key, side: Side, params: Params, state: State, batch: Batch, 
       ValueError: the batch is empty, or disagrees on the number of examples.
     """
     examples = count_examples(batch)
-    visits, state = walk(
-        fold(key, side.role), side.joint, params, state, batch, samples=1, train=train, sums="all", examples=examples
-    )
-    return Drawn(visits, visits[-1].after), state
+    key = fold(key, side.role)
+    visits, networks = walk(key, side.joint, networks, batch, samples=1, sums="all", examples=examples)
+    return Drawn(visits, visits[-1].after), networks
 
 
 def sides_init(key: Key, batch: Batch, *, both: Sides) -> tuple[dict[str, PyTree], dict[str, PyTree]]:

@@ -16,7 +16,7 @@ from vifx.core.conditional import fold
 from vifx.core.examples import example_mean
 from vifx.core.factor import Factor
 from vifx.core.objective import Schedule
-from vifx.core.types import Array, Aux, Batch, Key, Params, State
+from vifx.core.types import Array, Aux, Batch, Key, Networks, Params, State
 from vifx.games.compared import Drawn, Sides, count_examples, logits, outer_mean, sides_init, walk_side
 from vifx.games.game import Form, Game, Pieces
 from vifx.games.proximal import anchor_distance, log_ratio_to_anchor
@@ -78,18 +78,14 @@ class Setting:
         return 2 if self.pulls or standing else 1
 
 
-def critic_loss(
-    key: Key, setting: Setting, params: Params, state: State, batch: Batch, *, train: bool
-) -> tuple[Array, Aux]:
+def critic_loss(key: Key, setting: Setting, networks: Networks, batch: Batch) -> tuple[Array, Aux]:
     """Return the critic's loss on samples that stand still, its penalties included.
 
     Args:
       key: folded per factor name.
       setting: sides, games, penalties.
-      params: one entry per owner, and the critic's.
-      state: one entry per owner, and the critic's.
+      networks: of both sides, and the critic.
       batch: the evidence.
-      train: the mode of the networks.
 
     Returns:
       A scalar in nats (where the game has that unit), the mean over the batch, and metrics with the new state.
@@ -100,15 +96,14 @@ def critic_loss(
     drawn: list[Drawn] = []
     outputs: list[Array] = []
     for side in setting.sides[:2]:
-        one, state = walk_side(key, side, params, state, batch, train=train)
+        one, networks = walk_side(key, side, networks, batch)
         drawn.append(one)
     # The samples stand still while the critic moves.
     values = [jax.lax.stop_gradient({name: one.rows.values[name] for name in setting.sides.on}) for one in drawn]
     _check_alike(setting, values)
-    before = state
+    before = networks
     for which, each in zip("ab", values, strict=True):
-        noise = fold(key, "critic", which)
-        output, state = logits(noise, setting.critic, params, state, each, train=train)
+        output, networks = logits(fold(key, "critic", which), setting.critic, networks, each)
         outputs.append(output)
     (a, b), (at_a, at_b) = drawn, outputs
     value = _expected(setting.critic_game, setting.critic_game.critic, a, b, at_a, at_b, a_counts=True)
@@ -117,7 +112,7 @@ def critic_loss(
     def critic(*at: Array) -> Array:
         noise = fold(key, "critic", "penalty")
         named = dict(zip(setting.sides.on, at, strict=True))
-        return logits(noise, setting.critic, params, before, named, train=train)[0]
+        return logits(noise, setting.critic, before, named)[0]
 
     if setting.penalties:
         _require_draws(drawn, setting)
@@ -129,24 +124,20 @@ def critic_loss(
         _check_penalty(index, extra, a.rows.examples)
         metrics |= {name: example_mean(shares, each) for name, each in reported.items()}
         if callable(weight):
-            weight = jnp.asarray(weight(_updates(state, "critic")), extra.dtype)
+            weight = jnp.asarray(weight(_updates(networks.state, "critic")), extra.dtype)
             metrics[f"weight/penalty/{index}"] = weight
         value = value + weight * example_mean(shares, extra)
-    return value, Aux({setting.prefix + metric: number for metric, number in metrics.items()}, state)
+    return value, Aux({setting.prefix + metric: number for metric, number in metrics.items()}, networks.state)
 
 
-def model_loss(
-    key: Key, setting: Setting, params: Params, state: State, batch: Batch, *, train: bool
-) -> tuple[Array, Aux]:
+def model_loss(key: Key, setting: Setting, networks: Networks, batch: Batch) -> tuple[Array, Aux]:
     """Return the model's loss against a critic that stands still.
 
     Args:
       key: folded per factor name.
       setting: sides, games, penalties.
-      params: one entry per owner, and the critic's, and the anchors.
-      state: one entry per owner, and the critic's.
+      networks: of both sides, the critic, and the anchors.
       batch: the evidence.
-      train: the mode of the networks.
 
     Returns:
       A scalar in nats (where the game has that unit), the mean over the batch, and metrics with the new state.
@@ -155,33 +146,33 @@ def model_loss(
       ValueError: an anchor is missing.
     """
     a_side, b_side, _ = setting.sides
-    start = state
-    b, state = walk_side(key, b_side, params, state, batch, train=train)
-    output_b, state = logits(fold(key, "critic", "b"), setting.critic, params, state, b.rows.values, train=train)
+    start = networks
+    b, networks = walk_side(key, b_side, networks, batch)
+    output_b, networks = logits(fold(key, "critic", "b"), setting.critic, networks, b.rows.values)
     a, output_a = b, output_b
     if a_side.moves or setting.game.paired:
-        a, state = walk_side(key, a_side, params, state, batch, train=train)
-        output_a, state = logits(fold(key, "critic", "a"), setting.critic, params, state, a.rows.values, train=train)
+        a, networks = walk_side(key, a_side, networks, batch)
+        output_a, networks = logits(fold(key, "critic", "a"), setting.critic, networks, a.rows.values)
     value = _expected(setting.game, setting.game.forms[setting.form], a, b, output_a, output_b, a_counts=a_side.moves)
     # Of a GAN, nothing but a constant and the proximal term is dropped.
     suffix = "_truncated" if setting.form == "truncated" and a_side.moves else ""
     metrics = {f"adversarial/{setting.on}{suffix}": value}
     if setting.form == "full":
-        distance = anchor_distance(key, b_side, b, params, start, train=train)
+        distance = anchor_distance(key, b_side, b, start)
         metrics[f"kl_to_anchor/{setting.on}{'_at_most' if setting.sides.hidden else ''}"] = distance
         value = value + 2 * (1 - setting.game.label_prior) * distance
         if a_side.moves:
-            ratio = log_ratio_to_anchor(key, a_side, b, params, start, train=train)
+            ratio = log_ratio_to_anchor(key, a_side, b, start)
             metrics[f"log_ratio_to_anchor/{setting.on}"] = ratio
             value = value + 2 * (1 - setting.game.label_prior) * ratio
     if setting.pulls:
-        distance = anchor_distance(key, b_side, b, params, start, train=train)
+        distance = anchor_distance(key, b_side, b, start)
         metrics[f"proximal/{setting.on}"] = distance
-        weight = proximal_weight(setting, state)
+        weight = proximal_weight(setting, networks.state)
         if callable(setting.proximal):
             metrics[f"weight/proximal/{setting.on}"] = weight
         value = value + weight * distance
-    return value, Aux({setting.prefix + metric: number for metric, number in metrics.items()}, state)
+    return value, Aux({setting.prefix + metric: number for metric, number in metrics.items()}, networks.state)
 
 
 def _expected(

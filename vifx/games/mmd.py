@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from vifx.core.joint import Joint
 from vifx.core.objective import Objective, Part, Player, Term
-from vifx.core.types import Array, Aux, Batch, Key, Params, State
+from vifx.core.types import Array, Aux, Batch, Key, Networks, Params, State
 from vifx.games.adversarial_derivation import how_drawn
 from vifx.games.claims import enumerated_marginals
 from vifx.games.compared import Sides, outer_mean, sides, sides_init, walk_side
@@ -73,8 +73,8 @@ def mmd(
         return _kernel(first, second, width, tuple(scales))
 
     def loss(key: Key, params: Params, state: State, batch: Batch, *, train: bool = True) -> tuple[Array, Aux]:
-        value, state = _estimate(both, kernel, key, params, state, batch, train=train)
-        return value, Aux({label: value}, state)
+        value, networks = _estimate(key, both, kernel, Networks(params, state, train), batch)
+        return value, Aux({label: value}, networks.state)
 
     init = partial(sides_init, both=both)
 
@@ -103,12 +103,10 @@ def mmd(
 _FORMULA = "E k(a, a′) + E k(b, b′) − 2 E k(a, b)"
 
 
-def _estimate(
-    both: Sides, kernel: Any, key: Key, params: Params, state: State, batch: Batch, *, train: bool
-) -> tuple[Array, State]:
+def _estimate(key: Key, both: Sides, kernel: Any, networks: Networks, batch: Batch) -> tuple[Array, Networks]:
     drawn = []
     for side in both[:2]:
-        one, state = walk_side(key, side, params, state, batch, train=train)
+        one, networks = walk_side(key, side, networks, batch)
         drawn.append(one)
     first, second = (one.rows for one in drawn)
     how = [{visit.how for visit in one.visits} for one in drawn]
@@ -124,7 +122,7 @@ def _estimate(
         if not exact and treated != {"summed"}:
             within = _apart(rows, rows, within)  # a draw is not a pair with itself
         total = total + outer_mean(rows, rows, within)
-    return total, state
+    return total, networks
 
 
 def _apart(a: Rows, b: Rows, values: Array) -> Array:

@@ -16,7 +16,7 @@ from jax.scipy.special import gammaln, logsumexp
 
 from vifx.core.conditional import condition, density, fold
 from vifx.core.examples import example_mean
-from vifx.core.types import Array, Batch, Key, Params, State
+from vifx.core.types import Array, Batch, Key, Networks
 from vifx.variational.pair import Pair
 from vifx.variational.walk import Rows, Visit, is_finite, log_density, walk
 
@@ -27,39 +27,28 @@ MOST_MULTISETS = 20_000
 
 
 def bound(
-    key: Key,
-    both: Pair,
-    params: Params,
-    state: State,
-    batch: Batch,
-    *,
-    samples: int,
-    gradient: Gradient,
-    train: bool,
-) -> tuple[Array, dict[str, Array], State]:
+    key: Key, both: Pair, networks: Networks, batch: Batch, *, samples: int, gradient: Gradient
+) -> tuple[Array, dict[str, Array], Networks]:
     """Return the K-sample bound on log q(x), in nats, the mean over the batch; its metrics; the new state.
 
     Args:
       key: folded per factor name.
       both: the two joints.
-      params: one entry per owner.
-      state: one entry per owner.
+      networks: of both.
       batch: the evidence.
       samples: K, draws per example.
       gradient: the gradient estimator; the value does not depend on it.
-      train: the mode of the networks.
 
     Raises:
       ValueError: a gradient estimator that needs reparameterized draws where there are none.
     """
     noise = fold(key, "inference")
-    visits, new_state = walk_latents(noise, both, params, state, batch, samples=samples, train=train)
+    visits, walked = walk_latents(noise, both, networks, batch, samples=samples)
     latents = [visit for visit in visits if visit.how != "evidence"]
     if gradient != "reparameterized":
         _require_draws(latents, gradient)
     rows = visits[-1].after
-    walked = new_state
-    log_q, new_state = _generative_log_prob(key, both, params, walked, rows, train)
+    log_q, new = _generative_log_prob(key, both, walked, rows)
     log_p = jnp.zeros(rows.total)
     for visit in latents:
         if visit.log_prob is not None:
@@ -69,7 +58,7 @@ def bound(
         shape = (-1, rows.examples)
         each = _over_multisets((log_q - log_p).reshape(shape), log_p.reshape(shape), samples)
         value, elbo = (example_mean(rows.shares, part) for part in each)
-        return value, {"iwae": jax.lax.stop_gradient(value), "elbo": elbo}, new_state
+        return value, {"iwae": jax.lax.stop_gradient(value), "elbo": elbo}, new
 
     shape = (rows.copies, rows.examples)
     log_weight = (log_q - log_p).reshape(shape)
@@ -81,14 +70,14 @@ def bound(
     }
     if gradient != "reparameterized":
         # Without the score: the encoder's parameters act through the draws alone.
-        fixed = jax.lax.stop_gradient(params)
-        log_p = _path_log_prob(noise, latents, fixed, state, train)
+        fixed = jax.lax.stop_gradient(networks.params)
+        log_p = _path_log_prob(noise, latents, networks._replace(params=fixed))
         if gradient == "sticking_the_landing":
             surrogate = share * (log_q - log_p).reshape(shape)
         else:
-            through_draws, _ = _generative_log_prob(key, both, fixed, walked, rows, train)
+            through_draws, _ = _generative_log_prob(key, both, walked._replace(params=fixed), rows)
             drawn = replace(rows, values=jax.lax.stop_gradient(rows.values))
-            through_model, _ = _generative_log_prob(key, both, params, walked, drawn, train)
+            through_model, _ = _generative_log_prob(key, both, walked, drawn)
             surrogate = share**2 * (through_draws - log_p).reshape(shape) + share * through_model.reshape(shape)
         surrogate = jnp.sum(surrogate, axis=0)
         value = jax.lax.stop_gradient(value) + surrogate - jax.lax.stop_gradient(surrogate)
@@ -97,33 +86,24 @@ def bound(
         value = value * jnp.prod(rows.weights.reshape(shape), axis=0)
     total = example_mean(rows.shares, value)
     sampled = "_sampled" if any(is_finite(visit.conditional) for visit in latents) else ""
-    return total, {f"iwae{sampled}": jax.lax.stop_gradient(total), **metrics}, new_state
+    return total, {f"iwae{sampled}": jax.lax.stop_gradient(total), **metrics}, new
 
 
 def walk_latents(
-    key: Key, both: Pair, params: Params, state: State, batch: Batch, *, samples: int, train: bool
-) -> tuple[list[Visit], State]:
+    key: Key, both: Pair, networks: Networks, batch: Batch, *, samples: int
+) -> tuple[list[Visit], Networks]:
     """Walk the inference joint with `samples` draws of its latents.
 
     If all of them are of finite support they are summed, exactly, as long as there are at most `MOST_MULTISETS`
     multisets of `samples` states; otherwise all are drawn.
-
-    Args:
-      key: folded per factor name.
-      both: the two joints.
-      params: one entry per owner.
-      state: one entry per owner.
-      batch: the evidence.
-      samples: K, draws per example.
-      train: the mode of the networks.
     """
-    settings = {"samples": samples, "train": train, "examples": both.examples}
-    visits, new_state = walk(key, both.inference, params, state, batch, sums="all", **settings)
+    settings = {"samples": samples, "examples": both.examples}
+    visits, walked = walk(key, both.inference, networks, batch, sums="all", **settings)
     rows = visits[-1].after
     states = rows.total // (rows.copies * rows.examples)
     if math.comb(states + samples - 1, samples) <= MOST_MULTISETS:  # drawn latents have one state
-        return visits, new_state
-    return walk(key, both.inference, params, state, batch, sums="none", **settings)
+        return visits, walked
+    return walk(key, both.inference, networks, batch, sums="none", **settings)
 
 
 def _require_draws(latents: list[Visit], gradient: Gradient) -> None:
@@ -136,24 +116,21 @@ def _require_draws(latents: list[Visit], gradient: Gradient) -> None:
             )
 
 
-def _generative_log_prob(
-    key: Key, both: Pair, params: Params, state: State, rows: Rows, train: bool
-) -> tuple[Array, State]:
-    """Return ``log q(x, z)`` without evidence, ``[rows]`` in nats, and the new state."""
+def _generative_log_prob(key: Key, both: Pair, networks: Networks, rows: Rows) -> tuple[Array, Networks]:
+    """Return ``log q(x, z)`` without evidence, ``[rows]`` in nats, and the networks in their new state."""
     total = jnp.zeros(rows.total)
     for item in both.generative.modelled:
-        log_prob, state = log_density(fold(key, "generative", item.name), item, params, state, rows, train=train)
+        log_prob, networks = log_density(fold(key, "generative", item.name), item, networks, rows)
         total = total + log_prob
-    return total, state
+    return total, networks
 
 
-def _path_log_prob(key: Key, latents: list[Visit], fixed: Params, state: State, train: bool) -> Array:
+def _path_log_prob(key: Key, latents: list[Visit], fixed: Networks) -> Array:
     """Σ log p(z|·) with the parameters held fixed: its gradient flows through the draws alone."""
     total = jnp.zeros(())
     for visit in latents:
         item, rows = visit.factor, visit.before
-        network = fold(key, item.name, "network")
-        conditional, state = condition(network, item, fixed, state, rows.values, rows.total, train=train)
+        conditional, fixed = condition(fold(key, item.name, "network"), item, fixed, rows.values, rows.total)
         total = total + density(item, conditional, visit.after.values[item.variables[0]], rows.total)
     return total
 

@@ -15,7 +15,7 @@ from vifx.core.examples import example_mean, example_shares
 from vifx.core.factor import Factor
 from vifx.core.joint import Joint
 from vifx.core.objective import Objective, Part, Player, Term
-from vifx.core.types import Array, Aux, Batch, Key, Params, State
+from vifx.core.types import Array, Aux, Batch, Key, Networks, Params, State
 from vifx.distributions import Bernoulli, EachStep
 from vifx.distributions.lengths import inside
 from vifx.distributions.log_zero import weighted
@@ -81,7 +81,7 @@ def focal(inference: Joint, generative: Joint, *, alpha: float = 0.25, gamma: fl
 
 def _objective(both: Pair, alpha: float, gamma: float, prefix: str) -> Objective:
     def loss(key: Key, params: Params, state: State, batch: Batch, *, train: bool = True) -> tuple[Array, Aux]:
-        found, state = _elements(key, both, params, state, batch, train=train)
+        found, networks = _elements(key, both, Networks(params, state, train), batch)
         total, metrics, shares = jnp.zeros((), jnp.result_type(float)), {}, example_shares(batch)
         for item, value, zero, one, log_prob in found:
             # (1 − P)^γ as an exponential, whose derivative is finite where P is 1, too.
@@ -90,11 +90,11 @@ def _objective(both: Pair, alpha: float, gamma: float, prefix: str) -> Objective
             metrics[f"{prefix}focal/{item.variables[0]}"] = term = -example_mean(shares, _summed(ones + zeros))
             metrics[f"{prefix}nll/{item.variables[0]}"] = -example_mean(shares, log_prob)
             total = total + term
-        return total, Aux(metrics, state)
+        return total, Aux(metrics, networks.state)
 
     def claim(params: Params, state: State, batch: Batch) -> Array:
         """The definition, by probabilities."""
-        found, _ = _elements(None, both, params, state, batch, train=False)
+        found, _ = _elements(None, both, Networks(params, state), batch)
         total = jnp.zeros((), jnp.result_type(float))
         for _, value, zero, one, _ in found:
             ones = alpha * value * (1 - jnp.exp(one)) ** gamma * one
@@ -125,20 +125,18 @@ def _term(item: Factor, alpha: float, gamma: float) -> Term:
     return Term(f"focal/{item.variables[0]}", formula, "mean over the batch", "1")
 
 
-def _elements(
-    key: Key | None, both: Pair, params: Params, state: State, batch: Batch, *, train: bool
-) -> tuple[list[_Elements], State]:
+def _elements(key: Key | None, both: Pair, networks: Networks, batch: Batch) -> tuple[list[_Elements], Networks]:
     values = both.inference.observe(batch, {})
     examples = len(next(iter(values.values())))
     found = []
     for item in both.generative.modelled:
         noise = None if key is None else fold(key, "generative", item.name)
-        conditional, state = condition(noise, item, params, state, values, examples, train=train)
+        conditional, networks = condition(noise, item, networks, values, examples)
         value = values[item.variables[0]]
         log_prob = density(item, conditional, value, examples)
         zero, one = (_each(item, conditional, jnp.full(value.shape, y, log_prob.dtype)) for y in (0, 1))
         found.append(_Elements(item, value.astype(log_prob.dtype), zero, one, log_prob))
-    return found, state
+    return found, networks
 
 
 def _each(item: Factor, conditional: Any, value: Array) -> Array:

@@ -12,7 +12,7 @@ import jax
 from vifx.core.conditional import nearest
 from vifx.core.joint import Joint
 from vifx.core.objective import Objective, Part, Player, Term
-from vifx.core.types import Array, Aux, Batch, Key, Params, State
+from vifx.core.types import Array, Aux, Batch, Key, Networks, Params, State
 from vifx.variational.bounds import Gradient, bound, walk_latents
 from vifx.variational.derivation import derive_importance_weighted
 from vifx.variational.pair import Pair, pair, pair_init
@@ -76,8 +76,9 @@ def importance_weighted(
 
 def _objective(both: Pair, samples: int, gradient: Gradient, prefix: str) -> Objective:
     def loss(key: Key, params: Params, state: State, batch: Batch, *, train: bool = True) -> tuple[Array, Aux]:
-        value, metrics, state = bound(key, both, params, state, batch, samples=samples, gradient=gradient, train=train)
-        return -value, Aux({prefix + metric: number for metric, number in metrics.items()}, state)
+        networks = Networks(params, state, train)
+        value, metrics, networks = bound(key, both, networks, batch, samples=samples, gradient=gradient)
+        return -value, Aux({prefix + metric: number for metric, number in metrics.items()}, networks.state)
 
     def claim(params: Params, state: State, batch: Batch) -> Array:
         value = enumeration.importance_weighted_terms(both.inference, both.generative, params, state, batch, samples)
@@ -105,8 +106,8 @@ def _objective(both: Pair, samples: int, gradient: Gradient, prefix: str) -> Obj
 
 def _plan(both: Pair, batch: Batch, samples: int) -> str:
     def visits(key: Key, batch: Batch) -> list[Visit]:
-        params, state = pair_init(key, batch, both=both)
-        return walk_latents(jax.random.clone(key), both, params, state, batch, samples=samples, train=False)[0]
+        networks = Networks(*pair_init(key, batch, both=both))
+        return walk_latents(jax.random.clone(key), both, networks, batch, samples=samples)[0]
 
     how = treatments(visits, batch, samples)
     if any(words.startswith("summed") for words in how.values()):

@@ -16,7 +16,7 @@ from vifx.core.conditional import condition, density, fold, nearest
 from vifx.core.factor import Factor
 from vifx.core.joint import Joint
 from vifx.core.objective import Objective, Part, Player, Schedule, Term
-from vifx.core.types import Array, Aux, Batch, Key, Params, State
+from vifx.core.types import Array, Aux, Batch, Key, Networks, Params, State
 from vifx.variational.derivation import derive, term_formulas
 from vifx.variational.estimates import estimate
 from vifx.variational.pair import Pair, pair, pair_init
@@ -123,13 +123,13 @@ def _explicit(
     constants = both.constants if complete else ()
 
     def loss(key: Key, params: Params, state: State, batch: Batch, *, train: bool = True) -> tuple[Array, Aux]:
-        estimates, new_state = _estimates(key, both, names, params, state, batch, samples=samples, train=train)
+        estimates, networks = _estimates(key, both, names, Networks(params, state, train), batch, samples=samples)
         values = {term: estimate.value for term, estimate in estimates.items()}
         total, metrics = _weighted(values, weights, free_bits, state)
         metrics |= {t + ("_sampled" if e.sampled else ""): e.value for t, e in estimates.items()}
         if complete:
             metrics["elbo"] = -jnp.sum(jnp.stack(list(values.values())))
-        return total, Aux({prefix + metric: value for metric, value in metrics.items()}, new_state)
+        return total, Aux({prefix + metric: value for metric, value in metrics.items()}, networks.state)
 
     def claim(params: Params, state: State, batch: Batch) -> Array:
         if complete and not weights and free_bits == 0:
@@ -178,33 +178,23 @@ def _weighted(
 
 
 def _estimates(
-    key: Key,
-    both: Pair,
-    names: tuple[str, ...],
-    params: Params,
-    state: State,
-    batch: Batch,
-    *,
-    samples: int,
-    train: bool,
-) -> tuple[dict[str, _Estimate], State]:
+    key: Key, both: Pair, names: tuple[str, ...], networks: Networks, batch: Batch, *, samples: int
+) -> tuple[dict[str, _Estimate], Networks]:
     """Evaluate the named terms; every conditional is evaluated once."""
     how_many = {"samples": samples, "examples": both.examples}
-    visits, state = walk(
-        fold(key, "inference"), both.inference, params, state, batch, **how_many, train=train, structured=True
-    )
+    visits, networks = walk(fold(key, "inference"), both.inference, networks, batch, **how_many, structured=True)
     estimates = {}
     for item in both.generative.factors:
         term = both.term_of(item)
         if term in names:
             noise = fold(key, "generative", item.name)
-            estimates[term], state = _estimate(noise, item, visits, params, state, samples, train)
-    return estimates, state
+            estimates[term], networks = _estimate(noise, item, visits, networks, samples)
+    return estimates, networks
 
 
 def _estimate(
-    key: Key, item: Factor, visits: list[Visit], params: Params, state: State, samples: int, train: bool
-) -> tuple[_Estimate, State]:
+    key: Key, item: Factor, visits: list[Visit], networks: Networks, samples: int
+) -> tuple[_Estimate, Networks]:
     variable = item.variables[0]
     visit = next(v for v in visits if variable in v.factor.variables)
     # With its generative parents known before it, a latent's expectation can be taken by itself.
@@ -212,29 +202,29 @@ def _estimate(
     _require_estimate(visit, item, early)
     above = next((v for v in visits if v.how == "structured" and v.factor.variables[0] in item.given), None)
     if above is not None:
-        value, state = _expected_log_prob(key, item, above, params, state, train)
-        return _Estimate(-value, _how(describe(above, samples), visits, above.before, samples), False), state
+        value, networks = _expected_log_prob(key, item, above, networks)
+        return _Estimate(-value, _how(describe(above, samples), visits, above.before, samples), False), networks
     if early:
         rows = visit.before
-        conditional, state = condition(key, item, params, state, rows.values, rows.total, train=train)
+        conditional, networks = condition(key, item, networks, rows.values, rows.total)
         _check_events(visit, item, conditional)
         found = estimate(visit.conditional, conditional)
         _require_estimate(visit, item, found is not None)
         if found is not None:
             value = mean(rows, jnp.broadcast_to(found.value(fold(key, "estimate")), (rows.total,)))
-            return _Estimate(value, _how(found.how, visits, rows, samples), found.sampled), state
+            return _Estimate(value, _how(found.how, visits, rows, samples), found.sampled), networks
         rows = visit.after
         log_prob = density(item, conditional, rows.values[variable], visit.before.total)
     else:
         rows = _first_rows(item, visits)
-        log_prob, state = log_density(key, item, params, state, rows, train=train)
+        log_prob, networks = log_density(key, item, networks, rows)
     value = -mean(rows, log_prob)
     if visit.log_prob is not None:
         value = value + mean(visit.after, visit.log_prob)
     # Exact given the variables before it, unless it or a generative parent that comes later is drawn.
     new = set(rows.values) - set(visit.before.values)
     drawn = [v for v in visits if v.how in ("drawn", "score function") and v.factor.variables[0] in new]
-    return _Estimate(value, _how("", visits, rows, samples), visit.how != "evidence" and bool(drawn)), state
+    return _Estimate(value, _how("", visits, rows, samples), visit.how != "evidence" and bool(drawn)), networks
 
 
 def _check_events(visit: Visit, item: Factor, conditional: Any) -> None:
@@ -254,10 +244,8 @@ def _require_estimate(visit: Visit, item: Factor, exists: bool) -> None:
         )
 
 
-def _expected_log_prob(
-    key: Key, item: Factor, visit: Visit, params: Params, state: State, train: bool
-) -> tuple[Array, State]:
-    """Return ``E log q(x | z)`` in nats, z under a structured conditional, and the new state of the networks."""
+def _expected_log_prob(key: Key, item: Factor, visit: Visit, networks: Networks) -> tuple[Array, Networks]:
+    """Return ``E log q(x | z)`` in nats, z under a structured conditional, and the networks in their new state."""
     latent, rows, own = visit.factor.variables[0], visit.before, item.variables[0]
     for name in (own, *item.given):
         if name != latent and name not in rows.values:
@@ -271,12 +259,12 @@ def _expected_log_prob(
         return jnp.tile(rows.values[name], (len(probes),) + (1,) * (rows.values[name].ndim - 1))
 
     values = {name: jnp.repeat(probes, rows.total, axis=0) if name == latent else tiled(name) for name in item.given}
-    conditional, state = condition(key, item, params, state, values, len(probes) * rows.total, train=train)
+    conditional, networks = condition(key, item, networks, values, len(probes) * rows.total)
     try:
         each = visit.conditional.expected_log_prob(conditional, rows.values[own])
     except ValueError as error:
         raise ValueError(f"{item}, whose expectation is taken under {visit.factor}: {error}.") from error
-    return mean(rows, each), state
+    return mean(rows, each), networks
 
 
 def _first_rows(item: Factor, visits: list[Visit]) -> Rows:
@@ -300,8 +288,8 @@ def _terms(
     if batch is not None:
 
         def trace(key: Key, batch: Batch) -> None:
-            params, state = pair_init(key, batch, both=both)
-            estimates, _ = _estimates(key, both, names, params, state, batch, samples=samples, train=False)
+            networks = Networks(*pair_init(key, batch, both=both))
+            estimates, _ = _estimates(key, both, names, networks, batch, samples=samples)
             how.update({term: estimate.how for term, estimate in estimates.items()})
 
         jax.eval_shape(trace, jax.eval_shape(lambda: jax.random.key(0)), dict(batch))

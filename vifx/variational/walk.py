@@ -31,7 +31,7 @@ from vifx.core.conditional import condition, density, draw, fold
 from vifx.core.examples import RESPONSIBILITIES, example_shares
 from vifx.core.factor import Factor, has_density
 from vifx.core.joint import Joint
-from vifx.core.types import Array, Batch, Key, Params, State, Structured
+from vifx.core.types import Array, Batch, Key, Networks, Structured
 from vifx.distributions import Finite
 
 How: TypeAlias = Literal["evidence", "summed", "structured", "drawn", "score function", "mapped"]
@@ -109,32 +109,28 @@ def mean(rows: Rows, integrand: Array) -> Array:
 def walk(
     key: Key,
     joint: Joint,
-    params: Params,
-    state: State,
+    networks: Networks,
     batch: Batch,
     *,
     samples: int,
-    train: bool,
     sums: Sums = "each",
     structured: bool = False,
     examples: int | None = None,
-) -> tuple[list[Visit], State]:
+) -> tuple[list[Visit], Networks]:
     """Visit every factor of a joint.
 
     Args:
       key: folded per factor name.
       joint: its evidence is read from `batch`.
-      params: one entry per owner.
-      state: one entry per owner.
+      networks: of the joint.
       batch: the evidence, ``[examples, *event]``, and the weights of the examples if there are any.
       samples: how many draws per example the first drawn latent makes; later ones make one per row.
-      train: the mode of the networks.
       sums: which latents of finite support are summed; the others are drawn.
       structured: whether a structured latent is kept as it is, to take expectations by itself; if not it is drawn.
       examples: for a joint without evidence, how many examples it is drawn for. Of a sum, all are alike: there is one.
 
     Returns:
-      The visits in order and the new state of the networks.
+      The visits in order, and the networks in their new state.
 
     Raises:
       ValueError: there is no evidence and no number of examples, a log-density has the wrong shape, something depends
@@ -151,15 +147,13 @@ def walk(
     count = len(next(iter(values.values()))) if values else examples or 1
     shares = example_shares(batch) if values else None
     rows = Rows(values=values, weights=None, copies=1, examples=count, shares=shares)
-    visits, began = [], state
+    visits, began = [], networks
     for item in joint.factors:
         if item.kind == "evidence":
             visits.append(Visit(factor=item, conditional=None, how="evidence", before=rows, after=rows, log_prob=None))
             continue
         _require_values(item, visits)
-        conditional, state = condition(
-            fold(key, item.name, "network"), item, params, state, rows.values, rows.total, train=train
-        )
+        conditional, networks = condition(fold(key, item.name, "network"), item, networks, rows.values, rows.total)
         if structured and isinstance(conditional, Structured):
             visits.append(
                 Visit(factor=item, conditional=conditional, how="structured", before=rows, after=rows, log_prob=None)
@@ -168,50 +162,46 @@ def walk(
         others = {visit.how for visit in visits} - {"evidence"}
         summing = is_finite(conditional) and (sums == "each" or (sums == "all" and others <= {"summed"}))
         if sums == "all" and not summing and "summed" in others:
-            settings = {"samples": samples, "train": train, "structured": structured, "examples": examples}
-            return walk(key, joint, params, began, batch, sums="none", **settings)
+            settings = {"samples": samples, "structured": structured, "examples": examples}
+            return walk(key, joint, began, batch, sums="none", **settings)
         if sums == "all" and summing and not rows.values:
             rows = replace(rows, examples=1)
         # Only the first draw makes copies: later ones are one per row, on distinct rows already.
         copies = samples if rows.copies == 1 else 1
         visits.append(_visited(item, conditional, fold(key, item.name, "draw"), rows, copies, summing))
         rows = visits[-1].after
-    return visits, state
+    return visits, networks
 
 
-def log_density(
-    key: Key, item: Factor, params: Params, state: State, rows: Rows, *, train: bool
-) -> tuple[Array, State]:
-    """Return a factor's log-density at rows, ``[rows]`` in nats, and the new state.
+def log_density(key: Key, item: Factor, networks: Networks, rows: Rows) -> tuple[Array, Networks]:
+    """Return a factor's log-density at rows, ``[rows]`` in nats, and the networks in their new state.
 
     A network whose parents are all summed variables runs once for each combination of their states, not for each row.
 
     Args:
       key: noise of networks in training mode.
       item: its variable and parents have values.
-      params: one entry per owner.
-      state: one entry per owner.
+      networks: of the joint.
       rows: the values.
-      train: the mode of the networks.
     """
     sizes = (*(size for _, size in rows.axes), rows.examples)
     own = [axis for axis, (name, _) in enumerate(rows.axes) if name in item.given]
     value = rows.values[item.variables[0]]
     if not item.given or len(own) < len(item.given):
-        conditional, state = condition(key, item, params, state, rows.values, rows.total, train=train)
-        return density(item, conditional, value, rows.total), state
+        conditional, networks = condition(key, item, networks, rows.values, rows.total)
+        return density(item, conditional, value, rows.total), networks
     count = math.prod(sizes[axis] for axis in own)
     chosen = tuple(slice(None) if axis in own else 0 for axis in range(len(sizes)))
     parents = {}
     for name in item.given:
         each = rows.values[name].reshape(*sizes, *rows.values[name].shape[1:])[chosen]
         parents[name] = each.reshape(count, *each.shape[len(own) :])
-    conditional, state = condition(key, item, params, state, parents, count, train=train)
+    conditional, networks = condition(key, item, networks, parents, count)
     order = [axis for axis in range(len(sizes)) if axis not in own] + own
     events = range(len(sizes), len(sizes) + value.ndim - 1)
     moved = jnp.transpose(value.reshape(*sizes, *value.shape[1:]), (*order, *events)).reshape(value.shape)
     log_prob = density(item, conditional, moved, count).reshape([sizes[axis] for axis in order])
-    return jnp.transpose(log_prob, [order.index(axis) for axis in range(len(sizes))]).reshape(-1), state
+    return jnp.transpose(log_prob, [order.index(axis) for axis in range(len(sizes))]).reshape(-1), networks
 
 
 def _require_values(item: Factor, visits: list[Visit]) -> None:

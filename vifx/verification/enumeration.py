@@ -36,7 +36,7 @@ from vifx.core.conditional import condition, fold
 from vifx.core.examples import WEIGHTS
 from vifx.core.joint import Joint
 from vifx.core.objective import Constant
-from vifx.core.types import Array, Batch, Params, State
+from vifx.core.types import Array, Batch, Networks, Params, State
 from vifx.distributions import Finite
 from vifx.distributions.supports import LabelsOrWeights
 
@@ -118,7 +118,7 @@ def supports_of(
             continue
         variable = item.variables[0]
         key = fold(jax.random.key(0), item.name)  # nothing is drawn
-        conditional, _ = condition(key, item, params, state, first, 1, train=False)
+        conditional, _ = condition(key, item, Networks(params, state), first, 1)
         finite = getattr(conditional, "has_enumerate_support", False)
         if variable in (observed or {}) and not (finite and tuple(conditional.event_shape) == ()):
             supports[variable] = (observed or {})[variable]
