@@ -5,17 +5,23 @@ from __future__ import annotations
 __all__ = [
     "ArgumentError",
     "described",
+    "nearest",
     "require",
     "require_array",
     "require_batch",
+    "require_choice",
     "require_function",
     "require_integer",
     "require_key",
+    "require_name",
     "require_number",
     "require_unmasked",
+    "require_widths",
 ]
 
-from collections.abc import Mapping
+import difflib
+import math
+from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +76,7 @@ def require(value: Any, kinds: type | tuple[type, ...], name: str, what: str, fi
     Args:
       value: the argument.
       kinds: what it may be.
-      name: what it is called.
+      name: its name.
       what: what it must be, in words.
       fix: what to do.
 
@@ -87,7 +93,7 @@ def require_key(key: Any, *, name: str = "key") -> Array:
 
     Args:
       key: the argument.
-      name: what it is called.
+      name: its name.
 
     Raises:
       TypeError: if it is a seed, a key of the old kind or something else.
@@ -108,38 +114,139 @@ def require_key(key: Any, *, name: str = "key") -> Array:
     return key
 
 
-def require_integer(value: Any, name: str, *, least: int = 1) -> int:
-    """Return an integer that is large enough.
+def require_integer(value: Any, name: str, *, least: int = 1, most: int | None = None, owner: object = None) -> int:
+    """Return an integer in a range.
 
     Args:
       value: the argument.
-      name: what it is called.
-      least: the smallest value.
+      name: its name.
+      least: the smallest value that is allowed.
+      most: the largest one; None for no limit.
+      owner: the config that has it as a field, if there is one.
 
     Raises:
       TypeError: if it is not an integer.
-      ValueError: if it is smaller.
+      ArgumentError: if it is out of range.
     """
+    rule = f"must be an integer {f'≥ {least}' if most is None else f'from {least} to {most}'}"
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, at least {least}, got {described(value)}.")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}.")
+        raise TypeError(f"{name} {rule}, got {described(value)}")
+    if value < least or (most is not None and value > most):
+        raise ArgumentError(name, f"{rule}, got {value}", value=value, owner=owner)
     return value
 
 
-def require_number(value: Any, name: str) -> float:
-    """Return a real number.
+def require_widths(values: Any, name: str) -> tuple[int, ...]:
+    """Return the widths of hidden layers: one or more integers, each of them positive.
+
+    Args:
+      values: the argument.
+      name: its name.
+
+    Raises:
+      TypeError: if they are not integers in a sequence.
+      ArgumentError: if there are none, or one is not positive.
+    """
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} must be a sequence of integers ≥ 1, got {described(values)}.")
+    widths = tuple(values)
+    if not widths:
+        raise ArgumentError(name, "must have at least one integer ≥ 1, got none", value=values)
+    return tuple(require_integer(width, f"{name}[{index}]") for index, width in enumerate(widths))
+
+
+def require_number(
+    value: Any,
+    name: str,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+    hint: str = "",
+    owner: object = None,
+) -> float:
+    """Return a finite real number in a range.
 
     Args:
       value: the argument.
-      name: what it is called.
+      name: its name.
+      least: the smallest value that is allowed.
+      above: what it must be larger than, in place of `least`.
+      most: the largest value that is allowed.
+      below: what it must be smaller than, in place of `most`.
+      hint: what to do instead, for the message.
+      owner: the config that has it as a field, if there is one.
 
     Raises:
-      TypeError: if it is something else.
+      TypeError: if it is not a number.
+      ArgumentError: if it is not finite, or out of range.
     """
+    low, high = least if above is None else above, most if below is None else below
+    match low, high:
+        case None, None:
+            rule = "must be a finite number"
+        case _, None:
+            rule = f"must be a finite number {'>' if least is None else '≥'} {low:g}"
+        case None, _:
+            rule = f"must be a finite number {'<' if most is None else '≤'} {high:g}"
+        case _:
+            rule = f"must be a number in {'(' if least is None else '['}{low:g}, {high:g}{')' if most is None else ']'}"
+    end = f"; {hint}" if hint else ""
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number, got {described(value)}.")
-    return float(value)
+        raise TypeError(f"{name} {rule}, got {described(value)}{end}")
+    number = float(value)
+    above_low = low is None or number > low or number == least
+    if not (math.isfinite(number) and above_low and (high is None or number < high or number == most)):
+        raise ArgumentError(name, f"{rule}, got {value}{end}", value=value, owner=owner)
+    return number
+
+
+def nearest(name: str, names: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Return ``"; did you mean 'x'?"`` for the one of `names` that is most like `name`, or nothing if none is."""
+    near = difflib.get_close_matches(name, list(names), 1, cutoff)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def require_choice(value: Any, options: Iterable[Any], name: str, *, owner: object = None) -> Any:
+    """Return a value that is one of several.
+
+    Args:
+      value: the argument.
+      options: what it may be, such as the arguments of a `Literal`.
+      name: its name.
+      owner: the config that has it as a field, if there is one.
+
+    Raises:
+      ArgumentError: if it is none of them; the message has all of them and the one that is most like it.
+    """
+    options = tuple(options)
+    if value in options:
+        return value
+    words = [str(option) for option in options]
+    hint = nearest(value, words) if isinstance(value, str) else ""
+    sentence = f"must be one of {', '.join(words)}; got {described(value)}{hint}"
+    raise ArgumentError(name, sentence, value=value, owner=owner)
+
+
+def require_name(value: Any, names: Iterable[str], what: str) -> str:
+    """Return a name that exists.
+
+    Args:
+      value: the argument.
+      names: those that exist.
+      what: what they are the names of, such as ``"player"``.
+
+    Raises:
+      TypeError: if it is not text.
+      ValueError: if it does not exist; the message has all names and the one that is most like it.
+    """
+    names = tuple(names)
+    there = f"here are: {', '.join(map(repr, names)) or 'none'}"
+    require(value, str, what, "a name", f"t{there}")
+    if value not in names:
+        raise ValueError(f"unknown {what} {value!r}{nearest(value, names) or '.'} T{there}.")
+    return value
 
 
 def require_function(value: Any, name: str, like: str) -> Any:
@@ -147,7 +254,7 @@ def require_function(value: Any, name: str, like: str) -> Any:
 
     Args:
       value: the argument.
-      name: what it is called.
+      name: its name.
       like: its signature in words, such as ``(key, batch) -> batch``.
 
     Raises:
@@ -163,7 +270,7 @@ def require_unmasked(value: Any, name: str) -> Any:
 
     Args:
       value: the argument.
-      name: what it is called.
+      name: its name.
 
     Raises:
       TypeError: if it is one.
@@ -184,7 +291,7 @@ def require_array(value: Any, name: str) -> Any:
 
     Args:
       value: the argument.
-      name: what it is called.
+      name: its name.
 
     Raises:
       TypeError: if it is a scalar, a text, a mapping, a masked array, or no values at all.
@@ -199,7 +306,7 @@ def require_batch(batch: Any, *, name: str = "batch", minibatches: int = 1) -> A
 
     Args:
       batch: the argument.
-      name: what it is called.
+      name: its name.
       minibatches: how many there are; more than one are the first axis.
 
     Raises:

@@ -43,7 +43,10 @@ OPTIONS = {
     "negative seed": (["--seed", "-1"], ["--seed must be", "-1"]),
     "choice": (["--flavour", "chocolat"], ["vanilla, chocolate", "did you mean 'chocolate'"]),
     "huge batch": (["--data.batch-size", "1000"], ["--data.batch-size must not exceed the 32 examples", "1000"]),
-    "zero batch": (["--data.batch-size", "0"], ["--data.batch-size must be at least 1"]),
+    "zero batch": (
+        ["--data.batch-size", "0"],
+        ["--data.batch-size must be an integer from 1 to 4294967295, got 0 (see"],
+    ),
     "NaN pixels": (["--poison"], ["must be finite"]),
     "too many devices": (
         ["--devices", "1000"],

@@ -111,7 +111,7 @@ def test_initial_parameters_do_not_depend_on_the_sum():
 def test_only_finite_numbers_scale(weight):
     objective = vifx.kl(INFERENCE, GENERATIVE)
     for scale in (lambda: weight * objective, lambda: objective * weight, lambda: objective / weight):
-        with pytest.raises((ValueError, TypeError), match="scaled by a finite number, got"):
+        with pytest.raises((ValueError, TypeError), match="the scale of an objective must be a finite number, got"):
             scale()
 
 
@@ -119,7 +119,7 @@ def test_only_finite_numbers_scale(weight):
 def test_arrays_do_not_scale(weight):
     objective = vifx.kl(INFERENCE, GENERATIVE)
     for scale in (lambda: weight * objective, lambda: objective * weight, lambda: objective / weight):
-        with pytest.raises(TypeError, match="scaled by a finite number, got an array float"):
+        with pytest.raises(TypeError, match="the scale of an objective must be a finite number, got an array float"):
             scale()
 
 

@@ -14,10 +14,10 @@ from vifx.data import Config, data_directory
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [
-        ({"batch_size": 0}, ValueError, "batch_size must be at least 1"),
+        ({"batch_size": 0}, ValueError, "batch_size must be an integer from 1 to 4294967295, got 0"),
         ({"batch_size": 2.0}, TypeError, "batch_size must be an integer"),
         ({"batch_size": True}, TypeError, "batch_size must be an integer"),
-        ({"split_seed": -1}, ValueError, "split_seed must be at least 0"),
+        ({"split_seed": -1}, ValueError, "split_seed must be an integer from 0 to"),
         ({"validation": 1.0}, ValueError, "below 1, got 1.0"),
         ({"validation": -0.1}, ValueError, "at least 0"),
         ({"validation": float("nan")}, ValueError, "below 1, got nan"),

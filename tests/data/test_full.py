@@ -48,7 +48,7 @@ def test_bad_data_is_refused(arrays, error, message):
 
 def test_a_window_is_ahead_and_not_empty():
     for first, batches in ((-1, 1), (0, 0)):
-        with pytest.raises(ValueError, match="must be at least"):
+        with pytest.raises(ValueError, match="must be an integer ≥"):
             data.Full({"x": X}).window(first, batches)
 
 
@@ -87,7 +87,7 @@ def test_with_all_components_images_come_back():
 
 @pytest.mark.parametrize("features", [0, 13, True, 2.0])
 def test_a_wrong_number_of_components_is_refused(features):
-    with pytest.raises(ValueError, match="features must be an integer from 1 to 12"):
+    with pytest.raises((TypeError, ValueError), match="features must be an integer from 1 to 12"):
         data.pca(images(100), features)
 
 

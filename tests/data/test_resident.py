@@ -138,9 +138,9 @@ def test_rows_of_all_variables_stay_together():
     ("arrays", "settings", "message"),
     [
         ({"x": np.zeros(5)}, (6, 0), "batch_size must not exceed the 5 examples of the data, got 6"),
-        ({"x": np.zeros(5)}, (0, 0), "batch_size must be at least 1"),
-        ({"x": np.zeros(5)}, (2, -1), "seed must be at least 0"),
-        ({"x": np.zeros(5)}, (2, 2**32), r"below 2\*\*32"),
+        ({"x": np.zeros(5)}, (0, 0), "batch_size must be an integer ≥ 1"),
+        ({"x": np.zeros(5)}, (2, -1), "seed must be an integer from 0 to"),
+        ({"x": np.zeros(5)}, (2, 2**32), r"from 0 to 4294967295, got 4294967296"),
         ({"x": np.zeros(5), "y": np.zeros(4)}, (2, 0), r"got lengths \{'x': 5, 'y': 4\}"),
         ({"x": np.zeros((0, 3))}, (1, 0), "at least one example"),
         ({"x": np.array([0.0, np.nan])}, (1, 0), r"arrays\['x'\] must be finite, got nan at index \(1,\)"),
@@ -153,7 +153,7 @@ def test_bad_source(arrays, settings, message):
 
 @pytest.mark.parametrize(
     ("first", "batches", "message"),
-    [(-1, 1, "first must be at least 0"), (0, 0, "batches must be at least 1"), (0, 2**30, "fewer than 2")],
+    [(-1, 1, "first must be an integer ≥ 0"), (0, 0, "batches must be an integer ≥ 1"), (0, 2**30, "fewer than 2")],
 )
 def test_bad_window(first, batches, message):
     with pytest.raises(ValueError, match=message):

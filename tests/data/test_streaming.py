@@ -120,9 +120,9 @@ def test_an_exception_while_reading_surfaces(make):
     [
         ({"batch_size": 11}, "batch_size must not exceed the 10 examples"),
         ({"batch_size": 5, "hosts": 2}, "multiple of the 2 hosts"),
-        ({"batch_size": 4, "host": 2, "hosts": 2}, "host must be one of"),
-        ({"batch_size": 4, "threads": 0}, "must be at least 1, got 0"),
-        ({"batch_size": 4, "seed": -3}, "seed must be at least 0"),
+        ({"batch_size": 4, "host": 2, "hosts": 2}, "host must be an integer from 0 to 1, got 2"),
+        ({"batch_size": 4, "threads": 0}, "must be an integer ≥ 1, got 0"),
+        ({"batch_size": 4, "seed": -3}, "seed must be an integer from 0 to"),
     ],
 )
 def test_bad_settings(settings, message):
@@ -135,7 +135,7 @@ def test_bad_sources():
         Streaming(Items(0), 1, 0)
     with pytest.raises(ValueError, match="one row per example"):
         Streaming({"x": np.zeros(3), "y": np.zeros(2)}, 1, 0)
-    with pytest.raises(ValueError, match="first must be at least 0"):
+    with pytest.raises(ValueError, match="first must be an integer ≥ 0"):
         Streaming(Items(10), 1, 0).batches(-1)
     with pytest.raises(ValueError, match=r"'x' must have one shape in all examples, got \[\(1,\), \(2,\)\]"):
         read([{"x": np.zeros(1)}, {"x": np.zeros(2)}], [0, 1])
@@ -152,7 +152,7 @@ def test_evaluation_batches_are_in_order_with_the_remainder(source, size):
 
 
 def test_evaluation_batches_of_nothing():
-    with pytest.raises(ValueError, match="size must be at least 1"):
+    with pytest.raises(ValueError, match="size must be an integer ≥ 1"):
         batches({"x": np.zeros(3)}, 0)
     with pytest.raises(ValueError, match="no examples"):
         batches({"x": np.zeros((0, 3))}, 2)

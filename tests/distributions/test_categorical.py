@@ -74,5 +74,5 @@ def test_uniform_categorical():
     prior = uniform_categorical(10)
     assert (prior.batch_shape, prior.event_shape) == ((), ())
     np.testing.assert_allclose(prior.log_prob(jnp.arange(10)), -np.log(10), rtol=1e-6)
-    with pytest.raises(ValueError, match="classes must be at least 1, but is 0"):
+    with pytest.raises(ValueError, match="classes must be an integer ≥ 1, got 0"):
         uniform_categorical(0)

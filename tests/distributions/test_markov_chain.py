@@ -154,7 +154,7 @@ def test_each_step_adds_up_the_steps_that_there_are(x64):
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="length must be a positive integer, got 0"):
+    with pytest.raises(ValueError, match="length must be an integer ≥ 1, got 0"):
         MarkovChain(jnp.zeros(3), jnp.zeros((3, 3)), 0)
     with pytest.raises(ValueError, match=r"= \[5, 3, 3, 3\] for initial_logits of shape \[5, 3\] and length 4"):
         MarkovChain(jnp.zeros((5, 3)), jnp.zeros((5, 4, 3, 3)), 4)

@@ -42,7 +42,7 @@ def test_temperature_one_changes_nothing():
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
 def test_temperature_must_be_positive_and_finite(temperature):
-    with pytest.raises(ValueError, match="temperature must be positive and finite, but is"):
+    with pytest.raises(ValueError, match="temperature must be a finite number > 0, got"):
         tempered(standard_normal(2), temperature)
 
 

@@ -301,9 +301,9 @@ def test_bad_input_is_named():
         ({"start": np.full((10, 3), 0.5)}, "sum to 1 for each example"),
         ({"start": np.zeros((10, 2))}, r"responsibilities \[10, 3\]"),
         ({"start": np.arange(10) % 3, "restarts": 2}, "would all be the same"),
-        ({"restarts": 0}, "restarts must be at least 1"),
-        ({"steps": 0}, "steps must be at least 1"),
-        ({"chunk": 0}, "chunk must be at least 1"),
+        ({"restarts": 0}, "restarts must be an integer ≥ 1"),
+        ({"steps": 0}, "steps must be an integer ≥ 1"),
+        ({"chunk": 0}, "chunk must be an integer ≥ 1"),
         ({"tolerance": -1.0}, "tolerance must be a finite number"),
     ]
     for options, message in cases:
@@ -313,7 +313,7 @@ def test_bad_input_is_named():
         with pytest.raises(TypeError, match="components must be an integer"):
             em.mixture(em.gaussian, components)
     for components in (0, -1):
-        with pytest.raises(ValueError, match="components must be at least 1"):
+        with pytest.raises(ValueError, match="components must be an integer ≥ 1"):
             em.mixture(em.gaussian, components)
 
 

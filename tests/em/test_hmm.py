@@ -251,9 +251,9 @@ def test_bad_input():
     model = em.hmm(em.gaussian, 2, length=5)
     with pytest.raises(ValueError, match=r"sequences \[sequences, 5, ...\], got shape \[7, 2\]"):
         em.fit(jax.random.key(0), model, np.zeros((7, 2)))
-    with pytest.raises(ValueError, match="markov_chain: states must be a positive integer, got 0"):
+    with pytest.raises(ValueError, match="markov_chain: states must be an integer ≥ 1, got 0"):
         em.hmm(em.gaussian, 0, length=5)
-    with pytest.raises(ValueError, match="markov_chain: length must be a positive integer, got 0"):
+    with pytest.raises(ValueError, match="markov_chain: length must be an integer ≥ 1, got 0"):
         em.hmm(em.gaussian, 2, length=0)
 
 

@@ -116,7 +116,7 @@ def test_the_diagram_has_the_bins_and_says_the_error():
 
 
 def test_wrong_bins_are_refused():
-    with pytest.raises(ValueError, match="bins must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="bins must be an integer ≥ 1, got 0"):
         evaluation.calibration(classifier(), bins=0)
     with pytest.raises(ValueError, match="binning must be 'equal_mass' or 'equal_width', got 'quantile'"):
         evaluation.calibration(classifier(), binning="quantile")

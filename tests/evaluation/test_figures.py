@@ -224,7 +224,7 @@ def test_png_is_reproducible_and_saved_atomically(tmp_path):
         (lambda: evaluation.image_grid(np.zeros((5, 64))), r"images must be \[n, height, width\].*\(5, 64\)"),
         (lambda: evaluation.image_grid(np.zeros((5, 8, 8, 2))), "1 or 3 channels"),
         (lambda: evaluation.image_grid(np.zeros((0, 8, 8))), "at least one image"),
-        (lambda: evaluation.image_grid(IMAGES, columns=0), "columns must be at least 1"),
+        (lambda: evaluation.image_grid(IMAGES, columns=0), "columns must be an integer ≥ 1"),
         (lambda: evaluation.reconstructions(IMAGES, IMAGES[:3]), "one shape"),
         (lambda: evaluation.latent_traversal(np.zeros((2, 3, 8, 8)), (0,), (1, 2, 3)), "one row per dimension"),
         (lambda: evaluation.image_rows(np.zeros((2, 3, 8, 8)), ("one",)), "one row per label"),

@@ -116,7 +116,7 @@ def test_codes_for_figures():
     np.testing.assert_array_equal(grid[3, 1], [values[1], values[3]])
     with pytest.raises(ValueError, match="index the 3 latents of origin, got 3"):
         evaluation.traversal_codes(np.zeros(3), (0, 3), values)
-    with pytest.raises(ValueError, match=r"tail between 0 and 0\.5"):
+    with pytest.raises(ValueError, match=r"tail must be a number in \(0, 0\.5\)"):
         evaluation.normal_quantiles(5, tail=0.5)
 
 
@@ -144,5 +144,5 @@ def test_probes_on_digits_equal_scikit_learn():
     probe = LogisticRegression(C=1 / (0.01 * 400), max_iter=1000).fit(white[0], split[1])
     accuracy = evaluation.linear_probe_accuracy(*split, regularization=0.01)
     assert accuracy == pytest.approx(probe.score(white[1], split[3]))
-    with pytest.raises(ValueError, match="regularization must be positive"):
+    with pytest.raises(ValueError, match="regularization must be a finite number > 0"):
         evaluation.linear_probe_accuracy(*split, regularization=0.0)

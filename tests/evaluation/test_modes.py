@@ -78,9 +78,12 @@ def test_expected_high_quality_by_quadrature(dimensions, radius):
         (lambda: evaluation.mode_coverage(np.zeros((0, 2)), GRID.centres, 0.1), "at least one of each"),
         (lambda: evaluation.mode_coverage(np.zeros((3, 2)), GRID.centres, 0.0), "scale must be positive"),
         (lambda: evaluation.mode_coverage(np.zeros((3, 2)), GRID.centres, [0.1, 0.2]), "one for each of 25 modes"),
-        (lambda: evaluation.mode_coverage(np.zeros((3, 2)), GRID.centres, 0.1, radius=0.0), "radius must be positive"),
+        (
+            lambda: evaluation.mode_coverage(np.zeros((3, 2)), GRID.centres, 0.1, radius=0.0),
+            "radius must be a finite number > 0",
+        ),
         (lambda: evaluation.mode_coverage([[0.0, np.nan], [0, 0]], GRID.centres, 0.1), "1 of 2 that are not"),
-        (lambda: evaluation.expected_high_quality(0), "must be positive, got 0"),
+        (lambda: evaluation.expected_high_quality(0), "dimensions must be an integer ≥ 1, got 0"),
     ],
 )
 def test_bad_arguments(call, message):

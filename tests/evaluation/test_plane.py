@@ -152,7 +152,10 @@ def test_no_text_is_cut(figure):
         (lambda: evaluation.density_2d(lambda x: x[:, 0] / 0, RING.centres, RING.centres), "57600 values that are"),
         (lambda: evaluation.density_2d(lambda x: x[:, 0], np.zeros((3, 1)), RING.centres), r"data must be \[n, 2\]"),
         (lambda: evaluation.density_fit_1d([0, 1], [1], {}), "two vectors of one length"),
-        (lambda: evaluation.density_fit_1d([0, 1], [1, 1], {"fit": (0, 0)}), "scale of fit 'fit' must be positive"),
+        (
+            lambda: evaluation.density_fit_1d([0, 1], [1, 1], {"fit": (0, 0)}),
+            "scale of fit 'fit' must be a finite number > 0",
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore:divide by zero")

@@ -110,7 +110,7 @@ def test_what_cannot_be_predicted_says_why():
         ask(latent)
     with pytest.raises(ValueError, match="must be over finitely many classes, got Normal"):
         ask(joint(lambda x: Normal(x[:, 0], jnp.ones(len(x)))))
-    with pytest.raises(ValueError, match="noise must be a finite standard deviation that is not negative, got -1"):
+    with pytest.raises(ValueError, match="noise must be a finite number ≥ 0, got -1"):
         ask(joint(linear), noise=-1.0)
     with pytest.raises(TypeError, match=r"noise needs floating-point 'x', got uint8; scale the values first"):
         evaluation.predict(
@@ -124,7 +124,7 @@ def test_what_cannot_be_predicted_says_why():
         Predictions(PREDICTIONS.log_probs[0], LABELS)
     with pytest.raises(ValueError, match="the classifier has diverged"):
         Predictions(np.full((EXAMPLES, CLASSES), np.nan), LABELS)
-    with pytest.raises(ValueError, match="temperature must be positive and finite, got 0"):
+    with pytest.raises(ValueError, match="temperature must be a finite number > 0, got 0"):
         PREDICTIONS.tempered(0.0)
     impossible = Predictions(np.log([[1.0, 0.0]], where=[[True, False]], out=np.array([[0, -np.inf]])), np.array([0]))
     with pytest.raises(ValueError, match="every class must have a probability above zero"):

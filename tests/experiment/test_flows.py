@@ -223,7 +223,7 @@ def test_the_trainer_warms_up_and_averages():
 
 @pytest.mark.parametrize("draws", [0, 1.5, True])
 def test_draws_are_a_positive_integer(draws):
-    with pytest.raises(ValueError, match="draws must be an integer ≥ 1"):
+    with pytest.raises((TypeError, ValueError), match="draws must be an integer ≥ 1"):
         likelihood.likelihood(model(scaled(1.0))[0], PIXELS, shades=256, draws=draws)
 
 

@@ -50,5 +50,5 @@ def test_the_density_integrates_to_one(x64):
 
 
 def test_bad_widths():
-    with pytest.raises(ValueError, match=r"hidden must be integers ≥ 1 and at least one, got \(\)"):
+    with pytest.raises(ValueError, match=r"hidden must have at least one integer ≥ 1, got none"):
         flows.cnf(hidden=())

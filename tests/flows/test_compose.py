@@ -251,12 +251,12 @@ def wrong(what):
                 jax.random.key(0), {}, {}, 2, temperature=0.0
             ),
             ValueError,
-            "temperature must be positive and finite, but is 0",
+            "temperature must be a finite number > 0, got 0",
         ),
         (
             lambda x: flows.Flow(standard_normal(3), flows.identity()).sample(jax.random.key(0), {}, {}, 0),
             ValueError,
-            "examples must be at least 1, got 0",
+            "examples must be an integer ≥ 1, got 0",
         ),
         (
             lambda x: flows.Flow(standard_normal(3), flows.identity()).interpolate({}, {}, x, x[:2]),
@@ -266,7 +266,7 @@ def wrong(what):
         (
             lambda x: flows.Flow(standard_normal(3), flows.identity()).interpolate({}, {}, x, x, points=1),
             ValueError,
-            "points must be at least 2, got 1",
+            "points must be an integer ≥ 2, got 1",
         ),
     ],
 )

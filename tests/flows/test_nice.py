@@ -79,5 +79,5 @@ def test_odd_depths_end_with_a_coupling_of_the_first_kind(x64):
 
 @pytest.mark.parametrize("depth", [0, 2.0, True])
 def test_depth_counts_couplings(depth):
-    with pytest.raises(ValueError, match="depth must be an integer ≥ 1"):
+    with pytest.raises((TypeError, ValueError), match="depth must be an integer ≥ 1"):
         flows.nice(depth)

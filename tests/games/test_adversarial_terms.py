@@ -258,9 +258,9 @@ def test_bad_arguments_are_refused():
         r"divergence 'pearsonn' is unknown; did you mean 'pearson'\?": {"divergence": "pearsonn"},
         "form='full' is of divergence='labelled_kl' alone; hinge has": {"form": "full", "divergence": "hinge"},
         "form='full' needs the density of every network, but δ generator": {"form": "full"},
-        "proximal must be a finite number λ ≥ 0 or a schedule, got -1": {"proximal": -1},
-        "proximal must be a finite number λ ≥ 0 or a schedule, got nan": {"proximal": float("nan")},
-        "the weight of a penalty must be a finite number λ ≥ 0": {"penalties": ((-0.1, lambda *at: None),)},
+        "proximal must be a finite number ≥ 0, got -1; or give a schedule": {"proximal": -1},
+        "proximal must be a finite number ≥ 0, got nan": {"proximal": float("nan")},
+        "the weight of a penalty must be a finite number ≥ 0": {"penalties": ((-0.1, lambda *at: None),)},
         "critic_divergence: the critic of divergence='hinge' does not": {
             "divergence": "hinge",
             "critic_divergence": "labelled_kl",

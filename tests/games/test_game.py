@@ -151,7 +151,7 @@ def test_bad_games_are_refused():
         game("hinge", label_prior=0.3)
     with pytest.raises(ValueError, match="parametrization='activation' is of f-divergences alone, got 'hinge'"):
         game("hinge", parametrization="activation")
-    with pytest.raises(ValueError, match="parametrization must be 'ratio' or 'activation', got 'log'"):
+    with pytest.raises(ValueError, match="parametrization must be one of ratio, activation; got 'log'"):
         from_divergence(divergences.pearson, parametrization="log")
     with pytest.raises(ValueError, match=r"piecewise constant.*use parametrization='activation'"):
         game("total_variation")

@@ -159,9 +159,9 @@ def test_equal_tables_have_none(x64):
 def test_bad_input_is_refused():
     inference, generative = joints()
     for width in (0.0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match="mmd: width must be positive and finite"):
+        with pytest.raises(ValueError, match="mmd: width must be a finite number > 0"):
             vifx.mmd(inference, generative, on="x", width=width)
-    with pytest.raises(ValueError, match="mmd: scales must be positive and finite, got 0"):
+    with pytest.raises(ValueError, match="mmd: scales must be a finite number > 0, got 0"):
         vifx.mmd(inference, generative, on="x", scales=(1.0, 0))
     with pytest.raises(ValueError, match="mmd: scales is empty"):
         vifx.mmd(inference, generative, on="x", scales=())

@@ -154,7 +154,7 @@ def test_vectors_are_feature_maps_of_the_layer(x64):
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match=r"iterations must be an integer of at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"iterations must be an integer ≥ 1, got 0"):
         spectral_norm(key(), jnp.ones((2, 2)), iterations=0)
     with pytest.raises(ValueError, match=r"two or more axes, but its shape is \(2,\)"):
         spectral_norm(key(), jnp.ones(2), iterations=1)

@@ -238,9 +238,9 @@ def test_training_keeps_the_vectors_converged_and_checkpoints_carry_them(tmp_pat
 def test_bad_arguments_are_named():
     x = X
     for settings, message in (
-        ({"iterations": 0}, "iterations must be an integer of at least 1, got 0"),
-        ({"coefficient": 0.0}, "coefficient must be finite and positive, got 0.0"),
-        ({"norm": "frobenius"}, "norm must be 'reshaped' or 'operator', got 'frobenius'"),
+        ({"iterations": 0}, "iterations must be an integer ≥ 1, got 0"),
+        ({"coefficient": 0.0}, "coefficient must be a finite number > 0, got 0.0"),
+        ({"norm": "frobenius"}, "norm must be one of reshaped, operator; got 'frobenius'"),
         ({"maps": {"Conv_0": Convolution((6, 6))}}, "maps= is for norm='operator'"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -160,8 +160,8 @@ def test_mixed_precision_variables_are_joined(x64):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: gradient_penalty(-1.0), "gradient_penalty: weight must be finite and at least 0, got -1.0"),
-        (lambda: gradient_penalty(1.0, target=-1.0), "target must be finite and at least 0"),
+        (lambda: gradient_penalty(-1.0), "gradient_penalty: weight must be a finite number ≥ 0, got -1.0"),
+        (lambda: gradient_penalty(1.0, target=-1.0), "target must be a finite number ≥ 0"),
         (lambda: r1(-1.0), "r1: weight must be"),
         (lambda: r2(float("inf")), "r2: weight must be"),
         (lambda: dragan(1.0, scale=-0.5), "dragan: scale must be"),

@@ -141,12 +141,12 @@ def test_they_fit_a_training_step():
     [
         (
             lambda: spectral_regularization("critic", -1.0),
-            "spectral_regularization: weight must be finite and at least 0",
+            "spectral_regularization: weight must be a finite number ≥ 0",
         ),
-        (lambda: frobenius_regularization("critic", float("nan")), "weight must be finite and at least 0, got nan"),
-        (lambda: spectral_regularization("critic", 1.0, iterations=0), "iterations must be an integer of at least 1"),
-        (lambda: clipped("critic", 0.0), "clipped: limit must be finite and positive, got 0.0"),
-        (lambda: spectrally_projected("critic", -2.0), "limit must be finite and positive, got -2.0"),
+        (lambda: frobenius_regularization("critic", float("nan")), "weight must be a finite number ≥ 0, got nan"),
+        (lambda: spectral_regularization("critic", 1.0, iterations=0), "iterations must be an integer ≥ 1"),
+        (lambda: clipped("critic", 0.0), "clipped: limit must be a finite number > 0, got 0.0"),
+        (lambda: spectrally_projected("critic", -2.0), "limit must be a finite number > 0, got -2.0"),
     ],
 )
 def test_bad_numbers_are_named(make, message):

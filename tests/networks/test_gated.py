@@ -194,9 +194,9 @@ def test_dropout_of_the_gate_in_training(x64):
 def test_misuse_is_named():
     x = jnp.zeros((2, 3, 4))
     for wrong in ({"features": 0}, {"features": 1, "width": 0}, {"features": 1, "dilation": 0}):
-        with pytest.raises(ValueError, match=f"{list(wrong)[-1]} of a gated convolution must be at least 1, but is 0"):
+        with pytest.raises(ValueError, match=f"{list(wrong)[-1]} of a gated convolution must be an integer ≥ 1, got 0"):
             GatedConv(**wrong)
-    with pytest.raises(ValueError, match="noise of a gated convolution must be at least 0 and below 1, but is 1"):
+    with pytest.raises(ValueError, match=r"noise of a gated convolution must be a number in \[0, 1\), got 1"):
         GatedConv(1, noise=1)
     with pytest.raises(ValueError, match="dilations of a stack must have one entry a layer"):
         GatedStack(1, ())

@@ -102,7 +102,7 @@ def test_fixed_scale_is_squared_error_with_its_constant():
     squared = ((value - outputs[..., 0]) ** 2).sum((1, 2, 3))
     expected = -squared / (2 * 0.1**2) - 6 * (np.log(0.1) + 0.5 * np.log(2 * np.pi))
     np.testing.assert_allclose(distribution.log_prob(jnp.asarray(value)), expected, rtol=1e-4)
-    with pytest.raises(ValueError, match=r"scale must be positive, but is 0\.0"):
+    with pytest.raises(ValueError, match=r"scale must be a finite number > 0, got 0\.0"):
         NormalFixedScale((3,), scale=0.0)
 
 

@@ -40,7 +40,7 @@ def test_an_end_before_its_start_is_none() -> None:
 def test_wrong_arguments() -> None:
     with pytest.raises(ValueError, match=r"shape \[rows, tokens, 2\], got \[3, 2\]"):
         best_spans(jnp.zeros((3, 2)))
-    with pytest.raises(ValueError, match="longest must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="longest must be an integer ≥ 1, got 0"):
         best_spans(jnp.zeros((1, 3, 2)), longest=0)
 
 

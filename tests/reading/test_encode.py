@@ -77,7 +77,7 @@ def test_characters() -> None:
     [
         ({"question_length": 4}, r"question_length must be at least 5, the tokens of 'Which one is it\?', got 4"),
         ({"overlap": 5}, "overlap must be below passage_length, 5, got 5"),
-        ({"passage_length": 0}, "passage_length must be at least 1, got 0"),
+        ({"passage_length": 0}, "passage_length must be an integer ≥ 1, got 0"),
     ],
 )
 def test_lengths_are_checked(arguments: dict[str, int], message: str) -> None:

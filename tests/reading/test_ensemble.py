@@ -67,7 +67,7 @@ def test_members_begin_and_are_disturbed_apart() -> None:
 def test_misuse_is_named() -> None:
     with pytest.raises(ValueError, match="count must be at most 3, one example a fold, got 4"):
         folds(3, 4, seed=0)
-    with pytest.raises(ValueError, match="count must be at least 2, got 1"):
+    with pytest.raises(ValueError, match="count must be an integer ≥ 2, got 1"):
         folds(3, 1, seed=0)
     with pytest.raises(ValueError, match="at least one reader, got none"):
         stack_members([])

@@ -136,7 +136,7 @@ def test_further_questions_are_encoded_alike() -> None:
         ({"features": "x=image"}, "features must be left out for questions"),
         ({"overlap": 128}, "overlap must be below passage_length, 128, got 128"),
         ({"unit": "lines"}, "unit must be 'words' or 'characters', got 'lines'"),
-        ({"questions": 0}, "questions must be at least 1, got 0"),
+        ({"questions": 0}, "questions must be an integer ≥ 1, got 0"),
     ],
 )
 def test_configs_are_checked(arguments: dict[str, object], message: str) -> None:

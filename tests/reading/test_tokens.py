@@ -50,7 +50,7 @@ def test_width_case_and_apostrophes_make_no_difference() -> None:
 def test_wrong_arguments() -> None:
     with pytest.raises(TypeError, match="text must be a string"):
         reading.tokenize(b"text")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match="unit must be 'words' or 'characters', got 'lines'"):
+    with pytest.raises(ValueError, match="unit must be one of words, characters; got 'lines'"):
         reading.tokenize("text", unit="lines")  # pyright: ignore[reportArgumentType]
 
 

@@ -29,7 +29,7 @@ def test_ids() -> None:
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="must differ, got 'a' more than once"):
         Vocabulary(["a", "b", "a"])
-    with pytest.raises(ValueError, match="least must be at least 1"):
+    with pytest.raises(ValueError, match="least must be an integer ≥ 1"):
         Vocabulary.of([["a"]], least=0)
 
 

@@ -136,5 +136,5 @@ def test_it_refuses_a_remainder():
     step = accumulated(descend(regression(), "model", optax.sgd(0.1)), 3)
     with pytest.raises(ValueError, match=r"10 examples .* does not divide into 3"):
         run(step, regression(), batch)
-    with pytest.raises(ValueError, match="microbatches must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="microbatches must be an integer ≥ 1, got 0"):
         accumulated(step, 0)

@@ -115,18 +115,18 @@ GOOD = {"metric": "m", "kind": "above", "limit": 1.0, "rows": 2, "meaning": "x"}
         ({"metric": 3}, TypeError, "metric must be a text, got 3"),
         ({"meaning": "a\nb"}, ValueError, "meaning must be one line"),
         ({"kind": "over"}, ValueError, "kind must be one of above, below, fallen, risen; got 'over'"),
-        ({"limit": math.nan}, ValueError, "limit must be finite, got nan"),
-        ({"limit": "1"}, TypeError, "limit must be a number, got '1'"),
-        ({"limit": True}, TypeError, "limit must be a number, got True"),
-        ({"kind": "fallen"}, ValueError, "limit of 'fallen' must be a factor between 0 and 1, got 1.0"),
-        ({"kind": "fallen", "limit": 0.0}, ValueError, "between 0 and 1, got 0.0"),
-        ({"kind": "risen"}, ValueError, "limit of 'risen' must be a factor above 1, got 1.0"),
-        ({"rows": 0}, ValueError, "rows must be positive, got 0"),
-        ({"rows": 2.0}, TypeError, "rows must be an integer, got 2.0"),
+        ({"limit": math.nan}, ValueError, "limit must be a finite number, got nan"),
+        ({"limit": "1"}, TypeError, "limit must be a finite number, got '1'"),
+        ({"limit": True}, TypeError, "limit must be a finite number, got True"),
+        ({"kind": "fallen"}, ValueError, r"limit of 'fallen' must be a number in \(0, 1\), got 1.0"),
+        ({"kind": "fallen", "limit": 0.0}, ValueError, r"in \(0, 1\), got 0.0"),
+        ({"kind": "risen"}, ValueError, "limit of 'risen' must be a finite number > 1, got 1.0"),
+        ({"rows": 0}, ValueError, "rows must be an integer ≥ 1, got 0"),
+        ({"rows": 2.0}, TypeError, "rows must be an integer ≥ 1, got 2.0"),
     ],
 )
 def test_a_wrong_alarm_is_refused(wrong, error, message):
-    with pytest.raises(error, match=message.replace("(", r"\(")):
+    with pytest.raises(error, match=message):
         Alarm(**(GOOD | wrong))
     assert Alarm(**GOOD).rows == 2
 

@@ -271,7 +271,7 @@ def test_nothing_to_restore(tmp_path):
         checkpoints.restore({})
     with pytest.raises(CheckpointError, match="there is no such directory"), Checkpoints(tmp_path / "no", write=False):
         pass
-    with pytest.raises(ValueError, match="keep must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="keep must be an integer ≥ 1, got 0"):
         Checkpoints(tmp_path, keep=0)
 
 

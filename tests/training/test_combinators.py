@@ -204,7 +204,7 @@ def test_turns_refuse_what_cannot_be():
     both = in_turn(guarded(descend(bilinear(), "max", optax.sgd(0.1))))
     with pytest.raises(ValueError, match=r"guarded\(in_turn"):
         both.update(jax.random.key(0), begin(both, bilinear(), batch_of(0.0)), batch_of(0.0))
-    with pytest.raises(ValueError, match="times must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="times must be an integer ≥ 1, got 0"):
         repeat(inner, 0)
     with pytest.raises(ValueError, match="at least one step"):
         in_turn()
@@ -298,7 +298,7 @@ def test_a_scan_equals_its_single_updates():
         np.testing.assert_allclose(metrics["nll/y"][i], one["nll/y"], rtol=1e-5)
     chex.assert_trees_all_close(progress.params, single.params, rtol=1e-5)
     assert scanned(step, 1) is step
-    with pytest.raises(ValueError, match="length must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="length must be an integer ≥ 1, got 0"):
         scanned(step, 0)
 
 

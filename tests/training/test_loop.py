@@ -404,7 +404,7 @@ def test_an_earlier_checkpoint_may_be_named_when_the_latest_is_damaged(tmp_path)
 def test_numbers_of_updates_are_positive(name):
     objective, step, source = problem()
     options = {"steps": 10} | {name: 0}
-    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=f"{name} must be an integer ≥ 1, got 0"):
         fit(jax.random.key(0), step, objective, source, **options)
 
 

@@ -148,9 +148,9 @@ def test_one_update_warns_in_one_line_and_others_do_not():
         training.optimize(gan(proximal=1.0), RATES, updates={"model": 2})
         training.optimize(gan(proximal=1.0), RATES, turns={"model": 2})
         training.optimize(gan(), RATES)
-    with pytest.raises(ValueError, match="must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="must be an integer ≥ 1, got 0"):
         training.optimize(gan(), RATES, turns={"critic": 0})
-    with pytest.raises(ValueError, match="must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="must be an integer ≥ 1, got 0"):
         training.optimize(gan(), RATES, updates={"model": 0})
 
 

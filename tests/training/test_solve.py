@@ -289,11 +289,11 @@ def test_what_has_no_closed_form_is_refused():
         training.solve(objective, "model", networks=("component",))
     with pytest.raises(ValueError, match="networks must be names"):
         training.solve(objective, "model", networks="components")
-    with pytest.raises(ValueError, match="chunk must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="chunk must be an integer ≥ 1, got 0"):
         training.solve(objective, "model", chunk=0)
-    with pytest.raises(ValueError, match=r"exponent must be in \(0.5, 1\]"):
+    with pytest.raises(ValueError, match=r"exponent must be a number in \(0.5, 1\]"):
         training.cappe_moulines(exponent=0.5)
-    with pytest.raises(ValueError, match="offset must be at least 1"):
+    with pytest.raises(ValueError, match="offset must be a finite number ≥ 1"):
         training.cappe_moulines(offset=0.5)
 
 

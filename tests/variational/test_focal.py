@@ -123,9 +123,9 @@ def test_explain_says_that_it_is_no_likelihood():
 
 def test_misuse_is_named():
     both = joints(tagger())
-    with pytest.raises(ValueError, match="alpha must be above 0 and below 1, the weight of ones, got 1"):
+    with pytest.raises(ValueError, match=r"alpha must be a number in \(0, 1\), got 1; it is the weight of ones"):
         vifx.focal(*both, alpha=1)
-    with pytest.raises(ValueError, match="gamma must be a finite number, at least 0, got -1"):
+    with pytest.raises(ValueError, match="gamma must be a finite number ≥ 0, got -1"):
         vifx.focal(*both, gamma=-1)
     network = networks.Conditional(networks.MLP((4,)), networks.BernoulliHead((5, 2)))
     inference = vifx.Joint(vifx.evidence("y"), vifx.factor("z | y", network, name="encoder"))

@@ -168,7 +168,7 @@ def test_trains_on_empty_minibatches():
     found = fitted.train_state.params["flow"]
     np.testing.assert_allclose(found["loc"], LOC, atol=0.02)
     np.testing.assert_allclose(np.exp(found["log_scale"]), SCALE, rtol=0.02)
-    with pytest.raises(ValueError, match="window: batches must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="window: batches must be an integer ≥ 1, got 0"):
         data.Unobserved().window(0, 0)
 
 

@@ -15,8 +15,9 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 import vifx
+from vifx.checks import nearest
 from vifx.cli.console import boxed, discard_output, output, plain_warnings, require_output
-from vifx.cli.parse import Failure, HelpShown, UsageError, nearest
+from vifx.cli.parse import Failure, HelpShown, UsageError
 from vifx.cli.signals import Signals
 from vifx.training.errors import CheckpointError, Diverged
 from vifx.training.interrupt import Interrupted
@@ -140,7 +141,7 @@ def _dispatch(arguments: Sequence[str], signals: Signals) -> None:
         output().print(f"vifx {vifx.__version__}")
     elif name not in commands:
         raise UsageError(
-            f"unknown command {name!r}{nearest(name, (*commands, '--help', '--version'))} (see vifx --help)"
+            f"unknown command {name!r}{nearest(name, (*commands, '--help', '--version'), cutoff=0.5)} (see vifx --help)"
         )
     elif rest[:1] in (["-h"], ["--help"]) and name in ("train", "explain", "data"):  # their options come later
         output().print(f"usage: vifx {name} {commands[name].usage}\n\n{commands[name].about}", markup=False)

@@ -26,7 +26,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from vifx.cli.parse import UsageError, nearest, parse
+from vifx.checks import nearest
+from vifx.cli.parse import UsageError, parse
 from vifx.experiment.rules import PositiveFloat, PositiveInt, validate
 
 RunPath = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
@@ -210,7 +211,7 @@ def prepare_options(arguments: Sequence[str]) -> PrepareOptions:
     """
     if arguments[:1] != ["prepare"]:
         found = arguments[0] if arguments else ""
-        near = nearest(found, ["prepare"]) if found else ""
+        near = nearest(found, ["prepare"], cutoff=0.5) if found else ""
         raise UsageError(f"vifx data needs what to do, 'prepare'; got {found!r}{near} (vifx data prepare NAME)")
     return parse(
         PrepareOptions, arguments[1:], prog="vifx data prepare", description="Prepare a data set for training."

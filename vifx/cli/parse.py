@@ -6,17 +6,16 @@ __all__ = ["FLAT", "Failure", "HelpShown", "UsageError", "naming_option", "neare
 
 import contextlib
 import dataclasses
-import difflib
 import io
 import re
 import typing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from types import MappingProxyType
 from typing import TypeVar
 
 import tyro
 
-from vifx.checks import ArgumentError
+from vifx.checks import ArgumentError, nearest
 
 FLAT = MappingProxyType({"flat": True})
 """Metadata of a dataclass field whose own fields are options without a prefix."""
@@ -73,7 +72,9 @@ def parse(options: type[C], arguments: Sequence[str], *, prog: str, description:
         option = unknown[0].partition("=")[0]
         if not option.startswith("-"):
             raise UsageError(f"unexpected argument {option!r} (see {prog} --help)")
-        raise UsageError(f"unknown option {option!r}{nearest(option, option_names(options))} (see {prog} --help)")
+        raise UsageError(
+            f"unknown option {option!r}{nearest(option, option_names(options), cutoff=0.5)} (see {prog} --help)"
+        )
     return parsed
 
 
@@ -86,12 +87,6 @@ def _plain_output() -> Iterator[None]:
             yield
     finally:
         print(shown.getvalue(), end="")
-
-
-def nearest(word: str, choices: Iterable[str]) -> str:
-    """Return "; did you mean 'this'?" for the choice nearest to `word`, or nothing."""
-    near = difflib.get_close_matches(word, list(choices), 1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def option_names(cls: type, *, prefix: str = "--") -> Iterator[str]:
@@ -163,7 +158,7 @@ def _reworded(message: str) -> str:
     if choice:
         value, option, quoted = choice.groups()
         choices = [c.strip("' ") for c in quoted.split(",")]
-        return f"{option} must be one of {', '.join(choices)}; got {value!r}{nearest(value, choices)}"
+        return f"{option} must be one of {', '.join(choices)}; got {value!r}{nearest(value, choices, cutoff=0.5)}"
     for pattern, words in _REWORDED:
         message = pattern.sub(words, message)
     return message

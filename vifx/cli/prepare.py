@@ -27,7 +27,7 @@ import tyro
 from jax.sharding import Mesh
 
 from vifx import experiment, training
-from vifx.checks import ArgumentError
+from vifx.checks import ArgumentError, require_name
 from vifx.cli.parse import FLAT, Failure, UsageError, option_names, parse
 from vifx.core.types import Key
 from vifx.experiment import Config, Experiment, ExperimentFile
@@ -35,7 +35,6 @@ from vifx.experiment.file import describe, find, location
 from vifx.experiment.run import Run
 from vifx.training import CheckpointError, Diverged, Interrupted
 from vifx.training.chunk import divided, first_batch
-from vifx.training.network_names import known
 
 T = TypeVar("T")
 _SHORT = re.compile(r"-(?!inf|nan)[A-Za-z]", re.IGNORECASE)
@@ -178,7 +177,7 @@ def rehearse(built: Experiment, config: Config) -> None:
         found = built.monitor(next(keys), train_state.params, train_state.state)
         name = (built.best or "").removeprefix("-")
         if name.startswith("validation/"):
-            known(name, [f"validation/{metric}" for metric in found], "metric for best")
+            require_name(name, [f"validation/{metric}" for metric in found], "metric for best")
     for draw in built.drawings.values():
         draw(next(keys), train_state.params, train_state.state)
 

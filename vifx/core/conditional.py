@@ -4,14 +4,14 @@ from __future__ import annotations
 
 __all__ = ["condition", "density", "draw", "fold", "nearest"]
 
-import difflib
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from vifx.checks import nearest
 from vifx.core.factor import Factor, has_density
 from vifx.core.types import Array, Key, Networks
 
@@ -28,12 +28,6 @@ def fold(key: Key, *names: str) -> Key:
     for name in names:
         key = jax.random.fold_in(key, zlib.crc32(name.encode()))
     return key
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the nearest of `names`, or the empty string."""
-    close = difflib.get_close_matches(name, list(names), 1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def condition(

@@ -17,7 +17,6 @@ __all__ = [
     "stand_ins",
 ]
 
-import difflib
 from collections.abc import Iterable
 
 import jax
@@ -25,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from vifx.checks import nearest
 from vifx.core.types import Array, Batch
 
 WEIGHTS = "@weights"
@@ -47,10 +47,9 @@ def check_entries(batch: Batch) -> None:
         if f"@{kind}" == _FEATURES and entry in batch:
             continue
         known = (WEIGHTS, RESPONSIBILITIES, *(f"{other}{_FEATURES}" for other in batch if "@" not in other))
-        close = difflib.get_close_matches(name, known, 1)
         raise ValueError(
-            f"batch[{name!r}] is read by nothing{f'; did you mean {close[0]!r}?' if close else ''}; the entries that "
-            f"are not variables are {', '.join(known)}."
+            f"batch[{name!r}] is read by nothing{nearest(name, known)}; the entries that are not variables are "
+            f"{', '.join(known)}."
         )
 
 

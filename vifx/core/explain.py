@@ -6,6 +6,7 @@ __all__ = ["explain"]
 
 from typing import Literal
 
+from vifx.checks import require_choice
 from vifx.core.latex import latex, plain
 from vifx.core.objective import Objective, Part, Player, weight_in_words
 from vifx.core.types import Batch
@@ -33,8 +34,7 @@ def explain(objective: Objective, batch: Batch | None = None, *, style: Literal[
       >>> print(vifx.explain(vifx.kl(inference, generative)).splitlines()[0])
       KL(inference ‖ generative)
     """
-    if style not in ("text", "latex"):
-        raise ValueError(f"explain: style must be 'text' or 'latex', got {style!r}.")
+    require_choice(style, ("text", "latex"), "explain: style")
     if style == "latex":
         return "\n".join(_latex(part, batch) for part in objective.parts)
     blocks = [_text(part, batch) for part in objective.parts]

@@ -7,7 +7,8 @@ __all__ = ["Joint", "Sample", "check_owners"]
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from vifx.core.conditional import condition, density, draw, fold, nearest
+from vifx.checks import nearest
+from vifx.core.conditional import condition, density, draw, fold
 from vifx.core.examples import check_entries, stand_ins
 from vifx.core.factor import Factor
 from vifx.core.types import Array, Batch, Key, Networks, Params, PyTree, State

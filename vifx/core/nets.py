@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen
 
+from vifx.checks import require_choice
 from vifx.core.types import Key, Net, PyTree
 
 if TYPE_CHECKING:
@@ -303,8 +304,7 @@ def in_precision(network: Net | linen.Module | nnx.Module, dtype: str) -> Net:
     Raises:
       ValueError: `dtype` is not one of these.
     """
-    if dtype not in ("bfloat16", "float16", "float32"):
-        raise ValueError(f"in_precision: dtype must be 'bfloat16', 'float16' or 'float32', got {dtype!r}.")
+    require_choice(dtype, ("bfloat16", "float16", "float32"), "in_precision: dtype")
     net = as_net(network)
     if dtype == "float32":
         return net

@@ -13,17 +13,15 @@ __all__ = [
     "weight_in_words",
 ]
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from numbers import Real
 from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from vifx.checks import described, require, require_function
+from vifx.checks import require, require_function, require_number
 from vifx.core.factor import Factor
 from vifx.core.joint import Joint, check_owners
 from vifx.core.latex import plain
@@ -308,11 +306,7 @@ def weight_in_words(weight: float) -> str:
 
 
 def _number(weight: object) -> float:
-    if isinstance(weight, bool) or not isinstance(weight, Real):
-        raise TypeError(f"an objective is scaled by a finite number, got {described(weight)}; give a float.")
-    if not math.isfinite(weight):
-        raise ValueError(f"an objective is scaled by a finite number, got {weight}.")
-    return float(weight)
+    return require_number(weight, "the scale of an objective")
 
 
 def _merged_order(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:

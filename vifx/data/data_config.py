@@ -8,7 +8,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from vifx.checks import ArgumentError
+from vifx.checks import ArgumentError, require_integer
 
 PAIR = re.compile(r"\s*(\w+)\s*=\s*([^\s=]+)\s*")
 NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)?")
@@ -52,11 +52,7 @@ class Config:
         if not NAME.fullmatch(self.name):
             raise self._refused("name", f"must be a dataset such as 'digits' or 'builder/config', got {self.name!r}")
         for field, least in (("batch_size", 1), ("split_seed", 0)):
-            value = getattr(self, field)
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{field} must be an integer, got {value!r}")
-            if not least <= value < 2**32:
-                raise self._refused(field, f"must be at least {least} and below 2**32, got {value}")
+            require_integer(getattr(self, field), field, least=least, most=2**32 - 1, owner=self)
         check_validation(self.validation, owner=self)
         check_validation(self.test, name="test", owner=self)
         if self.test == 0:

@@ -41,7 +41,7 @@ def check_batching(size: int, batch_size: int, seed: int) -> None:
     """
     require_integer(batch_size, "batch_size")
     require_integer(size, "size", least=0)
-    require_integer(seed, "seed", least=0)
+    require_integer(seed, "seed", least=0, most=2**32 - 1)
     if size == 0:
         raise ValueError("the data has no examples; give a split that is not empty")
     if batch_size > size:
@@ -49,8 +49,6 @@ def check_batching(size: int, batch_size: int, seed: int) -> None:
         raise ArgumentError("batch_size", sentence, value=batch_size)
     if size >= 2**31:
         raise ValueError(f"the data must have fewer than 2**31 examples, got {size}")
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"seed must be at least 0 and below 2**32, got {seed}")
 
 
 def check_window(first: int, batches: int) -> None:

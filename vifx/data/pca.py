@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vifx.checks import require_integer
+
 _ROWS = 4096
 
 
@@ -61,8 +63,7 @@ def pca(images: ArrayLike, features: int) -> Pca:
         raise TypeError(f"pca needs uint8 pixels 0 .. 255, got {images.dtype}; give the images as they are stored")
     flat = _flat(images)
     most = min(len(flat) - 1, flat.shape[1])
-    if isinstance(features, bool) or not isinstance(features, int) or not 1 <= features <= most:
-        raise ValueError(f"features must be an integer from 1 to {most} for images {images.shape}, got {features!r}")
+    require_integer(features, "features", most=most)
     mean: NDArray[Any] = np.asarray(np.mean(flat, axis=0, dtype=np.float64)) / 255
     covariance = np.zeros((flat.shape[1], flat.shape[1]))
     for i in range(0, len(flat), _ROWS):

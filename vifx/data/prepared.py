@@ -7,7 +7,6 @@ from __future__ import annotations
 
 __all__ = ["Prepared", "PreparedSplit", "open_examples", "open_prepared"]
 
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import tensorflow_datasets as tfds
 
+from vifx.checks import nearest
 from vifx.data.dataset import Info
 
 _IMAGES, _LABELS = ("image", "images", "img"), ("label", "labels", "class", "target")
@@ -136,9 +136,10 @@ def _chosen(info: tfds.core.DatasetInfo, folder: Path, chosen: Mapping[str, str]
     for variable, name in chosen.items():
         feature = features.get(name)
         if feature is None:
-            near = difflib.get_close_matches(name, features, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"{folder}: expected the feature {name!r} for {variable}, found {sorted(features)}{hint}")
+            raise ValueError(
+                f"{folder}: expected the feature {name!r} for {variable}, found {sorted(features)}"
+                f"{nearest(name, features)}"
+            )
         numbers = isinstance(feature.np_dtype, type | np.dtype) and np.dtype(feature.np_dtype).kind in "biuf"
         if not numbers or None in feature.shape:
             raise ValueError(

@@ -65,8 +65,7 @@ class Streaming:
             require_function(transform, "transform", "(key, batch) -> batch, such as data.binarize()")
         for name, number in (("threads", threads), ("prefetch", prefetch), ("hosts", hosts)):
             require_integer(number, name)
-        if require_integer(host, "host", least=0) >= hosts:
-            raise ValueError(f"host must be one of 0 .. hosts - 1, got host={host}, hosts={hosts}")
+        require_integer(host, "host", least=0, most=hosts - 1)
         if batch_size % hosts:
             raise ValueError(f"batch_size must be a multiple of the {hosts} hosts, got {batch_size}")
         self.batch_size = batch_size

@@ -15,7 +15,6 @@ __all__ = [
     "sample_pairing",
 ]
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -24,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vifx.checks import require, require_batch, require_function, require_integer, require_number
+from vifx.checks import require, require_batch, require_choice, require_function, require_integer, require_number
 from vifx.core.types import Array, Batch, Key
 
 Transform: TypeAlias = Callable[[Key, Batch], Batch]
@@ -111,8 +110,7 @@ def dequantize(*, shades: int = 256, variable: str = "x") -> Transform:
       ValueError: if `shades` is out of range.
     """
     _named(variable)
-    if isinstance(shades, bool) or not isinstance(shades, int) or not 2 <= shades <= 256:
-        raise ValueError(f"dequantize needs an integer number of shades from 2 to 256, got {shades!r}")
+    require_integer(shades, "shades", least=2, most=256)
 
     def transform(key: Key, batch: Batch) -> Batch:
         pixels = _pixels(batch, variable, "dequantize").astype(jnp.int32)
@@ -136,8 +134,8 @@ def normalize(*, low: float = -1.0, high: float = 1.0, variable: str = "x") -> T
     """
     _named(variable)
     low, high = require_number(low, "low"), require_number(high, "high")
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ValueError(f"normalize needs finite low < high, got low={low}, high={high}")
+    if not low < high:
+        raise ValueError(f"low must be below high, got low={low}, high={high}")
 
     # A table, since the compiler may contract the formula and put 255 beside `high`.
     levels = np.linspace(low, high, 256).astype(np.float32)
@@ -212,10 +210,8 @@ def mixup(
     """
     for variable in require(variables, Sequence, "variables", "a sequence of names", "write ('x', 'y')"):
         _named(variable)
-    if not (math.isfinite(require_number(alpha, "alpha")) and alpha > 0):
-        raise ValueError(f"alpha must be positive and finite, got {alpha}")
-    if per not in ("example", "batch"):
-        raise ValueError(f"per must be 'example' or 'batch', got {per!r}")
+    require_number(alpha, "alpha", above=0)
+    require_choice(per, ("example", "batch"), "per")
 
     def transform(key: Key, batch: Batch) -> Batch:
         key_ratio, key_pair = jax.random.split(key)
@@ -253,8 +249,7 @@ def sample_pairing(*, share: float = 1.0, variable: str = "x") -> Transform:
       ValueError: if `share` is not a probability.
     """
     _named(variable)
-    if not 0 <= require_number(share, "share") <= 1:
-        raise ValueError(f"share must be a probability, from 0 to 1, got {share}")
+    require_number(share, "share", least=0, most=1, hint="it is a probability")
 
     def transform(key: Key, batch: Batch) -> Batch:
         key_pair, key_share = jax.random.split(key)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as numpyro
 
+from vifx.checks import require_integer
 from vifx.core.types import Array, Key
 from vifx.distributions.log_zero import weighted
 from vifx.distributions.supports import LabelsOrWeights, inside_of
@@ -115,6 +116,4 @@ def uniform_categorical(classes: int) -> Categorical:
     >>> uniform_categorical(10).classes
     10
     """
-    if classes < 1:
-        raise ValueError(f"classes must be at least 1, but is {classes}")
-    return Categorical(jnp.zeros(classes))
+    return Categorical(jnp.zeros(require_integer(classes, "classes")))

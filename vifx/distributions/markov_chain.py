@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as numpyro
 
+from vifx.checks import require_integer
 from vifx.core.types import Array, Estimate, Key
 from vifx.distributions.each_step import EachStep
 from vifx.distributions.log_zero import weighted
@@ -45,8 +46,7 @@ class MarkovChain(numpyro.Distribution):
     pytree_aux_fields = ("length", "parallel")
 
     def __init__(self, initial_logits: Array, transition_logits: Array, length: int, *, parallel: bool = False) -> None:
-        if isinstance(length, bool) or not isinstance(length, int) or length < 1:
-            raise ValueError(f"length must be a positive integer, got {length!r}")
+        require_integer(length, "length")
         self.initial_logits, self.transition_logits = jnp.asarray(initial_logits), jnp.asarray(transition_logits)
         self.length, self.parallel = length, bool(parallel)
         batch, states = self.initial_logits.shape[:-1], self.initial_logits.shape[-1:]

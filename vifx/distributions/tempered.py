@@ -4,11 +4,11 @@ from __future__ import annotations
 
 __all__ = ["tempered"]
 
-import math
 
 import jax.numpy as jnp
 import numpyro.distributions as numpyro
 
+from vifx.checks import require_number
 from vifx.distributions.normal import Normal
 
 
@@ -29,8 +29,7 @@ def tempered(distribution: numpyro.Distribution, temperature: float) -> numpyro.
     >>> float(tempered(standard_normal(2), 0.5).variance[0])
     0.25
     """
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise ValueError(f"temperature must be positive and finite, but is {temperature}")
+    require_number(temperature, "temperature", above=0)
     if temperature == 1:
         return distribution
     match distribution:

@@ -9,6 +9,7 @@ from functools import cache, partial
 
 import jax.numpy as jnp
 
+from vifx.checks import require_number
 from vifx.core.types import Array
 from vifx.distributions.log_zero import log_of
 from vifx.divergences.divergence import Divergence
@@ -35,10 +36,7 @@ def alpha(value: float) -> Divergence:
     >>> alpha(1.5).name
     'alpha(1.5)'
     """
-    if not math.isfinite(value):
-        raise ValueError(f"value must be a finite number α, but is {value}")
-    if abs(value) > LARGEST:
-        raise ValueError(f"value must be between −{LARGEST:g} and {LARGEST:g}, but α = {value:g}; its powers overflow")
+    require_number(value, "value", least=-LARGEST, most=LARGEST, hint="beyond them the powers overflow")
     if min(abs(value), abs(value - 1)) < NEAREST:
         limit = "reverse_kl" if abs(value) < NEAREST else "kl"
         raise ValueError(f"value must be neither 0 nor 1, but α = {value:g}; use its limit there, divergences.{limit}")

@@ -355,5 +355,4 @@ def _check_options(
         require_mesh(mesh, "fit")
     if observe is not None:
         require_function(observe, "observe", "(updates, metrics) -> None")
-    if not math.isfinite(require_number(tolerance, "tolerance")) or tolerance < 0:
-        raise ValueError(f"tolerance must be a finite number ≥ 0, in nats, got {tolerance!r}.")
+    require_number(tolerance, "tolerance", least=0, hint="it is in nats")

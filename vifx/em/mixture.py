@@ -38,7 +38,7 @@ def mixture(
 
     Raises:
       TypeError: `make` is not a constructor of a family.
-      ValueError: `components` is not a positive integer, or an option is out of range.
+      ValueError: `components` is below 1, or an option is out of range.
 
     Example:
       >>> from vifx import em

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 __all__ = ["Posterior", "exact_posterior", "posterior_params", "posterior_temperature", "tempered_logits"]
 
-import math
-from numbers import Real
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 
-from vifx.core.conditional import nearest
+from vifx.checks import nearest, require_number
 from vifx.core.factor import Derived, Factor
 from vifx.core.joint import Joint
 from vifx.core.notation import parsed
@@ -93,12 +91,8 @@ def exact_posterior(
             f"exact_posterior {notation!r}: a posterior is given something, such as '{variable} | x'; without it it is "
             "the prior."
         )
-    if not callable(temperature) and not (
-        isinstance(temperature, Real) and math.isfinite(temperature) and temperature >= 0
-    ):
-        raise ValueError(
-            f"exact_posterior {notation!r}: temperature must be a finite number ≥ 0 or a schedule, got {temperature!r}."
-        )
+    if not callable(temperature):
+        require_number(temperature, f"exact_posterior {notation!r}: temperature", least=0, hint="or give a schedule")
     source = Posterior(generative, temperature, anchored)
 
     def conditional(key: Key, params: Params, state: State, *parents: Array, train: bool) -> tuple[Any, PyTree]:

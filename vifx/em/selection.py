@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from vifx.checks import require, require_array, require_function, require_integer, require_key
+from vifx.checks import require, require_array, require_choice, require_function, require_integer, require_key
 from vifx.core.types import Key
 from vifx.em.fit import Fit, fit
 from vifx.em.model import Model
@@ -83,8 +83,7 @@ def select(
         require_integer(number, "select: components")
     if held_out is not None:
         require_array(held_out, "select: held_out")
-    if criterion not in get_args(Criterion):
-        raise ValueError(f"select: criterion must be one of {', '.join(get_args(Criterion))}; got {criterion!r}.")
+    require_choice(criterion, get_args(Criterion), "select: criterion")
     if criterion == "held_out" and held_out is None:
         raise ValueError("select: criterion 'held_out' needs examples that are not fitted; give held_out=.")
     if not components or len(set(components)) < len(components):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from vifx.checks import require_number
 from vifx.evaluation.style import STYLE, chart, legend
 
 if TYPE_CHECKING:
@@ -52,8 +53,7 @@ def density_fit_1d(
         counts = np.histogram(drawn, edges)[0]
         axes.stairs(counts / (len(drawn) * np.diff(edges)), edges, color=STYLE.lines[5], linewidth=1.0, label="samples")
     for i, (name, (mean, scale)) in enumerate(fits.items()):
-        if not scale > 0:
-            raise ValueError(f"the scale of fit {name!r} must be positive, got {scale}.")
+        require_number(scale, f"the scale of fit {name!r}", above=0)
         curve = np.exp(-(((values - mean) / scale) ** 2) / 2) / (scale * np.sqrt(2 * np.pi))
         axes.plot(
             values,

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vifx.checks import require_integer, require_number
 from vifx.core.joint import Joint
 from vifx.core.types import Array, Key, Params, State
 from vifx.evaluation.batches import example_keys, in_batches
@@ -174,8 +175,8 @@ def normal_quantiles(count: int, *, tail: float = 0.02) -> NDArray[Any]:
     """
     from scipy.special import ndtri
 
-    if count < 2 or not 0 < tail < 0.5:
-        raise ValueError(f"count must be at least 2 and tail between 0 and 0.5, got {count} and {tail}.")
+    require_integer(count, "count", least=2)
+    require_number(tail, "tail", above=0, below=0.5)
     return ndtri(np.linspace(tail, 1 - tail, count))
 
 

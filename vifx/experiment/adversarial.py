@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vifx import evaluation
+from vifx.checks import require_integer, require_name
 from vifx.core.joint import Joint
 from vifx.core.types import Array, Batch, Key, Params, State
 from vifx.data import Modes, Split
@@ -38,7 +39,6 @@ from vifx.evaluation.batches import in_batches
 from vifx.evaluation.fmd import of_features
 from vifx.experiment.file import Drawing, Measure, unmeasured
 from vifx.training import Alarm
-from vifx.training.network_names import known
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -99,12 +99,12 @@ def alarms(*, monitored: Sequence[str] = ("modes",), modes: int | None = None, n
     """
     if isinstance(monitored, str):
         raise ValueError(f"monitored must be a sequence of names, got {monitored!r}; use [{monitored!r}]")
-    if modes is not None and modes < 1:
-        raise ValueError(f"modes must be positive, got {modes}; leave it out if the data has none")
+    if modes is not None:
+        require_integer(modes, "modes")
     saturation = f"{name}/critic/saturation" if name else "critic/saturation"
     found = [Alarm(saturation, "above", 0.95, rows=5, meaning=_SATURATED)]
     for metric in monitored:
-        kind, limit, meaning = _FALLEN[known(metric, _FALLEN, "metric in monitored")]
+        kind, limit, meaning = _FALLEN[require_name(metric, _FALLEN, "metric in monitored")]
         found.append(Alarm(f"validation/{metric}", kind, limit, rows=2, meaning=meaning))
     if modes is not None:
         few = f"fewer than half of the {modes} modes of the data are generated; {_COLLAPSED}"

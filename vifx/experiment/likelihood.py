@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vifx import data, evaluation, flows
+from vifx.checks import require_integer
 from vifx.core.examples import WEIGHTS
 from vifx.core.joint import Joint
 from vifx.core.types import Array, Key, Params, State
@@ -50,13 +51,12 @@ def likelihood(
       batch_size: examples at a time.
 
     Raises:
-      ValueError: `draws` is not a positive integer.
+      ValueError: `draws` is below 1.
 
     References:
       Theis, van den Oord & Bethge (2016), arXiv:1511.01844.
     """
-    if not isinstance(draws, int) or isinstance(draws, bool) or draws < 1:
-        raise ValueError(f"likelihood: draws must be an integer ≥ 1, got {draws!r}.")
+    require_integer(draws, "likelihood: draws")
     count = 1 if shades is None else draws
 
     def measure(key: Key, params: Params, state: State) -> Mapping[str, Estimate | float]:

@@ -14,7 +14,6 @@ __all__ = [
 ]
 
 import dataclasses
-import difflib
 import json
 import math
 import types
@@ -25,7 +24,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
-from vifx.checks import ArgumentError
+from vifx.checks import ArgumentError, nearest
 
 _SMALLEST = float(np.finfo(np.float32).tiny)
 _LARGEST = float(np.finfo(np.float32).max)
@@ -83,8 +82,7 @@ def from_json(cls: type[C], tree: Mapping[str, Any]) -> C:
     hints = _hints(cls)
     for name in tree:
         if name not in hints:
-            near = difflib.get_close_matches(name, hints, 1)
-            raise ValueError(f"{cls.__name__} has no field {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            raise ValueError(f"{cls.__name__} has no field {name!r}{nearest(name, hints)}")
     return cls(**{name: _restore(hints[name], value) for name, value in tree.items()})
 
 
@@ -132,9 +130,8 @@ def _violation(name: str, value: Any, hint: Any, owner: object) -> Exception | N
     if origin is Literal:
         if value in arguments:
             return None
-        near = difflib.get_close_matches(str(value), [str(a) for a in arguments], 1)
-        nearest = f"; did you mean {near[0]!r}?" if near else ""
-        return refused(f"must be one of {', '.join(map(str, arguments))}; got {value!r}{nearest}")
+        words = [str(argument) for argument in arguments]
+        return refused(f"must be one of {', '.join(words)}; got {value!r}{nearest(str(value), words)}")
     if origin is tuple:
         if not isinstance(value, tuple):
             return TypeError(f"{name} must be a tuple; got {value!r}")

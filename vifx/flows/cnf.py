@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vifx.checks import require_widths
 from vifx.core.nets import from_functions
 from vifx.core.types import Array, Bijection, Key, PyTree
 from vifx.flows.bijections.condition import flattened
@@ -52,9 +53,7 @@ def cnf(
     References:
       Chen et al. (2018), arXiv:1806.07366; Grathwohl et al. (2019), arXiv:1810.01367.
     """
-    widths = tuple(hidden)
-    if not widths or any(not isinstance(width, int) or isinstance(width, bool) or width < 1 for width in widths):
-        raise ValueError(f"cnf: hidden must be integers ≥ 1 and at least one, got {hidden!r}.")
+    widths = require_widths(hidden, "cnf: hidden")
 
     def init(key: Key, x: Array, now: Array, *given: Any) -> PyTree:
         size, context = x[0].size, _context(now, given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["glow"]
 
+from vifx.checks import require_integer
 from vifx.core.types import Bijection
 from vifx.flows.bijections.actnorm import actnorm
 from vifx.flows.bijections.chain import chain
@@ -48,7 +49,7 @@ def glow(
       unroll: how many steps one iteration of a level's scan holds, as in `stack`.
 
     Raises:
-      ValueError: an argument is not a positive integer; from `init`, images that cannot be halved `levels` times.
+      ValueError: an argument is below 1; from `init`, images that cannot be halved `levels` times.
 
     References:
       Kingma & Dhariwal (2018), arXiv:1807.03039.
@@ -62,8 +63,7 @@ def glow(
     >>> flow.sample(jax.random.key(2), params, state, 3, temperature=0.7).shape
     (3, 4, 4, 1)
     """
-    if not isinstance(hidden, int) or isinstance(hidden, bool) or hidden < 1:
-        raise ValueError(f"glow: hidden must be an integer ≥ 1, got {hidden!r}.")
+    require_integer(hidden, "glow: hidden")
     step = chain(
         actnorm(),
         linear(),

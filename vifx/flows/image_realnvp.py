@@ -6,6 +6,7 @@ __all__ = ["image_realnvp"]
 
 from collections.abc import Callable
 
+from vifx.checks import require_integer
 from vifx.core.types import Bijection
 from vifx.flows.bijections.actnorm import actnorm
 from vifx.flows.bijections.chain import chain
@@ -44,15 +45,14 @@ def image_realnvp(
       unroll: how many pairs of couplings one iteration of a scan holds, as in `stack`.
 
     Raises:
-      ValueError: an argument is not a positive integer, or `depth` is odd; from `init`, images that cannot be halved
+      ValueError: an argument is below 1, or `depth` is odd; from `init`, images that cannot be halved
         ``levels − 1`` times.
 
     References:
       Dinh, Sohl-Dickstein & Bengio (2017), arXiv:1605.08803.
     """
     for argument, number in (("levels", levels), ("depth", depth), ("hidden", hidden), ("blocks", blocks)):
-        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-            raise ValueError(f"image_realnvp: {argument} must be an integer ≥ 1, got {number!r}.")
+        require_integer(number, f"image_realnvp: {argument}")
     if depth % 2:
         raise ValueError(f"image_realnvp: depth must be even, masks come in pairs, got {depth}; take {depth + 1}.")
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 
+from vifx.checks import require_integer
 from vifx.core.types import Array, Bijection
 from vifx.flows.bijections.chain import chain
 from vifx.flows.bijections.elementwise import Elementwise, affine
@@ -40,13 +41,12 @@ def maf(
       unroll: as in `stack`.
 
     Raises:
-      ValueError: `depth` is not a positive integer, or `hidden` or `unroll` is out of range.
+      ValueError: `depth` is below 1, or `hidden` or `unroll` is out of range.
 
     Reference: Papamakarios, Pavlakou & Murray, Masked Autoregressive Flow for Density Estimation, 2017,
     arXiv:1705.07057.
     """
-    if not isinstance(depth, int) or isinstance(depth, bool) or depth < 1:
-        raise ValueError(f"maf: depth must be an integer ≥ 1, got {depth!r}; it counts layers.")
+    require_integer(depth, "maf: depth")
     one, other = (
         autoregressive(elementwise or affine(), hidden=hidden, order=order, activation=activation)
         for order in (None, "reversed")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 __all__ = ["adversarial"]
 
-import math
 from collections.abc import Sequence
 from functools import partial
-from numbers import Real
 from typing import Any, cast, get_args
 
-from vifx.core.conditional import nearest
+from vifx.checks import require_choice, require_number
 from vifx.core.joint import Joint, check_owners
 from vifx.core.objective import Objective, Part, Player, Schedule
 from vifx.core.types import Array, Aux, Batch, Key, Networks, Params, State
@@ -178,10 +176,7 @@ def _critic_game(played: Game, critic_divergence: str | Divergence | None) -> Ga
 
 
 def _check_form(played: Game, form: str, both: Sides) -> None:
-    if form not in get_args(Form):
-        raise ValueError(
-            f"form must be one of {', '.join(get_args(Form))}, got {form!r}{nearest(str(form), get_args(Form))}."
-        )
+    require_choice(form, get_args(Form), "form")
     if form not in played.forms:
         raise ValueError(
             f"form={form!r} is of divergence='labelled_kl' alone; {played.name} has {', '.join(played.forms)}."
@@ -213,18 +208,15 @@ def _weighted_penalty(penalty: Any) -> tuple[float | Schedule, Penalty]:
             "penalties: expected functions such as vifx.lipschitz.r1(0.1), or pairs (weight, function), got "
             f"{penalty!r}."
         )
-    known: Any = weight if callable(weight) else _non_negative("the weight of a penalty", weight)
-    return known, cast("Penalty", function)
+    return _weight(weight, "the weight of a penalty"), cast("Penalty", function)
 
 
-def _non_negative(argument: str, value: Any) -> float:
-    if isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and float(value) >= 0:
-        return float(value)
-    raise ValueError(f"{argument} must be a finite number λ ≥ 0 or a schedule, got {value!r}.")
+def _weight(value: float | Schedule, name: str) -> float | Schedule:
+    return value if callable(value) else require_number(value, name, least=0, hint="or give a schedule")
 
 
 def _checked_proximal(proximal: float | Schedule, form: str) -> float | Schedule:
-    weight = proximal if callable(proximal) else _non_negative("proximal", proximal)
+    weight = _weight(proximal, "proximal")
     if form == "full" and (callable(weight) or weight > 0):
         raise ValueError("form='full' has the proximal term with weight 1 already; leave proximal out.")
     return weight

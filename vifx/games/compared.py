@@ -20,7 +20,8 @@ from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 
-from vifx.core.conditional import fold, nearest
+from vifx.checks import nearest
+from vifx.core.conditional import fold
 from vifx.core.factor import Factor
 from vifx.core.joint import Joint, check_owners
 from vifx.core.nets import as_net, is_network

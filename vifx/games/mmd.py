@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["mmd"]
 
-import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vifx.checks import require_number
 from vifx.core.joint import Joint
 from vifx.core.objective import Objective, Part, Player, Term
 from vifx.core.types import Array, Aux, Batch, Key, Networks, Params, State
@@ -63,8 +63,7 @@ def mmd(
     """
     both = sides("mmd", inference, generative, on)
     for argument, value in (("width", width), *(("scales", scale) for scale in scales)):
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"mmd: {argument} must be positive and finite, got {value!r}.")
+        require_number(value, f"mmd: {argument}", above=0)
     if not scales:
         raise ValueError("mmd: scales is empty; give one multiple of the squared width at least.")
     label = f"{name}/mmd/{','.join(both.on)}" if name else f"mmd/{','.join(both.on)}"

@@ -10,7 +10,7 @@ from typing import get_args
 import jax.numpy as jnp
 
 from vifx import divergences
-from vifx.core.conditional import nearest
+from vifx.checks import nearest, require_choice
 from vifx.core.types import Array
 from vifx.divergences import Divergence
 from vifx.games.game import (
@@ -36,8 +36,7 @@ def from_divergence(divergence: Divergence, *, parametrization: Parametrization 
     Raises:
       ValueError: if the divergence has no activation, or its ratio parametrization cannot train a critic.
     """
-    if parametrization not in get_args(Parametrization):
-        raise ValueError(f"parametrization must be 'ratio' or 'activation', got {parametrization!r}.")
+    require_choice(parametrization, get_args(Parametrization), "parametrization")
     activation, conjugate = divergence.activation, divergence.activated_conjugate
     ratio = parametrization == "ratio"
     if ratio and not divergence.ratio_trains:

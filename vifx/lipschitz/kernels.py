@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["Where", "chosen", "floating", "path_name", "positive", "replaced", "select"]
+__all__ = ["Where", "chosen", "floating", "path_name", "replaced", "select"]
 
-import difflib
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
+from vifx.checks import require_name
 from vifx.core.types import Array, Params, PyTree
 
 Where: TypeAlias = Callable[[str], bool]
@@ -55,12 +54,7 @@ def chosen(params: Params, networks: str | Sequence[str], function: str) -> dict
     if not names:
         raise ValueError(f"{function}: networks must name at least one network, got none")
     there = [name for name in params if "@" not in name]
-    for name in names:
-        if name not in there:
-            near = difflib.get_close_matches(name, there, 1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"{function}: unknown network {name!r}; {hint}There are: {', '.join(map(repr, there))}.")
-    return {name: params[name] for name in names}
+    return {require_name(name, there, "network"): params[name] for name in names}
 
 
 def floating(leaf: Any) -> bool:
@@ -71,10 +65,3 @@ def floating(leaf: Any) -> bool:
 def path_name(path: tuple[Any, ...]) -> str:
     """Return a leaf's path as text: ``"Dense_0/kernel"``."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
-def positive(value: float, name: str, function: str, *, zero: bool = False) -> None:
-    """Raise ValueError unless the number is finite and positive, or, if `zero` is set, at least zero."""
-    if not (math.isfinite(value) and (value >= 0 if zero else value > 0)):
-        rule = "finite and at least 0" if zero else "finite and positive"
-        raise ValueError(f"{function}: {name} must be {rule}, got {value}")

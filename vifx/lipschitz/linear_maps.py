@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from vifx.checks import require_choice
 from vifx.core.types import Array
 
 Pair: TypeAlias = tuple[int, int]
@@ -133,8 +134,7 @@ def linear_maps(
     Raises:
       ValueError: if `norm` is unknown, `maps` does not fit to it, or a kernel of more than two axes is not in `maps`.
     """
-    if norm not in ("reshaped", "operator"):
-        raise ValueError(f"{function}: norm must be 'reshaped' or 'operator', got {norm!r}")
+    require_choice(norm, ("reshaped", "operator"), f"{function}: norm")
     if norm == "reshaped":
         if maps:
             raise ValueError(f"{function}: maps= is for norm='operator', but norm is 'reshaped'; leave one of them out")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["SpectralNorm", "advance", "check_iterations", "estimate", "random_unit", "spectral_norm"]
+__all__ = ["SpectralNorm", "advance", "estimate", "random_unit", "spectral_norm"]
 
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from vifx.checks import require_integer
 from vifx.core.types import Array, Key
 from vifx.lipschitz.linear_maps import Convolution, Linear, convolution, reshaped
 
@@ -48,7 +49,7 @@ def spectral_norm(key: Key, kernel: Array, *, iterations: int, convolution: Conv
     """
     if kernel.ndim < 2:
         raise ValueError(f"spectral_norm: kernel must have two or more axes, but its shape is {kernel.shape}")
-    check_iterations(iterations, "spectral_norm")
+    require_integer(iterations, "spectral_norm: iterations")
     linear = reshaped(kernel.shape) if convolution is None else _convolution(kernel.shape, convolution)
     fixed = lax.stop_gradient(kernel)
     output = advance(fixed, linear, random_unit(key, linear, kernel.dtype), iterations)
@@ -82,12 +83,6 @@ def estimate(kernel: Array, linear: Linear, output: Array) -> SpectralNorm:
     fixed = lax.stop_gradient(kernel)
     direction = _unit(linear.adjoint(fixed, output))
     return SpectralNorm(jnp.sum(kernel * linear.outer(kernel, direction, output)), direction, output)
-
-
-def check_iterations(iterations: int, function: str) -> None:
-    """Raise ValueError unless `iterations` is a positive integer."""
-    if not isinstance(iterations, int) or iterations < 1:
-        raise ValueError(f"{function}: iterations must be an integer of at least 1, got {iterations}")
 
 
 def _unit(x: Array, otherwise: Array | None = None) -> Array:

@@ -11,11 +11,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vifx.checks import require_integer, require_number
 from vifx.core.nets import as_net
 from vifx.core.types import Array, Key, Net, PyTree
-from vifx.lipschitz.kernels import Where, positive, replaced, select
+from vifx.lipschitz.kernels import Where, replaced, select
 from vifx.lipschitz.linear_maps import Convolution, Linear, Norm, linear_maps
-from vifx.lipschitz.norm import advance, check_iterations, estimate, random_unit
+from vifx.lipschitz.norm import advance, estimate, random_unit
 
 _VECTORS = 0x5BEC  # what init's key is folded with, so that the network's own draws are those without the constraint
 _FIRST = 16  # rounds of the iteration when a network is made, whose first estimate would else be far too small
@@ -49,7 +50,7 @@ def spectral_normalization(
         3×3 kernels 1.4 to 2 with as many features as channels, up to 2.8 with more), so that this form does not bound
         it. ``"operator"`` is the norm of the convolution
         on its feature map, which `maps` describes. For dense kernels both are the same.
-      coefficient: the norm that each layer gets, positive.
+      coefficient: the norm that each layer gets.
       where: says of a path, such as ``"Conv_0/kernel"``, whether that parameter is normalized; by default those
         called ``kernel`` or ``embedding`` are.
       maps: for the operator norm, a `Convolution` for each kernel of four axes, by the path of its layer, such as
@@ -62,8 +63,8 @@ def spectral_normalization(
     Reference: Miyato et al., Spectral Normalization for Generative Adversarial Networks, 2018.
     """
     net, function = as_net(network), "spectral_normalization"
-    check_iterations(iterations, function)
-    positive(coefficient, "coefficient", function)
+    require_integer(iterations, f"{function}: iterations")
+    require_number(coefficient, f"{function}: coefficient", above=0)
     linear_maps({}, norm, maps if norm == "reshaped" else None, function)
 
     def layers(params: PyTree) -> dict[str, tuple[Array, Linear]]:

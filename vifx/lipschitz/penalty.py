@@ -10,8 +10,9 @@ from typing import Protocol, TypeAlias
 import jax
 import jax.numpy as jnp
 
+from vifx.checks import require_number
 from vifx.core.types import Array, Key, Metrics
-from vifx.lipschitz.kernels import floating, positive
+from vifx.lipschitz.kernels import floating
 
 Critic: TypeAlias = Callable[..., Array]
 """A function of the compared variables, one positional array ``[examples, ...]`` each, to logits ``[examples]``."""
@@ -89,7 +90,7 @@ def r1(weight: float) -> Penalty:
 
     Reference: Mescheder et al., Which Training Methods for GANs do actually Converge?, 2018.
     """
-    positive(weight, "weight", "r1", zero=True)
+    require_number(weight, "r1: weight", least=0)
 
     def penalty(key: Key, critic: Critic, at_a: Variables, at_b: Variables) -> tuple[Array, Metrics]:
         del key, at_b
@@ -107,7 +108,7 @@ def r2(weight: float) -> Penalty:
     Raises:
       ValueError: as in `r1`.
     """
-    positive(weight, "weight", "r2", zero=True)
+    require_number(weight, "r2: weight", least=0)
 
     def penalty(key: Key, critic: Critic, at_a: Variables, at_b: Variables) -> tuple[Array, Metrics]:
         del key, at_a
@@ -137,7 +138,7 @@ def dragan(weight: float, *, scale: float = 0.5, target: float = 1.0, one_sided:
     Reference: Kodali et al., On Convergence and Stability of GANs, 2017.
     """
     _check(weight, target, "dragan")
-    positive(scale, "scale", "dragan", zero=True)
+    require_number(scale, "dragan: scale", least=0)
 
     def penalty(key: Key, critic: Critic, at_a: Variables, at_b: Variables) -> tuple[Array, Metrics]:
         del at_b
@@ -155,8 +156,8 @@ def dragan(weight: float, *, scale: float = 0.5, target: float = 1.0, one_sided:
 
 
 def _check(weight: float, target: float, function: str) -> None:
-    positive(weight, "weight", function, zero=True)
-    positive(target, "target", function, zero=True)
+    require_number(weight, f"{function}: weight", least=0)
+    require_number(target, f"{function}: target", least=0)
 
 
 def _distance(

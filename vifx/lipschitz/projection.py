@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
+from vifx.checks import require_number
 from vifx.core.types import Array, Params, PyTree
-from vifx.lipschitz.kernels import Where, chosen, floating, positive, replaced, select
+from vifx.lipschitz.kernels import Where, chosen, floating, replaced, select
 
 
 def clipped(networks: str | Sequence[str], limit: float) -> Callable[[Params], Params]:
@@ -21,14 +22,14 @@ def clipped(networks: str | Sequence[str], limit: float) -> Callable[[Params], P
 
     Args:
       networks: a network's name, or several.
-      limit: the largest absolute value, positive.
+      limit: the largest absolute value.
 
     Raises:
       ValueError: `limit` is not positive; or, from the projection, a network is unknown.
 
     Reference: Arjovsky et al., Wasserstein GAN, 2017.
     """
-    positive(limit, "limit", "clipped")
+    require_number(limit, "clipped: limit", above=0)
 
     def clip(leaf: Array) -> Array:
         return jnp.clip(leaf, -limit, limit) if floating(leaf) else leaf
@@ -51,7 +52,7 @@ def spectrally_projected(
 
     Args:
       networks: a network's name, or several.
-      limit: the largest norm, positive.
+      limit: the largest norm.
       where: says of a path, such as ``"Dense_0/kernel"``, whether that parameter is projected; by default those
         called ``kernel`` or ``embedding`` are.
 
@@ -60,7 +61,7 @@ def spectrally_projected(
 
     Reference: Gouk et al., Regularisation of Neural Networks by Enforcing Lipschitz Continuity, 2021.
     """
-    positive(limit, "limit", "spectrally_projected")
+    require_number(limit, "spectrally_projected: limit", above=0)
 
     def scaled(kernel: Array) -> Array:
         matrix = kernel.reshape(-1, kernel.shape[-1])

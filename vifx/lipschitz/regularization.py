@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
+from vifx.checks import require_integer, require_number
 from vifx.core.types import Array, Aux, Batch, Key, Loss, Params, State
-from vifx.lipschitz.kernels import Where, chosen, positive, select
-from vifx.lipschitz.norm import check_iterations, spectral_norm
+from vifx.lipschitz.kernels import Where, chosen, select
+from vifx.lipschitz.norm import spectral_norm
 
 
 def spectral_regularization(
@@ -41,7 +42,7 @@ def spectral_regularization(
     Reference: Yoshida and Miyato, Spectral Norm Regularization for Improving the Generalizability of Deep
     Learning, 2017.
     """
-    check_iterations(iterations, "spectral_regularization")
+    require_integer(iterations, "spectral_regularization: iterations")
 
     def square(key: Key, path: str, kernel: Array) -> Array:
         own = jax.random.fold_in(key, zlib.crc32(path.encode()))
@@ -83,7 +84,7 @@ def _regularization(
     square: Callable[[Key, str, Array], Array],
 ) -> Callable[[Loss], Loss]:
     function = f"{name}_regularization"
-    positive(weight, "weight", function, zero=True)
+    require_number(weight, f"{function}: weight", least=0)
 
     def transform(loss: Loss) -> Loss:
         def regularized(

@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from vifx.checks import require_integer, require_number
 from vifx.core.types import Array
 from vifx.networks.convolution import Conv
 
@@ -51,13 +52,9 @@ class GatedConv(nn.Module):
     def __post_init__(self) -> None:
         """Check the numbers."""
         for name in ("features", "width", "dilation"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} of a gated convolution must be at least 1, but is {getattr(self, name)}")
+            require_integer(getattr(self, name), f"{name} of a gated convolution")
         for name in ("noise", "dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(
-                    f"{name} of a gated convolution must be at least 0 and below 1, but is {getattr(self, name)}"
-                )
+            require_number(getattr(self, name), f"{name} of a gated convolution", least=0, below=1)
         super().__post_init__()
 
     @nn.compact

@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as numpyro
 
+from vifx.checks import require_number
 from vifx.core.types import Array
 from vifx.distributions import (
     Bernoulli,
@@ -93,8 +94,7 @@ class NormalFixedScale(nn.Module):
 
     def __post_init__(self) -> None:
         """Check the scale."""
-        if not self.scale > 0:
-            raise ValueError(f"scale must be positive, but is {self.scale}")
+        require_number(self.scale, "scale", above=0)
         super().__post_init__()
 
     @nn.compact

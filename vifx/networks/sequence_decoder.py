@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from vifx.checks import require_integer, require_number
 from vifx.core.nets import as_net
 from vifx.core.types import Array, Key, Net, PyTree
 from vifx.distributions import Autoregressive
@@ -71,10 +72,8 @@ def autoregressive(body: Any, *, length: int, classes: int, dropout: float = 0.0
       Bowman et al. (2016), Generating sentences from a continuous space, arXiv:1511.06349.
     """
     for name, number in (("length", length), ("classes", classes)):
-        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-            raise ValueError(f"autoregressive: {name} must be an integer ≥ 1, got {number!r}.")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"autoregressive: dropout must be at least 0 and below 1, got {dropout!r}.")
+        require_integer(number, f"autoregressive: {name}")
+    require_number(dropout, "autoregressive: dropout", least=0, below=1)
     net = as_net(body)
 
     def moved(symbols: Array) -> Array:

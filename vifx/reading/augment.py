@@ -117,5 +117,4 @@ def _cropped(passage: Passage, length: int, random: np.random.RandomState, unit:
 
 
 def _check_rate(rate: float) -> None:
-    if not 0 <= require_number(rate, "rate") < 1:
-        raise ValueError(f"rate must be at least 0 and below 1, got {rate}")
+    require_number(rate, "rate", least=0, below=1)

@@ -7,6 +7,7 @@ __all__ = ["Config"]
 from dataclasses import dataclass, replace
 
 from vifx import data
+from vifx.checks import require_integer
 from vifx.reading.tokens import Unit
 
 
@@ -49,11 +50,7 @@ class Config(data.Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         for field in ("questions", "passage_length", "question_length", "least", "overlap"):
-            value = getattr(self, field)
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{field} must be an integer, got {value!r}")
-            if value < (field != "overlap"):
-                raise self._refused(field, f"must be at least {int(field != 'overlap')}, got {value}")
+            require_integer(getattr(self, field), field, least=int(field != "overlap"), owner=self)
         if self.overlap >= self.passage_length:
             sentence = f"must be below passage_length, {self.passage_length}, got {self.overlap}"
             raise self._refused("overlap", sentence)

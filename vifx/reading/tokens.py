@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vifx.checks import require
+from vifx.checks import require, require_choice
 
 Unit: TypeAlias = Literal["words", "characters"]
 """What a token is."""
@@ -77,8 +77,7 @@ def tokenize(text: str, *, unit: Unit = "words") -> Tokens:
     ('白', '云', '山', '在', '广', '州')
     """
     require(text, str, "text", "a string", "decode bytes first")
-    if unit not in ("words", "characters"):
-        raise ValueError(f"unit must be 'words' or 'characters', got {unit!r}")
+    require_choice(unit, ("words", "characters"), "unit")
     found = list((_WORD if unit == "words" else _CHARACTER).finditer(text))
     return Tokens(
         text,

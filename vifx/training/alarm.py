@@ -4,14 +4,13 @@ from __future__ import annotations
 
 __all__ = ["Alarm", "Raised", "episodes", "missing", "raised", "require_alarms"]
 
-import difflib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
-from vifx.checks import described, require
+from vifx.checks import described, nearest, require, require_choice, require_integer, require_number
 from vifx.training.metrics import Row
 
 Kind: TypeAlias = Literal["above", "below", "fallen", "risen"]
@@ -63,21 +62,13 @@ class Alarm:
                 raise TypeError(f"{name} must be a text, got {text!r}; give a string")
             if not text.strip() or len(text.splitlines()) != 1:
                 raise ValueError(f"{name} must be one line that is not empty, got {text!r}")
-        if self.kind not in get_args(Kind):
-            raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}; got {self.kind!r}")
-        for name, types in (("limit", (int, float)), ("rows", (int,))):
-            number = getattr(self, name)
-            if isinstance(number, bool) or not isinstance(number, types):
-                words = "an integer" if types == (int,) else "a number"
-                raise TypeError(f"{name} must be {words}, got {number!r}")
-        if not math.isfinite(self.limit):
-            raise ValueError(f"limit must be finite, got {self.limit}; give the value that the metric may not cross")
-        if self.kind == "fallen" and not 0 < self.limit < 1:
-            raise ValueError(f"limit of 'fallen' must be a factor between 0 and 1, got {self.limit}")
-        if self.kind == "risen" and not self.limit > 1:
-            raise ValueError(f"limit of 'risen' must be a factor above 1, got {self.limit}")
-        if self.rows < 1:
-            raise ValueError(f"rows must be positive, got {self.rows}; 1 goes off at the first row")
+        require_choice(self.kind, get_args(Kind), "kind")
+        require_integer(self.rows, "rows")
+        require_number(self.limit, "limit", hint="give the value that the metric may not cross")
+        if self.kind == "fallen":
+            require_number(self.limit, "limit of 'fallen'", above=0, below=1, hint="it is a factor")
+        if self.kind == "risen":
+            require_number(self.limit, "limit of 'risen'", above=1, hint="it is a factor")
 
 
 class Raised(NamedTuple):
@@ -161,9 +152,7 @@ def missing(alarms: Iterable[Alarm], history: Sequence[Row]) -> tuple[str, ...]:
     names = dict.fromkeys(name for row in history for name in row if name != "step")
     sentences = []
     for metric in dict.fromkeys(alarm.metric for alarm in alarms if alarm.metric not in names):
-        near = difflib.get_close_matches(metric, names, 1, cutoff=0.8)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        sentences.append(f"{metric} is not in the log, so its alarm is off{hint}")
+        sentences.append(f"{metric} is not in the log, so its alarm is off{nearest(metric, names, cutoff=0.8)}")
     return tuple(sentences)
 
 

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from vifx.checks import described, require, require_integer
+from vifx.checks import described, require, require_integer, require_name
 from vifx.core.objective import Objective, require_objective
 from vifx.core.types import Array, Aux, Batch, Key, Loss, Metrics, Params, PyTree, State
-from vifx.training.network_names import known, network_names
+from vifx.training.network_names import network_names
 from vifx.training.step import Progress, Step
 from vifx.training.turns import anchored, in_turn, repeat
 
@@ -45,7 +45,7 @@ def descend(
     """
     require_objective(objective, "descend")
     _require_optimizer(optimizer, "descend: optimizer")
-    mover = objective.players[known(player, objective.players, "player")]
+    mover = objective.players[require_name(player, objective.players, "player")]
     return _descent(player, mover.owns, mover.loss, optimizer, grad_norm)
 
 
@@ -66,7 +66,7 @@ def _descent(
 
     def init(key: Key, params: Params, state: State) -> PyTree:
         del key, state
-        mine = {known(name, network_names(params), f"network of player {player!r}") for name in owns}
+        mine = {require_name(name, network_names(params), f"network of player {player!r}") for name in owns}
         return optimizer.init({name: params[name] for name in sorted(mine)})
 
     def update(key: Key, progress: Progress, batch: Batch) -> tuple[Progress, Metrics]:
@@ -152,7 +152,7 @@ def optimize(
             f"one, got {described(optimizers)}"
         )
     for name in (*optimizers, *turns, *updates):
-        known(name, players, "player")
+        require_name(name, players, "player")
     if missing := [player for player in players if player not in optimizers]:
         raise ValueError(
             f"every player needs an optimizer: none is given for {missing}; add optimizers[{missing[0]!r}]"

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from vifx.checks import require, require_function, require_integer, require_key
+from vifx.checks import require, require_function, require_integer, require_key, require_name
 from vifx.core.objective import Objective, require_objective
 from vifx.core.types import Key
 from vifx.training.alarm import Alarm, missing, raised, require_alarms
@@ -24,7 +24,6 @@ from vifx.training.errors import CheckpointError
 from vifx.training.interrupt import Interrupted, deferred_signals
 from vifx.training.metrics import Row
 from vifx.training.monotone import Rise
-from vifx.training.network_names import known
 from vifx.training.record import Record
 from vifx.training.sharding import replicate, require_mesh
 from vifx.training.state import TrainState, run_key, start
@@ -261,7 +260,7 @@ def _require_metric(best: str | None, row: Row, evaluate: Evaluate | None, train
     names = [other for other in row if other != "step"]
     if name not in names and evaluate is not None:
         names += evaluate(train_state)
-    return known(name, names, "metric for best") == name
+    return require_name(name, names, "metric for best") == name
 
 
 def _require_sound(

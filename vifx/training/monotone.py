@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from vifx.checks import require_name
 from vifx.core.types import Array
 from vifx.training.errors import Diverged
 from vifx.training.metrics import Row
-from vifx.training.network_names import known
 
 Number = TypeVar("Number", Array, np.ndarray, np.float32)
 
@@ -61,7 +61,7 @@ class Rise:
         """
         if self._metric is None:
             return
-        values = metrics[known(self._metric, metrics, "metric for monotone")]
+        values = metrics[require_name(self._metric, metrics, "metric for monotone")]
         errors = np.asarray(metrics.get(f"rounding/{self._metric}", rounding(values)), np.float64)
         for i, (value, allowed) in enumerate(zip(values.astype(np.float64), errors, strict=True)):
             fall = self._last - value

@@ -1,29 +1,10 @@
-"""Names that users give, checked against the names that exist."""
+"""The entries of a tree that are networks."""
 
 from __future__ import annotations
 
-__all__ = ["known", "network_names"]
+__all__ = ["network_names"]
 
-import difflib
-from collections.abc import Iterable, Mapping
-
-from vifx.checks import require
-
-
-def known(name: str, names: Iterable[str], what: str) -> str:
-    """Return `name` if it is one of `names`.
-
-    Raises:
-      TypeError: if it is not text.
-      ValueError: if it is not; the message has the nearest name and all of them.
-    """
-    names = tuple(names)
-    require(name, str, what, "a name", f"there are: {', '.join(map(repr, names)) or 'none'}")
-    if name not in names:
-        near = difflib.get_close_matches(name, names, 1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"unknown {what} {name!r}; {hint}There are: {', '.join(map(repr, names)) or 'none'}.")
-    return name
+from collections.abc import Mapping
 
 
 def network_names(tree: Mapping[str, object]) -> tuple[str, ...]:

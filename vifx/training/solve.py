@@ -6,7 +6,6 @@ __all__ = ["cappe_moulines", "solve"]
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from numbers import Real
 from typing import Any
 
 import jax
@@ -14,12 +13,11 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 from jax.typing import ArrayLike
 
-from vifx.checks import require_batch, require_function, require_integer
+from vifx.checks import require_batch, require_function, require_integer, require_name, require_number
 from vifx.core.objective import Objective, Player, require_objective
 from vifx.core.turn import Expected, Solver
 from vifx.core.types import Array, Batch, Key, Metrics, Params, PyTree, State
 from vifx.training.monotone import rounding
-from vifx.training.network_names import known
 from vifx.training.sharding import check_divides, padded, require_mesh
 from vifx.training.step import LossTransform, Progress, Step
 
@@ -76,7 +74,7 @@ def solve(
         family, or a number is not positive.
     """
     require_objective(objective, "solve")
-    mover = objective.players[known(player, objective.players, "player")]
+    mover = objective.players[require_name(player, objective.players, "player")]
     closed = _closed(player, mover)
     moved = _moved(player, closed, networks)
     for name, number in (("chunk", chunk), ("examples", examples)):
@@ -138,10 +136,8 @@ def cappe_moulines(*, exponent: float = 0.7, offset: float = 2.0) -> Callable[[A
     References:
       Cappé & Moulines (2009), On-line EM algorithm for latent data models; Liang & Klein (2009).
     """
-    if not isinstance(exponent, Real) or not 0.5 < exponent <= 1:
-        raise ValueError(f"exponent must be in (0.5, 1], where stepwise EM converges, got {exponent!r}")
-    if not isinstance(offset, Real) or not offset >= 1:
-        raise ValueError(f"offset must be at least 1, got {offset!r}")
+    require_number(exponent, "exponent", above=0.5, most=1, hint="there stepwise EM converges")
+    require_number(offset, "offset", least=1)
     return lambda t: (jnp.asarray(t).astype(jnp.result_type(float)) + offset) ** -exponent
 
 
@@ -166,7 +162,7 @@ def _moved(player: str, closed: Solver, networks: Sequence[str] | None) -> tuple
         return closed.networks
     if isinstance(networks, str) or not networks:
         raise ValueError(f"networks must be names, such as {closed.networks!r}, got {networks!r}")
-    return tuple(known(name, closed.networks, "family to solve for") for name in networks)
+    return tuple(require_name(name, closed.networks, "family to solve for") for name in networks)
 
 
 def _expect(

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from vifx.checks import require_batch, require_integer
+from vifx.checks import require_batch, require_integer, require_name
 from vifx.core.types import Array, Batch, Key, Metrics, Params, PyTree, State
 from vifx.loops import scan
-from vifx.training.network_names import known, network_names
+from vifx.training.network_names import network_names
 from vifx.training.reduce import mean_metrics
 from vifx.training.step import Progress, Step, one_update
 
@@ -119,7 +119,7 @@ def anchored(step: Step, networks: str | Sequence[str]) -> Step:
 
     def init(key: Key, params: Params, state: State) -> PyTree:
         for name in names:
-            known(name, network_names(params), "network to anchor")
+            require_name(name, network_names(params), "network to anchor")
         return step.init(key, params, state)
 
     def update(key: Key, progress: Progress, batch: Batch) -> tuple[Progress, Metrics]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpyro.distributions as numpyro
 
+from vifx.checks import require_number
 from vifx.core.conditional import condition, density, fold
 from vifx.core.examples import example_mean, example_shares
 from vifx.core.factor import Factor
@@ -66,10 +67,8 @@ def focal(inference: Joint, generative: Joint, *, alpha: float = 0.25, gamma: fl
     ()
     """
     both = pair("focal", inference, generative)
-    if not 0 < alpha < 1:
-        raise ValueError(f"focal: alpha must be above 0 and below 1, the weight of ones, got {alpha!r}.")
-    if not 0 <= gamma < float("inf"):
-        raise ValueError(f"focal: gamma must be a finite number, at least 0, got {gamma!r}; 2 is usual.")
+    require_number(alpha, "focal: alpha", above=0, below=1, hint="it is the weight of ones")
+    require_number(gamma, "focal: gamma", least=0, hint="2 is usual")
     for item in (*inference.factors, *generative.factors):
         if item.kind not in ("evidence", "density") or not {*item.variables} <= {*inference.observed}:
             raise ValueError(

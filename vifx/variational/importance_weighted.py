@@ -9,7 +9,7 @@ from typing import get_args
 
 import jax
 
-from vifx.core.conditional import nearest
+from vifx.checks import require_choice, require_integer
 from vifx.core.joint import Joint
 from vifx.core.objective import Objective, Part, Player, Term
 from vifx.core.types import Array, Aux, Batch, Key, Networks, Params, State
@@ -63,14 +63,8 @@ def importance_weighted(
       arXiv:1810.04152.
     """
     both = pair("importance_weighted", inference, generative)
-    if not isinstance(samples, int) or isinstance(samples, bool) or samples < 1:
-        raise ValueError(f"importance_weighted: samples must be an integer ≥ 1, got {samples!r}.")
-    if gradient not in get_args(Gradient):
-        known = get_args(Gradient)
-        raise ValueError(
-            f"importance_weighted: gradient must be one of {', '.join(known)}, got {gradient!r}"
-            f"{nearest(str(gradient), known)}."
-        )
+    require_integer(samples, "importance_weighted: samples")
+    require_choice(gradient, get_args(Gradient), "importance_weighted: gradient")
     return _objective(both, samples, gradient, f"{name}/" if name else "")
 
 

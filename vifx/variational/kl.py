@@ -4,15 +4,14 @@ from __future__ import annotations
 
 __all__ = ["kl", "reconstruction"]
 
-import math
 from collections.abc import Mapping
-from numbers import Real
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from vifx.core.conditional import condition, density, fold, nearest
+from vifx.checks import nearest, require_integer, require_number
+from vifx.core.conditional import condition, density, fold
 from vifx.core.factor import Factor
 from vifx.core.joint import Joint
 from vifx.core.objective import Objective, Part, Player, Schedule, Term
@@ -81,10 +80,9 @@ def kl(
     both = pair("kl", inference, generative)
     names = both.term_names
     weights = _checked_weights(names, weights or {})
-    samples = _checked_samples("kl", samples)
-    if not isinstance(free_bits, Real) or not math.isfinite(free_bits) or free_bits < 0:
-        raise ValueError(f"kl: free_bits must be a finite number of nats ≥ 0, got {free_bits!r}.")
-    return _explicit(both, names, weights, samples, float(free_bits), name, "$KL(inference ‖ generative)$")
+    require_integer(samples, "kl: samples")
+    free_bits = require_number(free_bits, "kl: free_bits", least=0, hint="it is in nats")
+    return _explicit(both, names, weights, samples, free_bits, name, "$KL(inference ‖ generative)$")
 
 
 def reconstruction(
@@ -111,7 +109,7 @@ def reconstruction(
     both = pair("reconstruction", inference, generative, latents=False)
     names = tuple(term for term in both.term_names if term.startswith("nll/"))
     weights = _checked_weights(names, dict.fromkeys(names, weight))
-    samples = _checked_samples("reconstruction", samples)
+    require_integer(samples, "reconstruction: samples")
     return _explicit(both, names, weights, samples, 0.0, name, "$E_p[−log generative(observed | latent)]$")
 
 
@@ -316,12 +314,6 @@ def _checked_weights(names: tuple[str, ...], weights: Weights) -> Weights:
             raise ValueError(
                 f"weights: there is no term {term!r}{nearest(term, names)}; the terms are {', '.join(names)}."
             )
-        if not callable(weight) and not (isinstance(weight, Real) and math.isfinite(weight) and weight >= 0):
-            raise ValueError(f"weights[{term!r}] must be a finite number ≥ 0 or a schedule, got {weight!r}.")
+        if not callable(weight):
+            require_number(weight, f"weights[{term!r}]", least=0, hint="a schedule is a function of the updates")
     return {term: weight for term, weight in weights.items() if callable(weight) or weight != 1}
-
-
-def _checked_samples(caller: str, samples: int) -> int:
-    if not isinstance(samples, int) or isinstance(samples, bool) or samples < 1:
-        raise ValueError(f"{caller}: samples must be an integer ≥ 1, got {samples!r}.")
-    return samples

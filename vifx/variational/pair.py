@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 
-from vifx.core.conditional import fold, nearest
+from vifx.checks import nearest
+from vifx.core.conditional import fold
 from vifx.core.factor import Derived, Factor
 from vifx.core.joint import Joint, check_owners
 from vifx.core.objective import Constant

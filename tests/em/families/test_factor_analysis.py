@@ -158,7 +158,7 @@ def test_degrees_and_bad_input():
     chex.assert_trees_all_equal(kept, params)
     with pytest.raises(ValueError, match="latent=6 must be less than the 6 features"):
         em.factor_analysis(1, latent=6).init(jax.random.key(0), jnp.asarray(X))
-    with pytest.raises(ValueError, match="latent must be a positive integer, got 0"):
+    with pytest.raises(ValueError, match="latent must be an integer ≥ 1, got 0"):
         em.factor_analysis(1, latent=0)
     with pytest.raises(ValueError, match="floor must be a finite number"):
         em.factor_analysis(1, latent=1, floor=-1.0)

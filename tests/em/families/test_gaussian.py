@@ -89,7 +89,7 @@ def test_values_that_are_not_finite():
     [
         ({"covariance": "diag"}, "covariance must be one of full, tied, diagonal, spherical; got 'diag'"),
         ({"floor": -1.0}, "gaussian: floor must be a finite number ≥ 0, got -1.0"),
-        ({"states": 0}, "states must be positive integers"),
+        ({"states": 0}, "states must be an integer ≥ 1, got 0"),
     ],
 )
 def test_bad_options(options, message):

@@ -138,12 +138,12 @@ def test_emissions_start_and_count_step_by_step(x64):
 
 def test_bad_input():
     for options, message in (
-        ({"states": 0, "length": 2}, "states must be a positive integer, got 0"),
-        ({"states": 2, "length": 2.0}, "length must be a positive integer, got 2.0"),
+        ({"states": 0, "length": 2}, "states must be an integer ≥ 1, got 0"),
+        ({"states": 2, "length": 2.0}, "length must be an integer ≥ 1, got 2.0"),
         ({"states": 2, "length": 2, "concentration": 0.5}, "concentration must be a finite number ≥ 1, got 0.5"),
         ({"states": 2, "length": 2, "stickiness": -1.0}, "stickiness must be a finite number ≥ 0, got -1.0"),
     ):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises((TypeError, ValueError), match=message):
             em.markov_chain(**options)
     family, params = em.markov_chain(STATES, length=LENGTH), params_of(jnp.float32)
     with pytest.raises(ValueError, match=r"values must be integers \[examples, 5\], got int32\[2, 4\]"):

@@ -100,5 +100,5 @@ def test_it_is_sampled_with_trials(x64):
     params = {"logits": jnp.log(jnp.asarray(SHARES))}
     draws = family.apply(params, {}, jnp.asarray([0, 1]))[0].sample(jax.random.key(0), (3,))
     np.testing.assert_array_equal(draws.sum(axis=-1), np.full((3, 2), 7))
-    with pytest.raises(ValueError, match="trials must be a positive integer or None, got 0"):
+    with pytest.raises(ValueError, match="trials must be an integer ≥ 1, got 0"):
         em.multinomial(2, trials=0)

@@ -150,7 +150,7 @@ def test_normal_data_have_the_most_degrees_of_freedom_and_light_ones_are_kept_fi
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"covariance": "tied"}, "covariance must be 'full' or 'diagonal', got 'tied'"),
+        ({"covariance": "tied"}, "covariance must be one of full, diagonal; got 'tied'"),
         ({"df": "free"}, "df must be a number above 0, 'each' or 'shared', got 'free'"),
         ({"df": -1.0}, "df must be a finite number ≥ 0.001, got -1.0"),
         ({"floor": -1.0}, "floor must be a finite number ≥ 0, got -1.0"),

@@ -77,5 +77,5 @@ def test_a_floor_is_explicit(x64):
     np.testing.assert_allclose(params["log_scale"], expected, rtol=1e-12)
     np.testing.assert_allclose(flows.actnorm().forward(params, state, x)[0][:, 1], np.zeros(6), atol=1e-15)
     for floor in (0.0, -1.0, np.inf, np.nan):
-        with pytest.raises(ValueError, match="floor must be positive and finite"):
+        with pytest.raises(ValueError, match="floor must be a finite number > 0"):
             flows.actnorm(floor=floor)

@@ -60,9 +60,9 @@ def test_closed_forms(x64):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: flows.affine(form="softplus"), "form must be 'exponential' or 'sigmoid', got 'softplus'"),
-        (lambda: flows.affine(bound=0.0), "bound must be positive and finite, got 0.0"),
-        (lambda: flows.affine(bound=float("inf")), "bound must be positive and finite, got inf"),
+        (lambda: flows.affine(form="softplus"), "form must be one of exponential, sigmoid; got 'softplus'"),
+        (lambda: flows.affine(bound=0.0), "bound must be a finite number > 0, got 0.0"),
+        (lambda: flows.affine(bound=float("inf")), "bound must be a finite number > 0, got inf"),
         (lambda: flows.affine(bound=1.0, form="sigmoid"), "has a bound of its own, got bound=1.0"),
     ],
 )

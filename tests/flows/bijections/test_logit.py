@@ -71,8 +71,8 @@ def test_its_density_is_normalized(x64, alpha):
         (lambda x: flows.logit().forward({}, {}, x.at[0, 0].set(jnp.nan)), "got values from nan"),
         (lambda x: flows.logit(alpha=0.0).forward({}, {}, x), r"needs data in \(0, 1\), got values from 0.0"),
         (lambda x: flows.chain(flows.logit(), flows.actnorm()).init(jax.random.key(0), 255 * x), "got values from 0.0"),
-        (lambda x: flows.logit(alpha=0.5), "alpha must be at least 0 and less than 0.5, got 0.5"),
-        (lambda x: flows.logit(alpha=-0.1), "alpha must be at least 0"),
+        (lambda x: flows.logit(alpha=0.5), r"alpha must be a number in \[0, 0.5\), got 0.5"),
+        (lambda x: flows.logit(alpha=-0.1), r"alpha must be a number in \[0, 0.5\), got -0.1"),
     ],
 )
 def test_data_and_settings_out_of_range(call, message):

@@ -242,13 +242,17 @@ def test_both_directions_of_an_estimate_cancel(setting, x64):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: flows.residual_block((4,), lipschitz=1.0), ValueError, "lipschitz must be between 0 and 1, got 1.0"),
-        (lambda: flows.residual_block((4,), log_det="trace"), ValueError, "must be 'exact', 'series' or 'roulette'"),
+        (
+            lambda: flows.residual_block((4,), lipschitz=1.0),
+            ValueError,
+            r"lipschitz must be a number in \(0, 1\), got 1.0",
+        ),
+        (lambda: flows.residual_block((4,), log_det="trace"), ValueError, "must be one of exact, series, roulette"),
         (lambda: flows.residual_block((4,), terms=0), ValueError, "terms must be an integer ≥ 1, got 0"),
         (lambda: flows.residual_block((4,), survival=0.5), ValueError, "survival must be between 0 and 1 and is for"),
-        (lambda: flows.residual_block((4, 0)), ValueError, r"integers ≥ 1 and at least one, got \(4, 0\)"),
+        (lambda: flows.residual_block((4, 0)), ValueError, r"a network\[1\] must be an integer ≥ 1, got 0"),
         (lambda: flows.residual_block(()), ValueError, "at least one"),
-        (lambda: flows.residual_block(7), TypeError, "widths or a network, got int"),
+        (lambda: flows.residual_block(7), TypeError, "not a network must be a sequence of integers ≥ 1, got 7"),
     ],
 )
 def test_bad_settings(call, error, message):

@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as numpyro
 
+from vifx.checks import require_number
 from vifx.core.types import Array, Key, PyTree
 from vifx.distributions import Bernoulli
 from vifx.em.families.flattened import flat
 from vifx.em.families.parent_states import by_state, count
-from vifx.em.families.priors import floor_of_shares, number_from
+from vifx.em.families.priors import floor_of_shares
 from vifx.em.families.seed_statistics import needs_values, seeded, softened
 from vifx.em.families.valid_values import Features, fractions, if_concrete
 from vifx.em.family import Family
@@ -54,7 +55,7 @@ def bernoulli(
     pair = pseudo_counts if isinstance(pseudo_counts, tuple) else (pseudo_counts, pseudo_counts)
     if len(pair) != 2:
         raise ValueError(f"bernoulli: pseudo_counts must be a number or a pair, got {pseudo_counts!r}.")
-    ones, zeros = (number_from("bernoulli", "pseudo_counts", each, 0) for each in pair)
+    ones, zeros = (require_number(each, "bernoulli: pseudo_counts", least=0) for each in pair)
     floor = floor_of_shares("bernoulli", floor, 2)
     check = partial(fractions, "bernoulli")
 

@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as numpyro
 
+from vifx.checks import require_number
 from vifx.core.types import Array, Key, PyTree
 from vifx.distributions import Categorical
 from vifx.em.families.parent_states import by_state, count
-from vifx.em.families.priors import floor_of_shares, number_from
+from vifx.em.families.priors import floor_of_shares
 from vifx.em.families.seed_statistics import seeded, softened
 from vifx.em.families.valid_values import Features, categories, if_concrete
 from vifx.em.families.zero_probabilities import best_shares, expected_log_probs, normalized
@@ -43,7 +44,7 @@ def categorical(
       Values are integers ``[examples]`` or ``[examples, D]``, or floating weights with one more axis, of classes.
 
     Raises:
-      ValueError: a number is not a positive integer, or `concentration` or `floor` is out of range.
+      ValueError: a number is below 1, or `concentration` or `floor` is out of range.
 
     References:
       Lazarsfeld & Henry (1968), Latent Structure Analysis.
@@ -51,7 +52,7 @@ def categorical(
     count("categorical", classes)
     sizes = count("categorical", states)
     rows = math.prod(sizes)
-    pseudo = number_from("categorical", "concentration", concentration, 1) - 1
+    pseudo = require_number(concentration, "categorical: concentration", least=1) - 1
     floor = floor_of_shares("categorical", floor, classes)
     check = partial(categories, "categorical", classes=classes)
     features = Features(lambda _, value: _weights(value, classes), check)

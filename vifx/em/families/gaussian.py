@@ -12,11 +12,12 @@ from typing import Literal, TypeAlias, get_args
 import jax.numpy as jnp
 import numpy as np
 
+from vifx.checks import require_choice, require_number
 from vifx.core.types import Array, Key, PyTree
 from vifx.em.families.floors import at_floor
 from vifx.em.families.k_means_plus_plus import nearest_seeds
 from vifx.em.families.parent_states import by_state, count
-from vifx.em.families.priors import NormalInverseWishart, number_from
+from vifx.em.families.priors import NormalInverseWishart
 from vifx.em.families.quadratic import Diagonals, Matrices, vectors
 from vifx.em.families.seed_statistics import needs_values, seeded
 from vifx.em.families.valid_values import Features, finite, if_concrete, numbers
@@ -66,11 +67,10 @@ def gaussian(
     """
     sizes = count("gaussian", states)
     number = math.prod(sizes)
-    if covariance not in get_args(Covariance):
-        raise ValueError(f"gaussian: covariance must be one of {', '.join(get_args(Covariance))}; got {covariance!r}.")
+    require_choice(covariance, get_args(Covariance), "gaussian: covariance")
     if prior is not None and not isinstance(prior, NormalInverseWishart):
         raise TypeError(f"gaussian: prior must be a NormalInverseWishart or None, got {type(prior).__name__}.")
-    floor = number_from("gaussian", "floor", floor, 0)
+    floor = require_number(floor, "gaussian: floor", least=0)
     form = (
         Matrices(tied=covariance == "tied", floor=floor, prior=prior)
         if covariance in ("full", "tied")

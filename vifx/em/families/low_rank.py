@@ -7,13 +7,13 @@ __all__ = ["Maximizer", "Moments", "low_rank", "moments"]
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from numbers import Real
 from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import solve_triangular
 
+from vifx.checks import require_integer, require_number
 from vifx.core.types import Array, Key, PyTree
 from vifx.em.families.covariances import ROUNDING
 from vifx.em.families.floors import at_floor
@@ -171,10 +171,8 @@ def _least(state: Whitening, floor: float) -> Array:
 
 
 def _check_numbers(name: str, latent: int, floor: float) -> None:
-    if isinstance(latent, bool) or not isinstance(latent, int) or latent < 1:
-        raise ValueError(f"{name}: latent must be a positive integer, got {latent!r}.")
-    if not isinstance(floor, Real) or not math.isfinite(floor) or floor < 0:
-        raise ValueError(f"{name}: floor must be a finite number ≥ 0, got {floor!r}.")
+    require_integer(latent, f"{name}: latent")
+    require_number(floor, f"{name}: floor", least=0)
 
 
 def _data(name: str, value: Array | None, latent: int) -> Array:

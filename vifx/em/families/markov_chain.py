@@ -6,11 +6,11 @@ __all__ = ["markov_chain"]
 
 import math
 from collections.abc import Sequence
-from numbers import Real
 
 import jax
 import jax.numpy as jnp
 
+from vifx.checks import require_integer, require_number
 from vifx.core.types import Array, Key, PyTree
 from vifx.distributions import MarkovChain
 from vifx.distributions.lengths import inside, possible
@@ -123,11 +123,9 @@ def _statistics(
 
 def _check_numbers(states: int, length: int, concentration: float, stickiness: float) -> None:
     for name, number in (("states", states), ("length", length)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise ValueError(f"markov_chain: {name} must be a positive integer, got {number!r}.")
+        require_integer(number, f"markov_chain: {name}")
     for name, number, least in (("concentration", concentration, 1), ("stickiness", stickiness, 0)):
-        if not isinstance(number, Real) or not math.isfinite(number) or number < least:
-            raise ValueError(f"markov_chain: {name} must be a finite number ≥ {least}, got {number!r}.")
+        require_number(number, f"markov_chain: {name}", least=least)
 
 
 def _checked(value: Array, length: int) -> Array:

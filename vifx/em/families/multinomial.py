@@ -11,10 +11,11 @@ from functools import partial
 import jax.numpy as jnp
 from jax.scipy.special import gammaln
 
+from vifx.checks import require_integer, require_number
 from vifx.core.types import Array, Key, PyTree
 from vifx.distributions import Multinomial
 from vifx.em.families.parent_states import by_state, count
-from vifx.em.families.priors import floor_of_shares, number_from
+from vifx.em.families.priors import floor_of_shares
 from vifx.em.families.seed_statistics import needs_values, seeded, softened
 from vifx.em.families.valid_values import Features, counts, if_concrete
 from vifx.em.families.zero_probabilities import best_shares, expected_log_probs, normalized
@@ -48,10 +49,10 @@ def multinomial(
     """
     sizes = count("multinomial", states)
     number = math.prod(sizes)
-    pseudo = number_from("multinomial", "pseudo_counts", pseudo_counts, 0)
-    floor = number_from("multinomial", "floor", floor, 0)
-    if trials is not None and (isinstance(trials, bool) or not isinstance(trials, int) or trials < 1):
-        raise ValueError(f"multinomial: trials must be a positive integer or None, got {trials!r}.")
+    pseudo = require_number(pseudo_counts, "multinomial: pseudo_counts", least=0)
+    floor = require_number(floor, "multinomial: floor", least=0)
+    if trials is not None:
+        require_integer(trials, "multinomial: trials")
 
     def of(state: PyTree, value: Array) -> tuple[Array, Array]:
         del state

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from vifx.checks import require_integer
 from vifx.core.types import Array, Key, PyTree
 
 
@@ -21,13 +22,10 @@ def count(name: str, states: int | Sequence[int]) -> tuple[int, ...]:
       states: one number of `states`, or one for each parent.
 
     Raises:
-      ValueError: a number is not a positive integer.
+      ValueError: a number is below 1.
     """
     sizes = (states,) if isinstance(states, int) else tuple(states)
-    for size in sizes:
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ValueError(f"{name}: states must be positive integers, one for each parent, got {states!r}.")
-    return sizes
+    return tuple(require_integer(size, f"{name}: states") for size in sizes)
 
 
 def index(sizes: tuple[int, ...], parents: Sequence[Array]) -> Array | None:

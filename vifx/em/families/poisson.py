@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpyro.distributions as numpyro
 from jax.scipy.special import gammaln
 
+from vifx.checks import require_number
 from vifx.core.types import Array, Key, PyTree
 from vifx.distributions import Poisson
 from vifx.em.families.flattened import flat
 from vifx.em.families.parent_states import by_state, count
-from vifx.em.families.priors import number_from
 from vifx.em.families.seed_statistics import needs_values, seeded, softened
 from vifx.em.families.valid_values import Features, counts, if_concrete
 from vifx.em.family import Family
@@ -48,9 +48,9 @@ def poisson(
     """
     sizes = count("poisson", states)
     number = math.prod(sizes)
-    more = number_from("poisson", "pseudo_counts", pseudo_counts, 0)
-    examples = number_from("poisson", "pseudo_examples", pseudo_examples, 0)
-    least = math.log(number_from("poisson", "floor", floor, 1e-30))
+    more = require_number(pseudo_counts, "poisson: pseudo_counts", least=0)
+    examples = require_number(pseudo_examples, "poisson: pseudo_examples", least=0)
+    least = math.log(require_number(floor, "poisson: floor", least=1e-30))
     check = partial(counts, "poisson")
 
     def init(key: Key, value: Array | None, *parents: Array) -> tuple[PyTree, PyTree]:

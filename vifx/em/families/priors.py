@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["NormalInverseWishart", "WhitePrior", "floor_of_shares", "number_from", "whitened"]
+__all__ = ["NormalInverseWishart", "WhitePrior", "floor_of_shares", "whitened"]
 
-import math
 from dataclasses import dataclass
-from numbers import Real
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from vifx.checks import require_number
 from vifx.core.types import Array
 from vifx.em.families.whitening import Whitening, whiten
-
-
-def number_from(name: str, argument: str, value: float, least: float) -> float:
-    """Return a checked finite number.
-
-    Args:
-      name: the family's, for messages.
-      argument: the argument's, for messages.
-      value: the number.
-      least: the smallest that it may be.
-
-    Raises:
-      ValueError: it is not a finite number, or smaller.
-    """
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value < least:
-        raise ValueError(f"{name}: {argument} must be a finite number ≥ {least:g}, got {value!r}.")
-    return float(value)
 
 
 def floor_of_shares(name: str, floor: float, values: int) -> float:
@@ -45,7 +27,7 @@ def floor_of_shares(name: str, floor: float, values: int) -> float:
     Raises:
       ValueError: it is negative, or so large that nothing is free.
     """
-    least = number_from(name, "floor", floor, 0)
+    least = require_number(floor, f"{name}: floor", least=0)
     if values > 1 and not least < 1 / values:
         raise ValueError(f"{name}: floor must be below 1/{values} for {values} values, got {floor!r}.")
     return least
@@ -81,9 +63,9 @@ class NormalInverseWishart:
     degrees: float | None = None
 
     def __post_init__(self) -> None:
-        number_from("NormalInverseWishart", "confidence", self.confidence, 0)
+        require_number(self.confidence, "NormalInverseWishart: confidence", least=0)
         if self.degrees is not None:
-            number_from("NormalInverseWishart", "degrees", self.degrees, 0)
+            require_number(self.degrees, "NormalInverseWishart: degrees", least=0)
         for name in ("mean", "scale"):
             value = getattr(self, name)
             if value is not None and not np.all(np.isfinite(np.asarray(value))):

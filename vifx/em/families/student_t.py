@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import digamma, gammaln
 
+from vifx.checks import require_choice, require_number
 from vifx.core.types import Array, Key, PyTree
 from vifx.distributions import MultivariateStudentT
 from vifx.em.families.floors import at_floor
 from vifx.em.families.k_means_plus_plus import nearest_seeds
 from vifx.em.families.parent_states import by_state, count
-from vifx.em.families.priors import number_from
 from vifx.em.families.quadratic import Diagonals, Matrices, vectors
 from vifx.em.families.seed_statistics import needs_values, seeded
 from vifx.em.families.valid_values import Features, finite, if_concrete, numbers
@@ -71,13 +71,12 @@ def student_t(
       Peel & McLachlan (2000), Robust mixture modelling using the t distribution.
     """
     sizes = count("student_t", states)
-    if covariance not in ("full", "diagonal"):
-        raise ValueError(f"student_t: covariance must be 'full' or 'diagonal', got {covariance!r}.")
+    require_choice(covariance, ("full", "diagonal"), "student_t: covariance")
     if isinstance(df, str) and df not in ("each", "shared"):
         raise ValueError(f"student_t: df must be a number above 0, 'each' or 'shared', got {df!r}.")
     if not isinstance(df, str):
-        df = number_from("student_t", "df", df, 1e-3)
-    floor = number_from("student_t", "floor", floor, 0)
+        df = require_number(df, "student_t: df", least=1e-3)
+    floor = require_number(floor, "student_t: floor", least=0)
     form = Matrices(tied=False, floor=floor) if covariance == "full" else Diagonals(spherical=False, floor=floor)
     turn = _Turn(form, df, math.prod(sizes))
 

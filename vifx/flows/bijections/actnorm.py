@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from vifx.checks import require_number
 from vifx.core.types import Array, Bijection, Key, PyTree
 from vifx.flows.checked import checked
 
@@ -43,8 +44,8 @@ def actnorm(*, floor: float | None = None) -> Bijection:
     >>> print(z[:, 0], jnp.exp(log_det))
     [-1.  1.  2.] [0.5 0.5 0.5]
     """
-    if floor is not None and not 0 < floor < math.inf:
-        raise ValueError(f"actnorm: floor must be positive and finite, got {floor!r}; None for no floor.")
+    if floor is not None:
+        require_number(floor, "actnorm: floor", above=0, hint="None for no floor")
 
     def init(key: Key, x: Array, given: Any) -> tuple[PyTree, PyTree]:
         del key, given

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 __all__ = ["adaptive"]
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from vifx.checks import require_number
 from vifx.core.types import Array
 
 _MAX_STEPS = 4096
@@ -51,8 +51,7 @@ def adaptive(solver: Any, *, tolerance: float, time: float) -> Callable[[Rate, A
             f"continuous: solver must be an instance of a diffrax solver with adaptive steps, got {solver!r}; pass "
             "diffrax.Tsit5() (or Dopri5(), Dopri8(), Kvaerno5()), or None."
         )
-    if not 0 < tolerance < math.inf:
-        raise ValueError(f"continuous: tolerance must be positive and finite, got {tolerance!r}.")
+    require_number(tolerance, "continuous: tolerance", above=0)
 
     def integrate(rate: Rate, x: Array, backward: bool) -> tuple[Array, Array]:
         if tolerance < jnp.finfo(x.dtype).eps:

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from vifx.checks import require_integer
 from vifx.core.types import Array, Bijection
 from vifx.flows.bijections.chain import chain
 from vifx.flows.bijections.coupling import coupling
@@ -42,10 +43,9 @@ def alternating(
       unroll: how many pairs one iteration of the `stack` holds; None for all of up to 4 pairs, and 1 of more.
 
     Raises:
-      ValueError: `depth` is not a positive integer, or `hidden` or `unroll` is out of range.
+      ValueError: `depth` is below 1, or `hidden` or `unroll` is out of range.
     """
-    if not isinstance(depth, int) or isinstance(depth, bool) or depth < 1:
-        raise ValueError(f"alternating: depth must be an integer ≥ 1, got {depth!r}; it counts couplings.")
+    require_integer(depth, "alternating: depth")
     network = dense(hidden, activation=activation) if body is None else body
     one, other = (coupling(network, elementwise, mask=halves(swapped=swapped)) for swapped in (False, True))
     if depth == 1:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 __all__ = ["continuous"]
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from vifx.checks import require_choice, require_integer, require_number
 from vifx.core.nets import as_net
 from vifx.core.types import Array, Bijection, Key, PyTree
 from vifx.flows.bijections.adaptive import adaptive
@@ -64,12 +64,9 @@ def continuous(
       Chen et al., Neural Ordinary Differential Equations, 2018, arXiv:1806.07366; Grathwohl et al., FFJORD, 2019,
       arXiv:1810.01367.
     """
-    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
-        raise ValueError(f"continuous: steps must be an integer ≥ 1, got {steps!r}.")
-    if not 0 < time < math.inf:
-        raise ValueError(f"continuous: time must be positive and finite, got {time!r}.")
-    if trace not in ("exact", "hutchinson"):
-        raise ValueError(f"continuous: trace must be 'exact' or 'hutchinson', got {trace!r}.")
+    require_integer(steps, "continuous: steps")
+    require_number(time, "continuous: time", above=0)
+    require_choice(trace, ("exact", "hutchinson"), "continuous: trace")
     net = as_net(velocity)
     integrate = None if solver is None else adaptive(solver, tolerance=tolerance, time=time)
 

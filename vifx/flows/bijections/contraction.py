@@ -6,12 +6,12 @@ __all__ = ["contraction"]
 
 import itertools
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from vifx.checks import require_widths
 from vifx.core.nets import as_net, is_network
 from vifx.core.types import Array, Key, Net, PyTree
 from vifx.flows.bijections.condition import flattened
@@ -39,13 +39,7 @@ def contraction(body: Any, lipschitz: float) -> Net:
     """
     if is_network(body):
         return _adapted(as_net(body), lipschitz)
-    if isinstance(body, str) or not isinstance(body, Sequence):
-        raise TypeError(
-            f"residual_block: body must be a sequence of hidden widths or a network, got {type(body).__name__}."
-        )
-    if not body or any(not isinstance(width, int) or isinstance(width, bool) or width < 1 for width in body):
-        raise ValueError(f"residual_block: body must be hidden widths, integers ≥ 1 and at least one, got {body!r}.")
-    return _shipped(tuple(body), lipschitz)
+    return _shipped(require_widths(body, "residual_block: body that is not a network"), lipschitz)
 
 
 def _shipped(hidden: tuple[int, ...], lipschitz: float) -> Net:

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vifx.checks import require_widths
 from vifx.core.nets import from_functions
 from vifx.core.types import Array, Key, Net, PyTree
 
@@ -30,11 +31,9 @@ def dense(hidden: Sequence[int] = (64, 64), *, activation: Callable[[Array], Arr
       A network that raises TypeError for inputs that are not floats.
 
     Raises:
-      ValueError: `hidden` is empty or has a width that is not a positive integer.
+      ValueError: `hidden` is empty or has a width below 1.
     """
-    widths = tuple(hidden)
-    if not widths or not all(isinstance(width, int) and width >= 1 for width in widths):
-        raise ValueError(f"dense: hidden must be at least one positive integer, got {hidden!r}.")
+    widths = require_widths(hidden, "dense: hidden")
 
     def init(key: Key, *inputs: Array) -> PyTree:
         h = _joined(inputs)

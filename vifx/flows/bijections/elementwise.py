@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from vifx.checks import require_choice, require_number
 from vifx.core.types import Array
 
 
@@ -77,12 +78,11 @@ def affine(*, bound: float | None = None, form: str = "exponential") -> Elementw
     >>> [round(float(each), 4) for each in (z[0], log_det[0])]
     [3.6487, 0.5]
     """
-    if form not in ("exponential", "sigmoid"):
-        raise ValueError(f"affine: form must be 'exponential' or 'sigmoid', got {form!r}.")
+    require_choice(form, ("exponential", "sigmoid"), "affine: form")
     if bound is not None and form == "sigmoid":
         raise ValueError(f"affine: the sigmoid form has a bound of its own, got bound={bound!r}; leave bound out.")
-    if bound is not None and not (0 < bound < math.inf):
-        raise ValueError(f"affine: bound must be positive and finite, got {bound!r}; None for no bound.")
+    if bound is not None:
+        require_number(bound, "affine: bound", above=0, hint="None for no bound")
 
     def bounded(s: Array) -> Array:
         if form == "sigmoid":

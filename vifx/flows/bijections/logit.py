@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from vifx.checks import require_number
 from vifx.core.types import Array, Bijection, Key, PyTree
 from vifx.flows.checked import checked
 
@@ -40,8 +41,7 @@ def logit(*, alpha: float = 0.05) -> Bijection:
     >>> [round(float(each), 4) for each in (*z[0], jnp.exp(log_det[0]))]
     [0.0, 1.0986, 5.3333]
     """
-    if not 0 <= alpha < 0.5:
-        raise ValueError(f"logit: alpha must be at least 0 and less than 0.5, got {alpha!r}.")
+    require_number(alpha, "logit: alpha", least=0, below=0.5)
     slope = 1 - 2 * alpha
 
     def init(key: Key, x: Array, given: Any) -> tuple[PyTree, PyTree]:

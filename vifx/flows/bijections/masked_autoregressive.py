@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vifx.checks import require_widths
 from vifx.core.types import Array, Bijection, Key, PyTree
 from vifx.flows.bijections.condition import flattened
 from vifx.flows.bijections.elementwise import Elementwise
@@ -43,7 +44,7 @@ def autoregressive(
 
     Raises:
       TypeError: `elementwise` is not an `Elementwise`.
-      ValueError: `hidden` is empty or has a width that is not a positive integer; or `order` is not a permutation, for
+      ValueError: `hidden` is empty or has a width below 1; or `order` is not a permutation, for
         a given event where it is used.
 
     References:
@@ -51,9 +52,7 @@ def autoregressive(
     """
     if not isinstance(elementwise, Elementwise):
         raise TypeError(f"autoregressive: elementwise must be an Elementwise, got {type(elementwise).__name__}.")
-    widths = tuple(hidden)
-    if not widths or any(not isinstance(width, int) or isinstance(width, bool) or width < 1 for width in widths):
-        raise ValueError(f"autoregressive: hidden must be integers ≥ 1 and at least one, got {hidden!r}.")
+    widths = require_widths(hidden, "autoregressive: hidden")
     placed = _checked_order(order)
 
     def network(elements: int) -> tuple[Masked, Sequence[int]]:

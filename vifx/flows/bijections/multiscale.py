@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from vifx.checks import require_integer
 from vifx.core.types import Array, Bijection, Key, PyTree
 from vifx.flows.bijections.chain import chain
 from vifx.flows.bijections.flatten import flatten
@@ -41,7 +42,7 @@ def multiscale(
       head: the `head` of `split_off`.
 
     Raises:
-      ValueError: `levels` is not a positive integer; from `init`, a height or width that ``2^levels`` does not divide,
+      ValueError: `levels` is below 1; from `init`, a height or width that ``2^levels`` does not divide,
         or parameters that are not finite on the first batch.
       TypeError: a block is not a `Bijection`.
 
@@ -56,8 +57,7 @@ def multiscale(
     >>> bijection.forward(params, state, x)[0].shape
     (10, 32)
     """
-    if not isinstance(levels, int) or isinstance(levels, bool) or levels < 1:
-        raise ValueError(f"multiscale: levels must be an integer ≥ 1, got {levels!r}.")
+    require_integer(levels, "multiscale: levels")
 
     def scale(level: int) -> Bijection:
         if level == levels - 1:

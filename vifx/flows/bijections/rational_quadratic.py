@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from vifx.checks import require_integer, require_number
 from vifx.core.types import Array
 from vifx.flows.bijections.elementwise import Elementwise
 
@@ -132,10 +133,8 @@ def _solve(piece: _Piece, risen: Array) -> Array:
 
 
 def _check(bins: int, bound: float, min_bin: float, min_slope: float) -> None:
-    if not isinstance(bins, int) or isinstance(bins, bool) or bins < 2:
-        raise ValueError(f"rational_quadratic: bins must be an integer ≥ 2, got {bins!r}.")
-    if not (0 < bound < math.inf):
-        raise ValueError(f"rational_quadratic: bound must be positive and finite, got {bound!r}.")
+    require_integer(bins, "rational_quadratic: bins", least=2)
+    require_number(bound, "rational_quadratic: bound", above=0)
     if not (0 < min_bin * bins < 1):
         raise ValueError(
             f"rational_quadratic: min_bin must lie between 0 and 1/bins = {1 / bins:.3g}, got {min_bin!r}; so that all "

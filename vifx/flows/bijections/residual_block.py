@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vifx.checks import require_choice, require_integer, require_number
 from vifx.core.types import Array, Bijection, Key, PyTree
 from vifx.flows.bijections.contraction import contraction
 from vifx.flows.bijections.fixed_point import residual_inverse
@@ -62,12 +63,9 @@ def residual_block(
       Behrmann et al., Invertible Residual Networks, 2019, arXiv:1811.00995; Chen et al., Residual Flows for
       Invertible Generative Modeling, 2019, arXiv:1906.02735.
     """
-    if not 0 < lipschitz < 1:
-        raise ValueError(f"residual_block: lipschitz must be between 0 and 1, got {lipschitz!r}.")
-    if log_det not in ("exact", "series", "roulette"):
-        raise ValueError(f"residual_block: log_det must be 'exact', 'series' or 'roulette', got {log_det!r}.")
-    if not isinstance(terms, int) or isinstance(terms, bool) or terms < 1:
-        raise ValueError(f"residual_block: terms must be an integer ≥ 1, got {terms!r}.")
+    require_number(lipschitz, "residual_block: lipschitz", above=0, below=1)
+    require_choice(log_det, ("exact", "series", "roulette"), "residual_block: log_det")
+    require_integer(terms, "residual_block: terms")
     if survival is not None and (log_det != "roulette" or not 0 < survival < 1):
         raise ValueError(
             f"residual_block: survival must be between 0 and 1 and is for log_det='roulette', got {survival!r} with "

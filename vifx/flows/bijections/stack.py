@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vifx.checks import require_integer
 from vifx.core.types import Array, Bijection, Key, PyTree
 from vifx.flows.checked import checked
 from vifx.loops import scan
@@ -28,14 +29,13 @@ def stack(block: Bijection, depth: int, *, unroll: int | bool = 1) -> Bijection:
         slower to compile.
 
     Raises:
-      ValueError: `depth` or `unroll` is not a positive integer, or the block changes the shape.
+      ValueError: `depth` or `unroll` is below 1, or the block changes the shape.
       TypeError: `block` is not a `Bijection`.
     """
     if not isinstance(block, Bijection):
         raise TypeError(f"stack: block must be a Bijection, got {type(block).__name__}.")
     for argument, number in (("depth", depth), ("unroll", int(unroll) if unroll is True else unroll)):
-        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-            raise ValueError(f"stack: {argument} must be an integer ≥ 1, got {number!r}.")
+        require_integer(number, f"stack: {argument}")
 
     def init(key: Key, x: Array, given: Any) -> tuple[PyTree, PyTree]:
         _check_shape(block, key, x, given)
