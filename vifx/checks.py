@@ -128,11 +128,11 @@ def require_integer(value: Any, name: str, *, least: int = 1, most: int | None =
       TypeError: if it is not an integer.
       ArgumentError: if it is out of range.
     """
-    rule = f"must be an integer {f'≥ {least}' if most is None else f'from {least} to {most}'}"
+    rule = f"an integer {f'≥ {least}' if most is None else f'from {least} to {most}'}"
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} {rule}, got {described(value)}")
+        raise TypeError(f"{name} must be {rule}, got {described(value)}")
     if value < least or (most is not None and value > most):
-        raise ArgumentError(name, f"{rule}, got {value}", value=value, owner=owner)
+        raise ArgumentError(name, f"must be {rule}, got {value}", value=value, owner=owner)
     return value
 
 
@@ -185,25 +185,31 @@ def require_number(
     low, high = least if above is None else above, most if below is None else below
     match low, high:
         case None, None:
-            rule = "must be a finite number"
+            rule = "a finite number"
         case _, None:
-            rule = f"must be a finite number {'>' if least is None else '≥'} {low:g}"
+            rule = f"a finite number {'>' if least is None else '≥'} {low:g}"
         case None, _:
-            rule = f"must be a finite number {'<' if most is None else '≤'} {high:g}"
+            rule = f"a finite number {'<' if most is None else '≤'} {high:g}"
         case _:
-            rule = f"must be a number in {'(' if least is None else '['}{low:g}, {high:g}{')' if most is None else ']'}"
+            rule = f"a number in {'(' if least is None else '['}{low:g}, {high:g}{')' if most is None else ']'}"
     end = f"; {hint}" if hint else ""
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} {rule}, got {described(value)}{end}")
+        raise TypeError(f"{name} must be {rule}, got {described(value)}{end}")
     number = float(value)
     above_low = low is None or number > low or number == least
     if not (math.isfinite(number) and above_low and (high is None or number < high or number == most)):
-        raise ArgumentError(name, f"{rule}, got {value}{end}", value=value, owner=owner)
+        raise ArgumentError(name, f"must be {rule}, got {value}{end}", value=value, owner=owner)
     return number
 
 
 def nearest(name: str, names: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """Return ``"; did you mean 'x'?"`` for the one of `names` that is most like `name`, or nothing if none is."""
+    """Return ``"; did you mean 'x'?"`` for the one of `names` that is most like `name`.
+
+    Args:
+      name: what was given.
+      names: what there is.
+      cutoff: how similar the two must be, from 0 to 1; otherwise the result is empty.
+    """
     near = difflib.get_close_matches(name, list(names), 1, cutoff)
     return f"; did you mean {near[0]!r}?" if near else ""
 
@@ -242,10 +248,10 @@ def require_name(value: Any, names: Iterable[str], what: str) -> str:
       ValueError: if it does not exist; the message has all names and the one that is most like it.
     """
     names = tuple(names)
-    there = f"here are: {', '.join(map(repr, names)) or 'none'}"
-    require(value, str, what, "a name", f"t{there}")
+    known = ", ".join(map(repr, names)) or "none"
+    require(value, str, what, "a name", f"there are: {known}")
     if value not in names:
-        raise ValueError(f"unknown {what} {value!r}{nearest(value, names) or '.'} T{there}.")
+        raise ValueError(f"unknown {what} {value!r}{nearest(value, names) or '.'} There are: {known}.")
     return value
 
 

@@ -65,6 +65,8 @@ KNOWS: dict[str, tuple[str, ...]] = {
         "evaluation",
     ),
 }
+EVERYWHERE = ("checks",)
+"""What every part but the types may know: the checks of arguments, which import nothing themselves."""
 SEES_ALL = ("", "experiment", "cli", "__main__")
 
 
@@ -101,7 +103,7 @@ def import_direction(source: Source) -> list[str]:
             found.append(source.at(node, "import by absolute name"))
         elif (
             module.split(".")[0] == "vifx"
-            and part(module) not in (own, *KNOWS[own])
+            and part(module) not in (own, *KNOWS[own], *(EVERYWHERE if own != "core.types" else ()))
             and not part(module).startswith(f"{own}.")
         ):
             found.append(source.at(node, f"{own} must not know {part(module) or 'the whole package'}"))

@@ -69,9 +69,9 @@ def test_json_brings_it_back():
 
 
 def test_json_with_mistakes():
-    with pytest.raises(ValueError, match=r"Mine has no field 'rat'; did you mean 'rate'\?"):
+    with pytest.raises(ValueError, match=r"Mine has no field named 'rat'; did you mean 'rate'\?"):
         from_json(Mine, {"rat": 1.0})
-    with pytest.raises(ValueError, match="Config has no field 'batchsize'; did you mean 'batch_size'"):
+    with pytest.raises(ValueError, match="Config has no field named 'batchsize'; did you mean 'batch_size'"):
         from_json(Mine, {"data": {"batchsize": 3}})
     with pytest.raises(ValueError, match="rate must be"):
         from_json(Mine, {"rate": -1.0})

@@ -82,7 +82,7 @@ def from_json(cls: type[C], tree: Mapping[str, Any]) -> C:
     hints = _hints(cls)
     for name in tree:
         if name not in hints:
-            raise ValueError(f"{cls.__name__} has no field {name!r}{nearest(name, hints)}")
+            raise ValueError(f"{cls.__name__} has no field named {name!r}{nearest(name, hints)}")
     return cls(**{name: _restore(hints[name], value) for name, value in tree.items()})
 
 
