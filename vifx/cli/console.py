@@ -112,13 +112,12 @@ def plain_warnings() -> Iterator[None]:
 
     def show(
         message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
+        _category: type[Warning],
+        _filename: str,
+        _lineno: int,
         file: TextIO | None = None,
-        line: str | None = None,
+        _line: str | None = None,
     ) -> None:
-        del category, filename, lineno, line
         stream = sys.stderr if file is None else file
         if stream is not None:
             print(f"warning: {' '.join(str(message).split())}", file=stream)

@@ -140,8 +140,7 @@ def normalize(*, low: float = -1.0, high: float = 1.0, variable: str = "x") -> T
     # A table, since the compiler may contract the formula and put 255 beside `high`.
     levels = np.linspace(low, high, 256).astype(np.float32)
 
-    def transform(key: Key, batch: Batch) -> Batch:
-        del key
+    def transform(_key: Key, batch: Batch) -> Batch:
         pixels = _pixels(batch, variable, "normalize")
         return {**batch, variable: jnp.asarray(levels).at[pixels].get(mode="promise_in_bounds")}
 
@@ -156,8 +155,7 @@ def flatten(*, variable: str = "x") -> Transform:
     """
     _named(variable)
 
-    def transform(key: Key, batch: Batch) -> Batch:
-        del key
+    def transform(_key: Key, batch: Batch) -> Batch:
         value = _value(batch, variable, "flatten")
         return {**batch, variable: value.reshape(value.shape[0], -1)}
 
@@ -178,8 +176,7 @@ def one_hot(classes: int, *, variable: str = "y") -> Transform:
     _named(variable)
     require_integer(classes, "classes")
 
-    def transform(key: Key, batch: Batch) -> Batch:
-        del key
+    def transform(_key: Key, batch: Batch) -> Batch:
         labels = _value(batch, variable, "one_hot")
         if not jnp.issubdtype(labels.dtype, jnp.integer):
             raise TypeError(f"one_hot needs integer labels {variable!r}, got {labels.dtype}; they are encoded already")

@@ -71,8 +71,7 @@ def glow(
     )
     steps = stack(step, depth, unroll=unroll)
 
-    def block(level: int) -> Bijection:
-        del level  # the same at every resolution
+    def block(_level: int) -> Bijection:
         return steps
 
     return multiscale(block, levels, head=ZeroConv)

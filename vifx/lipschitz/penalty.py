@@ -23,7 +23,7 @@ Variables: TypeAlias = tuple[Array, ...]
 class Penalty(Protocol):
     """A term of the critic's loss that looks at the critic's gradient."""
 
-    def __call__(self, key: Key, critic: Critic, at_a: Variables, at_b: Variables) -> tuple[Array, Metrics]:
+    def __call__(self, key: Key, critic: Critic, at_a: Variables, at_b: Variables, /) -> tuple[Array, Metrics]:
         """Return the weighted penalty of each example, ``[examples]``, and metrics, ``[examples]`` or scalars.
 
         `at_a` are samples of the distribution A, the data's side, and `at_b` of B. The loss takes the mean over the
@@ -92,8 +92,7 @@ def r1(weight: float) -> Penalty:
     """
     require_number(weight, "r1: weight", least=0)
 
-    def penalty(key: Key, critic: Critic, at_a: Variables, at_b: Variables) -> tuple[Array, Metrics]:
-        del key, at_b
+    def penalty(_key: Key, critic: Critic, at_a: Variables, _at_b: Variables) -> tuple[Array, Metrics]:
         return _zero_centered(critic, at_a, weight, "r1")
 
     return penalty
@@ -110,8 +109,7 @@ def r2(weight: float) -> Penalty:
     """
     require_number(weight, "r2: weight", least=0)
 
-    def penalty(key: Key, critic: Critic, at_a: Variables, at_b: Variables) -> tuple[Array, Metrics]:
-        del key, at_a
+    def penalty(_key: Key, critic: Critic, _at_a: Variables, at_b: Variables) -> tuple[Array, Metrics]:
         return _zero_centered(critic, at_b, weight, "r2")
 
     return penalty
@@ -140,8 +138,7 @@ def dragan(weight: float, *, scale: float = 0.5, target: float = 1.0, one_sided:
     _check(weight, target, "dragan")
     require_number(scale, "dragan: scale", least=0)
 
-    def penalty(key: Key, critic: Critic, at_a: Variables, at_b: Variables) -> tuple[Array, Metrics]:
-        del at_b
+    def penalty(key: Key, critic: Critic, at_a: Variables, _at_b: Variables) -> tuple[Array, Metrics]:
 
         def around(index: int, x: Array) -> Array:
             if not floating(x):

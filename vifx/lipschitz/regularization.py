@@ -69,8 +69,7 @@ def frobenius_regularization(
       ValueError: `weight` is negative; or, from the loss, a network is unknown or has no kernel.
     """
 
-    def square(key: Key, path: str, kernel: Array) -> Array:
-        del key, path
+    def square(_key: Key, _path: str, kernel: Array) -> Array:
         return jnp.sum(kernel**2)
 
     return _regularization("frobenius", networks, weight, where, square)

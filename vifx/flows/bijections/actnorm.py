@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["actnorm"]
+__all__ = ["actnorm", "standardizing"]
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -47,8 +48,7 @@ def actnorm(*, floor: float | None = None) -> Bijection:
     if floor is not None:
         require_number(floor, "actnorm: floor", above=0, hint="None for no floor")
 
-    def init(key: Key, x: Array, given: Any) -> tuple[PyTree, PyTree]:
-        del key, given
+    def init(_key: Key, x: Array, _given: Any) -> tuple[PyTree, PyTree]:
         flat = x.reshape(-1, x.shape[-1])
         mean = jnp.mean(flat, axis=0)
         scale = jnp.sqrt(jnp.mean((flat - mean[None]) ** 2, axis=0))
@@ -62,19 +62,28 @@ def actnorm(*, floor: float | None = None) -> Bijection:
         log_scale = jnp.where(valid, jnp.log(scale), jnp.asarray(jnp.nan, x.dtype))
         return {"mean": mean, "log_scale": log_scale}, {}
 
-    def forward(params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
-        del state, given, key
+    return standardizing("actnorm", init)
+
+
+def standardizing(name: str, init: Callable[[Key, Array, Any], tuple[PyTree, PyTree]]) -> Bijection:
+    """Return ``z = (x − m) / s`` with a mean and a scale for each channel, the last axis.
+
+    Args:
+      name: of the bijection, for messages.
+      init: makes the parameters ``{"mean": m, "log_scale": log s}``, ``[channels]`` each.
+    """
+
+    def forward(params: PyTree, _state: PyTree, x: Array, _given: Any, _key: Key | None) -> tuple[Array, Array]:
         shape = (1,) * (x.ndim - 1) + (-1,)
         z = (x - params["mean"].reshape(shape)) * jnp.exp(-params["log_scale"]).reshape(shape)
         return z, -_log_det(params, x)
 
-    def inverse(params: PyTree, state: PyTree, z: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
-        del state, given, key
+    def inverse(params: PyTree, _state: PyTree, z: Array, _given: Any, _key: Key | None) -> tuple[Array, Array]:
         shape = (1,) * (z.ndim - 1) + (-1,)
         x = z * jnp.exp(params["log_scale"]).reshape(shape) + params["mean"].reshape(shape)
         return x, _log_det(params, z)
 
-    return checked("actnorm", init, forward, inverse)
+    return checked(name, init, forward, inverse)
 
 
 def _log_det(params: PyTree, x: Array) -> Array:

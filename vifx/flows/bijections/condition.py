@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["flattened", "parents"]
+__all__ = ["flattened", "own_rows", "parents", "required_parents", "rows_of", "summed"]
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vifx.core.types import Array
 
@@ -34,3 +36,47 @@ def flattened(given: Any, dtype: Any) -> Array | None:
 def parents(given: Any) -> tuple[Any, ...]:
     """Return the arrays of `given` as the further inputs of a network: none, one, or those of a tuple."""
     return () if given is None else given if isinstance(given, tuple) else (given,)
+
+
+def required_parents(given: Any, name: str) -> tuple[Any, ...]:
+    """Return `parents` for a bijection that cannot do without a condition.
+
+    Raises:
+      ValueError: there is none; the message starts with `name`.
+    """
+    if given is None:
+        raise ValueError(
+            f"{name}: given is missing; declare the factor with its parents, such as transformed('z | x', ...), or "
+            "pass given=."
+        )
+    return parents(given)
+
+
+def rows_of(x: Array) -> Array:
+    """Return events of any shape as vectors, ``[examples, elements]``."""
+    return x.reshape(x.shape[0], -1)
+
+
+def summed(x: Array) -> Array:
+    """Return the sum over each event, ``[examples]``."""
+    return jnp.sum(rows_of(x), axis=1)
+
+
+def own_rows(params: Mapping[str, Array], names: Sequence[str], given: Any, rows: Array) -> list[Array]:
+    """Return parameters for each example: ``[examples, size]``, or ``[examples]`` for a scalar.
+
+    With `given`, a linear map of it, ``params["given"]``, is added; its columns are the parameters side by side.
+
+    Args:
+      params: vectors and scalars by name.
+      names: which of them, in the order of the columns.
+      given: what the bijection is conditioned on, or None.
+      rows: the events as vectors, ``[examples, elements]``.
+    """
+    found = [jnp.broadcast_to(params[name], (rows.shape[0], *params[name].shape)) for name in names]
+    leaves = flattened(given, rows.dtype)
+    if leaves is None:
+        return found
+    ends = np.cumsum([params[name].size for name in names])
+    moved = jnp.split(leaves @ params["given"], ends[:-1], axis=1)
+    return [own + more.reshape(own.shape) for own, more in zip(found, moved, strict=True)]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from vifx.core.nets import as_net
 from vifx.core.types import Array, Bijection, Key, PyTree
-from vifx.flows.bijections.condition import parents
+from vifx.flows.bijections.condition import required_parents, summed
 from vifx.flows.checked import checked
 
 
@@ -35,8 +35,7 @@ def conditional_affine(body: Any) -> Bijection:
     net = as_net(body)
 
     def features(params: PyTree, state: PyTree, given: Any) -> Array:
-        _require(given)
-        output, _ = net.apply(params, state, *parents(given))
+        output, _ = net.apply(params, state, *required_parents(given, "conditional_affine"))
         if output.ndim != 2:
             raise ValueError(
                 f"conditional_affine: body must return features [examples, width], got {list(output.shape)}; end it "
@@ -45,8 +44,7 @@ def conditional_affine(body: Any) -> Bijection:
         return output
 
     def init(key: Key, x: Array, given: Any) -> tuple[PyTree, PyTree]:
-        _require(given)
-        body_params, body_state = net.init(key, *parents(given))
+        body_params, body_state = net.init(key, *required_parents(given, "conditional_affine"))
         width = features(body_params, body_state, given).shape[1]
         head = {"kernel": jnp.zeros((width, 2 * x[0].size), x.dtype), "bias": jnp.zeros(2 * x[0].size, x.dtype)}
         return {"body": body_params, "head": head}, {"body": body_state}
@@ -57,26 +55,12 @@ def conditional_affine(body: Any) -> Bijection:
         location, log_scale = jnp.split(both, 2, axis=1)
         return location.reshape(x.shape), log_scale.reshape(x.shape)
 
-    def forward(params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
-        del key
+    def forward(params: PyTree, state: PyTree, x: Array, given: Any, _key: Key | None) -> tuple[Array, Array]:
         location, log_scale = location_and_log_scale(params, state, x, given)
-        return (x - location) * jnp.exp(-log_scale), -_total(log_scale)
+        return (x - location) * jnp.exp(-log_scale), -summed(log_scale)
 
-    def inverse(params: PyTree, state: PyTree, z: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
-        del key
+    def inverse(params: PyTree, state: PyTree, z: Array, given: Any, _key: Key | None) -> tuple[Array, Array]:
         location, log_scale = location_and_log_scale(params, state, z, given)
-        return location + jnp.exp(log_scale) * z, _total(log_scale)
+        return location + jnp.exp(log_scale) * z, summed(log_scale)
 
     return checked("conditional_affine", init, forward, inverse)
-
-
-def _total(log_scale: Array) -> Array:
-    return jnp.sum(log_scale.reshape(log_scale.shape[0], -1), axis=1)
-
-
-def _require(given: Any) -> None:
-    if given is None:
-        raise ValueError(
-            "conditional_affine: given is missing; declare the factor with its parents, such as "
-            "transformed('z | x', ...), or pass given=."
-        )

@@ -14,6 +14,7 @@ from vifx.checks import require_choice, require_integer, require_number
 from vifx.core.nets import as_net
 from vifx.core.types import Array, Bijection, Key, PyTree
 from vifx.flows.bijections.adaptive import adaptive
+from vifx.flows.bijections.condition import parents
 from vifx.flows.checked import checked
 
 
@@ -71,7 +72,7 @@ def continuous(
     integrate = None if solver is None else adaptive(solver, tolerance=tolerance, time=time)
 
     def init(key: Key, x: Array, given: Any) -> tuple[PyTree, PyTree]:
-        params, state = net.init(key, x, jnp.zeros((x.shape[0], 1), x.dtype), *_arguments(given))
+        params, state = net.init(key, x, jnp.zeros((x.shape[0], 1), x.dtype), *parents(given))
         jax.eval_shape(lambda: _field(net.apply, params, state, given)(x, jnp.zeros((), x.dtype)))
         return params, state
 
@@ -111,15 +112,9 @@ def _one_by_one(path: Callable[..., tuple[Array, Array]]) -> Callable[..., tuple
     return jax.vmap(alone)
 
 
-def _arguments(given: Any) -> tuple[Any, ...]:
-    if given is None:
-        return ()
-    return given if isinstance(given, tuple) else (given,)
-
-
 def _field(apply: Any, params: PyTree, state: PyTree, given: Any) -> Callable[[Array, Array], Array]:
     def field(x: Array, now: Array) -> Array:
-        moving, _ = apply(params, state, x, jnp.broadcast_to(now, (x.shape[0], 1)), *_arguments(given))
+        moving, _ = apply(params, state, x, jnp.broadcast_to(now, (x.shape[0], 1)), *parents(given))
         if moving.shape != x.shape:
             raise ValueError(
                 f"continuous: velocity maps {list(x.shape)} to {list(moving.shape)}; it must return the event's shape."

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from vifx.checks import require_widths
 from vifx.core.nets import as_net, is_network
 from vifx.core.types import Array, Key, Net, PyTree
-from vifx.flows.bijections.condition import flattened
+from vifx.flows.bijections.condition import flattened, parents, rows_of
 from vifx.lipschitz.kernels import path_name, replaced
 
 _LIPSWISH = 1.1  # above the largest slope of t·sigmoid(t), which is 1.0998
@@ -57,22 +57,22 @@ def _shipped(hidden: tuple[int, ...], lipschitz: float) -> Net:
             }
             if not last:
                 params[f"LipSwish_{index}"] = {"sharpness": jnp.full((), 0.5, dtype)}
-        parents = flattened(given, dtype)
-        if parents is not None:
-            drawn = jax.random.normal(jax.random.fold_in(key, len(widths)), (parents.shape[1], hidden[0]), dtype)
-            params["given"] = drawn / math.sqrt(parents.shape[1])
+        condition = flattened(given, dtype)
+        if condition is not None:
+            drawn = jax.random.normal(jax.random.fold_in(key, len(widths)), (condition.shape[1], hidden[0]), dtype)
+            params["given"] = drawn / math.sqrt(condition.shape[1])
         return params, {}
 
     def apply(
         params: PyTree, state: PyTree, x: Array, given: Any, *, key: Key | None = None, train: bool = False
     ) -> tuple[Array, PyTree]:
         del key, train
-        parents, rows = flattened(given, x.dtype), x.reshape(x.shape[0], -1)
+        condition, rows = flattened(given, x.dtype), rows_of(x)
         for index in range(len(hidden) + 1):
             layer = params[f"Dense_{index}"]
             rows = rows @ _bounded(layer["kernel"], coefficient) + layer["bias"][None]
-            if index == 0 and parents is not None:
-                rows = rows + parents @ params["given"]
+            if index == 0 and condition is not None:
+                rows = rows + condition @ params["given"]
             if index < len(hidden):
                 rows = _lipswish(rows, params[f"LipSwish_{index}"]["sharpness"])
         return rows.reshape(x.shape), state
@@ -108,7 +108,7 @@ def _adapted(net: Net, lipschitz: float) -> Net:
         params: PyTree, state: PyTree, x: Array, given: Any, *, key: Key | None = None, train: bool = False
     ) -> tuple[Array, PyTree]:
         del key, train
-        output, _ = net.apply(bounded(params), state, x, *_arguments(given))
+        output, _ = net.apply(bounded(params), state, x, *parents(given))
         if output.shape != x.shape:
             raise ValueError(
                 f"residual_block: the body maps {list(x.shape)} to {list(output.shape)}; it is added to its input, so "
@@ -117,17 +117,11 @@ def _adapted(net: Net, lipschitz: float) -> Net:
         return output, state
 
     def init(key: Key, x: Array, given: Any) -> tuple[PyTree, PyTree]:
-        params, state = net.init(key, x, *_arguments(given))
+        params, state = net.init(key, x, *parents(given))
         jax.eval_shape(apply, params, state, x, given)
         return params, state
 
     return Net(init, apply)
-
-
-def _arguments(given: Any) -> tuple[Any, ...]:
-    if given is None:
-        return ()
-    return given if isinstance(given, tuple) else (given,)
 
 
 def _bounded(kernel: Array, coefficient: float) -> Array:

@@ -87,12 +87,10 @@ def coupling(body: Any, elementwise: Elementwise, *, mask: Mask, head: Callable[
         total = jnp.sum(mask.only(log_det), axis=tuple(range(1, log_det.ndim)))
         return mask.merge(unchanged, changed), total
 
-    def forward(params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
-        del key
+    def forward(params: PyTree, state: PyTree, x: Array, given: Any, _key: Key | None) -> tuple[Array, Array]:
         return run(elementwise.forward, params, state, x, given)
 
-    def inverse(params: PyTree, state: PyTree, z: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
-        del key
+    def inverse(params: PyTree, state: PyTree, z: Array, given: Any, _key: Key | None) -> tuple[Array, Array]:
         return run(elementwise.inverse, params, state, z, given)
 
     return checked("coupling", init, forward, inverse)

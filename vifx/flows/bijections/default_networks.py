@@ -59,8 +59,7 @@ def dense(hidden: Sequence[int] = (64, 64), *, activation: Callable[[Array], Arr
 def zero_linear(outputs: int) -> Net:
     """Map the last axis affinely to `outputs` numbers, zero at the start, in the dtype of the features."""
 
-    def init(key: Key, features: Array) -> PyTree:
-        del key
+    def init(_key: Key, features: Array) -> PyTree:
         width, dtype = features.shape[-1], features.dtype
         return {"weight": jnp.zeros((width, outputs), dtype), "bias": jnp.zeros(outputs, dtype)}
 

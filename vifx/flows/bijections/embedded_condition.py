@@ -10,6 +10,7 @@ import jax
 
 from vifx.core.nets import as_net
 from vifx.core.types import Array, Bijection, Key, PyTree
+from vifx.flows.bijections.condition import required_parents
 from vifx.flows.checked import checked
 
 
@@ -31,27 +32,22 @@ def conditioned(bijection: Bijection, network: Any) -> Bijection:
         raise TypeError(f"conditioned: bijection must be a Bijection, got {type(bijection).__name__}.")
     net = as_net(network)
 
-    def parents(given: Any) -> tuple[Any, ...]:
-        if given is None:
-            raise ValueError(
-                "conditioned: given is missing; declare the factor with its parents, such as "
-                "transformed('z | x', ...), or pass given=."
-            )
-        return given if isinstance(given, tuple) else (given,)
+    def features_of(params: PyTree, state: PyTree, given: Any) -> Any:
+        return net.apply(params["network"], state["network"], *required_parents(given, "conditioned"))[0]
 
     def init(key: Key, x: Array, given: Any) -> tuple[PyTree, PyTree]:
         own, inner = jax.random.split(key)
-        net_params, net_state = net.init(own, *parents(given))
-        features, _ = net.apply(net_params, net_state, *parents(given))
+        net_params, net_state = net.init(own, *required_parents(given, "conditioned"))
+        features = features_of({"network": net_params}, {"network": net_state}, given)
         params, state = bijection.init(inner, x, features)
         return {"network": net_params, "bijection": params}, {"network": net_state, "bijection": state}
 
     def forward(params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
-        features, _ = net.apply(params["network"], state["network"], *parents(given))
+        features = features_of(params, state, given)
         return bijection.forward(params["bijection"], state["bijection"], x, features, key=key)
 
     def inverse(params: PyTree, state: PyTree, z: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
-        features, _ = net.apply(params["network"], state["network"], *parents(given))
+        features = features_of(params, state, given)
         return bijection.inverse(params["bijection"], state["bijection"], z, features, key=key)
 
     return checked("conditioned", init, forward, inverse)

@@ -29,17 +29,14 @@ def flatten() -> Bijection:
     [[0. 1. 2. 3.]]
     """
 
-    def init(key: Key, x: Array, given: Any) -> tuple[PyTree, PyTree]:
-        del key, given
+    def init(_key: Key, x: Array, _given: Any) -> tuple[PyTree, PyTree]:
         return {}, {"event": jnp.zeros((0, *x.shape[1:]), x.dtype)}
 
-    def forward(params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
-        del params, given, key
+    def forward(_params: PyTree, state: PyTree, x: Array, _given: Any, _key: Key | None) -> tuple[Array, Array]:
         event = state["event"].shape[1:]
         return x.reshape(x.shape[0], math.prod(event)), jnp.zeros(x.shape[0], x.dtype)
 
-    def inverse(params: PyTree, state: PyTree, z: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
-        del params, given, key
+    def inverse(_params: PyTree, state: PyTree, z: Array, _given: Any, _key: Key | None) -> tuple[Array, Array]:
         event = state["event"].shape[1:]
         if z.shape[1:] != (math.prod(event),):
             raise ValueError(

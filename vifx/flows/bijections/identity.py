@@ -15,12 +15,10 @@ from vifx.flows.checked import checked
 def identity() -> Bijection:
     """Return the identity ``z = x``, whose log-determinant is 0 nats and which has no parameters."""
 
-    def init(key: Key, x: Array, given: Any) -> tuple[PyTree, PyTree]:
-        del key, x, given
+    def init(_key: Key, _x: Array, _given: Any) -> tuple[PyTree, PyTree]:
         return {}, {}
 
-    def same(params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
-        del params, state, given, key
+    def same(_params: PyTree, _state: PyTree, x: Array, _given: Any, _key: Key | None) -> tuple[Array, Array]:
         return x, jnp.zeros(x.shape[0], x.dtype)
 
     return checked("identity", init, same, same)

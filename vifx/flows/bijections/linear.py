@@ -46,8 +46,7 @@ def linear(*, weight: Any = None) -> Bijection:
     """
     start = None if weight is None else _checked_weight(np.asarray(weight, np.float64))
 
-    def init(key: Key, x: Array, given: Any) -> tuple[PyTree, PyTree]:
-        del given
+    def init(key: Key, x: Array, _given: Any) -> tuple[PyTree, PyTree]:
         channels = x.shape[-1]
         if start is not None and start.shape[0] != channels:
             raise ValueError(
@@ -61,14 +60,12 @@ def linear(*, weight: Any = None) -> Bijection:
         permutation = jnp.eye(channels, dtype=x.dtype)[order].T
         return {"factors": factors}, {"permutation": permutation, "sign": jnp.sign(diagonal)}
 
-    def forward(params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
-        del given, key
+    def forward(params: PyTree, state: PyTree, x: Array, _given: Any, _key: Key | None) -> tuple[Array, Array]:
         lower, upper = _triangles(params, state)
         matrix = _product(state["permutation"], lower, upper)
         return _product(x, matrix.T), _log_det(params, x)
 
-    def inverse(params: PyTree, state: PyTree, z: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
-        del given, key
+    def inverse(params: PyTree, state: PyTree, z: Array, _given: Any, _key: Key | None) -> tuple[Array, Array]:
         lower, upper = _triangles(params, state)
         matrix = _product(state["permutation"], _triangular_inverse(lower).T, _triangular_inverse(upper.T))
         return _product(z, matrix), -_log_det(params, z)

@@ -14,6 +14,7 @@ from jax.core import Tracer
 
 from vifx.checks import require_number
 from vifx.core.types import Array, Bijection, Key, PyTree
+from vifx.flows.bijections.condition import summed
 from vifx.flows.checked import checked
 
 
@@ -44,28 +45,21 @@ def logit(*, alpha: float = 0.05) -> Bijection:
     require_number(alpha, "logit: alpha", least=0, below=0.5)
     slope = 1 - 2 * alpha
 
-    def init(key: Key, x: Array, given: Any) -> tuple[PyTree, PyTree]:
-        del key, x, given
+    def init(_key: Key, _x: Array, _given: Any) -> tuple[PyTree, PyTree]:
         return {}, {}
 
-    def forward(params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
-        del params, state, given, key
+    def forward(_params: PyTree, _state: PyTree, x: Array, _given: Any, _key: Key | None) -> tuple[Array, Array]:
         _check_range(x, alpha / slope)
         u, rest = alpha + slope * x, alpha + slope * (1 - x)
         inside = (u > 0) & (rest > 0)
         low, high = (jnp.log(jnp.where(inside, part, 0.5)) for part in (u, rest))  # log u and log(1 − u)
-        return low - high, _sum(jnp.where(inside, math.log(slope) - low - high, -jnp.inf))
+        return low - high, summed(jnp.where(inside, math.log(slope) - low - high, -jnp.inf))
 
-    def inverse(params: PyTree, state: PyTree, z: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
-        del params, state, given, key
+    def inverse(_params: PyTree, _state: PyTree, z: Array, _given: Any, _key: Key | None) -> tuple[Array, Array]:
         low, high = jax.nn.log_sigmoid(z), jax.nn.log_sigmoid(-z)
-        return (jax.nn.sigmoid(z) - alpha) / slope, _sum(low + high - math.log(slope))
+        return (jax.nn.sigmoid(z) - alpha) / slope, summed(low + high - math.log(slope))
 
     return checked("logit", init, forward, inverse)
-
-
-def _sum(terms: Array) -> Array:
-    return jnp.sum(terms, axis=tuple(range(1, terms.ndim)))
 
 
 def _check_range(x: Array, margin: float) -> None:

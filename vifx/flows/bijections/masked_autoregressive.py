@@ -63,15 +63,13 @@ def autoregressive(
         rows = x.reshape(x.shape[0], -1)
         return network(rows.shape[1])[0].init(key, rows, flattened(given, x.dtype)), {}
 
-    def forward(params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
-        del state, key
+    def forward(params: PyTree, _state: PyTree, x: Array, given: Any, _key: Key | None) -> tuple[Array, Array]:
         rows = x.reshape(x.shape[0], -1)
         net, _ = network(rows.shape[1])
         z, log_det = elementwise.forward(net.outputs(params, rows, flattened(given, x.dtype)), rows)
         return z.reshape(x.shape), jnp.sum(log_det, axis=1)
 
-    def inverse(params: PyTree, state: PyTree, z: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
-        del state, key
+    def inverse(params: PyTree, _state: PyTree, z: Array, given: Any, _key: Key | None) -> tuple[Array, Array]:
         rows, parents = z.reshape(z.shape[0], -1), flattened(given, z.dtype)
         net, own = network(rows.shape[1])
 

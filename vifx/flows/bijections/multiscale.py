@@ -14,6 +14,7 @@ from jax.core import Tracer
 
 from vifx.checks import require_integer
 from vifx.core.types import Array, Bijection, Key, PyTree
+from vifx.flows.bijections.actnorm import standardizing
 from vifx.flows.bijections.chain import chain
 from vifx.flows.bijections.flatten import flatten
 from vifx.flows.bijections.split_off import split_off
@@ -120,22 +121,8 @@ def last_scale() -> Bijection:
     ``log|det ∂z/∂x| = −Σ log σ`` in nats; it starts as ``μ = 0``, ``σ = 1``. With a standard normal base it is the
     diagonal Gaussian prior of the coarsest scale of a multi-scale flow. Events of any shape become vectors.
     """
-    return chain(flatten(), _standardize())
 
-
-def _standardize() -> Bijection:
-    def init(key: Key, x: Array, given: Any) -> tuple[PyTree, PyTree]:
-        del key, given
+    def init(_key: Key, x: Array, _given: Any) -> tuple[PyTree, PyTree]:
         return {"mean": jnp.zeros(x.shape[1], x.dtype), "log_scale": jnp.zeros(x.shape[1], x.dtype)}, {}
 
-    def forward(params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
-        del state, given, key
-        z = (x - params["mean"][None]) * jnp.exp(-params["log_scale"])[None]
-        return z, jnp.broadcast_to(-jnp.sum(params["log_scale"]), x.shape[:1])
-
-    def inverse(params: PyTree, state: PyTree, z: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
-        del state, given, key
-        x = z * jnp.exp(params["log_scale"])[None] + params["mean"][None]
-        return x, jnp.broadcast_to(jnp.sum(params["log_scale"]), z.shape[:1])
-
-    return checked("last_scale", init, forward, inverse)
+    return chain(flatten(), standardizing("last_scale", init))

@@ -38,18 +38,15 @@ def permutation(order: Sequence[int]) -> Bijection:
                 "of as many."
             )
 
-    def init(key: Key, x: Array) -> PyTree:
-        del key
+    def init(_key: Key, x: Array) -> PyTree:
         check(x)
         return {}
 
-    def forward(state: PyTree, x: Array) -> Array:
-        del state
+    def forward(_state: PyTree, x: Array) -> Array:
         check(x)
         return _taken(x, jnp.asarray(array))
 
-    def inverse(state: PyTree, z: Array) -> Array:
-        del state
+    def inverse(_state: PyTree, z: Array) -> Array:
         check(z)
         return _taken(z, jnp.asarray(back))
 
@@ -59,12 +56,10 @@ def permutation(order: Sequence[int]) -> Bijection:
 def reverse() -> Bijection:
     """Reverse the last axis: ``z[..., i] = x[..., n - 1 - i]``, ``log|det ∂z/∂x| = 0``; it is its own inverse."""
 
-    def flip(state: PyTree, x: Array) -> Array:
-        del state
+    def flip(_state: PyTree, x: Array) -> Array:
         return jnp.flip(x, axis=-1)
 
-    def init(key: Key, x: Array) -> PyTree:
-        del key, x
+    def init(_key: Key, _x: Array) -> PyTree:
         return {}
 
     return _rearrangement("reverse", init, flip, flip)
@@ -99,16 +94,13 @@ def _rearrangement(
     there: Callable[[PyTree, Array], Array],
     back: Callable[[PyTree, Array], Array],
 ) -> Bijection:
-    def init(key: Key, x: Array, given: object) -> tuple[PyTree, PyTree]:
-        del given
+    def init(key: Key, x: Array, _given: object) -> tuple[PyTree, PyTree]:
         return {}, state_of(key, x)
 
-    def forward(params: PyTree, state: PyTree, x: Array, given: object, key: Key | None) -> tuple[Array, Array]:
-        del params, given, key
+    def forward(_params: PyTree, state: PyTree, x: Array, _given: object, _key: Key | None) -> tuple[Array, Array]:
         return there(state, x), jnp.zeros(x.shape[0], x.dtype)
 
-    def inverse(params: PyTree, state: PyTree, z: Array, given: object, key: Key | None) -> tuple[Array, Array]:
-        del params, given, key
+    def inverse(_params: PyTree, state: PyTree, z: Array, _given: object, _key: Key | None) -> tuple[Array, Array]:
         return back(state, z), jnp.zeros(z.shape[0], z.dtype)
 
     return checked(name, init, forward, inverse)

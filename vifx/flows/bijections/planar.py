@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from vifx.core.types import Array, Bijection, Key, PyTree
-from vifx.flows.bijections.condition import flattened
+from vifx.flows.bijections.condition import flattened, own_rows, rows_of
 from vifx.flows.bijections.root import increasing_root
 from vifx.flows.checked import checked
 
@@ -57,17 +57,15 @@ def planar() -> Bijection:
             params["given"] = jnp.zeros((parents.shape[1], 2 * size + 1), dtype)
         return params, {}
 
-    def forward(params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
-        del state, key
-        rows = x.reshape(x.shape[0], -1)
+    def forward(params: PyTree, _state: PyTree, x: Array, given: Any, _key: Key | None) -> tuple[Array, Array]:
+        rows = rows_of(x)
         plane = _plane(params, given, rows)
         distance = _dot(plane.normal, rows) + plane.offset
         z = rows + plane.shift * jnp.tanh(distance)[:, None]
         return z.reshape(x.shape), _log_det(plane.slope, distance)
 
-    def inverse(params: PyTree, state: PyTree, z: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
-        del state, key
-        rows = z.reshape(z.shape[0], -1)
+    def inverse(params: PyTree, _state: PyTree, z: Array, given: Any, _key: Key | None) -> tuple[Array, Array]:
+        rows = rows_of(z)
         plane = _plane(params, given, rows)
         target = _dot(plane.normal, rows) + plane.offset
         beyond = target - (plane.slope - 1) * jnp.sign(target)
@@ -88,13 +86,7 @@ def _dot(one: Array, other: Array) -> Array:
 
 
 def _plane(params: PyTree, given: Any, rows: Array) -> _Plane:
-    parents, examples, size = flattened(given, rows.dtype), rows.shape[0], rows.shape[1]
-    shift = jnp.broadcast_to(params["shift"], (examples, size))
-    normal = jnp.broadcast_to(params["normal"], (examples, size))
-    offset = jnp.broadcast_to(params["offset"], (examples,))
-    if parents is not None:
-        moved = parents @ params["given"]
-        shift, normal, offset = shift + moved[:, :size], normal + moved[:, size:-1], offset + moved[:, -1]
+    shift, normal, offset = own_rows(params, ("shift", "normal", "offset"), given, rows)
     along, square = _dot(shift, normal), _dot(normal, normal)
     slope = jnp.maximum(jax.nn.softplus(along + _SHIFT), jnp.finfo(rows.dtype).eps)
     usable = square > 0

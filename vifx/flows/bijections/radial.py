@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from vifx.core.types import Array, Bijection, Key, PyTree
-from vifx.flows.bijections.condition import flattened
+from vifx.flows.bijections.condition import flattened, own_rows, rows_of
 from vifx.flows.checked import checked
 
 _SHIFT = math.log(math.e - 1)  # softplus(_SHIFT) = 1
@@ -46,9 +46,8 @@ def radial() -> Bijection:
             params["given"] = jnp.zeros((parents.shape[1], size + 2), dtype)
         return params, {}
 
-    def forward(params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
-        del state, key
-        rows = x.reshape(x.shape[0], -1)
+    def forward(params: PyTree, _state: PyTree, x: Array, given: Any, _key: Key | None) -> tuple[Array, Array]:
+        rows = rows_of(x)
         center, radius, slope = _settings(params, given, rows)
         away = rows - center
         distance = _norm(away)
@@ -56,9 +55,8 @@ def radial() -> Bijection:
         z = center + stretch[:, None] * away
         return z.reshape(x.shape), _log_det(distance, radius, slope, rows.shape[1])
 
-    def inverse(params: PyTree, state: PyTree, z: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
-        del state, key
-        rows = z.reshape(z.shape[0], -1)
+    def inverse(params: PyTree, _state: PyTree, z: Array, given: Any, _key: Key | None) -> tuple[Array, Array]:
+        rows = rows_of(z)
         center, radius, slope = _settings(params, given, rows)
         away = rows - center
         end = _norm(away)
@@ -73,13 +71,7 @@ def radial() -> Bijection:
 
 def _settings(params: PyTree, given: Any, rows: Array) -> tuple[Array, Array, Array]:
     """Per example: c, α, and the slope ``1 + β/α > 0`` at the center."""
-    parents, size = flattened(given, rows.dtype), rows.shape[1]
-    center = jnp.broadcast_to(params["center"], rows.shape)
-    log_radius = jnp.broadcast_to(params["log_radius"], rows.shape[:1])
-    strength = jnp.broadcast_to(params["strength"], rows.shape[:1])
-    if parents is not None:
-        moved = parents @ params["given"]
-        center, log_radius, strength = center + moved[:, :size], log_radius + moved[:, -2], strength + moved[:, -1]
+    center, log_radius, strength = own_rows(params, ("center", "log_radius", "strength"), given, rows)
     slope = jnp.maximum(jax.nn.softplus(strength + _SHIFT), jnp.finfo(rows.dtype).eps)
     return center, jnp.exp(log_radius), slope
 

@@ -28,8 +28,7 @@ def increasing_root(function: Callable[[Array], Array], lower: Array, upper: Arr
     lower, upper = jax.lax.stop_gradient((lower, upper))
     rounds = jnp.finfo(lower.dtype).nmant + 3
 
-    def solve(function: Callable[[Array], Array], guess: Array) -> Array:
-        del guess
+    def solve(function: Callable[[Array], Array], _guess: Array) -> Array:
 
         def halve(_: Any, interval: tuple[Array, Array]) -> tuple[Array, Array]:
             low, high = interval

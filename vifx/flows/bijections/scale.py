@@ -23,19 +23,16 @@ def scale(*, shift: bool = False) -> Bijection:
       Dinh, Krueger & Bengio (2015), arXiv:1410.8516.
     """
 
-    def init(key: Key, x: Array, given: object) -> tuple[PyTree, PyTree]:
-        del key, given
+    def init(_key: Key, x: Array, _given: object) -> tuple[PyTree, PyTree]:
         zeros = jnp.zeros(x.shape[1:], x.dtype)
         return {"log_scale": zeros} | ({"shift": zeros} if shift else {}), {}
 
-    def forward(params: PyTree, state: PyTree, x: Array, given: object, key: Key | None) -> tuple[Array, Array]:
-        del state, given, key
+    def forward(params: PyTree, _state: PyTree, x: Array, _given: object, _key: Key | None) -> tuple[Array, Array]:
         z = x * jnp.exp(params["log_scale"])[None]
         z = z + params["shift"][None] if shift else z
         return z, jnp.broadcast_to(jnp.sum(params["log_scale"]), x.shape[:1])
 
-    def inverse(params: PyTree, state: PyTree, z: Array, given: object, key: Key | None) -> tuple[Array, Array]:
-        del state, given, key
+    def inverse(params: PyTree, _state: PyTree, z: Array, _given: object, _key: Key | None) -> tuple[Array, Array]:
         z = z - params["shift"][None] if shift else z
         x = z * jnp.exp(-params["log_scale"])[None]
         return x, jnp.broadcast_to(-jnp.sum(params["log_scale"]), z.shape[:1])

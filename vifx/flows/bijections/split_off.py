@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from vifx.core.nets import as_net
 from vifx.core.types import Array, Bijection, Key, Net, PyTree
-from vifx.flows.bijections.condition import parents
+from vifx.flows.bijections.condition import parents, rows_of, summed
 from vifx.flows.bijections.default_networks import zero_linear
 from vifx.flows.checked import checked
 
@@ -74,8 +74,8 @@ def split_off(rest: Bijection, body: Any = None, *, head: Callable[[int], Any] |
         (mean, log_scale), _ = prior.apply(params["prior"], state["prior"], a, *parents(given))
         kept, log_det = rest.forward(params["rest"], state["rest"], a, given, key=key)
         leaving = (b - mean) * jnp.exp(-log_scale)
-        z = jnp.concatenate([_vectors(kept), _vectors(leaving)], axis=1)
-        return z, log_det - jnp.sum(_vectors(log_scale), axis=1)
+        z = jnp.concatenate([rows_of(kept), rows_of(leaving)], axis=1)
+        return z, log_det - summed(log_scale)
 
     def inverse(params: PyTree, state: PyTree, z: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
         event, kept_event = (state[name].shape[1:] for name in ("event", "kept"))
@@ -84,7 +84,7 @@ def split_off(rest: Bijection, body: Any = None, *, head: Callable[[int], Any] |
         a, log_det = rest.inverse(params["rest"], state["rest"], kept, given, key=key)
         (mean, log_scale), _ = prior.apply(params["prior"], state["prior"], a, *parents(given))
         b = mean + jnp.exp(log_scale) * leaving
-        return jnp.concatenate([a, b], axis=-1), log_det + jnp.sum(_vectors(log_scale), axis=1)
+        return jnp.concatenate([a, b], axis=-1), log_det + summed(log_scale)
 
     return checked("split_off", init, forward, inverse)
 
@@ -122,7 +122,3 @@ def _prior(body: Net | None, head: Callable[[int], Any]) -> Net:
         return (mean, log_scale), state
 
     return Net(init, apply)
-
-
-def _vectors(x: Array) -> Array:
-    return x.reshape(x.shape[0], -1)

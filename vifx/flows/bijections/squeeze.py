@@ -31,12 +31,10 @@ def squeeze() -> Bijection:
     [[[[0. 1. 2. 3.]]]]
     """
 
-    def init(key: Key, x: Array, given: Any) -> tuple[PyTree, PyTree]:
-        del key, x, given
+    def init(_key: Key, _x: Array, _given: Any) -> tuple[PyTree, PyTree]:
         return {}, {}
 
-    def forward(params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
-        del params, state, given, key
+    def forward(_params: PyTree, _state: PyTree, x: Array, _given: Any, _key: Key | None) -> tuple[Array, Array]:
         if x.ndim != 4 or x.shape[1] % 2 or x.shape[2] % 2:
             raise ValueError(
                 f"squeeze: forward needs images [examples, height, width, channels] of even height and width, got "
@@ -46,8 +44,7 @@ def squeeze() -> Bijection:
         z = x.reshape(examples, height // 2, 2, width // 2, 2, channels).transpose(0, 1, 3, 2, 4, 5)
         return z.reshape(examples, height // 2, width // 2, 4 * channels), jnp.zeros(examples, x.dtype)
 
-    def inverse(params: PyTree, state: PyTree, z: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
-        del params, state, given, key
+    def inverse(_params: PyTree, _state: PyTree, z: Array, _given: Any, _key: Key | None) -> tuple[Array, Array]:
         if z.ndim != 4 or z.shape[3] % 4:
             raise ValueError(
                 f"squeeze: inverse needs images [examples, height, width, channels] with a multiple of 4 channels, "
