@@ -146,5 +146,5 @@ def test_the_report_is_of_rounding(x64):
     log_scale = jnp.array([0.0, 1.0, 2.0, -1.0])
     found = flows.check(flows.scale(), jnp.asarray(VECTORS), params={"log_scale": log_scale}, state={})
     np.testing.assert_allclose(found.condition, np.exp(3), rtol=1e-12)
-    with pytest.raises(TypeError, match="bijection must be a Bijection, got function"):
+    with pytest.raises(TypeError, match="bijection must be a Bijection, got a function"):
         flows.check(flows.scale, jnp.asarray(VECTORS))

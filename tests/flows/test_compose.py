@@ -240,12 +240,12 @@ def wrong(what):
         (lambda x: wrong("dtype").forward({}, {}, x), TypeError, "returned a value of bfloat16"),
         (lambda x: wrong("log_det dtype").forward({}, {}, x), TypeError, "returned log_det of bfloat16"),
         (lambda x: flows.chain(), ValueError, "bijections is empty"),
-        (lambda x: flows.chain(flows.identity), TypeError, "must be a Bijection, got function"),
-        (lambda x: flows.stack(flows.identity, 2), TypeError, "must be a Bijection, got function"),
+        (lambda x: flows.chain(flows.identity), TypeError, "must be a Bijection, got a function"),
+        (lambda x: flows.stack(flows.identity, 2), TypeError, "must be a Bijection, got a function"),
         (lambda x: flows.stack(flows.identity(), 0), ValueError, "depth must be an integer ≥ 1, got 0"),
         (lambda x: flows.stack(flows.identity(), 2, unroll=0), ValueError, "unroll must be an integer ≥ 1, got 0"),
-        (lambda x: flows.invert(3), TypeError, "must be a Bijection, got int"),
-        (lambda x: flows.conditioned(3, wrong("")), TypeError, "must be a Bijection, got int"),
+        (lambda x: flows.invert(3), TypeError, "must be a Bijection, got 3"),
+        (lambda x: flows.conditioned(3, wrong("")), TypeError, "must be a Bijection, got 3"),
         (
             lambda x: flows.Flow(standard_normal(3), flows.identity()).sample(
                 jax.random.key(0), {}, {}, 2, temperature=0.0

@@ -35,7 +35,7 @@ def _commands(signals: Signals) -> Mapping[str, _Command]:
     evaluate, sample = partial(later, "runs.evaluate", "evaluate"), partial(later, "runs.sample", "sample")
     ask = partial(later, "ask.answer", "answer")
     explain, parts = partial(later, "inspection.explain_command", None), partial(later, "listing.list_command", None)
-    prepare = partial(later, "inspection.prepare_command", "prepare")
+    prepare = partial(later, "inspection.prepare_command", "data")
     completion = partial(later, "completion.completion_command", "completion")
     return {
         "train": _Command(train, "FILE [--options]", "train an experiment; FILE --help shows its options"),
@@ -58,15 +58,16 @@ def _later(
     Args:
       signals: of the command.
       function: as "module.function".
-      options: whose options the arguments are, which are read before the import: a mistake is said at once.
+      options: the command whose options the arguments are; they are read before the import, so that a mistake is
+        reported at once. None if the function reads them itself.
       arguments: what follows the command.
-      told: whether the function says itself what is done about a signal.
+      told: whether the function itself says what happens at a signal.
 
     Raises:
       KeyboardInterrupt: after a signal.
       Exception: from the function.
     """
-    given = _part("options", f"{options}_options")(arguments) if options else arguments
+    given = _part("options", "read_options")(options, arguments) if options else arguments
     run = _part(*function.split("."))
     signals.say(signals.message)  # from here on there may be something to tidy
     try:

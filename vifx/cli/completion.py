@@ -5,6 +5,8 @@ from __future__ import annotations
 __all__ = ["completion_command", "words"]
 
 from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TypeAlias
 
 from vifx.cli.console import output
 from vifx.cli.options import (
@@ -20,6 +22,7 @@ from vifx.cli.parse import option_names
 from vifx.data.names import UNPREPARED, available
 from vifx.experiment.config import Config
 
+Commands: TypeAlias = Mapping[str, tuple[Sequence[str], Sequence[str]]]
 _ARGUMENTS = ("--directory", "--name", "--shell")  # fields that are arguments and have no option
 _BASH = """\
 _vifx() {{
@@ -49,12 +52,15 @@ def completion_command(options: CompletionOptions) -> None:
 
     The options of an experiment are those that every experiment has.
     """
-    commands = words()
-    lines = {"bash": _bash, "zsh": _zsh, "fish": _fish}[options.shell](commands)
-    output().print(lines, markup=False)
+    makers = {
+        "bash": partial(_cases, _BASH, 'words="{}"'),
+        "zsh": partial(_cases, _ZSH, "compadd -- {}"),
+        "fish": _fish,
+    }
+    output().print(makers[options.shell](words()), markup=False)
 
 
-def words() -> Mapping[str, tuple[Sequence[str], Sequence[str]]]:
+def words() -> Commands:
     """Return by command the options, and the names that may follow it; where there are none, files do."""
     every = [*option_names(Config)]
 
@@ -77,27 +83,18 @@ def words() -> Mapping[str, tuple[Sequence[str], Sequence[str]]]:
     }
 
 
-def _bash(commands: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> str:
+def _cases(script: str, action: str, commands: Commands) -> str:
+    """Fill in the script of a shell whose `case` looks at the command and the word that is typed."""
     cases = [
-        f'        *:{name}:{pattern}) words="{" ".join(found)}" ;;'
+        f"        *:{name}:{pattern}) {action.format(' '.join(found))} ;;"
         for name, (options, names) in commands.items()
         for pattern, found in (("-*", options), ("*", names))
         if found
     ]
-    return _BASH.format(commands=" ".join(commands), cases="\n".join(cases))
+    return script.format(commands=" ".join(commands), cases="\n".join(cases))
 
 
-def _zsh(commands: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> str:
-    cases = [
-        f"        *:{name}:{pattern}) compadd -- {' '.join(found)} ;;"
-        for name, (options, names) in commands.items()
-        for pattern, found in (("-*", options), ("*", names))
-        if found
-    ]
-    return _ZSH.format(commands=" ".join(commands), cases="\n".join(cases))
-
-
-def _fish(commands: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> str:
+def _fish(commands: Commands) -> str:
     lines = [f"complete -c vifx -n __fish_use_subcommand -f -a '{' '.join(commands)}'"]
     for name, (options, names) in commands.items():
         seen = f"complete -c vifx -n '__fish_seen_subcommand_from {name}'"

@@ -10,19 +10,16 @@ __all__ = [
     "PrepareOptions",
     "ResumeOptions",
     "SampleOptions",
+    "SavedOptions",
     "TrainOptions",
-    "answer_options",
-    "completion_options",
-    "evaluate_options",
-    "prepare_options",
-    "resume_options",
-    "sample_options",
+    "read_options",
 ]
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -33,7 +30,7 @@ from vifx.experiment.rules import PositiveFloat, PositiveInt, validate
 RunPath = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ResumeOptions:
     """The options of `vifx resume`."""
 
@@ -54,14 +51,14 @@ class ResumeOptions:
         validate(self)
 
 
-@dataclass(frozen=True)
-class EvaluateOptions:
-    """The options of `vifx evaluate`."""
+@dataclass(frozen=True, kw_only=True)
+class SavedOptions:
+    """The options of every command that reads a checkpoint of a run and writes none."""
 
     directory: RunPath
-    """The run to measure."""
+    """The run."""
     step: PositiveInt | None = None
-    """Measure the checkpoint of this update instead of the best one or the last."""
+    """Use the checkpoint of this update instead of the best one or the last."""
     trust: bool = False
     """Run the experiment file that the run names, wherever it lies and even if it has changed."""
     debug_checks: bool = False
@@ -71,14 +68,15 @@ class EvaluateOptions:
         validate(self)
 
 
-@dataclass(frozen=True)
-class SampleOptions:
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(SavedOptions):
+    """The options of `vifx evaluate`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions(SavedOptions):
     """The options of `vifx sample`."""
 
-    directory: RunPath
-    """The run to draw from."""
-    step: PositiveInt | None = None
-    """Draw from the checkpoint of this update instead of the best one or the last."""
     n: PositiveInt = 64
     """How many images."""
     temperature: PositiveFloat = 1.0
@@ -89,21 +87,12 @@ class SampleOptions:
     """Another seed gives other images."""
     out: Path | None = None
     """PNG file to write; default RUN/figures/samples-<n>-<temperature>-<seed>.png."""
-    trust: bool = False
-    """Run the experiment file that the run names, wherever it lies and even if it has changed."""
-    debug_checks: bool = False
-    """Show full tracebacks."""
-
-    def __post_init__(self) -> None:
-        validate(self)
 
 
-@dataclass(frozen=True)
-class AnswerOptions:
+@dataclass(frozen=True, kw_only=True)
+class AnswerOptions(SavedOptions):
     """The options of `vifx answer`."""
 
-    directory: RunPath
-    """The run that reads."""
     question: str
     """What to answer."""
     passages: tuple[Path, ...]
@@ -112,15 +101,6 @@ class AnswerOptions:
     """How many answers to show at most."""
     json: bool = False
     """Print one line of JSON: the answers with their scores, passages and characters."""
-    step: PositiveInt | None = None
-    """Read with the checkpoint of this update instead of the best one or the last."""
-    trust: bool = False
-    """Run the experiment file that the run names, wherever it lies and even if it has changed."""
-    debug_checks: bool = False
-    """Show full tracebacks."""
-
-    def __post_init__(self) -> None:
-        validate(self)
 
 
 @dataclass(frozen=True)
@@ -167,66 +147,37 @@ class CompletionOptions:
     """Whose script to print; its start-up file evaluates it."""
 
 
-def resume_options(arguments: Sequence[str]) -> ResumeOptions:
-    """Read the arguments of `vifx resume`.
+_READ: Mapping[str, tuple[type, str]] = MappingProxyType(
+    {
+        "resume": (ResumeOptions, "Continue a run, bit for bit."),
+        "evaluate": (EvaluateOptions, "Measure a run again."),
+        "sample": (SampleOptions, "Draw images from a trained model."),
+        "answer": (AnswerOptions, "Answer a question from passages."),
+        "data": (PrepareOptions, "Prepare a data set for training."),
+        "completion": (
+            CompletionOptions,
+            'Print a script for a shell: eval "$(vifx completion bash)" in its start-up file.',
+        ),
+    }
+)
+"""By command: its options, and what its help says."""
+
+
+def read_options(command: str, arguments: Sequence[str]) -> Any:
+    """Read the arguments of a command whose options are known without an experiment file.
+
+    Args:
+      command: such as "resume"; the arguments of "data" begin with "prepare".
+      arguments: what follows the command.
 
     Raises:
       UsageError: if they are wrong.
     """
-    return parse(ResumeOptions, arguments, prog="vifx resume", description="Continue a run, bit for bit.")
-
-
-def evaluate_options(arguments: Sequence[str]) -> EvaluateOptions:
-    """Read the arguments of `vifx evaluate`.
-
-    Raises:
-      UsageError: if they are wrong.
-    """
-    return parse(EvaluateOptions, arguments, prog="vifx evaluate", description="Measure a run again.")
-
-
-def sample_options(arguments: Sequence[str]) -> SampleOptions:
-    """Read the arguments of `vifx sample`.
-
-    Raises:
-      UsageError: if they are wrong.
-    """
-    return parse(SampleOptions, arguments, prog="vifx sample", description="Draw images from a trained model.")
-
-
-def answer_options(arguments: Sequence[str]) -> AnswerOptions:
-    """Read the arguments of `vifx answer`.
-
-    Raises:
-      UsageError: if they are wrong.
-    """
-    return parse(AnswerOptions, arguments, prog="vifx answer", description="Answer a question from passages.")
-
-
-def prepare_options(arguments: Sequence[str]) -> PrepareOptions:
-    """Read the arguments of `vifx data`, which begin with "prepare".
-
-    Raises:
-      UsageError: if they do not, or are wrong.
-    """
-    if arguments[:1] != ["prepare"]:
+    options, description = _READ[command]
+    if command == "data":
         found = arguments[0] if arguments else ""
-        near = nearest(found, ["prepare"], cutoff=0.5) if found else ""
-        raise UsageError(f"vifx data needs what to do, 'prepare'; got {found!r}{near} (vifx data prepare NAME)")
-    return parse(
-        PrepareOptions, arguments[1:], prog="vifx data prepare", description="Prepare a data set for training."
-    )
-
-
-def completion_options(arguments: Sequence[str]) -> CompletionOptions:
-    """Read the arguments of `vifx completion`.
-
-    Raises:
-      UsageError: if they are wrong.
-    """
-    return parse(
-        CompletionOptions,
-        arguments,
-        prog="vifx completion",
-        description='Print a script for a shell: eval "$(vifx completion bash)" in its start-up file.',
-    )
+        if found != "prepare":
+            near = nearest(found, ["prepare"], cutoff=0.5) if found else ""
+            raise UsageError(f"vifx data needs what to do, 'prepare'; got {found!r}{near} (vifx data prepare NAME)")
+        command, arguments = "data prepare", arguments[1:]
+    return parse(options, arguments, prog=f"vifx {command}", description=description)

@@ -15,7 +15,7 @@ from rich.console import Console
 from vifx import evaluation, training
 from vifx.cli.console import output, watch
 from vifx.cli.finish import finish
-from vifx.cli.options import AnswerOptions, EvaluateOptions, ResumeOptions, SampleOptions, TrainOptions
+from vifx.cli.options import EvaluateOptions, ResumeOptions, SampleOptions, SavedOptions, TrainOptions
 from vifx.cli.parse import Failure, UsageError
 from vifx.cli.prepare import (
     build,
@@ -260,9 +260,7 @@ def _monitor(built: Experiment) -> training.Evaluate | None:
     return evaluate
 
 
-def reopen(
-    options: EvaluateOptions | SampleOptions | AnswerOptions, console: Console
-) -> tuple[Run, Experiment, TrainState]:
+def reopen(options: SavedOptions, console: Console) -> tuple[Run, Experiment, TrainState]:
     """Return a run with its experiment and a checkpoint of it, as it is evaluated.
 
     Raises:

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from vifx.checks import require
 from vifx.core.types import Array, Bijection, PyTree
-from vifx.flows.checked import check_output
+from vifx.flows.checked import A_BIJECTION, check_output
 
 _FACTOR = 20.0  # of the rounding of one operation: what the shipped bijections stay below
 
@@ -102,8 +103,7 @@ def check(
       ValueError: check: forward's log_det is 0.693147 at example 0, but log|det ∂z/∂x| is 1.38629; count every \
 element of the event once, and mind the sign.
     """
-    if not isinstance(bijection, Bijection):
-        raise TypeError(f"check: bijection must be a Bijection, got {type(bijection).__name__}; use flows.checked.")
+    require(bijection, Bijection, "check: bijection", *A_BIJECTION)
     if params is None:
         params, state = jax.jit(bijection.init)(jax.random.key(seed), x, given)
         params = _moved(params, seed, scale)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["check_output", "checked", "forget"]
+__all__ = ["A_BIJECTION", "check_output", "checked", "forget"]
 
 import math
 from collections.abc import Callable, Mapping
@@ -13,6 +13,8 @@ import jax.numpy as jnp
 
 from vifx.core.types import Array, Bijection, Key, PyTree
 
+A_BIJECTION = ("a Bijection", "give flows.realnvp(4) say, or make one with flows.checked(...)")
+"""What is required, and what to do: the end of the message about an argument that is not a bijection."""
 _BARE = "@state"  # where a state that is not a mapping is kept
 
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from vifx.checks import described, require, require_array, require_integer, require_key
 from vifx.core.types import Array, Bijection, Distribution, Key, PyTree
 from vifx.distributions import tempered
+from vifx.flows.checked import A_BIJECTION
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,7 @@ class Flow:
                 f"Flow: base has batch shape {list(batch_shape)}, expected [] (one event per example); declare event "
                 "dimensions with .to_event(n)."
             )
-        require(
-            self.bijection,
-            Bijection,
-            "Flow: bijection",
-            "a Bijection",
-            "give flows.realnvp(4) say, or flows.checked(...)",
-        )
+        require(self.bijection, Bijection, "Flow: bijection", *A_BIJECTION)
 
     def init(self, key: Key, x: Array, given: Any = None) -> tuple[PyTree, PyTree]:
         """Return parameters and state, initialized on data ``[examples, *event]``.

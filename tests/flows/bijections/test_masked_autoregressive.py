@@ -126,7 +126,7 @@ def test_the_inverse_is_one_loop():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda x: flows.autoregressive(flows.affine), TypeError, "must be an Elementwise, got function"),
+        (lambda x: flows.autoregressive(flows.affine), TypeError, "must be an Elementwise, got a function"),
         (lambda x: flows.autoregressive(flows.affine(), hidden=()), ValueError, "at least one integer ≥ 1, got none"),
         (
             lambda x: flows.autoregressive(flows.affine(), hidden=(0,)),

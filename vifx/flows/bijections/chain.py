@@ -9,8 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vifx.checks import require
 from vifx.core.types import Array, Bijection, Key, PyTree
-from vifx.flows.checked import checked
+from vifx.flows.checked import A_BIJECTION, checked
 
 
 def chain(*bijections: Bijection) -> Bijection:
@@ -32,8 +33,7 @@ def chain(*bijections: Bijection) -> Bijection:
     if not bijections:
         raise ValueError("chain: bijections is empty; compose at least one, or use flows.identity().")
     for item in bijections:
-        if not isinstance(item, Bijection):
-            raise TypeError(f"chain: every argument must be a Bijection, got {type(item).__name__}.")
+        require(item, Bijection, "chain: every argument", *A_BIJECTION)
 
     def init(key: Key, x: Array, given: Any) -> tuple[PyTree, PyTree]:
         params, state = [], []

@@ -10,9 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vifx.checks import require
 from vifx.core.nets import as_net
 from vifx.core.types import Array, Bijection, Key, Net, PyTree
-from vifx.flows.bijections.condition import parents
+from vifx.flows.bijections.condition import parents, summed
 from vifx.flows.bijections.default_networks import zero_linear
 from vifx.flows.bijections.elementwise import Elementwise
 from vifx.flows.bijections.masks import Mask
@@ -52,12 +53,8 @@ def coupling(body: Any, elementwise: Elementwise, *, mask: Mask, head: Callable[
     [1. 1. 1. 1.] [0. 0.]
     """
     net = as_net(body)
-    if not isinstance(elementwise, Elementwise):
-        raise TypeError(
-            f"coupling: elementwise must be an Elementwise, such as flows.affine(), got {type(elementwise).__name__}."
-        )
-    if not isinstance(mask, Mask):
-        raise TypeError(f"coupling: mask must be a Mask, such as flows.halves(), got {type(mask).__name__}.")
+    require(elementwise, Elementwise, "coupling: elementwise", "an Elementwise", "such as flows.affine()")
+    require(mask, Mask, "coupling: mask", "a Mask", "such as flows.halves()")
     if head is not None and not callable(head):
         raise TypeError(f"coupling: head must be a function of the number of outputs, got {type(head).__name__}.")
 
@@ -84,7 +81,7 @@ def coupling(body: Any, elementwise: Elementwise, *, mask: Mask, head: Callable[
         output, _ = head_of(changed).apply(params["head"], state["head"], features)
         theta = mask.only(_arranged(output, changed, elementwise.size))
         changed, log_det = direction(theta, changed)
-        total = jnp.sum(mask.only(log_det), axis=tuple(range(1, log_det.ndim)))
+        total = summed(mask.only(log_det))
         return mask.merge(unchanged, changed), total
 
     def forward(params: PyTree, state: PyTree, x: Array, given: Any, _key: Key | None) -> tuple[Array, Array]:

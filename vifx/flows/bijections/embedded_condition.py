@@ -8,10 +8,11 @@ from typing import Any
 
 import jax
 
+from vifx.checks import require
 from vifx.core.nets import as_net
 from vifx.core.types import Array, Bijection, Key, PyTree
 from vifx.flows.bijections.condition import required_parents
-from vifx.flows.checked import checked
+from vifx.flows.checked import A_BIJECTION, checked
 
 
 def conditioned(bijection: Bijection, network: Any) -> Bijection:
@@ -28,8 +29,7 @@ def conditioned(bijection: Bijection, network: Any) -> Bijection:
       ValueError: it is used without `given`.
       TypeError: `bijection` is not a `Bijection`, or `network` is not a network.
     """
-    if not isinstance(bijection, Bijection):
-        raise TypeError(f"conditioned: bijection must be a Bijection, got {type(bijection).__name__}.")
+    require(bijection, Bijection, "conditioned: bijection", *A_BIJECTION)
     net = as_net(network)
 
     def features_of(params: PyTree, state: PyTree, given: Any) -> Any:

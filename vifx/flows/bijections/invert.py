@@ -8,8 +8,9 @@ from typing import Any
 
 import jax
 
+from vifx.checks import require
 from vifx.core.types import Array, Bijection, Key, PyTree
-from vifx.flows.checked import checked, forget
+from vifx.flows.checked import A_BIJECTION, checked, forget
 
 
 def invert(bijection: Bijection) -> Bijection:
@@ -24,8 +25,7 @@ def invert(bijection: Bijection) -> Bijection:
     Raises:
       TypeError: `bijection` is not a `Bijection`.
     """
-    if not isinstance(bijection, Bijection):
-        raise TypeError(f"invert: bijection must be a Bijection, got {type(bijection).__name__}.")
+    require(bijection, Bijection, "invert: bijection", *A_BIJECTION)
 
     def init(key: Key, x: Array, given: Any) -> tuple[PyTree, PyTree]:
         params, state = bijection.init(key, x, given)

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vifx.checks import require_widths
+from vifx.checks import require, require_widths
 from vifx.core.types import Array, Bijection, Key, PyTree
 from vifx.flows.bijections.condition import flattened
 from vifx.flows.bijections.elementwise import Elementwise
@@ -50,8 +50,7 @@ def autoregressive(
     References:
       Germain et al. (2015), arXiv:1502.03509; Papamakarios, Pavlakou & Murray (2017), arXiv:1705.07057.
     """
-    if not isinstance(elementwise, Elementwise):
-        raise TypeError(f"autoregressive: elementwise must be an Elementwise, got {type(elementwise).__name__}.")
+    require(elementwise, Elementwise, "autoregressive: elementwise", "an Elementwise", "such as flows.affine()")
     widths = require_widths(hidden, "autoregressive: hidden")
     placed = _checked_order(order)
 

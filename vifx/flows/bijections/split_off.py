@@ -11,11 +11,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vifx.checks import require
 from vifx.core.nets import as_net
 from vifx.core.types import Array, Bijection, Key, Net, PyTree
 from vifx.flows.bijections.condition import parents, rows_of, summed
 from vifx.flows.bijections.default_networks import zero_linear
-from vifx.flows.checked import checked
+from vifx.flows.checked import A_BIJECTION, checked
 
 
 def split_off(rest: Bijection, body: Any = None, *, head: Callable[[int], Any] | None = None) -> Bijection:
@@ -50,8 +51,7 @@ def split_off(rest: Bijection, body: Any = None, *, head: Callable[[int], Any] |
     [[-1.  7.]
      [ 1.  8.]]
     """
-    if not isinstance(rest, Bijection):
-        raise TypeError(f"split_off: rest must be a Bijection, got {type(rest).__name__}.")
+    require(rest, Bijection, "split_off: rest", *A_BIJECTION)
     prior = _prior(None if body is None else as_net(body), zero_linear if head is None else head)
 
     def init(key: Key, x: Array, given: Any) -> tuple[PyTree, PyTree]:

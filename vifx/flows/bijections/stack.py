@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vifx.checks import require_integer
+from vifx.checks import require, require_integer
 from vifx.core.types import Array, Bijection, Key, PyTree
-from vifx.flows.checked import checked
+from vifx.flows.checked import A_BIJECTION, checked
 from vifx.loops import scan
 
 
@@ -32,8 +32,7 @@ def stack(block: Bijection, depth: int, *, unroll: int | bool = 1) -> Bijection:
       ValueError: `depth` or `unroll` is below 1, or the block changes the shape.
       TypeError: `block` is not a `Bijection`.
     """
-    if not isinstance(block, Bijection):
-        raise TypeError(f"stack: block must be a Bijection, got {type(block).__name__}.")
+    require(block, Bijection, "stack: block", *A_BIJECTION)
     for argument, number in (("depth", depth), ("unroll", int(unroll) if unroll is True else unroll)):
         require_integer(number, f"stack: {argument}")
 
