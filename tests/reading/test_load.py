@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from vifx import reading
-from vifx.reading.kinds import KINDS
-from vifx.reading.relations import RELATIONS
+from vifx.reading.sentences import read_sentences
 
 HERE = Path(__file__).parent
 SMALL = reading.Config(questions=80, least=2, passage_length=64)
@@ -38,16 +37,17 @@ def matches(way: str, sentence: str) -> bool:
 
 def test_a_passage_without_the_answer_tells_nothing_else_for_it() -> None:
     """Of the things in a passage all have the fact that is asked for but the one that is asked about."""
+    kinds = read_sentences().kinds
     for question in reading.generate_questions(60, seed=3):
         asked, name = next(
             (relation, found[1])
-            for relation in RELATIONS
+            for relation in read_sentences().relations
             for way in relation.questions
             if (found := re.fullmatch(re.escape(way).replace(r"\{name\}", "(.+)"), question.text))
         )
         for passage in question.passages:
             sentences = [f"{sentence.rstrip('.')}." for sentence in passage.text.split(". ")]
-            things = [s for s in sentences if any(matches(way, s) for way in KINDS[asked.kind].openings)]
+            things = [s for s in sentences if any(matches(way, s) for way in kinds[asked.kind].openings)]
             told = [s for s in sentences if any(matches(way, s) for way in asked.statements)]
             silent = name in passage.text and not passage.spans
             assert len(told) == len(things) - silent, (question.text, passage.text)
@@ -56,7 +56,7 @@ def test_a_passage_without_the_answer_tells_nothing_else_for_it() -> None:
 def test_the_test_split_is_put_in_other_ways() -> None:
     seen = {q.text for q in reading.generate_questions(300, seed=0)}
     unseen = reading.generate_questions(300, seed=1, unseen=True)
-    kept = [way.partition("{name}") for relation in RELATIONS for way in relation.questions[-2:]]
+    kept = [way.partition("{name}") for relation in read_sentences().relations for way in relation.questions[-2:]]
     for question in unseen:
         lowered = question.text.casefold()
         assert any(lowered.startswith(a.casefold()) and lowered.endswith(b.casefold()) for a, _, b in kept)

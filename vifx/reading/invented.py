@@ -9,32 +9,12 @@ from typing import Any
 import numpy as np
 
 from vifx.checks import require_integer
-from vifx.reading.kinds import KINDS
 from vifx.reading.questions import Passage, Question
-from vifx.reading.relations import RELATIONS, Relation
+from vifx.reading.sentences import Relation, Sentences, read_sentences
 
 _ONSETS = (
-    "b",
-    "br",
-    "c",
-    "ch",
-    "d",
-    "dr",
-    "f",
-    "g",
-    "gr",
-    "h",
-    "j",
-    "k",
-    "l",
-    "m",
-    "n",
-    "p",
-    "r",
-    "s",
-    "st",
-    "t",
-    "th",
+    *("b", "br", "c", "ch", "d", "dr", "f", "g", "gr", "h", "j"),
+    *("k", "l", "m", "n", "p", "r", "s", "st", "t", "th"),
 )
 _VOWELS = ("a", "e", "i", "o", "u", "ai", "ea", "ou")
 _CODAS = ("", "", "", "l", "m", "n", "r", "s", "th", "x")
@@ -48,11 +28,11 @@ _ADDED = {
     "ship": ("{} Star", "Lady {}", "{} Queen"),
     "company": ("{} Works", "{} and Sons", "House of {}"),
 }
-"""What some names have beside their own word."""
+"""What is put beside the own word of some names."""
 _RESERVED = 2
-"""How many of the questions and statements of each relation only the test split has."""
+"""How many ways to ask for and to tell each relation are kept for the test split."""
 _OTHERS = 1
-"""How many other facts a thing has at most, beside what is asked for."""
+"""The most facts about a thing that are told besides the one that is asked for."""
 
 
 def generate_questions(count: int, *, seed: int, unseen: bool = False) -> list[Question]:
@@ -80,18 +60,20 @@ def generate_questions(count: int, *, seed: int, unseen: bool = False) -> list[Q
     # RandomState because NumPy promises that its stream never changes.
     random = np.random.RandomState(require_integer(seed, "seed", least=0))
     split = "unseen" if unseen else "seen"
-    return [_Draw(random, unseen).question(f"{split}-{seed}-{i}") for i in range(count)]
+    sentences = read_sentences()
+    return [_Draw(random, sentences, unseen).question(f"{split}-{seed}-{i}") for i in range(count)]
 
 
 class _Draw:
     """The draws of one question."""
 
-    def __init__(self, random: np.random.RandomState, unseen: bool) -> None:
+    def __init__(self, random: np.random.RandomState, sentences: Sentences, unseen: bool) -> None:
         self.random, self.unseen = random, unseen
+        self.kinds, self.relations = sentences
         self.names: set[str] = set()
 
     def question(self, id_: str) -> Question:
-        asked = RELATIONS[self.random.randint(len(RELATIONS))]
+        asked = self.relations[self.random.randint(len(self.relations))]
         name, value = self.name(asked.kind), self.value(asked.value)
         answering = int(self.random.randint(1, 3))
         passages = [self.passage(asked, name, value) for _ in range(answering)]
@@ -117,8 +99,8 @@ class _Draw:
 
     def thing(self, asked: Relation, name: str, value: str | None, told: bool) -> tuple[str, tuple[int, int]]:
         """Draw a few sentences about a thing; whether they tell what is asked is `told`."""
-        kind = KINDS[asked.kind]
-        others = [each for each in RELATIONS if each.kind == asked.kind and each != asked]
+        kind = self.kinds[asked.kind]
+        others = [each for each in self.relations if each.kind == asked.kind and each != asked]
         chosen = self.random.permutation(len(others))[: self.random.randint(0, _OTHERS + 1)]
         sentences = [(self.one(self.ways(others[i].statements)), self.value(others[i].value)) for i in chosen]
         sentences += [(filler, "") for filler in kind.fillers if self.random.rand() < 0.2]
