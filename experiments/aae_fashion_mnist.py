@@ -14,37 +14,27 @@ import optax
 
 import vifx
 from vifx import data, games, nets, networks, training
-from vifx.experiment import Config as BaseConfig
-from vifx.experiment import Experiment, PositiveFloat, PositiveInt, adversarial, variational
-from vifx.experiment.features import feature_network
+from vifx.experiment import Experiment, PositiveFloat, PositiveInt, generator
 
 
 @dataclass(frozen=True)
-class Config(BaseConfig):
+class Config(generator.Config):
     """The options of this experiment."""
 
     steps: PositiveInt = 8000
-    """How many times both players take their turns."""
     evaluate_every: PositiveInt | None = 1000
-    """Updates between two evaluations on the validation split; the best is kept."""
     learning_rate: PositiveFloat = 1e-3
     """Step size of Adam, for encoder and decoder; the critic's is half of it."""
-    latent: PositiveInt = 8
-    """Dimension of z."""
     scale: PositiveFloat = 0.5
     """Standard deviation σ of a pixel given its mean: the reconstruction weighs 1/2σ²."""
     hidden: tuple[PositiveInt, ...] = (512, 512)
     """Widths of the hidden layers of encoder, decoder and critic."""
-    quality_examples: PositiveInt = 10_000
-    """Test images and samples that the quality is measured on."""
     data: data.Config = field(default_factory=lambda: data.Config("fashion_mnist", batch_size=128, validation=5000))
-    """Which data set, and how it is read."""
 
 
 def build(config: Config) -> Experiment:
     """Build the two joints, a critic on z with reconstruction, and what to measure and draw."""
     splits = data.load(config.data)
-    test = {**splits.test, "x": splits.test["x"].astype("float32") / 255}
     body = networks.MLP(config.hidden)
     encoder = networks.MLP(config.hidden, outputs=config.latent)
     decoder = networks.Conditional(body, networks.NormalFixedScale(splits.info.shape, config.scale))
@@ -56,29 +46,4 @@ def build(config: Config) -> Experiment:
         "model": optax.adam(config.learning_rate, b1=0.5),
     }
     step = training.optimize(model.objective, optimizers)
-
-    sample = adversarial.sampler(model.generative, low=0.0)
-    features = lambda: feature_network(config.data)  # noqa: E731
-    return Experiment(
-        objective=model.objective,
-        step=step,
-        source=data.Resident(splits.train, config.data.batch_size, config.seed, data.normalize(low=0.0)),
-        splits=splits,
-        inference=model.inference,
-        generative=model.generative,
-        monitor=adversarial.image_quality(sample, splits.validation, features, n=2000),
-        evaluate=adversarial.image_quality(
-            sample, splits.test, features, n=config.quality_examples, train=splits.train
-        ),
-        drawings={
-            "samples": variational.draw_samples(sample),
-            "reconstructions": variational.draw_reconstructions(
-                model.inference, model.generative, test, originals=splits.test["x"], white=1.0
-            ),
-            "codes": variational.draw_codes(model.inference, test),
-        },
-        sample=sample,
-        best="validation/fmd",
-        alarms=adversarial.alarms(monitored=("fmd", "coverage")),
-        curves=adversarial.CURVES,
-    )
+    return generator.images(config, splits, model, step, low=0.0, drawn=("samples", "reconstructions", "codes"))

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from vifx import data, em
-from vifx.experiment import Experiment, NonNegativeFloat, PositiveInt, components, pixels
-from vifx.experiment import mixtures as experiment
+from vifx.data import images
+from vifx.experiment import Experiment, NonNegativeFloat, PositiveInt, em_model
 
 
 @dataclass(frozen=True)
-class Config(experiment.Config):
+class Config(em_model.Config):
     """The options of this experiment."""
 
     components: PositiveInt = 20
@@ -27,21 +27,16 @@ class Config(experiment.Config):
     pseudo_counts: NonNegativeFloat = 0.1
     """Added to the counts of ones and of zeros of each pixel: a Beta prior; 0 is maximum likelihood."""
     components_tried: tuple[PositiveInt, ...] = (5, 10, 20, 40, 80)
-    """Numbers of components to compare by the Bayesian information criterion."""
     data: data.Config = field(default_factory=lambda: data.Config("digits"))
     """Which data set of grey images, and how it is read."""
 
 
 def build(config: Config) -> Experiment:
-    """Build the mixture of binary images, and what to measure and draw."""
+    """Build the mixture of binary images, and the experiment that EM makes of it."""
     grey = data.load(config.data)
-    splits = pixels.binarized(grey)
-    vectors = pixels.Pixels(grey.info.shape)
+    splits, restore = images.binarized(grey), images.Pixels(grey.info.shape).restore
 
     def make(size: int) -> em.Model:
         return em.mixture(em.bernoulli, size, pseudo_counts=config.pseudo_counts)
 
-    model, others = make(config.components), experiment.tried(config, make, splits)
-    drawings = components.drawings(model, vectors.restore, splits, grey.test["x"], others=others)
-    sample = components.sampler(model, vectors.restore)
-    return experiment.fitted_by_em(config, model, splits, drawings=drawings, sample=sample, others=others)
+    return em_model.images(config, splits, grey.test["x"], restore, make, config.components)

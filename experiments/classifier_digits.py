@@ -15,27 +15,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from vifx import data, networks
-from vifx.experiment import Experiment, PositiveInt, supervised
+from vifx.experiment import Experiment, PositiveInt, classifier
 
 
 @dataclass(frozen=True)
-class Config(supervised.Config):
+class Config(classifier.Config):
     """The options of this experiment."""
 
     steps: PositiveInt = 1000
     """How many updates to make: 49 epochs by default."""
     checkpoint_every: PositiveInt = 100
-    """Updates between two checkpoints, the best of which is measured and drawn."""
     evaluate_every: PositiveInt | None = 100
-    """Updates between two evaluations on the validation split; the best is kept."""
     hidden: tuple[PositiveInt, ...] = (128, 128)
     """Widths of the hidden layers."""
     data: data.Config = field(default_factory=lambda: data.Config("digits", batch_size=64))
-    """Which data set, and how it is read."""
 
 
 def build(config: Config) -> Experiment:
     """Build the classifier, and the experiment of the two joints that it belongs to."""
     splits = data.load(config.data)
     head = networks.CategoricalHead(splits.info.classes or 1)
-    return supervised.experiment(config, splits, networks.Conditional(networks.MLP(config.hidden), head))
+    return classifier.experiment(config, splits, networks.Conditional(networks.MLP(config.hidden), head))

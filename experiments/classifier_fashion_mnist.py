@@ -15,23 +15,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from vifx import data, networks
-from vifx.experiment import Experiment, PositiveInt, supervised
+from vifx.experiment import Experiment, PositiveInt, classifier
 
 
 @dataclass(frozen=True)
-class Config(supervised.Config):
+class Config(classifier.Config):
     """The options of this experiment."""
 
     steps: PositiveInt = 3000
     """How many updates to make: 7 epochs by default."""
     evaluate_every: PositiveInt | None = 300
-    """Updates between two evaluations on the validation split; the best is kept."""
     channels: tuple[PositiveInt, ...] = (32, 64)
     """Output channels of the convolutions, each of which halves the image."""
     hidden: tuple[PositiveInt, ...] = (128,)
     """Widths of the dense layers above them."""
     data: data.Config = field(default_factory=lambda: data.Config("fashion_mnist", batch_size=128, validation=5000))
-    """Which data set, and how it is read."""
 
 
 def build(config: Config) -> Experiment:
@@ -39,4 +37,4 @@ def build(config: Config) -> Experiment:
     splits = data.load(config.data)
     head = networks.CategoricalHead(splits.info.classes or 1)
     body = networks.Conditional(networks.ConvEncoder(config.channels), networks.MLP(config.hidden))
-    return supervised.experiment(config, splits, networks.Conditional(body, head))
+    return classifier.experiment(config, splits, networks.Conditional(body, head))

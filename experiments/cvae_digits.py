@@ -11,36 +11,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import jax.numpy as jnp
-import optax
-
 import vifx
-from vifx import data, nets, networks, training
-from vifx.core.types import Batch
-from vifx.experiment import Config as BaseConfig
-from vifx.experiment import Experiment, PositiveFloat, PositiveInt, variational
+from vifx import data, nets, networks
+from vifx.experiment import Experiment, PositiveInt, autoencoder
 
 
 @dataclass(frozen=True)
-class Config(BaseConfig):
+class Config(autoencoder.Config):
     """The options of this experiment."""
 
     steps: PositiveInt = 1000
     """How many updates to make; with 1,300 digits, more of them overfit."""
     checkpoint_every: PositiveInt = 100
-    """Updates between two checkpoints, the best of which is measured and drawn."""
     evaluate_every: PositiveInt | None = 100
-    """Updates between two evaluations on the validation split; the best is kept."""
-    learning_rate: PositiveFloat = 1e-3
-    """Step size of Adam."""
     latent: PositiveInt = 8
     """Dimension of z."""
-    hidden: tuple[PositiveInt, ...] = (256, 256)
-    """Widths of the hidden layers of encoder and decoder."""
-    bound_examples: PositiveInt | None = None
-    """Test images for the importance-weighted bounds; all of them if None."""
     data: data.Config = field(default_factory=lambda: data.Config("digits", batch_size=128))
-    """Which data set, and how it is read."""
 
 
 def build(config: Config) -> Experiment:
@@ -48,7 +34,6 @@ def build(config: Config) -> Experiment:
     digits = data.load(config.data)
     classes = digits.info.classes or 1
     label = networks.OneHot(classes)
-
     body = networks.MLP(config.hidden)
     encoder = networks.Conditional(body, networks.DiagonalNormal((config.latent,)), inputs=(networks.Pixels(), label))
     decoder = networks.Conditional(body, networks.DiscretizedLogisticHead(digits.info.shape), inputs=(None, label))
@@ -61,35 +46,5 @@ def build(config: Config) -> Experiment:
         vifx.factor("x | z, y", decoder, name="decoder"),
     )
     objective = vifx.kl(inference, generative)
-
-    def in_turn(n: int) -> Batch:
-        return {"y": jnp.arange(n) % classes}
-
-    sample = variational.sampler(generative, white=255.0, evidence=in_turn)
-    return Experiment(
-        objective=objective,
-        step=training.optimize(objective, optax.adam(config.learning_rate)),
-        source=data.Resident(digits.train, config.data.batch_size, config.seed),
-        splits=digits,
-        inference=inference,
-        generative=generative,
-        monitor=variational.monitor(objective, digits.validation),
-        evaluate=variational.bounds(inference, generative, digits.test, examples=config.bound_examples),
-        drawings={
-            "samples": variational.draw_samples(
-                sample, n=8 * classes, columns=classes, title="Samples, one class a column"
-            ),
-            "styles": variational.draw_shared(
-                generative,
-                "z",
-                columns=classes,
-                title="Samples, one z a row and one class a column",
-                white=255.0,
-                evidence=in_turn,
-            ),
-            "reconstructions": variational.draw_reconstructions(inference, generative, digits.test, white=255.0),
-            "traversal": variational.draw_traversal(inference, generative, digits.test, white=255.0),
-        },
-        sample=sample,
-        best="validation/loss",
-    )
+    drawn = ("samples", "styles", "reconstructions", "traversal")
+    return autoencoder.experiment(config, digits, inference, generative, objective, classes=classes, drawn=drawn)

@@ -22,21 +22,16 @@ from flax import linen as nn
 
 import vifx
 from vifx import data, games, nets, networks, training
-from vifx.experiment import Config as BaseConfig
-from vifx.experiment import Experiment, NonNegativeFloat, PositiveFloat, PositiveInt, adversarial, variational
-from vifx.experiment.features import feature_network
+from vifx.experiment import Experiment, NonNegativeFloat, PositiveFloat, PositiveInt, generator
 
 
 @dataclass(frozen=True)
-class Config(BaseConfig):
+class Config(generator.Config):
     """The options of this experiment."""
 
     steps: PositiveInt = 600
-    """How many times both players take their turns."""
     checkpoint_every: PositiveInt = 200
-    """Updates between two checkpoints, the best of which is measured and drawn."""
     evaluate_every: PositiveInt | None = 200
-    """Updates between two evaluations on the validation split; the best is kept."""
     setting: Literal["batch_norm", "plain"] = "batch_norm"
     """Normalization and turns: 1 minibatch a turn with it, 5 without."""
     proximal: NonNegativeFloat = 5.0
@@ -44,11 +39,7 @@ class Config(BaseConfig):
     learning_rate: PositiveFloat = 2e-4
     """Step size of Adam, for both players."""
     latent: PositiveInt = 100
-    """Dimension of z."""
-    quality_examples: PositiveInt = 10_000
-    """Test images and samples that the quality is measured on."""
     data: data.Config = field(default_factory=lambda: data.Config("fashion_mnist", batch_size=64, validation=5000))
-    """Which data set, and how it is read."""
 
 
 def build(config: Config) -> Experiment:
@@ -56,10 +47,10 @@ def build(config: Config) -> Experiment:
     splits = data.load(config.data)
     norm, turns = ("batch", 1) if config.setting == "batch_norm" else (None, 5)
     start = nn.initializers.normal(0.02) if norm else nn.initializers.lecun_normal()
-    generator = networks.DCGANGenerator(splits.info.shape[:2], (128, 64), norm=norm, kernel_init=start)
+    decoder = networks.DCGANGenerator(splits.info.shape[:2], (128, 64), norm=norm, kernel_init=start)
     critic = networks.DCGANCritic((64, 128), norm=norm, kernel_init=start)
     model = games.gan(
-        nets.in_precision(generator, config.precision),
+        nets.in_precision(decoder, config.precision),
         nets.in_precision(critic, config.precision),
         prior=vifx.standard_normal(config.latent),
         proximal=config.proximal,
@@ -70,25 +61,4 @@ def build(config: Config) -> Experiment:
         turns={"critic": turns, "model": turns},
         updates={"model": 2},
     )
-    sample = adversarial.sampler(model.generative)
-    features = lambda: feature_network(config.data)  # noqa: E731
-    return Experiment(
-        objective=model.objective,
-        step=step,
-        source=data.Resident(splits.train, config.data.batch_size, config.seed, data.normalize()),
-        splits=splits,
-        inference=model.inference,
-        generative=model.generative,
-        monitor=adversarial.image_quality(sample, splits.validation, features, n=2000),
-        evaluate=adversarial.image_quality(
-            sample, splits.test, features, n=config.quality_examples, train=splits.train
-        ),
-        drawings={
-            "samples": variational.draw_samples(sample),
-            "interpolation": adversarial.draw_interpolation(model.generative),
-        },
-        sample=sample,
-        best="validation/fmd",
-        alarms=adversarial.alarms(monitored=("fmd", "coverage")),
-        curves=adversarial.CURVES,
-    )
+    return generator.images(config, splits, model, step)

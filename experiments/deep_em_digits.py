@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 import optax
 
 import vifx
-from vifx import data, em, nets, networks, training
+from vifx import data, em, evaluation, nets, networks, training
+from vifx.data import images
+from vifx.evaluation import exact_likelihood
 from vifx.experiment import Config as BaseConfig
-from vifx.experiment import Experiment, PositiveFloat, PositiveInt, components, pixels
-from vifx.experiment import mixtures as experiment
+from vifx.experiment import Experiment, PositiveFloat, PositiveInt, em_model
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,7 @@ class Config(BaseConfig):
     steps: PositiveInt = 1000
     """How many turns to make, each on a minibatch."""
     checkpoint_every: PositiveInt = 100
-    """Turns between two checkpoints, the best of which is measured and drawn."""
     evaluate_every: PositiveInt | None = 100
-    """Turns between two evaluations on the validation split; the best is kept."""
     learning_rate: PositiveFloat = 3e-3
     """Step size of Adam."""
     inner: PositiveInt = 1
@@ -44,11 +43,10 @@ class Config(BaseConfig):
 def build(config: Config) -> Experiment:
     """Build the joint with a neural decoder, its exact posterior, and what to measure and draw."""
     grey = data.load(config.data)
-    splits = pixels.binarized(grey)
+    splits, restore = images.binarized(grey), images.Pixels(grey.info.shape).restore
+    states = networks.OneHot(config.components)
     decoder = networks.Conditional(
-        networks.MLP(config.hidden),
-        networks.BernoulliHead(splits.info.shape),
-        inputs=(networks.OneHot(config.components),),
+        networks.MLP(config.hidden), networks.BernoulliHead(splits.info.shape), inputs=(states,)
     )
     generative = vifx.Joint(
         vifx.factor("z", em.categorical(config.components), name="prior"),
@@ -60,7 +58,7 @@ def build(config: Config) -> Experiment:
 
     # The prior has a closed form, by statistics that are averaged over minibatches; the decoder descends.
     prior = training.solve(objective, "model", networks=("prior",), rate=training.cappe_moulines())
-    adam = experiment.only(optax.adam(config.learning_rate), "decoder")
+    adam = em_model.only(optax.adam(config.learning_rate), "decoder")
     step = training.in_turn(prior, training.optimize(objective, adam, updates={"model": config.inner}))
 
     model = em.Model(
@@ -73,7 +71,6 @@ def build(config: Config) -> Experiment:
         components=config.components,
     )
     plain = em.mixture(em.bernoulli, config.components, pseudo_counts=0.1)
-    vectors = pixels.Pixels(grey.info.shape)
     return Experiment(
         objective=objective,
         step=step,
@@ -81,9 +78,9 @@ def build(config: Config) -> Experiment:
         splits=splits,
         inference=inference,
         generative=generative,
-        monitor=experiment.monitor(model, splits.validation),
-        evaluate=experiment.likelihoods(model, splits, plain=plain),
-        drawings=components.drawings(model, vectors.restore, splits, grey.test["x"]),
-        sample=components.sampler(model, vectors.restore),
+        monitor=exact_likelihood.monitor_exact_likelihood(model, splits.validation),
+        evaluate=exact_likelihood.measure_exact_likelihood(model, splits, plain=plain),
+        drawings=em_model.mixture_drawings(model, restore, splits, grey.test["x"]),
+        sample=evaluation.DecodedImages(generative, restore, mean=False).sample,
         best="validation/loss",
     )

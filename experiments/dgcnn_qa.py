@@ -11,27 +11,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vifx.experiment import Experiment, NonNegativeFloat, PositiveFloat, PositiveInt, reading
+from vifx.experiment import Experiment, NonNegativeFloat, PositiveFloat, PositiveInt, question_answering
 
 
 @dataclass(frozen=True)
-class Config(reading.Config):
+class Config(question_answering.Config):
     """The options of this experiment."""
 
     steps: PositiveInt = 2500
-    """How many updates to make."""
     features: PositiveInt = 48
-    """Numbers per token of every layer."""
     learning_rate: PositiveFloat = 2.5e-3
-    """Step size; it falls to 0 along a cosine."""
     threshold: NonNegativeFloat = 0.01
     """An answer's start and end need a probability above it; chosen on the validation split."""
     average: PositiveFloat | None = 0.99
     """Decay of the average of the parameters, which is what is measured and asked; that of the code is 0.9999."""
     checkpoint_every: PositiveInt = 500
-    """Updates between two checkpoints, the best of which is measured and drawn."""
 
 
 def build(config: Config) -> Experiment:
     """Build the evidence and the reader, their objective, and what to measure, draw and answer."""
-    return reading.experiment(config)
+    return question_answering.experiment(config)

@@ -14,36 +14,32 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from vifx import reading as questions
-from vifx.experiment import Experiment, NonNegativeFloat, PositiveInt, reading
+from vifx import reading
+from vifx.experiment import Experiment, NonNegativeFloat, PositiveInt, question_answering
 
 
 @dataclass(frozen=True)
-class Config(reading.Config):
+class Config(question_answering.Config):
     """The options of this experiment."""
 
     steps: PositiveInt = 400
     """How many updates to make; with 735 questions, more of them overfit."""
     checkpoint_every: PositiveInt = 50
-    """Updates between two checkpoints, the best of which is measured and drawn."""
     log_every: PositiveInt = 50
-    """Updates between two lines of metrics; also the length of one compiled scan."""
     loss: Literal["likelihood", "focal"] = "focal"
     """The negative log-likelihood, or the focal loss: not a likelihood, and better with so few questions."""
     features: PositiveInt = 32
-    """Numbers per token of every layer."""
     dropped_tokens: NonNegativeFloat = 0.4
     """The probability with which training takes a token of a passage for an unknown one."""
     threshold: NonNegativeFloat = 0.0
     """An answer's start and end need a probability above it; every passage has an answer."""
-    data: questions.Config = field(
-        default_factory=lambda: questions.Config(
+    data: reading.Config = field(
+        default_factory=lambda: reading.Config(
             "json", test=0.25, passage_length=256, question_length=48, overlap=64, least=2, batch_size=32
         )
     )
-    """Which questions, and how they are read."""
 
 
 def build(config: Config) -> Experiment:
     """Build the evidence and the reader, their objective, and what to measure, draw and answer."""
-    return reading.experiment(config)
+    return question_answering.experiment(config)

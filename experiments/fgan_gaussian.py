@@ -18,8 +18,9 @@ import optax
 import vifx
 from vifx import data, distributions, divergences, nets, networks, training
 from vifx.core.types import Array, Key
+from vifx.evaluation import known_law
 from vifx.experiment import Config as BaseConfig
-from vifx.experiment import Experiment, PositiveFloat, PositiveInt, adversarial, line
+from vifx.experiment import Experiment, PositiveFloat, PositiveInt
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,6 @@ class Config(BaseConfig):
     steps: PositiveInt = 4000
     """How many times both players take their turns."""
     log_every: PositiveInt = 500
-    """Updates between two lines of metrics; also the length of one compiled scan."""
     divergence: Literal["kl", "reverse_kl", "pearson", "squared_hellinger", "jeffreys", "jensen_shannon", "gan"] = "kl"
     """Which divergence D(mixture ‖ Gaussian)."""
     critic: Literal["classifier", "bound"] = "classifier"
@@ -41,7 +41,6 @@ class Config(BaseConfig):
     hidden: tuple[PositiveInt, ...] = (64, 64)
     """Widths of the hidden layers of the critic."""
     data: data.Config = field(default_factory=lambda: data.Config("fgan_mixture", batch_size=1024))
-    """Which data set, and how it is read."""
 
 
 def build(config: Config) -> Experiment:
@@ -71,6 +70,7 @@ def build(config: Config) -> Experiment:
     turning = optax.cosine_decay_schedule(config.learning_rate / 10, config.critic_turns * config.steps)
     optimizers = {"critic": optax.adam(turning, b1=0.5), "model": optax.adam(falling, b1=0.5)}
     step = training.optimize(objective, optimizers, turns={"critic": config.critic_turns})
+    optimum = known_law.best_normal(divergence, modes)
     return Experiment(
         objective=objective,
         step=step,
@@ -78,6 +78,6 @@ def build(config: Config) -> Experiment:
         splits=points,
         inference=inference,
         generative=generative,
-        evaluate=adversarial.gaussian_fit(generative),
-        drawings={"density": adversarial.draw_density(generative, modes, optimum=line.best_normal(divergence, modes))},
+        evaluate=known_law.measure_moments(generative),
+        drawings={"density": known_law.draw_normal_fit(generative, modes, optimum=optimum)},
     )

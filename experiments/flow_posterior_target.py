@@ -17,8 +17,10 @@ import optax
 
 import vifx
 from vifx import data, flows, training
+from vifx.evaluation import planar_targets
+from vifx.evaluation.planar_targets import TARGETS
 from vifx.experiment import Config as BaseConfig
-from vifx.experiment import Experiment, PositiveFloat, PositiveInt, target
+from vifx.experiment import Experiment, PositiveFloat, PositiveInt
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,7 @@ class Config(BaseConfig):
     """The options of this experiment; it has no data, so the options of `data` do nothing."""
 
     steps: PositiveInt = 4000
-    """How many updates to make."""
     log_every: PositiveInt = 200
-    """Updates between two lines of metrics; also the length of one compiled scan."""
     target: Literal["two_rings", "wave", "banana"] = "two_rings"
     """Which density is fitted."""
     family: Literal["spline", "realnvp", "planar"] = "spline"
@@ -43,7 +43,7 @@ class Config(BaseConfig):
 
 def build(config: Config) -> Experiment:
     """Build the flow and the target, KL(flow ‖ target), and what to measure and draw."""
-    density = target.TARGETS[config.target]
+    density = TARGETS[config.target]
     bijection = {
         "spline": lambda: flows.chain(flows.scale(shift=True), flows.spline(depth=config.depth, bound=4.0)),
         "realnvp": lambda: flows.realnvp(config.depth),
@@ -60,6 +60,6 @@ def build(config: Config) -> Experiment:
         splits=None,
         inference=inference,
         generative=generative,
-        evaluate=target.evidence(inference, generative, density),
-        drawings={"density": target.draw_fit(inference, density, title=config.target.replace("_", " "))},
+        evaluate=planar_targets.measure_target(inference, generative, density),
+        drawings={"density": planar_targets.draw_target(inference, density, title=config.target.replace("_", " "))},
     )

@@ -13,26 +13,25 @@ Metric:   FMD 10.4 and coverage 0.84 on the test split, 10,000 samples, ELBO 583
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Literal
 
 import optax
 
 import vifx
-from vifx import data, flows, nets, networks, training
-from vifx.experiment import Config as BaseConfig
-from vifx.experiment import Experiment, PositiveFloat, PositiveInt, adversarial, variational
-from vifx.experiment.features import feature_network
+from vifx import data, evaluation, flows, games, nets, networks, training
+from vifx.data import images
+from vifx.evaluation.measure import both
+from vifx.experiment import Experiment, PositiveFloat, PositiveInt, generator
 
 
 @dataclass(frozen=True)
-class Config(BaseConfig):
+class Config(generator.Config):
     """The options of this experiment."""
 
     steps: PositiveInt = 8000
-    """How many updates to make."""
     evaluate_every: PositiveInt | None = 1000
-    """Updates between two evaluations on the validation split; the best is kept."""
     flow: Literal["prior", "none"] = "prior"
     """Whether the prior of v is a flow; none is the plain VAE."""
     learning_rate: PositiveFloat = 1e-3
@@ -45,18 +44,12 @@ class Config(BaseConfig):
     """Standard deviation σ₂ of a pixel given its mean."""
     hidden: tuple[PositiveInt, ...] = (512, 512)
     """Widths of the hidden layers of encoder and decoder."""
-    quality_examples: PositiveInt = 10_000
-    """Test images and samples that the quality is measured on."""
     data: data.Config = field(default_factory=lambda: data.Config("fashion_mnist", batch_size=128, validation=5000))
-    """Which data set, and how it is read."""
 
 
 def build(config: Config) -> Experiment:
     """Build the two joints, KL(inference ‖ generative), and what to measure and draw."""
     splits = data.load(config.data)
-    validation, test = (
-        {**split, "x": split["x"].astype("float32") / 255} for split in (splits.validation, splits.test)
-    )
     body = networks.MLP(config.hidden)
     encoder = networks.Conditional(body, networks.DiagonalNormal((config.latent,)))
     decoder = networks.Conditional(body, networks.NormalFixedScale(splits.info.shape, config.scale))
@@ -67,25 +60,15 @@ def build(config: Config) -> Experiment:
     inference = vifx.Joint(vifx.evidence("x"), vifx.factor("v | x", encoder, name="encoder"))
     generative = vifx.Joint(prior, vifx.factor("x | v", decoder, name="decoder"))
     objective = vifx.kl(inference, generative)
-    sample = adversarial.sampler(generative, low=0.0)
-    features = lambda: feature_network(config.data)  # noqa: E731
-    bounds = variational.bounds(inference, generative, test, samples=(1,), latent="v")
-    quality = adversarial.image_quality(sample, splits.test, features, n=config.quality_examples, train=splits.train)
-    return Experiment(
-        objective=objective,
-        step=training.optimize(objective, optax.adam(config.learning_rate)),
-        source=data.Resident(splits.train, config.data.batch_size, config.seed, data.normalize(low=0.0)),
-        splits=splits,
-        inference=inference,
-        generative=generative,
-        monitor=variational.monitor(objective, validation),
-        evaluate=lambda key, params, state: {**bounds(key, params, state), **quality(key, params, state)},
-        drawings={
-            "samples": variational.draw_samples(sample),
-            "reconstructions": variational.draw_reconstructions(
-                inference, generative, test, originals=splits.test["x"], white=1.0
-            ),
-        },
-        sample=sample,
+    step = training.optimize(objective, optax.adam(config.learning_rate))
+    model = games.Assembly(inference, generative, objective)
+    built = generator.images(config, splits, model, step, low=0.0, latent="v", drawn=("samples", "reconstructions"))
+    bounds = evaluation.measure_bounds(inference, generative, images.scaled(splits.test), samples=(1,), latent="v")
+    return dataclasses.replace(
+        built,
+        monitor=evaluation.monitor_loss(objective, images.scaled(splits.validation)),
+        evaluate=both(bounds, built.evaluate),
         best="validation/loss",
+        alarms=(),
+        curves={},
     )

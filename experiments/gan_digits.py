@@ -16,23 +16,17 @@ import optax
 
 import vifx
 from vifx import data, games, lipschitz, nets, networks, training
-from vifx.experiment import Config as BaseConfig
-from vifx.experiment import Experiment, NonNegativeFloat, PositiveFloat, PositiveInt, adversarial, variational
-from vifx.experiment.features import feature_network
+from vifx.experiment import Experiment, NonNegativeFloat, PositiveFloat, PositiveInt, generator
 
 
 @dataclass(frozen=True)
-class Config(BaseConfig):
+class Config(generator.Config):
     """The options of this experiment."""
 
-    steps: PositiveInt = 4000
-    """How many times both players take their turns."""
     evaluate_every: PositiveInt | None = 500
-    """Updates between two evaluations on the validation split; the best is kept."""
     learning_rate: PositiveFloat = 2e-4
     """Step size of Adam, for both players."""
     latent: PositiveInt = 32
-    """Dimension of z."""
     divergence: Literal[
         "labelled_kl",
         "wasserstein",
@@ -63,19 +57,15 @@ class Config(BaseConfig):
     decay: PositiveFloat = 0.999
     """Of the average of the generator's parameters, which is what is measured and drawn."""
     quality_examples: PositiveInt = 360
-    """Test images and samples that the quality is measured on."""
     data: data.Config = field(default_factory=lambda: data.Config("digits", batch_size=64))
-    """Which data set, and how it is read."""
 
 
 def build(config: Config) -> Experiment:
     """Build the evidence and the generator, the divergence between them, and what to measure and draw."""
     splits = data.load(config.data)
-    generator = networks.DCGANGenerator(splits.info.shape[:2], (64, 32))
-    critic = networks.DCGANCritic((64, 128))
     model = games.gan(
-        nets.in_precision(generator, config.precision),
-        nets.in_precision(critic, config.precision),
+        nets.in_precision(networks.DCGANGenerator(splits.info.shape[:2], (64, 32)), config.precision),
+        nets.in_precision(networks.DCGANCritic((64, 128)), config.precision),
         prior=vifx.standard_normal(config.latent),
         divergence=config.divergence,
         form=config.form,
@@ -85,27 +75,4 @@ def build(config: Config) -> Experiment:
     )
     optimizer = optax.adam(config.learning_rate, b1=0.5)
     step = training.optimize(model.objective, optimizer, updates={"model": config.updates})
-    step = training.averaged(step, config.decay)
-
-    sample = adversarial.sampler(model.generative)
-    features = lambda: feature_network(config.data)  # noqa: E731
-    return Experiment(
-        objective=model.objective,
-        step=step,
-        source=data.Resident(splits.train, config.data.batch_size, config.seed, data.normalize()),
-        splits=splits,
-        inference=model.inference,
-        generative=model.generative,
-        monitor=adversarial.image_quality(sample, splits.validation, features, n=len(splits.validation["x"])),
-        evaluate=adversarial.image_quality(
-            sample, splits.test, features, n=config.quality_examples, train=splits.train
-        ),
-        drawings={
-            "samples": variational.draw_samples(sample),
-            "interpolation": adversarial.draw_interpolation(model.generative),
-        },
-        sample=sample,
-        best="validation/fmd",
-        alarms=adversarial.alarms(monitored=("fmd", "coverage")),
-        curves=adversarial.CURVES,
-    )
+    return generator.images(config, splits, model, training.averaged(step, config.decay))

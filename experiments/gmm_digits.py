@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from vifx import data, em
-from vifx.experiment import Experiment, PositiveFloat, PositiveInt, components, pixels
-from vifx.experiment import mixtures as experiment
+from vifx.data import images
+from vifx.experiment import Experiment, PositiveFloat, PositiveInt, em_model
 
 
 @dataclass(frozen=True)
-class Config(experiment.Config):
+class Config(em_model.Config):
     """The options of this experiment."""
 
     components: PositiveInt = 10
@@ -29,21 +29,16 @@ class Config(experiment.Config):
     floor: PositiveFloat = 1e-4
     """The least variance in any direction, in squared units of a white pixel."""
     components_tried: tuple[PositiveInt, ...] = (2, 5, 10, 20, 40)
-    """Numbers of components to compare by the Bayesian information criterion."""
     data: data.Config = field(default_factory=lambda: data.Config("digits"))
-    """Which data set, and how it is read."""
 
 
 def build(config: Config) -> Experiment:
-    """Build the mixture on features of the images, and what to measure and draw."""
+    """Build the mixture on features of the images, and the experiment that EM makes of it."""
     digits = data.load(config.data)
-    features = pixels.embedding(digits.train["x"], config.features)
-    splits = pixels.mapped(digits, features.project)
+    features = images.embedding(digits.train["x"], config.features)
+    splits = images.mapped(digits, features.project)
 
     def make(size: int) -> em.Model:
         return em.mixture(em.gaussian, size, covariance=config.covariance, floor=config.floor)
 
-    model, others = make(config.components), experiment.tried(config, make, splits)
-    drawings = components.drawings(model, features.restore, splits, digits.test["x"], others=others)
-    sample = components.sampler(model, features.restore)
-    return experiment.fitted_by_em(config, model, splits, drawings=drawings, sample=sample, others=others)
+    return em_model.images(config, splits, digits.test["x"], features.restore, make, config.components)

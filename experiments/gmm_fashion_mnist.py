@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from vifx import data, em
-from vifx.experiment import Experiment, PositiveFloat, PositiveInt, components, pixels
-from vifx.experiment import mixtures as experiment
+from vifx.data import images
+from vifx.experiment import Experiment, PositiveFloat, PositiveInt, em_model
 
 
 @dataclass(frozen=True)
-class Config(experiment.Config):
+class Config(em_model.Config):
     """The options of this experiment."""
 
     components: PositiveInt = 20
@@ -29,19 +29,15 @@ class Config(experiment.Config):
     floor: PositiveFloat = 1e-3
     """The least variance in any direction, in squared units of a white pixel; far less needs float64."""
     data: data.Config = field(default_factory=lambda: data.Config("fashion_mnist"))
-    """Which data set, and how it is read."""
 
 
 def build(config: Config) -> Experiment:
-    """Build the mixture on features of the images, and what to measure and draw."""
+    """Build the mixture on features of the images, and the experiment that EM makes of it."""
     clothes = data.load(config.data)
-    features = pixels.embedding(clothes.train["x"], config.features)
-    splits = pixels.mapped(clothes, features.project)
+    features = images.embedding(clothes.train["x"], config.features)
+    splits = images.mapped(clothes, features.project)
 
     def make(size: int) -> em.Model:
         return em.mixture(em.gaussian, size, covariance=config.covariance, floor=config.floor)
 
-    model, others = make(config.components), experiment.tried(config, make, splits)
-    drawings = components.drawings(model, features.restore, splits, clothes.test["x"], others=others)
-    sample = components.sampler(model, features.restore)
-    return experiment.fitted_by_em(config, model, splits, drawings=drawings, sample=sample, others=others)
+    return em_model.images(config, splits, clothes.test["x"], features.restore, make, config.components)

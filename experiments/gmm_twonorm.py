@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from vifx import data, em
-from vifx.experiment import Experiment, PositiveFloat, PositiveInt, known_law
-from vifx.experiment import mixtures as experiment
+from vifx.evaluation import exact_likelihood, known_law
+from vifx.experiment import Experiment, PositiveFloat, PositiveInt, em_model
 
 
 @dataclass(frozen=True)
-class Config(experiment.Config):
+class Config(em_model.Config):
     """The options of this experiment."""
 
     components: PositiveInt = 2
@@ -35,16 +35,14 @@ class Config(experiment.Config):
 
 
 def build(config: Config) -> Experiment:
-    """Build the mixture, and what to measure and draw beside the law of the data."""
+    """Build the mixture, and the experiment that EM makes of it beside the law of the data."""
     rows, law = data.load(config.data), data.modes(config.data.name)
 
     def make(size: int) -> em.Model:
         return em.mixture(em.gaussian, size, covariance=config.covariance, floor=config.floor)
 
-    model, others = make(config.components), experiment.tried(config, make, rows)
-    drawings = {
-        "projection": known_law.draw_projection(model.generative, law, title="Along the line between the means")
-    }
-    built = experiment.fitted_by_em(config, model, rows, drawings=drawings, others=others)
-    likelihoods = experiment.likelihoods(model, rows, step=built.step, others=others)
-    return dataclasses.replace(built, evaluate=known_law.compared(likelihoods, law, rows.test))
+    model, others = make(config.components), em_model.tried(config, make, rows)
+    drawings = {"projection": known_law.draw_projection(model.generative, law)}
+    built = em_model.experiment(config, model, rows, drawings=drawings, others=others)
+    likelihoods = exact_likelihood.measure_exact_likelihood(model, rows, step=built.step, others=others)
+    return dataclasses.replace(built, evaluate=known_law.measure_against_law(likelihoods, law, rows.test))

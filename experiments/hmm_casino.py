@@ -12,24 +12,21 @@ import dataclasses
 from dataclasses import dataclass, field
 
 from vifx import data, em
-from vifx.experiment import Experiment, PositiveInt, latents
-from vifx.experiment import mixtures as experiment
+from vifx.evaluation import casino_dice
+from vifx.evaluation.measure import both
+from vifx.experiment import Experiment, PositiveInt, em_model
 
 
 @dataclass(frozen=True)
-class Config(experiment.Config):
+class Config(em_model.Config):
     """The options of this experiment."""
 
     steps: PositiveInt = 200
-    """How many iterations of EM to make."""
     log_every: PositiveInt = 10
-    """Iterations between two lines of metrics, each the mean over them."""
     restarts: PositiveInt = 8
     """How many starts, from seeds; the one whose objective is best after start_steps is trained."""
     start_steps: PositiveInt = 30
-    """Iterations after which the starts are compared."""
     data: data.Config = field(default_factory=lambda: data.Config("casino"))
-    """Which data set, and how it is read."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -40,9 +37,9 @@ class Config(experiment.Config):
 
 
 def build(config: Config) -> Experiment:
-    """Build the hidden Markov model of two dice, and what to measure and draw."""
+    """Build the hidden Markov model of two dice, and the experiment that EM makes of it."""
     rolls = data.load(config.data)
     model = em.hmm(lambda states: em.categorical(6, states=states), 2, length=rolls.info.shape[0], concentration=1.0)
-    drawings = {"dice": latents.draw_dice(), "timeline": latents.draw_timeline(model, rolls.test)}
-    built = experiment.fitted_by_em(config, model, rolls, drawings=drawings, seeds=True)
-    return dataclasses.replace(built, evaluate=experiment.both(built.evaluate, latents.casino(model, rolls.test)))
+    drawings = {"dice": casino_dice.draw_dice(), "timeline": casino_dice.draw_timeline(model, rolls.test)}
+    built = em_model.experiment(config, model, rolls, drawings=drawings, seeds=True)
+    return dataclasses.replace(built, evaluate=both(built.evaluate, casino_dice.measure_dice(model, rolls.test)))

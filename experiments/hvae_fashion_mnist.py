@@ -18,34 +18,28 @@ from typing import Literal
 import optax
 
 import vifx
-from vifx import data, nets, networks, training
+from vifx import data, nets, networks
 from vifx.core.factor import Factor
-from vifx.experiment import Config as BaseConfig
-from vifx.experiment import Experiment, PositiveFloat, PositiveInt, variational
+from vifx.experiment import Experiment, PositiveInt, autoencoder
 
 
 @dataclass(frozen=True)
-class Config(BaseConfig):
+class Config(autoencoder.Config):
     """The options of this experiment."""
 
     steps: PositiveInt = 10_742
     """How many updates to make: 25 epochs by default."""
     evaluate_every: PositiveInt | None = 1000
-    """Updates between two evaluations on the validation split; the best is kept."""
     latents: tuple[PositiveInt, ...] = (32, 16)
     """Dimensions of z1, z2, … from the pixels upwards."""
     direction: Literal["top_down", "bottom_up"] = "top_down"
     """The order in which the encoder draws the levels."""
     warm_up: PositiveInt = 2000
     """Updates over which the weight of every KL term grows from 0 to 1."""
-    learning_rate: PositiveFloat = 1e-3
-    """Step size of Adam."""
     hidden: tuple[PositiveInt, ...] = (400, 400)
     """Widths of the hidden layers of every network."""
-    bound_examples: PositiveInt = 10_000
-    """Test images for the importance-weighted bounds, which take most of the evaluation's time."""
+    bound_examples: PositiveInt | None = 10_000
     data: data.Config = field(default_factory=lambda: data.Config("fashion_mnist", batch_size=128, validation=5000))
-    """Which data set, and how it is read."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,7 +50,6 @@ class Config(BaseConfig):
 def build(config: Config) -> Experiment:
     """Build the two joints level by level, KL(inference ‖ generative), and what to measure and draw."""
     splits = data.load(config.data)
-    validation, test = (data.fixed_binarization(split, 0) for split in (splits.validation, splits.test))
     sizes = {f"z{level}": size for level, size in enumerate(config.latents, start=1)}
     top = f"z{len(sizes)}"
     neighbours = list(zip(["x", *sizes], sizes, strict=False))  # ("x", "z1"), ("z1", "z2"), …
@@ -79,24 +72,14 @@ def build(config: Config) -> Experiment:
     )
     warm_up = optax.linear_schedule(0.0, 1.0, config.warm_up)
     objective = vifx.kl(inference, generative, weights={f"kl/{latent}": warm_up for latent in sizes})
-    sample = variational.sampler(generative)
-    return Experiment(
-        objective=objective,
-        step=training.optimize(objective, optax.adam(config.learning_rate)),
-        source=data.Resident(splits.train, config.data.batch_size, config.seed, data.binarize()),
-        splits=splits,
-        inference=inference,
-        generative=generative,
-        monitor=variational.monitor(objective, validation),
-        evaluate=variational.bounds(inference, generative, test, examples=config.bound_examples, latent=top),
-        drawings={
-            "samples": variational.draw_samples(sample),
-            "reconstructions": variational.draw_reconstructions(
-                inference, generative, test, originals=splits.test["x"]
-            ),
-            "levels": variational.draw_shared(generative, top, title=f"Samples, one {top} a row"),
-            "codes": variational.draw_codes(inference, test, latent=top),
-        },
-        sample=sample,
+    return autoencoder.experiment(
+        config,
+        splits,
+        inference,
+        generative,
+        objective,
+        pixels="binary",
+        latent=top,
         best="-validation/elbo",  # the loss has other weights while it warms up
+        drawn=("samples", "reconstructions", "levels", "codes"),
     )

@@ -8,46 +8,28 @@ Metric:   2.14 bits/dim on the test digits, in 17 shades of grey; a Gaussian on 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
-import vifx
 from vifx import data, flows
-from vifx.experiment import Experiment, PositiveFloat, PositiveInt
-from vifx.experiment import flows as experiment
+from vifx.experiment import Experiment, PositiveInt, density_flow
 
 
 @dataclass(frozen=True)
-class Config(experiment.Config):
+class Config(density_flow.ImageConfig):
     """The options of this experiment."""
 
     steps: PositiveInt = 1000
     """How many updates to make; with 1,300 digits, more of them overfit."""
     checkpoint_every: PositiveInt = 100
-    """Updates between two checkpoints, the best of which is measured and drawn."""
     evaluate_every: PositiveInt | None = 100
-    """Updates between two evaluations on the validation split; the best is kept."""
     depth: PositiveInt = 8
     """How many couplings."""
     hidden: tuple[PositiveInt, ...] = (64, 64)
     """Widths of the hidden layers of each coupling's network."""
-    alpha: PositiveFloat = 0.01
-    """Pixels are moved into [α, 1 − α] before their logits are taken."""
     data: data.Config = field(default_factory=lambda: data.Config("digits", batch_size=128))
-    """Which data set, and how it is read."""
 
 
 def build(config: Config) -> Experiment:
-    """Build the evidence and the flow, and what to measure and draw."""
-    digits = data.load(config.data)
-    bijection = flows.chain(
-        flows.logit(alpha=config.alpha),
-        flows.flatten(),
-        flows.actnorm(),
-        flows.shuffle(),
-        flows.nice(depth=config.depth, hidden=config.hidden),
-    )
-    base = vifx.standard_normal(math.prod(digits.info.shape))
-    inference = vifx.Joint(vifx.evidence("x"))
-    generative = vifx.Joint(vifx.transformed("x", base, bijection, name="flow"))
-    return experiment.images(config, digits, inference, generative, shades=17, alpha=config.alpha)
+    """Build the flow, and the experiment of its likelihood."""
+    couplings = flows.nice(depth=config.depth, hidden=config.hidden)
+    return density_flow.images(config, flows.flatten(), flows.actnorm(), flows.shuffle(), couplings, shades=17)

@@ -12,12 +12,14 @@ import dataclasses
 from dataclasses import dataclass, field
 
 from vifx import data, em
-from vifx.experiment import Experiment, PositiveFloat, PositiveInt, components, latents, pixels
-from vifx.experiment import mixtures as experiment
+from vifx.data import images
+from vifx.evaluation import principal_directions
+from vifx.evaluation.measure import both
+from vifx.experiment import Experiment, PositiveFloat, PositiveInt, em_model
 
 
 @dataclass(frozen=True)
-class Config(experiment.Config):
+class Config(em_model.Config):
     """The options of this experiment."""
 
     steps: PositiveInt = 20
@@ -29,31 +31,25 @@ class Config(experiment.Config):
     floor: PositiveFloat = 1e-3
     """The least variance of the noise, in squared units of a white pixel."""
     data: data.Config = field(default_factory=lambda: data.Config("digits"))
-    """Which data set, and how it is read."""
 
 
 def build(config: Config) -> Experiment:
-    """Build probabilistic PCA of the pixels, and what to measure and draw."""
+    """Build probabilistic PCA of the pixels, and the experiment that EM makes of it."""
     digits = data.load(config.data)
-    vectors = pixels.Pixels(digits.info.shape)
-    splits = pixels.mapped(digits, vectors.project)
+    vectors = images.Pixels(digits.info.shape)
+    splits, restore = images.mapped(digits, vectors.project), vectors.restore
 
     def make(size: int) -> em.Model:
         return em.mixture(em.ppca, size, latent=config.latent, floor=config.floor)
 
-    model, others = make(config.components), experiment.tried(config, make, splits)
+    built = em_model.images(config, splits, digits.test["x"], restore, make, config.components)
+    model = make(config.components)
     drawings = {
-        "directions": latents.draw_directions(vectors.restore),
-        "reconstructions": latents.draw_reconstructions(model, vectors.restore, splits.test),
+        "directions": principal_directions.draw_directions(restore),
+        "reconstructions": principal_directions.draw_explained(model, restore, splits.test),
     }
     if config.latent > 1:
-        drawings["codes"] = latents.draw_codes(model, splits.test)
-    if config.components > 1:
-        drawings |= components.drawings(model, vectors.restore, splits, digits.test["x"], others=others)
-    else:
-        drawings["samples"] = components.draw_samples(model, vectors.restore)
-    sample = components.sampler(model, vectors.restore)
-    built = experiment.fitted_by_em(config, model, splits, drawings=drawings, sample=sample, others=others)
-    return dataclasses.replace(
-        built, evaluate=experiment.both(built.evaluate, latents.reconstruction_error(model, splits.test))
-    )
+        drawings["codes"] = principal_directions.draw_component_codes(model, splits.test)
+    drawings |= built.drawings if config.components > 1 else {"samples": built.drawings["samples"]}
+    evaluate = both(built.evaluate, principal_directions.measure_explained(model, splits.test))
+    return dataclasses.replace(built, drawings=drawings, evaluate=evaluate)

@@ -11,22 +11,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import vifx
-from vifx import data, flows
-from vifx.experiment import Experiment, PositiveFloat, PositiveInt
-from vifx.experiment import flows as experiment
+from vifx import data, evaluation, flows
+from vifx.experiment import Experiment, PositiveFloat, PositiveInt, density_flow
 
 
 @dataclass(frozen=True)
-class Config(experiment.Config):
+class Config(density_flow.Config):
     """The options of this experiment."""
 
     steps: PositiveInt = 4000
-    """How many updates to make."""
     log_every: PositiveInt = 200
-    """Updates between two lines of metrics; also the length of one compiled scan."""
     learning_rate: PositiveFloat = 2e-3
-    """Step size of Adam after the warm-up; it falls to 0 along a cosine."""
     depth: PositiveInt = 12
     """How many couplings."""
     hidden: tuple[PositiveInt, ...] = (64, 64)
@@ -36,9 +31,16 @@ class Config(experiment.Config):
 
 
 def build(config: Config) -> Experiment:
-    """Build the evidence and the flow, and what to measure and draw."""
+    """Build the flow, and the experiment of its likelihood."""
     points = data.load(config.data)
     bijection = flows.chain(flows.actnorm(), flows.realnvp(depth=config.depth, hidden=config.hidden))
-    inference = vifx.Joint(vifx.evidence("x"))
-    generative = vifx.Joint(vifx.transformed("x", vifx.standard_normal(2), bijection, name="flow"))
-    return experiment.plane(config, points, inference, generative)
+    title = config.data.name.replace("_", " ")
+    return density_flow.experiment(
+        config,
+        points,
+        bijection,
+        evaluate=lambda flow: evaluation.measure_likelihood(flow, points.test),
+        drawings=lambda flow: {
+            "density": evaluation.draw_density(flow, lambda _: points.test["x"][:4000], title=title)
+        },
+    )

@@ -17,33 +17,24 @@ from flax import linen as nn
 
 import vifx
 from vifx import data, games, lipschitz, nets, networks, training
-from vifx.experiment import Config as BaseConfig
-from vifx.experiment import Experiment, PositiveFloat, PositiveInt, adversarial, variational
-from vifx.experiment.features import feature_network
+from vifx.experiment import Experiment, PositiveFloat, PositiveInt, generator
 
 
 @dataclass(frozen=True)
-class Config(BaseConfig):
+class Config(generator.Config):
     """The options of this experiment."""
 
-    steps: PositiveInt = 4000
-    """How many times both players take their turns."""
     evaluate_every: PositiveInt | None = 500
-    """Updates between two evaluations on the validation split; the best is kept."""
     learning_rate: PositiveFloat = 2e-4
     """Step size of Adam, for both players."""
     latent: PositiveInt = 100
-    """Dimension of z."""
     network: Literal["dcgan", "resnet"] = "dcgan"
     """The architecture; the residual one takes several times as long."""
     critic_turns: PositiveInt = 1
     """Minibatches that the critic sees in its turn."""
     decay: PositiveFloat = 0.999
     """Of the average of the generator's parameters, which is what is measured and drawn."""
-    quality_examples: PositiveInt = 10_000
-    """Test images and samples that the quality is measured on."""
     data: data.Config = field(default_factory=lambda: data.Config("fashion_mnist", batch_size=64, validation=5000))
-    """Which data set, and how it is read."""
 
 
 def build(config: Config) -> Experiment:
@@ -51,41 +42,16 @@ def build(config: Config) -> Experiment:
     splits = data.load(config.data)
     size = splits.info.shape[:2]
     if config.network == "dcgan":
-        generator, critic = (
-            networks.DCGANGenerator(size, (128, 64)),
-            networks.DCGANCritic((64, 128), kernel_init=nn.initializers.lecun_normal()),
-        )
+        decoder = networks.DCGANGenerator(size, (128, 64))
+        critic = networks.DCGANCritic((64, 128), kernel_init=nn.initializers.lecun_normal())
     else:
-        generator, critic = networks.SNResNetGenerator(size, (64, 64)), networks.SNResNetCritic((64, 64))
+        decoder, critic = networks.SNResNetGenerator(size, (64, 64)), networks.SNResNetCritic((64, 64))
     model = games.gan(
-        nets.in_precision(generator, config.precision),
+        nets.in_precision(decoder, config.precision),
         nets.in_precision(lipschitz.spectral_normalization(critic), config.precision),
         prior=vifx.standard_normal(config.latent),
         divergence="hinge",
     )
     optimizer = optax.adam(config.learning_rate, b1=0.5)
     step = training.optimize(model.objective, optimizer, turns={"critic": config.critic_turns})
-    step = training.averaged(step, config.decay)
-
-    sample = adversarial.sampler(model.generative)
-    features = lambda: feature_network(config.data)  # noqa: E731
-    return Experiment(
-        objective=model.objective,
-        step=step,
-        source=data.Resident(splits.train, config.data.batch_size, config.seed, data.normalize()),
-        splits=splits,
-        inference=model.inference,
-        generative=model.generative,
-        monitor=adversarial.image_quality(sample, splits.validation, features, n=2000),
-        evaluate=adversarial.image_quality(
-            sample, splits.test, features, n=config.quality_examples, train=splits.train
-        ),
-        drawings={
-            "samples": variational.draw_samples(sample),
-            "interpolation": adversarial.draw_interpolation(model.generative),
-        },
-        sample=sample,
-        best="validation/fmd",
-        alarms=adversarial.alarms(monitored=("fmd", "coverage")),
-        curves=adversarial.CURVES,
-    )
+    return generator.images(config, splits, model, training.averaged(step, config.decay))

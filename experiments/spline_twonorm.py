@@ -15,25 +15,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-import vifx
-from vifx import data, flows
-from vifx.experiment import Experiment, NonNegativeFloat, PositiveFloat, PositiveInt, known_law
-from vifx.experiment import flows as experiment
-from vifx.experiment.likelihood import likelihood, monitor
+from vifx import data, evaluation, flows
+from vifx.evaluation import known_law
+from vifx.experiment import Experiment, NonNegativeFloat, PositiveFloat, PositiveInt, density_flow
 
 
 @dataclass(frozen=True)
-class Config(experiment.Config):
+class Config(density_flow.Config):
     """The options of this experiment."""
 
     steps: PositiveInt = 800
-    """How many updates to make."""
     checkpoint_every: PositiveInt = 100
-    """Updates between two checkpoints, the best of which is measured and drawn."""
     evaluate_every: PositiveInt | None = 100
-    """Updates between two evaluations on the validation split; the best is kept."""
     learning_rate: PositiveFloat = 1e-2
-    """Step size of Adam after the warm-up; it falls to 0 along a cosine."""
     depth: PositiveInt = 2
     """How many couplings."""
     hidden: tuple[PositiveInt, ...] = (4,)
@@ -51,23 +45,17 @@ class Config(experiment.Config):
 
 
 def build(config: Config) -> Experiment:
-    """Build the evidence and the flow, and what to measure and draw beside the law of the data."""
+    """Build the flow, and the experiment of its likelihood beside the law of the data."""
     rows, law = data.load(config.data), data.modes(config.data.name)
     axes = np.linalg.eigh(np.cov(rows.train["x"].T.astype(np.float64))).eigenvectors.T
     couplings = flows.spline(depth=config.depth, hidden=config.hidden, bins=config.bins, bound=config.bound)
-    bijection = flows.chain(flows.linear(weight=axes if config.principal else None), flows.actnorm(), couplings)
-    inference = vifx.Joint(vifx.evidence("x"))
-    generative = vifx.Joint(vifx.transformed("x", vifx.standard_normal(axes.shape[0]), bijection, name="flow"))
-    objective = vifx.kl(inference, generative)
-    return Experiment(
-        objective=objective,
-        step=experiment.trainer(objective, config, weight_decay=config.weight_decay),
-        source=data.Resident({"x": rows.train["x"]}, config.data.batch_size, config.seed),
-        splits=rows,
-        inference=inference,
-        generative=generative,
-        monitor=monitor(generative, rows.validation),
-        evaluate=known_law.compared(likelihood(generative, rows.test), law, rows.test, metric="nll/x"),
-        drawings={"projection": known_law.draw_projection(generative, law, title="Along the line between the means")},
-        best="validation/loss",
+    return density_flow.experiment(
+        config,
+        rows,
+        flows.chain(flows.linear(weight=axes if config.principal else None), flows.actnorm(), couplings),
+        evaluate=lambda flow: known_law.measure_against_law(
+            evaluation.measure_likelihood(flow, rows.test), law, rows.test, metric="nll/x"
+        ),
+        drawings=lambda flow: {"projection": known_law.draw_projection(flow, law)},
+        weight_decay=config.weight_decay,
     )

@@ -10,40 +10,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import optax
-
 import vifx
-from vifx import data, nets, networks, training
-from vifx.experiment import Config as BaseConfig
-from vifx.experiment import Experiment, PositiveFloat, PositiveInt, variational
+from vifx import data, nets, networks
+from vifx.experiment import Experiment, PositiveInt, autoencoder
 
 
 @dataclass(frozen=True)
-class Config(BaseConfig):
+class Config(autoencoder.Config):
     """The options of this experiment."""
 
     steps: PositiveInt = 1000
     """How many updates to make; with 1,300 digits, more of them overfit."""
     checkpoint_every: PositiveInt = 100
-    """Updates between two checkpoints, the best of which is measured and drawn."""
     evaluate_every: PositiveInt | None = 100
-    """Updates between two evaluations on the validation split; the best is kept."""
-    learning_rate: PositiveFloat = 1e-3
-    """Step size of Adam."""
     latent: PositiveInt = 8
     """Dimension of z."""
-    hidden: tuple[PositiveInt, ...] = (256, 256)
-    """Widths of the hidden layers of encoder and decoder."""
-    bound_examples: PositiveInt | None = None
-    """Test images for the importance-weighted bounds; all of them if None."""
     data: data.Config = field(default_factory=lambda: data.Config("digits", batch_size=128))
-    """Which data set, and how it is read."""
 
 
 def build(config: Config) -> Experiment:
     """Build the two joints, KL(inference ‖ generative), and what to measure and draw."""
     digits = data.load(config.data)
-
     body = networks.MLP(config.hidden)
     encoder = networks.Conditional(body, networks.DiagonalNormal((config.latent,)), inputs=(networks.Pixels(),))
     decoder = networks.Conditional(body, networks.DiscretizedLogisticHead(digits.info.shape))
@@ -54,22 +41,4 @@ def build(config: Config) -> Experiment:
         vifx.factor("z", vifx.standard_normal(config.latent)), vifx.factor("x | z", decoder, name="decoder")
     )
     objective = vifx.kl(inference, generative)
-    sample = variational.sampler(generative, white=255.0)
-    return Experiment(
-        objective=objective,
-        step=training.optimize(objective, optax.adam(config.learning_rate)),
-        source=data.Resident(digits.train, config.data.batch_size, config.seed),
-        splits=digits,
-        inference=inference,
-        generative=generative,
-        monitor=variational.monitor(objective, digits.validation),
-        evaluate=variational.bounds(inference, generative, digits.test, examples=config.bound_examples),
-        drawings={
-            "samples": variational.draw_samples(sample),
-            "reconstructions": variational.draw_reconstructions(inference, generative, digits.test, white=255.0),
-            "traversal": variational.draw_traversal(inference, generative, digits.test, white=255.0),
-            "codes": variational.draw_codes(inference, digits.test),
-        },
-        sample=sample,
-        best="validation/loss",
-    )
+    return autoencoder.experiment(config, digits, inference, generative, objective)

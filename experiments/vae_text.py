@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 import optax
 
 import vifx
-from vifx import data, nets, networks, training
+from vifx import data, evaluation, nets, networks, training
+from vifx.evaluation import text_models
 from vifx.experiment import Config as BaseConfig
-from vifx.experiment import Experiment, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, text, variational
+from vifx.experiment import Experiment, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,7 @@ class Config(BaseConfig):
     """The options of this experiment."""
 
     steps: PositiveInt = 2500
-    """How many updates to make."""
     checkpoint_every: PositiveInt = 500
-    """Updates between two checkpoints, the best of which is measured and drawn."""
     learning_rate: PositiveFloat = 4e-3
     """Step size of Adam after 100 updates of warm-up; it falls to 0 along a cosine."""
     latent: PositiveInt = 32
@@ -54,7 +53,7 @@ def build(config: Config) -> Experiment:
     """Build the two joints and a language model beside them, their divergences, and what to measure and draw."""
     codes = data.load(config.data)
     letters = data.alphabet(codes.train["x"])
-    splits, classes = text.mapped(codes, letters), len(letters.characters)
+    splits, classes = data.spelled(codes, letters), len(letters.characters)
 
     def decoder() -> nets.Net:
         body = nets.in_precision(networks.GatedSymbols(classes, config.features, config.dilations), config.precision)
@@ -64,7 +63,6 @@ def build(config: Config) -> Experiment:
     head = networks.DiagonalNormal((config.latent,))
     encoder = networks.Conditional(stack, head, inputs=(networks.OneHot(classes),))
     encoder = nets.in_precision(encoder, config.precision)
-    evidence = vifx.Joint(vifx.evidence("x"))
     inference = vifx.Joint(vifx.evidence("x"), vifx.factor("z | x", encoder, name="encoder"))
     generative = vifx.Joint(
         vifx.factor("z", vifx.standard_normal(config.latent)), vifx.factor("x | z", decoder(), name="decoder")
@@ -72,9 +70,9 @@ def build(config: Config) -> Experiment:
     plain = vifx.Joint(vifx.factor("x", decoder(), name="plain"))
     rising = {"kl/z": optax.linear_schedule(0.0, 1.0, config.annealing)} if config.annealing else {}
     autoencoder = vifx.kl(inference, generative, weights=rising, free_bits=config.free_bits)
-    objective = autoencoder + vifx.kl(evidence, plain, name="plain")
+    objective = autoencoder + vifx.kl(vifx.Joint(vifx.evidence("x")), plain, name="plain")
     rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, min(100, config.steps // 10), config.steps)
-    bounds = variational.bounds(
+    bounds = evaluation.measure_bounds(
         inference, generative, splits.test, samples=(1, 10, 100), examples=config.bound_examples
     )
     return Experiment(
@@ -84,11 +82,11 @@ def build(config: Config) -> Experiment:
         splits=splits,
         inference=inference,
         generative=generative,
-        monitor=variational.monitor(objective, {"x": splits.validation["x"]}),
-        evaluate=text.measured(bounds, plain, splits, classes=classes, bound="iwae/100"),
+        monitor=evaluation.monitor_loss(objective, {"x": splits.validation["x"]}),
+        evaluate=text_models.measure_characters(bounds, plain, splits, classes=classes, bound="iwae/100"),
         drawings={
-            "samples": text.draw_samples(generative, letters),
-            "reconstructions": text.draw_reconstructions(inference, generative, splits.test, letters),
+            "samples": text_models.draw_texts(generative, letters),
+            "reconstructions": text_models.draw_text_reconstructions(inference, generative, splits.test, letters),
         },
         curves={"collapse": ("kl/z", "nll/x", "plain/nll/x")},
         best="-validation/elbo",  # the loss has annealed weights and free bits

@@ -16,23 +16,16 @@ import optax
 import vifx
 from vifx import data, distributions, games, nets, networks, training
 from vifx.core.types import Array
-from vifx.experiment import Config as BaseConfig
-from vifx.experiment import Experiment, NonNegativeFloat, PositiveFloat, PositiveInt, adversarial, variational
-from vifx.experiment.features import feature_network
+from vifx.experiment import Experiment, NonNegativeFloat, PositiveFloat, PositiveInt, generator
 
 
 @dataclass(frozen=True)
-class Config(BaseConfig):
+class Config(generator.Config):
     """The options of this experiment."""
 
-    steps: PositiveInt = 4000
-    """How many times both players take their turns."""
     evaluate_every: PositiveInt | None = 500
-    """Updates between two evaluations on the validation split; the best is kept."""
     learning_rate: PositiveFloat = 5e-4
     """Step size of Adam, for both players."""
-    latent: PositiveInt = 8
-    """Dimension of z."""
     weight: NonNegativeFloat = 20.0
     """Of the adversarial term beside the ELBO, nats per nat."""
     scale: PositiveFloat = 0.1
@@ -40,15 +33,12 @@ class Config(BaseConfig):
     hidden: tuple[PositiveInt, ...] = (256, 256)
     """Widths of the hidden layers of encoder and decoder."""
     quality_examples: PositiveInt = 360
-    """Test images and samples that the quality is measured on."""
     data: data.Config = field(default_factory=lambda: data.Config("digits", batch_size=64))
-    """Which data set, and how it is read."""
 
 
 def build(config: Config) -> Experiment:
     """Build the two joints, their KL plus a critic on x, and what to measure and draw."""
     splits = data.load(config.data)
-    test = {**splits.test, "x": splits.test["x"].astype("float32") / 255}
     body = networks.MLP(config.hidden)
     encoder = networks.Conditional(body, networks.DiagonalNormal((config.latent,)))
     decoder = networks.Conditional(body, networks.NormalFixedScale(splits.info.shape, config.scale))
@@ -57,40 +47,14 @@ def build(config: Config) -> Experiment:
     generative = vifx.Joint(
         vifx.factor("z", vifx.standard_normal(config.latent)), vifx.factor("x | z", decoder, name="decoder")
     )
-    critic = networks.DCGANCritic((32, 64))
 
     def noisy(x: Array) -> distributions.Normal:
         return distributions.Normal(x, jnp.full_like(x, config.scale)).to_event(x.ndim - 1)
 
     # The decoder's samples carry its noise, by which a critic would know them; so the data gets the same noise.
     evidence = vifx.Joint(vifx.evidence(clean="x"), vifx.factor("x | clean", noisy))
-    judged = vifx.adversarial(evidence, generative, critic, on="x")
+    judged = vifx.adversarial(evidence, generative, networks.DCGANCritic((32, 64)), on="x")
     objective = vifx.kl(inference, generative) + config.weight * judged
+    step = training.optimize(objective, optax.adam(config.learning_rate, b1=0.5))
     model = games.Assembly(inference, generative, objective)
-    step = training.optimize(model.objective, optax.adam(config.learning_rate, b1=0.5))
-
-    sample = adversarial.sampler(model.generative, low=0.0)
-    features = lambda: feature_network(config.data)  # noqa: E731
-    return Experiment(
-        objective=model.objective,
-        step=step,
-        source=data.Resident(splits.train, config.data.batch_size, config.seed, data.normalize(low=0.0)),
-        splits=splits,
-        inference=model.inference,
-        generative=model.generative,
-        monitor=adversarial.image_quality(sample, splits.validation, features, n=len(splits.validation["x"])),
-        evaluate=adversarial.image_quality(
-            sample, splits.test, features, n=config.quality_examples, train=splits.train
-        ),
-        drawings={
-            "samples": variational.draw_samples(sample),
-            "reconstructions": variational.draw_reconstructions(
-                model.inference, model.generative, test, originals=splits.test["x"], white=1.0
-            ),
-            "codes": variational.draw_codes(model.inference, test),
-        },
-        sample=sample,
-        best="validation/fmd",
-        alarms=adversarial.alarms(monitored=("fmd", "coverage")),
-        curves=adversarial.CURVES,
-    )
+    return generator.images(config, splits, model, step, low=0.0, drawn=("samples", "reconstructions", "codes"))

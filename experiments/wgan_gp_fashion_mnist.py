@@ -15,44 +15,35 @@ from flax import linen as nn
 
 import vifx
 from vifx import data, games, lipschitz, nets, networks, training
-from vifx.experiment import Config as BaseConfig
-from vifx.experiment import Experiment, NonNegativeFloat, PositiveFloat, PositiveInt, adversarial, variational
-from vifx.experiment.features import feature_network
+from vifx.experiment import Experiment, NonNegativeFloat, PositiveFloat, PositiveInt, generator
 
 
 @dataclass(frozen=True)
-class Config(BaseConfig):
+class Config(generator.Config):
     """The options of this experiment."""
 
     steps: PositiveInt = 200
-    """How many times both players take their turns."""
     checkpoint_every: PositiveInt = 100
-    """Updates between two checkpoints, the best of which is measured and drawn."""
     evaluate_every: PositiveInt | None = 100
-    """Updates between two evaluations on the validation split; the best is kept."""
     learning_rate: PositiveFloat = 1e-4
     """Step size of Adam, for both players."""
     latent: PositiveInt = 100
-    """Dimension of z."""
     critic_turns: PositiveInt = 5
     """Minibatches that the critic sees in its turn."""
     penalty: NonNegativeFloat = 10.0
     """Weight of the two-sided gradient penalty."""
     decay: PositiveFloat = 0.97
     """Of the average of the generator's parameters, which is what is measured and drawn."""
-    quality_examples: PositiveInt = 10_000
-    """Test images and samples that the quality is measured on."""
     data: data.Config = field(default_factory=lambda: data.Config("fashion_mnist", batch_size=64, validation=5000))
-    """Which data set, and how it is read."""
 
 
 def build(config: Config) -> Experiment:
     """Build the evidence and the generator, the Wasserstein distance between them, and what to measure and draw."""
     splits = data.load(config.data)
-    generator = networks.DCGANGenerator(splits.info.shape[:2], (128, 64))
+    decoder = networks.DCGANGenerator(splits.info.shape[:2], (128, 64))
     critic = networks.DCGANCritic((64, 128), kernel_init=nn.initializers.lecun_normal())
     model = games.gan(
-        nets.in_precision(generator, config.precision),
+        nets.in_precision(decoder, config.precision),
         nets.in_precision(critic, config.precision),
         prior=vifx.standard_normal(config.latent),
         divergence="wasserstein",
@@ -60,27 +51,4 @@ def build(config: Config) -> Experiment:
     )
     optimizer = optax.adam(config.learning_rate, b1=0.0, b2=0.9)
     step = training.optimize(model.objective, optimizer, turns={"critic": config.critic_turns})
-    step = training.averaged(step, config.decay)
-
-    sample = adversarial.sampler(model.generative)
-    features = lambda: feature_network(config.data)  # noqa: E731
-    return Experiment(
-        objective=model.objective,
-        step=step,
-        source=data.Resident(splits.train, config.data.batch_size, config.seed, data.normalize()),
-        splits=splits,
-        inference=model.inference,
-        generative=model.generative,
-        monitor=adversarial.image_quality(sample, splits.validation, features, n=2000),
-        evaluate=adversarial.image_quality(
-            sample, splits.test, features, n=config.quality_examples, train=splits.train
-        ),
-        drawings={
-            "samples": variational.draw_samples(sample),
-            "interpolation": adversarial.draw_interpolation(model.generative),
-        },
-        sample=sample,
-        best="validation/fmd",
-        alarms=adversarial.alarms(monitored=("fmd", "coverage")),
-        curves=adversarial.CURVES,
-    )
+    return generator.images(config, splits, model, training.averaged(step, config.decay))

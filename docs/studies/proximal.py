@@ -22,7 +22,7 @@ from flax import linen as nn
 
 import vifx
 from vifx import data, evaluation, games, networks, training
-from vifx.experiment.features import feature_network
+from vifx.evaluation import feature_network
 from vifx.training import Progress
 
 SEEDS, LAMBDAS, INNER = 5, (0.0, 1.0, 5.0, 25.0), (1, 2, 5)

@@ -21,8 +21,9 @@ import numpy as np
 from scipy.stats import t
 
 from vifx import data, evaluation, experiment, training
+from vifx.data import images
 from vifx.evaluation.style import STYLE, dress
-from vifx.experiment import supervised
+from vifx.experiment import classifier
 
 HERE = Path(__file__).parent
 FILE = experiment.load(HERE.parents[1] / "experiments/classifier_fashion_mnist.py")
@@ -56,7 +57,7 @@ def train(regularizer, seeds, **strength):
     """The parameters and states of all seeds, which one program trains one after the other."""
     built = build(regularizer, seeds[0], **strength)
     split = built.splits.train
-    subsets = [supervised.subset(split, EXAMPLES, seed) for seed in seeds]
+    subsets = [classifier.subset(split, EXAMPLES, seed) for seed in seeds]
     arrays = {name: jnp.asarray(np.stack([each[name] for each in subsets])) for name in split}
     transform, batches = built.source.transform, EXAMPLES // BATCH
 
@@ -92,8 +93,7 @@ def train(regularizer, seeds, **strength):
 
 
 def splits(built):
-    pixels = data.normalize(low=0.0)
-    return supervised.shown(built.splits.validation, pixels), supervised.shown(built.splits.test, pixels)
+    return images.scaled(built.splits.validation), images.scaled(built.splits.test)
 
 
 def choose():

@@ -29,9 +29,9 @@ import numpy as np
 import optax
 
 import vifx
-from vifx import data, networks, training
+from vifx import data, evaluation, networks, training
 from vifx.experiment import Config as BaseConfig
-from vifx.experiment import Experiment, PositiveFloat, PositiveInt, variational
+from vifx.experiment import Experiment, PositiveFloat, PositiveInt
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def build(config: Config) -> Experiment:
         vifx.factor("z", vifx.standard_normal(config.latent)), vifx.factor("x | z", decoder, name="decoder")
     )
     objective = vifx.kl(inference, generative)
-    sample = variational.sampler(generative)
+    images = evaluation.DecodedImages(generative, evaluation.unscaled(0.0, 1.0))
     return Experiment(
         objective=objective,
         step=training.optimize(objective, optax.adam(config.learning_rate)),
@@ -69,10 +69,10 @@ def build(config: Config) -> Experiment:
         splits=splits,
         inference=inference,
         generative=generative,
-        monitor=variational.monitor(objective, splits.validation),
-        evaluate=variational.bounds(inference, generative, splits.test, samples=(1, 4)),
-        drawings={"samples": variational.draw_samples(sample, n=4)},
-        sample=sample,
+        monitor=evaluation.monitor_loss(objective, splits.validation),
+        evaluate=evaluation.measure_bounds(inference, generative, splits.test, samples=(1, 4)),
+        drawings={"samples": images.draw_samples(n=4)},
+        sample=images.sample,
         best="validation/loss",
     )
 '''

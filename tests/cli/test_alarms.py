@@ -40,9 +40,9 @@ def collapsing(tiny):
     """The tiny experiment with modes that fall at the seventh or eighth of sixteen updates."""
     replaced(
         tiny,
-        ("        monitor=variational.monitor(objective, splits.validation),\n", MONITORED),
+        ("        monitor=evaluation.monitor_loss(objective, splits.validation),\n", MONITORED),
         ('        best="validation/loss",\n', ""),
-        ("        evaluate=variational.bounds(inference, generative, splits.test, samples=(1, 4)),\n", ""),
+        ("        evaluate=evaluation.measure_bounds(inference, generative, splits.test, samples=(1, 4)),\n", ""),
         ("steps: PositiveInt = 8", "steps: PositiveInt = 16"),
         ("checkpoint_every: PositiveInt = 4", "checkpoint_every: PositiveInt = 2"),
     )
@@ -177,7 +177,7 @@ def test_a_proximal_term_at_one_update_a_phase_warns_in_one_line(tiny, vifx_comm
             "    objective = vifx.reconstruction(inference, generative) + vifx.adversarial(\n"
             "        inference, generative, networks.MLP((4, 1)), on='z', proximal=1.0\n    )\n",
         ),
-        ("        monitor=variational.monitor(objective, splits.validation),\n", ""),
+        ("        monitor=evaluation.monitor_loss(objective, splits.validation),\n", ""),
         ('        best="validation/loss",\n', ""),
     )
     result = vifx_command("explain", tiny)

@@ -24,8 +24,8 @@ def edit(tiny: Path, *pairs: tuple[str, str]) -> None:
     tiny.write_text(text)
 
 
-MONITOR = "        monitor=variational.monitor(objective, splits.validation),\n"
-DRAWING = "variational.draw_samples(sample, n=4)"
+MONITOR = "        monitor=evaluation.monitor_loss(objective, splits.validation),\n"
+DRAWING = "images.draw_samples(n=4)"
 
 
 @pytest.mark.thorough
@@ -45,7 +45,10 @@ def test_a_full_disk_is_one_line_and_leaves_no_part_of_a_file(copied, vifx_comma
 
 
 def test_what_cannot_be_written_after_training_says_how_to_go_on(tiny, vifx_command, tmp_path):
-    edit(tiny, ("evaluate=variational.bounds(inference, generative, splits.test, samples=(1, 4)),", "evaluate=block,"))
+    edit(
+        tiny,
+        ("evaluate=evaluation.measure_bounds(inference, generative, splits.test, samples=(1, 4)),", "evaluate=block,"),
+    )
     tiny.write_text(
         tiny.read_text()
         + "\n\ndef block(*_):\n    from pathlib import Path\n\n    Path('a run/results.json').mkdir()\n    return {}\n"

@@ -29,7 +29,7 @@ class Rows:
 
 
 def mapped(split):
-    return in_batches(KEY, lambda key, params, state, batch, i: batch["x"], {}, {}, split, batch_size=5)
+    return in_batches(KEY, lambda rows: rows.batch["x"], {}, {}, split, batch_size=5)
 
 
 DOORS = {

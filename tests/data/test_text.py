@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vifx.data import Config, alphabet, load, prepare
+from vifx.data import Config, Dataset, Info, alphabet, load, prepare, spelled
 from vifx.data.text import standard_library
 
 WORDS = "Ein kürzer Text 文字 with   spaces\nand\tlines. " * 40
@@ -82,3 +82,16 @@ def test_what_is_no_text(tmp_path, call, message):
 def test_codes_are_integers():
     with pytest.raises(TypeError, match="codes must be code points as integers, got float64"):
         alphabet(np.zeros((2, 2)))
+
+
+def test_texts_are_mapped_to_the_alphabet_of_the_training_split():
+    codes = np.random.default_rng(0).integers(97, 100, (30, 8)).astype(np.int32)
+    parts = [{"x": codes[:10]}, {"x": codes[10:10]}, {"x": codes[10:]}]
+    splits = Dataset(*parts, Info("text", (8,), None, 0, 0x10FFFF))
+    letters = alphabet(splits.train["x"], least=1)
+    found = spelled(splits, letters)
+    assert sorted(letters.restore(found.test["x"])) == sorted("".join(map(chr, row)) for row in codes[10:])
+    assert letters.restore(found.train["x"]) == ["".join(map(chr, row)) for row in codes[:10]]
+    assert not np.array_equal(found.test["x"], letters.project(codes[10:]))
+    assert found.info.high == 3
+    assert found.validation["x"].shape == (0, 8)

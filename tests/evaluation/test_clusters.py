@@ -42,12 +42,17 @@ def test_bad_clusters_are_refused(assigned, labels, message):
 
 def test_component_images_hold_the_images_and_their_captions():
     means = np.random.default_rng(0).uniform(size=(6, 4, 4, 1))
-    figure = evaluation.component_images(means, [f"{k} %" for k in range(6)], limits=(0.0, 2.0))
-    assert [axes.texts[0].get_text() for axes in figure.axes] == [f"{k} %" for k in range(6)]
-    for axes, mean in zip(figure.axes, means, strict=True):
-        np.testing.assert_allclose(axes.images[0].get_array(), mean[..., 0] / 2)
-    columns = len({round(axes.get_position().x0, 6) for axes in figure.axes})
-    assert columns == 3
+    captions = [f"{k} %" for k in range(6)]
+    (axes,) = evaluation.image_grid(means, captions=captions, columns=3, title="Means").axes
+    np.testing.assert_allclose([image.get_array() for image in axes.images], means[..., 0])
+    written = {text.get_text(): text.get_position() for text in axes.texts}
+    assert list(written) == [*captions, "Means"]
+    places = {image.get_label(): image.get_extent() for image in axes.images}
+    for k, caption in enumerate(captions):
+        left, right, bottom, _ = places[f"{k // 3},{k % 3}"]
+        assert written[caption][0] == pytest.approx((left + right) / 2)
+        assert bottom < written[caption][1] < bottom + 10
+    assert places["1,0"][3] > places["0,0"][2] + 10  # a caption's line between the rows
 
 
 def test_model_choice_marks_the_least_and_shows_intervals():
@@ -61,29 +66,11 @@ def test_model_choice_marks_the_least_and_shows_intervals():
     np.testing.assert_allclose(np.ptp(right.collections[0].get_segments()[0][:, 1]), 2 * half)
 
 
-def test_state_timeline_draws_the_probability_over_the_truth():
-    probability = np.random.default_rng(0).uniform(size=(2, 5))
-    truth = np.array([[1, 0, 0, 1, 1], [0, 0, 1, 0, 0]], bool)
-    figure = evaluation.state_timeline(probability, truth)
-    for axes, own, held in zip(figure.axes, probability, truth, strict=True):
-        np.testing.assert_allclose(axes.lines[0].get_ydata(), own)
-        assert len(axes.collections[0].get_paths()) == np.sum(np.diff(np.r_[0, held]) == 1)
-
-
-def test_probability_bars_have_the_probabilities():
-    figure = evaluation.probability_bars({"learned": [0.2, 0.8], "true": [0.3, 0.7]}, ["a", "b"])
-    heights = [bar.get_height() for bars in figure.axes[0].containers for bar in bars]
-    assert heights == [0.2, 0.8, 0.3, 0.7]
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: evaluation.component_images(np.zeros((2, 3, 3)), ["one"]), "1 captions"),
-        (lambda: evaluation.component_images(np.zeros((2, 3)), ["a", "b"]), "shape"),
+        (lambda: evaluation.image_grid(np.zeros((2, 3, 3)), captions=["one"]), "one for each of 2 images, got 1"),
         (lambda: evaluation.model_choice({}, {}), "same numbers"),
-        (lambda: evaluation.state_timeline(np.zeros((2, 3)), np.zeros((2, 4))), "one shape"),
-        (lambda: evaluation.probability_bars({"a": [0.5]}, ["x", "y"]), "2 probabilities"),
     ],
 )
 def test_bad_figures_are_refused(call, message):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Circle
 from scipy import stats
 
-from vifx import data, evaluation
+import vifx
+from vifx import data, evaluation, flows
 
 RING = data.modes("ring")
 
@@ -72,26 +75,6 @@ def test_critic_field_draws_the_zero_line_of_a_known_ratio():
 def test_critic_field_without_a_zero_line_draws_none():
     axes = evaluation.critic_field(lambda x: np.full(len(x), 3.0), RING.centres, RING.centres, resolution=5).axes[0]
     assert not [c for c in axes.collections if list(getattr(c, "levels", [])) == [0.0]]
-
-
-def test_density_fit_draws_normals_and_their_parameters():
-    grid = np.linspace(-5, 7, 200)
-    density = np.exp(data.modes("fgan_mixture").log_prob(grid[:, None]))
-    samples = np.random.default_rng(0).normal(size=400)
-    figure = evaluation.density_fit_1d(
-        grid, density, {"trained": (-1.0036, 1.83), "optimum": (1.0, 1.8314)}, samples=samples, title="KL"
-    )
-    axes = figure.axes[0]
-    target, *fits = axes.lines
-    np.testing.assert_allclose(target.get_xydata(), np.stack([grid, density], axis=1))
-    for line, (mean, scale) in zip(fits, [(-1.0036, 1.83), (1.0, 1.8314)], strict=True):
-        np.testing.assert_allclose(line.get_ydata(), stats.norm(mean, scale).pdf(grid))
-    assert len({str(line.get_linestyle()) for line in fits}) == 2
-    histogram = axes.patches[0].get_data()
-    assert np.sum(histogram.values * np.diff(histogram.edges)) == pytest.approx(1)
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert "trained: μ = −1.004, σ = 1.830" in labels
-    assert title(figure) == "KL"
 
 
 def test_density_2d_shows_the_density_between_its_data_and_its_samples():
@@ -162,3 +145,58 @@ def test_no_text_is_cut(figure):
 def test_bad_arguments(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def on_the_ring():
+    """z is nearly discarded: x is the ring's mode at z's angle, three modes never."""
+
+    def place(z):
+        k = jnp.floor((jnp.arctan2(z[:, 1], z[:, 0]) / (2 * jnp.pi) + 0.5) * 5).clip(0, 4)
+        angle = 2 * jnp.pi * k / 8
+        return 2 * jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=1) + 0.05 * z
+
+    return vifx.Joint(vifx.factor("z", vifx.standard_normal(2)), vifx.implicit("x | z", place))
+
+
+def test_modes_are_measured_on_the_samples():
+    found = evaluation.measure_modes(on_the_ring(), RING, n=2000)(jax.random.key(0), {}, {})
+    assert found["modes"] == 5
+    # |0.05 z| ≤ 0.3 has the probability of |z| ≤ 6.
+    assert found["high_quality"] == pytest.approx(1, abs=1e-3)
+    # Five of eight modes in equal shares: log(8/5), plus 4/(2n) by chance.
+    assert found["counts_kl"] == pytest.approx(np.log(8 / 5), abs=0.01)
+
+
+def test_draw_modes_draws_what_the_monitor_measures():
+    generative, key = on_the_ring(), jax.random.key(0)
+    figure = evaluation.draw_modes(generative, RING, n=500, title="Generator")(key, {}, {})
+    found = evaluation.measure_modes(generative, RING, n=500)(key, {}, {})
+    title = figure.axes[0].get_title(loc="left")
+    assert title == f"Generator: {found['modes']:.0f} of 8 modes, {found['high_quality']:.1%} within 3σ"
+
+
+def test_draw_critic_evaluates_the_critic_with_its_parameters():
+    split = {"x": RING.centres.astype(np.float32)}
+    drawing = evaluation.draw_critic(lambda params, state, x: params["slope"] * x[:, 0], on_the_ring(), split, n=8)
+    figure = drawing(jax.random.key(0), {"slope": jnp.float32(3.0)}, {})
+    limit = figure.axes[0].collections[0].levels[-1]
+    drawn = figure.axes[0].collections[-4].get_offsets()
+    expected = min(np.quantile(np.abs(3 * x[:, 0]), 0.9) for x in (split["x"], np.asarray(drawn, np.float32)))
+    assert limit == pytest.approx(2 * expected, rel=1e-5)
+
+
+def test_draw_density_shows_the_flow():
+    base = vifx.standard_normal(2)
+    bijection = flows.actnorm()
+    points = np.random.default_rng(0).normal(size=(500, 2)).astype(np.float32) * [1.0, 0.5]
+    generative = vifx.Joint(vifx.transformed("x", base, bijection, name="flow"))
+    params, state = generative.init(jax.random.key(0), {"x": jnp.asarray(points, jnp.float32)}, examples=500)
+    figure = evaluation.draw_density(generative, lambda _: points, n=300)(jax.random.key(0), params, state)
+    (image,) = figure.axes[1].images
+    left, right, bottom, top = image.get_extent()
+    ticks = [low + (high - low) * (np.arange(240) + 0.5) / 240 for low, high in ((left, right), (bottom, top))]
+    law = stats.multivariate_normal(points.mean(axis=0), np.diag(points.var(axis=0)))
+    np.testing.assert_allclose(np.asarray(image.get_array()), law.pdf(np.stack(np.meshgrid(*ticks), -1)), rtol=1e-3)
+    samples = figure.axes[2].collections[0].get_offsets()
+    assert len(samples) == 300
+    np.testing.assert_allclose(np.std(samples, axis=0), [1.0, 0.5], rtol=0.15)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from vifx import data, experiment
-from vifx.experiment.pixels import embedding, mapped
+from vifx import experiment
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -35,17 +33,3 @@ def test_monitor_of_samples_alone_stays(tmp_path):
     built = file.build(replace(config, data=replace(config.data, validation=0)))
     assert built.monitor is not None
     assert built.best == "-validation/high_quality"
-
-
-@pytest.mark.parametrize("features", [None, 3])
-def test_an_empty_split_is_mapped_to_the_shape_of_the_others(features):
-    x = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 1), dtype=np.uint8)
-    splits = data.from_arrays(train={"x": x[:12]}, test={"x": x[12:]}, validation=0)
-    found = mapped(splits, embedding(splits.train["x"], features).project)
-    assert found.validation["x"].shape == (0, *found.train["x"].shape[1:])
-    assert found.validation["x"].dtype == found.train["x"].dtype
-    whole = mapped(
-        data.from_arrays(train={"x": x[:12]}, test={"x": x[12:]}, validation={"x": x[:3] // 2}),
-        embedding(splits.train["x"], features).project,
-    )
-    np.testing.assert_array_equal(whole.train["x"], found.train["x"])

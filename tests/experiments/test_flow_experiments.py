@@ -17,7 +17,7 @@ from experiments.conftest import prepare_twonorm
 from vifx import data
 from vifx.cli import main
 from vifx.evaluation import Features
-from vifx.experiment import features
+from vifx.experiment import generator
 from vifx.training import read_metrics
 
 FOLDER = Path(__file__).parents[2] / "experiments"
@@ -70,7 +70,7 @@ def prepared(tmp_path_factory, monkeypatch):
     folder.mkdir(exist_ok=True)
     data.prepare(data.Config("digits"))
     prepare_twonorm(folder)
-    monkeypatch.setattr(features, "feature_network", lambda config: Features(project, "0" * 12, 1.0))
+    monkeypatch.setattr(generator, "feature_network", lambda config: Features(project, "0" * 12, 1.0))
 
 
 def test_every_experiment_with_a_flow_is_tried():

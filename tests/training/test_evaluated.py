@@ -11,7 +11,7 @@ import pytest
 import vifx
 from vifx import training
 from vifx.core.nets import from_functions
-from vifx.experiment.line import best_normal
+from vifx.evaluation.known_law import best_normal
 
 
 def trained(step_of):

@@ -44,6 +44,7 @@ __all__ = [
     "read_idx",
     "read_keel",
     "sample_pairing",
+    "spelled",
 ]
 
 from typing import TYPE_CHECKING
@@ -66,7 +67,7 @@ if TYPE_CHECKING:
     from vifx.data.resident import Resident, Window
     from vifx.data.rows import Source, batches
     from vifx.data.streaming import Streaming
-    from vifx.data.text import Alphabet, alphabet
+    from vifx.data.text import Alphabet, alphabet, spelled
     from vifx.data.transforms import (
         Transform,
         binarize,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["Alphabet", "alphabet", "read_text", "standard_library"]
+__all__ = ["Alphabet", "alphabet", "read_text", "spelled", "standard_library"]
 
 import ast
 import hashlib
 import sysconfig
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,6 +70,23 @@ def alphabet(codes: np.ndarray, *, least: int = 10) -> Alphabet:
         raise ValueError(f"alphabet: no character occurs least={least} times; give more text, or a smaller number")
     order = np.lexsort((found[enough], -counts[enough]))
     return Alphabet(_UNKNOWN + "".join(map(chr, found[enough][order])))
+
+
+def spelled(splits: Dataset, letters: Alphabet) -> Dataset:
+    """Return a text's code points ``x`` as indices of an alphabet, the test windows in a random order.
+
+    So the first of them are from the whole stretch of the text.
+
+    Args:
+      splits: windows of code points.
+      letters: the alphabet.
+    """
+    train, validation, test = (
+        {**split, "x": letters.project(split["x"])} for split in (splits.train, splits.validation, splits.test)
+    )
+    order = np.random.RandomState(0).permutation(len(test["x"]))
+    test = {name: array[order] for name, array in test.items()}
+    return Dataset(train, validation, test, replace(splits.info, high=len(letters.characters) - 1))
 
 
 def read_text(source: str | None, *, validation: int | float, test: int | float) -> Dataset:

@@ -1,7 +1,8 @@
-"""Evaluation: likelihood bounds, sample quality, latent diagnostics, figures and the report.
+"""Evaluation: what is measured of a trained model, and what is drawn of it.
 
-Importing this imports neither matplotlib nor scikit-learn: the functions that need them import them
-when called.
+Functions of arrays return numbers and figures. Those whose names begin with measure, monitor or draw take joints and
+splits, and return a function of (key, params, state), as an `Experiment` takes it. A name is imported when it is first
+used, and matplotlib and scikit-learn when a function that needs them is called.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 __all__ = [
     "Calibration",
     "Codes",
+    "DecodedImages",
+    "Drawing",
     "Estimate",
     "Features",
     "Fmd",
     "KneserNey",
+    "Measure",
     "Memorization",
     "Metric",
     "ModeCoverage",
@@ -28,15 +32,22 @@ __all__ = [
     "calibration",
     "cluster_accuracy",
     "cluster_purity",
-    "component_images",
     "critic_field",
     "density_2d",
     "density_fit_1d",
     "described",
+    "draw_codes",
+    "draw_critic",
+    "draw_density",
+    "draw_evidence",
+    "draw_modes",
+    "draw_noise",
+    "draw_reliability",
     "elbo",
     "encode",
     "expected_coverage",
     "expected_high_quality",
+    "feature_network",
     "fmd",
     "frechet_distance",
     "gaussian_nll",
@@ -51,12 +62,21 @@ __all__ = [
     "linear_probe_accuracy",
     "loss_curves",
     "manifold_codes",
+    "measure_bounds",
+    "measure_classifier",
+    "measure_gaussian",
+    "measure_image_quality",
+    "measure_likelihood",
+    "measure_modes",
     "memorization",
     "metric_curves",
     "mode_coverage",
     "mode_scatter",
     "model_choice",
     "moment_errors",
+    "monitor_classifier",
+    "monitor_likelihood",
+    "monitor_loss",
     "nearest_distances",
     "nearest_neighbour_accuracy",
     "noise_curves",
@@ -74,47 +94,82 @@ __all__ = [
     "state_timeline",
     "text_lines",
     "traversal_codes",
+    "unscaled",
     "write_report",
 ]
 
-from vifx.evaluation.calibration import Calibration, calibration, reliability_diagram
-from vifx.evaluation.clusters import cluster_accuracy, cluster_purity
-from vifx.evaluation.components import component_images, model_choice, probability_bars, state_timeline
-from vifx.evaluation.curves import bound_curve, latent_scatter, loss_curves, metric_curves
-from vifx.evaluation.density import density_fit_1d
-from vifx.evaluation.estimate import Estimate
-from vifx.evaluation.figures import image_grid, image_rows, latent_manifold, latent_traversal, reconstructions
-from vifx.evaluation.fmd import Features, Fmd, fmd
-from vifx.evaluation.gaussian_baseline import gaussian_nll
-from vifx.evaluation.latents import (
-    Codes,
-    active_units,
-    aggregated_posterior,
-    encode,
-    kl_per_latent,
-    manifold_codes,
-    normal_quantiles,
-    principal_components,
-    traversal_codes,
-)
-from vifx.evaluation.likelihood import average_metrics, bits_per_dim, elbo, importance_weighted_bound
-from vifx.evaluation.lines import text_lines
-from vifx.evaluation.modes import ModeCoverage, expected_high_quality, mode_coverage
-from vifx.evaluation.ngram import KneserNey, kneser_ney
-from vifx.evaluation.plane import critic_field, density_2d, mode_scatter
-from vifx.evaluation.predictions import Predictions, calibrating_temperature, predict
-from vifx.evaluation.probes import linear_probe_accuracy, nearest_neighbour_accuracy
-from vifx.evaluation.report import report_html, write_report
-from vifx.evaluation.robustness import noise_curves
-from vifx.evaluation.samples import (
-    Memorization,
-    Prdc,
-    expected_coverage,
-    frechet_distance,
-    memorization,
-    moment_errors,
-    nearest_distances,
-    prdc,
-)
-from vifx.evaluation.style import png, save_figure
-from vifx.evaluation.table import Metric, Noted, described, print_metrics
+from typing import TYPE_CHECKING
+
+from vifx.lazy import make_lazy
+
+if TYPE_CHECKING:
+    from vifx.evaluation.casino_dice import probability_bars, state_timeline
+    from vifx.evaluation.classification import (
+        Calibration,
+        calibration,
+        draw_evidence,
+        draw_noise,
+        draw_reliability,
+        measure_classifier,
+        monitor_classifier,
+        noise_curves,
+        reliability_diagram,
+    )
+    from vifx.evaluation.clusters import cluster_accuracy, cluster_purity
+    from vifx.evaluation.components import model_choice
+    from vifx.evaluation.curves import bound_curve, loss_curves, metric_curves
+    from vifx.evaluation.decoded_images import DecodedImages, unscaled
+    from vifx.evaluation.estimate import Estimate
+    from vifx.evaluation.frozen_features import feature_network
+    from vifx.evaluation.image_quality import Features, Fmd, fmd, measure_image_quality
+    from vifx.evaluation.known_law import density_fit_1d
+    from vifx.evaluation.latents import (
+        Codes,
+        active_units,
+        aggregated_posterior,
+        draw_codes,
+        encode,
+        kl_per_latent,
+        latent_scatter,
+        linear_probe_accuracy,
+        manifold_codes,
+        nearest_neighbour_accuracy,
+        normal_quantiles,
+        principal_components,
+        traversal_codes,
+    )
+    from vifx.evaluation.likelihood import (
+        bits_per_dim,
+        gaussian_nll,
+        measure_gaussian,
+        measure_likelihood,
+        monitor_likelihood,
+    )
+    from vifx.evaluation.likelihood_bounds import (
+        average_metrics,
+        elbo,
+        importance_weighted_bound,
+        measure_bounds,
+        monitor_loss,
+    )
+    from vifx.evaluation.measure import Drawing, Measure
+    from vifx.evaluation.modes import ModeCoverage, expected_high_quality, measure_modes, mode_coverage
+    from vifx.evaluation.mosaics import image_grid, image_rows, latent_manifold, latent_traversal, reconstructions
+    from vifx.evaluation.plane import critic_field, density_2d, draw_critic, draw_density, draw_modes, mode_scatter
+    from vifx.evaluation.predictions import Predictions, calibrating_temperature, predict
+    from vifx.evaluation.report import report_html, write_report
+    from vifx.evaluation.samples import (
+        Memorization,
+        Prdc,
+        expected_coverage,
+        frechet_distance,
+        memorization,
+        moment_errors,
+        nearest_distances,
+        prdc,
+    )
+    from vifx.evaluation.style import png, save_figure
+    from vifx.evaluation.table import Metric, Noted, described, print_metrics
+    from vifx.evaluation.text_models import KneserNey, kneser_ney, text_lines
+
+make_lazy(__name__)

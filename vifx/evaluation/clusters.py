@@ -1,11 +1,37 @@
-"""Clusters against labels that the model never saw."""
+"""Clusters: which component each example most likely belongs to, against labels that the model never saw."""
 
 from __future__ import annotations
 
-__all__ = ["cluster_accuracy", "cluster_purity"]
+__all__ = ["cluster_accuracy", "cluster_purity", "likeliest_components"]
 
+from functools import partial
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from vifx.core.types import Array, Params, State
+from vifx.em import Model
+from vifx.evaluation.batches import Rows, in_batches
+
+
+def likeliest_components(model: Model, params: Params, state: State, x: ArrayLike) -> NDArray[np.int64]:
+    """Return the component that each example most likely belongs to, ``[examples]``.
+
+    Args:
+      model: a mixture.
+      params: one entry per owner.
+      state: one entry per owner.
+      x: examples as the model takes them.
+    """
+    key = jax.random.key(0)  # nothing is drawn
+    return in_batches(key, partial(_likeliest, model), params, state, {"x": x}, batch_size=2000)
+
+
+@partial(jax.jit, static_argnums=0)
+def _likeliest(model: Model, rows: Rows) -> Array:
+    return jnp.argmax(model.posterior(rows.params, rows.state, rows.batch["x"]).probs, axis=-1)
 
 
 def cluster_purity(assignments: ArrayLike, labels: ArrayLike) -> float:

@@ -1,8 +1,8 @@
-"""Figures made of lines and points: training curves, metrics, the importance-weighted curve, the latent scatter."""
+"""Figures of curves: losses and metrics over updates, and the importance-weighted bound over its samples."""
 
 from __future__ import annotations
 
-__all__ = ["bound_curve", "latent_scatter", "loss_curves", "metric_curves"]
+__all__ = ["bound_curve", "loss_curves", "metric_curves"]
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vifx.evaluation.estimate import Estimate
-from vifx.evaluation.latents import principal_components
-from vifx.evaluation.style import STYLE, chart, dress, legend
+from vifx.evaluation.estimate import Estimate, minus
+from vifx.evaluation.style import STYLE, chart, dress, legend, panels
 from vifx.evaluation.table import described
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ def loss_curves(
     curves: Mapping[str, tuple[ArrayLike, ArrayLike]],
     *,
     title: str = "Training",
-    y_label: str = "loss (nats per example)",
     mark_best: str | None = None,
 ) -> Figure:
     """Draw training curves over updates.
@@ -34,9 +32,8 @@ def loss_curves(
     above the chart, and the chart says how high they reach. Non-finite values leave a gap.
 
     Args:
-      curves: ``{"train": (steps, values), "validation": (steps, values), ...}``.
+      curves: ``{"train": (steps, values), "validation": (steps, values), ...}``, in nats per example.
       title: above, on the left.
-      y_label: what the values are, with their unit.
       mark_best: the curve whose minimum gets a mark with its value, if any.
 
     Raises:
@@ -47,20 +44,12 @@ def loss_curves(
         raise ValueError("curves must hold at least one curve, got none.")
     if mark_best is not None and mark_best not in curves:
         raise ValueError(f"mark_best must name one of the curves {sorted(curves)}, got {mark_best!r}.")
-    figure, axes = chart(title, "update", y_label)
-    for (name, curve), colour in zip(curves.items(), _colours(len(curves)), strict=True):
+    figure, axes = chart(title, "update", "loss (nats per example)")
+    for i, (name, curve) in enumerate(curves.items()):
         steps, values = _vectors(name, curve)
-        few = len(steps) <= 30
-        axes.plot(
-            steps,
-            values,
-            color=colour,
-            label=name,
-            linewidth=1.6,
-            solid_capstyle="round",
-            marker="o" if few else "",
-            markersize=3,
-        )
+        colour, marker = STYLE.lines[i % len(STYLE.lines)], "o" if len(steps) <= 30 else ""
+        line = {"color": colour, "linewidth": 1.6, "solid_capstyle": "round", "marker": marker, "markersize": 3}
+        axes.plot(steps, values, label=name, **line)
         if name == mark_best and np.isfinite(values).any():
             _mark_best(axes, steps, values, colour)
     axes.margins(x=0.02, y=0.12)  # below its own minimum there is room for what marks it
@@ -92,16 +81,11 @@ def metric_curves(
     """
     if not curves:
         raise ValueError("curves must hold at least one metric, got none.")
-    from matplotlib.figure import Figure
-
     columns = 1 if len(curves) < 3 else 2
     rows = -(-len(curves) // columns)
     marks = {name: steps for name, steps in (marks or {}).items() if len(steps)}
-    figure = Figure(
-        figsize=(6.4 if columns == 1 else 8.0, 0.8 + 1.9 * rows), dpi=STYLE.dpi, layout="constrained", facecolor="white"
-    )
-    figure.suptitle(title, x=0.01, ha="left", fontsize=STYLE.title_size, color=STYLE.text)
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
+    size = {"width": 6.4 if columns == 1 else 8.0, "height": 0.8 + 1.9 * rows}
+    figure, grid = panels(rows, columns, title=title, sharex=True, **size)
     for index, (name, curve) in enumerate(curves.items()):
         axes = grid[index]
         dress(axes, "update" if index + columns >= len(curves) else "", _unit(name))
@@ -115,12 +99,7 @@ def metric_curves(
     for axes in grid[len(curves) :]:
         axes.remove()
     if marks:
-        handles, labels = grid[0].get_legend_handles_labels()
-        box = figure.legend(
-            handles, labels, loc="outside upper right", ncols=len(labels), frameon=False, fontsize=STYLE.tick_size
-        )
-        for text in box.get_texts():
-            text.set_color(STYLE.muted)
+        legend(figure, columns=len(marks))
     return figure
 
 
@@ -150,12 +129,7 @@ def _vectors(name: str, curve: tuple[ArrayLike, ArrayLike]) -> tuple[NDArray[Any
     return steps, values
 
 
-def bound_curve(
-    bounds: Mapping[int, Estimate],
-    *,
-    title: str = "Importance-weighted bound",
-    y_label: str = "negative bound (nats per example)",
-) -> Figure:
+def bound_curve(bounds: Mapping[int, Estimate]) -> Figure:
     """Draw ``-L_K``, an upper bound on the negative log-likelihood, over the number of samples ``K``.
 
     The band is one standard error over examples to each side. The examples are the same at each
@@ -164,143 +138,51 @@ def bound_curve(
 
     Args:
       bounds: as `importance_weighted_bound` returns them.
-      title: above, on the left.
-      y_label: what is drawn, with its unit.
 
     Raises:
       ValueError: if `bounds` is empty.
     """
     if not bounds:
         raise ValueError("bounds must hold at least one number of samples, got none.")
+    from matplotlib.ticker import NullLocator
+
     samples = np.array(sorted(bounds))
     values = np.array([-bounds[int(k)].mean for k in samples])
     errors = np.array([bounds[int(k)].standard_error for k in samples])
-    figure, axes = chart(title, "importance samples K (log scale)", y_label)
-    colour = STYLE.lines[0]
-    axes.fill_between(
-        samples,
-        values - errors,
-        values + errors,
-        color=colour,
-        alpha=0.15,
-        linewidth=0,
-        label="± standard error over examples",
+    figure, axes = chart(
+        "Importance-weighted bound", "importance samples K (log scale)", "negative bound (nats per example)"
     )
+    colour = STYLE.lines[0]
+    band = {"color": colour, "alpha": 0.15, "linewidth": 0, "label": "± standard error over examples"}
+    axes.fill_between(samples, values - errors, values + errors, **band)
     axes.plot(samples, values, color=colour, marker="o", markersize=4, linewidth=1.6, label="$-L_K$")
     axes.set_xscale("log")
     axes.set_xticks(samples, [f"{k:,}" for k in samples])
-    axes.xaxis.set_minor_locator(_no_ticks())
+    axes.xaxis.set_minor_locator(NullLocator())
+    beside = {"xytext": (4, 5), "textcoords": "offset points", "ha": "left"}
     for k, value in zip(samples, values, strict=True):
-        axes.annotate(
-            f"{value:.2f}".replace("-", "−"),
-            (float(k), float(value)),
-            xytext=(4, 5),
-            textcoords="offset points",
-            ha="left",
-            fontsize=STYLE.tick_size,
-            color=STYLE.text,
-        )
+        place = (float(k), float(value))
+        axes.annotate(minus(f"{value:.2f}"), place, fontsize=STYLE.tick_size, color=STYLE.text, **beside)
     axes.margins(x=0.12, y=0.12)
     legend(axes, columns=2)
     return figure
-
-
-def latent_scatter(
-    codes: ArrayLike, labels: ArrayLike | None = None, *, title: str = "Latent codes", point_size: float = 6.0
-) -> Figure:
-    """Draw codes in the plane, coloured by label.
-
-    With more than two latents the axes are the first two principal components, and say so with the
-    share of the variance. Each class also carries its label at its median, so that colour is not
-    the only cue.
-
-    Args:
-      codes: ``[n, latent]``.
-      labels: ``[n]``, of at most ten classes; without them one colour is used.
-      title: above, on the left.
-      point_size: the area of a point, in square points.
-
-    Raises:
-      ValueError: if `codes` has fewer than two latents, labels do not match, or there are more than
-        ten classes.
-    """
-    codes = np.asarray(codes, dtype=np.float64)
-    if codes.ndim != 2 or codes.shape[1] < 2:
-        raise ValueError(f"codes must be [n, latent] with at least two latents, got shape {codes.shape}.")
-    names = ("z₀", "z₁")
-    if codes.shape[1] > 2:
-        latents = codes.shape[1]
-        codes, shares = principal_components(codes, count=2)
-        names = tuple(
-            f"{rank} principal component of {latents} latents ({share:.0%} of variance)"
-            for rank, share in zip(("first", "second"), shares, strict=True)
-        )
-    figure, axes = chart(title, names[0], names[1], width=6.2, height=5.4)
-    axes.grid(visible=False)
-    axes.set_aspect("equal", adjustable="datalim")
-    if labels is None:
-        axes.scatter(*codes.T, s=point_size, color=STYLE.lines[0], alpha=0.6, linewidths=0)
-    else:
-        _scatter_classes(axes, codes, np.asarray(labels), point_size)
-    return figure
-
-
-def _scatter_classes(axes: Axes, codes: NDArray[Any], labels: NDArray[Any], point_size: float) -> None:
-    from matplotlib.patheffects import withStroke
-
-    classes = np.unique(labels)
-    palette = STYLE.classes
-    if labels.shape != codes.shape[:1]:
-        raise ValueError(f"labels must be [{len(codes)}], one per code, got shape {labels.shape}.")
-    if len(classes) > len(palette):
-        raise ValueError(
-            f"labels must have at most {len(palette)} classes to stay distinguishable, got {len(classes)}."
-        )
-    # One artist with interleaved points: no class hides another by being drawn last.
-    colours = np.array(palette)[np.searchsorted(classes, labels)]
-    axes.scatter(*codes.T, s=point_size, c=colours.tolist(), alpha=0.75, linewidths=0)
-    for colour, label in zip(palette, classes, strict=False):
-        axes.scatter([], [], s=28, color=colour, label=str(label))
-        x, y = np.median(codes[labels == label], axis=0)
-        axes.text(
-            x,
-            y,
-            str(label),
-            fontsize=12,
-            fontweight="bold",
-            color=STYLE.text,
-            ha="center",
-            va="center",
-            path_effects=[withStroke(linewidth=3, foreground="white")],
-        )
-    legend(axes, columns=len(classes))
 
 
 def _mark_best(axes: Axes, steps: NDArray[Any], values: NDArray[Any], colour: str) -> None:
     from matplotlib.patheffects import withStroke
 
     best = int(np.nanargmin(np.where(np.isfinite(values), values, np.nan)))
-    axes.plot(
-        steps[best],
-        values[best],
-        marker="o",
-        markersize=7,
-        markerfacecolor="white",
-        markeredgecolor=colour,
-        markeredgewidth=1.6,
-        linestyle="",
-    )
-    late = steps[best] > steps.mean()
+    dot = {"marker": "o", "markersize": 7, "markerfacecolor": "white", "markeredgecolor": colour}
+    axes.plot(steps[best], values[best], markeredgewidth=1.6, linestyle="", **dot)
+    below: dict[str, Any] = {"xytext": (0, -10), "textcoords": "offset points", "va": "top"}
+    below["ha"] = "right" if steps[best] > steps.mean() else "left"
     axes.annotate(
-        f"best {values[best]:.4g} at {steps[best]:,.0f}".replace("-", "−"),
+        minus(f"best {values[best]:.4g} at {steps[best]:,.0f}"),
         (steps[best], values[best]),
-        xytext=(0, -10),
-        textcoords="offset points",
-        ha="right" if late else "left",
-        va="top",
         fontsize=STYLE.tick_size,
         color=colour,
         path_effects=[withStroke(linewidth=3, foreground="white")],
+        **below,
     )
 
 
@@ -322,26 +204,9 @@ def _scale(axes: Axes, steps: NDArray[Any], values: NDArray[Any]) -> None:
     if np.ptp(late) > 0 and high - low > 2.5 * (late.max() - low):
         span = late.max() - low
         axes.set_ylim(low - 0.15 * span, late.max() + 0.12 * span)
-        axes.text(
-            *(1, 1.0),
-            f"starts off the chart, at {high:,.4g}".replace("-", "−"),
-            transform=axes.transAxes,
-            ha="right",
-            va="bottom",
-            fontsize=STYLE.tick_size,
-            color=STYLE.muted,
-        )
-
-
-def _colours(count: int) -> list[str]:
-    return [STYLE.lines[i % len(STYLE.lines)] for i in range(count)]
+        words = minus(f"starts off the chart, at {high:,.4g}")
+        axes.text(1, 1.0, words, transform=axes.transAxes, ha="right", va="bottom", **STYLE.small)
 
 
 def _thousands(value: float, _: float) -> str:
     return f"{value:,.0f}"
-
-
-def _no_ticks() -> Any:
-    from matplotlib.ticker import NullLocator
-
-    return NullLocator()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["Estimate"]
+__all__ = ["Estimate", "minus"]
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,11 @@ class Estimate:
         half = _NORMAL_975 * self.standard_error
         return self.mean - half, self.mean + half
 
+    def noted(self, what: str, *, digits: int) -> Estimate:
+        """Return the same with a note of what it is and of its 95 % interval, to so many `digits`."""
+        low, high = (minus(f"{end:.{digits}f}") for end in self.interval)
+        return replace(self, note=f"{what}; 95 % interval {low} to {high}")
+
     def __float__(self) -> float:
         return self.mean
 
@@ -78,3 +83,8 @@ class Estimate:
     def __repr__(self) -> str:
         note = f", {self.note}" if self.note else ""
         return f"Estimate({self}, of {len(self.values)} example{'s' if len(self.values) != 1 else ''}{note})"
+
+
+def minus(number: str) -> str:
+    """Return a number as it is printed: with a minus sign in place of the hyphen."""
+    return number.replace("-", "−")

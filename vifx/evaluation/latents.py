@@ -1,4 +1,4 @@
-"""What the latents hold: active units, divergence per latent, aggregated posterior, codes for figures."""
+"""What the latents hold: active units, divergence per latent, aggregated posterior, labels, codes and their figure."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ __all__ = [
     "Codes",
     "active_units",
     "aggregated_posterior",
+    "draw_codes",
     "encode",
     "kl_per_latent",
+    "latent_scatter",
+    "linear_probe_accuracy",
     "manifold_codes",
+    "nearest_neighbour_accuracy",
     "normal_quantiles",
     "principal_components",
     "traversal_codes",
@@ -16,7 +20,7 @@ __all__ = [
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,9 +29,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from vifx.checks import require_integer, require_number
 from vifx.core.joint import Joint
-from vifx.core.types import Array, Key, Params, State
-from vifx.evaluation.batches import example_keys, in_batches
+from vifx.core.types import Array, Batch, Key, Params, State
+from vifx.data import Split
+from vifx.evaluation.batches import Rows, in_batches
+from vifx.evaluation.measure import Drawing
+from vifx.evaluation.style import STYLE, chart, legend
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_POINT = 6.0  # the area of a dot, in square points
 DRAWS = 100
 """How many draws the moments of a posterior without a closed form are taken over."""
 
@@ -79,30 +91,18 @@ def encode(
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _codes(
-    inference: Joint,
-    variable: str,
-    key: Key,
-    params: Params,
-    state: State,
-    batch: Mapping[str, Array],
-    indices: Array,
-) -> tuple[Array, Array, Array]:
-    def one(example_key: Key, example: Mapping[str, Array]) -> tuple[Array, Array, Array]:
-        single = jax.tree.map(lambda leaf: leaf[None], example)
-        drawn = inference.sample(example_key, params, state, single)
+def _codes(inference: Joint, variable: str, rows: Rows) -> tuple[Array, Array, Array]:
+    def one(key: Key, example: Batch) -> tuple[Array, Array, Array]:
+        drawn = inference.sample(key, rows.params, rows.state, example)
         value, conditional = drawn.values[variable], drawn.conditionals[variable]
-        if hasattr(conditional, "log_prob"):
-            if hasattr(conditional, "mean") and hasattr(conditional, "variance"):
-                mean, variance = conditional.mean, conditional.variance
-            else:
-                draws = conditional.sample(jax.random.fold_in(example_key, 0), (DRAWS,))
-                mean, variance = jnp.mean(draws, axis=0), jnp.var(draws, axis=0, ddof=1)
-        else:
-            mean, variance = value, jnp.zeros_like(value)
-        return mean[0], variance[0], value[0]
+        if not hasattr(conditional, "log_prob"):
+            return value, jnp.zeros_like(value), value
+        if hasattr(conditional, "mean") and hasattr(conditional, "variance"):
+            return conditional.mean, conditional.variance, value
+        draws = conditional.sample(jax.random.fold_in(key, 0), (DRAWS,))
+        return jnp.mean(draws, axis=0), jnp.var(draws, axis=0, ddof=1), value
 
-    return jax.vmap(one)(example_keys(key, indices), batch)
+    return rows.each(one)
 
 
 def active_units(mean: ArrayLike) -> NDArray[Any]:
@@ -207,8 +207,116 @@ def manifold_codes(values: ArrayLike) -> NDArray[Any]:
     return np.stack(np.meshgrid(values, values), axis=-1)
 
 
+def latent_scatter(codes: ArrayLike, labels: ArrayLike | None = None, *, title: str = "Latent codes") -> Figure:
+    """Draw codes in the plane, coloured by label.
+
+    With more than two latents the axes are the first two principal components, and say so with the
+    share of the variance. Each class also carries its label at its median, so that colour is not
+    the only cue.
+
+    Args:
+      codes: ``[n, latent]``.
+      labels: ``[n]``, of at most ten classes; without them one colour is used.
+      title: above, on the left.
+
+    Raises:
+      ValueError: if `codes` has fewer than two latents, labels do not match, or there are more than
+        ten classes.
+    """
+    codes = np.asarray(codes, dtype=np.float64)
+    if codes.ndim != 2 or codes.shape[1] < 2:
+        raise ValueError(f"codes must be [n, latent] with at least two latents, got shape {codes.shape}.")
+    names = ("z₀", "z₁")
+    if codes.shape[1] > 2:
+        latents = codes.shape[1]
+        codes, shares = principal_components(codes, count=2)
+        names = tuple(
+            f"{rank} principal component of {latents} latents ({share:.0%} of variance)"
+            for rank, share in zip(("first", "second"), shares, strict=True)
+        )
+    figure, axes = chart(title, names[0], names[1], width=6.2, height=5.4)
+    axes.grid(visible=False)
+    axes.set_aspect("equal", adjustable="datalim")
+    if labels is None:
+        axes.scatter(*codes.T, s=_POINT, color=STYLE.lines[0], alpha=0.6, linewidths=0)
+    else:
+        _scatter_classes(axes, codes, np.asarray(labels))
+    return figure
+
+
+def _scatter_classes(axes: Axes, codes: NDArray[Any], labels: NDArray[Any]) -> None:
+    from matplotlib.patheffects import withStroke
+
+    classes = np.unique(labels)
+    palette = STYLE.classes
+    if labels.shape != codes.shape[:1]:
+        raise ValueError(f"labels must be [{len(codes)}], one per code, got shape {labels.shape}.")
+    if len(classes) > len(palette):
+        raise ValueError(
+            f"labels must have at most {len(palette)} classes to stay distinguishable, got {len(classes)}."
+        )
+    # One artist with interleaved points: no class hides another by being drawn last.
+    colours = np.array(palette)[np.searchsorted(classes, labels)]
+    axes.scatter(*codes.T, s=_POINT, c=colours.tolist(), alpha=0.75, linewidths=0)
+    for colour, label in zip(palette, classes, strict=False):
+        axes.scatter([], [], s=28, color=colour, label=str(label))
+        x, y = np.median(codes[labels == label], axis=0)
+        look = {"fontsize": 12, "fontweight": "bold", "color": STYLE.text, "ha": "center", "va": "center"}
+        axes.text(x, y, str(label), path_effects=[withStroke(linewidth=3, foreground="white")], **look)
+    legend(axes, columns=len(classes))
+
+
+def draw_codes(inference: Joint, split: Split, *, latent: str = "z") -> Drawing:
+    """Draw the mean codes of a `latent` for the first 2,000 examples in the plane, coloured by their labels ``y``."""
+    few = {name: array[:2000] for name, array in split.items()}
+    return lambda key, params, state: latent_scatter(
+        encode(key, inference, params, state, few, variable=latent).mean, few.get("y")
+    )
+
+
 def _matrix(values: ArrayLike, name: str) -> NDArray[Any]:
     matrix = np.asarray(values, dtype=np.float64)
     if matrix.ndim != 2 or len(matrix) == 0:
         raise ValueError(f"{name} must be [examples, latent] with at least one example, got shape {matrix.shape}.")
     return matrix
+
+
+def nearest_neighbour_accuracy(
+    train_codes: ArrayLike, train_labels: ArrayLike, test_codes: ArrayLike, test_labels: ArrayLike
+) -> float:
+    """Return the accuracy of the Euclidean 1-nearest-neighbour classifier on codes ``[n, latent]``."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    classifier = KNeighborsClassifier(n_neighbors=1)
+    classifier.fit(np.asarray(train_codes), np.asarray(train_labels))
+    return float(classifier.score(np.asarray(test_codes), np.asarray(test_labels)))
+
+
+def linear_probe_accuracy(
+    train_codes: ArrayLike,
+    train_labels: ArrayLike,
+    test_codes: ArrayLike,
+    test_labels: ArrayLike,
+    *,
+    regularization: float = 1e-3,
+) -> float:
+    """Return the accuracy of multinomial logistic regression on standardized codes ``[n, latent]``.
+
+    Minimizes the mean negative log-likelihood in nats plus ``½ regularization ‖W‖²``.
+    Standardization uses the training codes' mean and standard deviation alone.
+
+    Raises:
+      ValueError: if `regularization` is not positive.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if not regularization > 0:
+        raise ValueError(f"regularization must be positive, got {regularization}.")
+    train_codes, train_labels = np.asarray(train_codes), np.asarray(train_labels)
+    # scikit-learn minimizes C times the summed loss plus the penalty.
+    strength = 1 / (regularization * len(train_codes))
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000))
+    classifier.fit(train_codes, train_labels)
+    return float(classifier.score(np.asarray(test_codes), np.asarray(test_labels)))

@@ -1,8 +1,12 @@
-"""Bounds on the log-likelihood over whole splits, with standard errors; bits per dimension."""
+"""The exact likelihood of a density: of real values, and of the pixels of images, in nats and bits per dimension.
+
+Images are uint8 and become real numbers by `data.dequantize`; `shades` says how many shades of grey they have, and the
+likelihoods are those of the pixels.
+"""
 
 from __future__ import annotations
 
-__all__ = ["average_metrics", "bits_per_dim", "elbo", "importance_weighted_bound"]
+__all__ = ["bits_per_dim", "gaussian_nll", "measure_gaussian", "measure_likelihood", "monitor_likelihood", "nll"]
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,206 +16,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import logsumexp
 from numpy.typing import ArrayLike, NDArray
 
+from vifx import data, flows
 from vifx.checks import require_integer
 from vifx.core.examples import WEIGHTS
 from vifx.core.joint import Joint
-from vifx.core.support import check_supports
-from vifx.core.types import Array, Key, Loss, Params, State
-from vifx.evaluation.batches import example_keys, in_batches
+from vifx.core.types import Array, Key, Params, State
+from vifx.data import Split
+from vifx.evaluation.batches import Rows, in_batches
 from vifx.evaluation.estimate import Estimate
-from vifx.variational import kl
+from vifx.evaluation.measure import Measure, unmeasured
 
-
-def average_metrics(
-    key: Key,
-    loss: Loss,
-    params: Params,
-    state: State,
-    split: Mapping[str, ArrayLike],
-    *,
-    batch_size: int = 500,
-) -> dict[str, Estimate]:
-    """Return every metric of a loss, and its value as ``"loss"``, over a split in evaluation mode.
-
-    The loss is mapped over batches of one example, so each metric has a value per example, the mean
-    is exact over all examples, and the result depends neither on the batch size nor, beyond the
-    noise keys, on the order.
-
-    Args:
-      key: gives one key per example.
-      loss: of any player of an objective.
-      params: one entry per network.
-      state: one entry per network; networks run in evaluation mode.
-      split: arrays with one common leading axis; ``"@weights"`` weigh the examples.
-      batch_size: examples at a time.
-
-    Raises:
-      ValueError: if the entries of `split` disagree in length.
-    """
-    rows = in_batches(key, partial(_metric_rows, loss), params, state, split, batch_size=batch_size)
-    return {name: Estimate(values, weights=_weights(split)) for name, values in rows.items()}
-
-
-@partial(jax.jit, static_argnums=0)
-def _metric_rows(
-    loss: Loss, key: Key, params: Params, state: State, batch: Mapping[str, Array], indices: Array
-) -> dict[str, Array]:
-    def one(example_key: Key, example: Mapping[str, Array]) -> dict[str, Array]:
-        single = jax.tree.map(lambda leaf: leaf[None], example)
-        value, aux = loss(example_key, params, state, single, train=False)
-        return {"loss": value, **aux.metrics}
-
-    return jax.vmap(one)(example_keys(key, indices), batch)
-
-
-def elbo(
-    key: Key,
-    inference: Joint,
-    generative: Joint,
-    params: Params,
-    state: State,
-    split: Mapping[str, ArrayLike],
-    *,
-    samples: int = 1,
-    batch_size: int = 500,
-) -> dict[str, Estimate]:
-    """Return the ELBO, equation (2), and its terms over a whole split, in nats per example.
-
-    The names and terms are `vifx.kl`'s.
-
-    Args:
-      key: gives one key per example.
-      inference: latents and evidence.
-      generative: prior and decoder.
-      params: one entry per network.
-      state: one entry per network; networks run in evaluation mode.
-      split: arrays with one common leading axis; ``"@weights"`` weigh the examples.
-      samples: draws of the latents for the terms without a closed form.
-      batch_size: examples at a time.
-
-    Raises:
-      ValueError: if a factor has no density or makes a value impossible, or the entries of `split` disagree in length.
-    """
-    check_supports(inference, generative, params, state, split)
-    rows = in_batches(
-        key, partial(_elbo_rows, inference, generative, samples), params, state, split, batch_size=batch_size
-    )
-    return {name: Estimate(values, weights=_weights(split)) for name, values in rows.items()}
-
-
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _elbo_rows(
-    inference: Joint,
-    generative: Joint,
-    samples: int,
-    key: Key,
-    params: Params,
-    state: State,
-    batch: Mapping[str, Array],
-    indices: Array,
-) -> dict[str, Array]:
-    # Static on the joints, not on a loss made anew at each call: repeated evaluation compiles once.
-    loss = kl(inference, generative, samples=samples).players["model"].loss
-    return _metric_rows(loss, key, params, state, batch, indices)
-
-
-def importance_weighted_bound(
-    key: Key,
-    inference: Joint,
-    generative: Joint,
-    params: Params,
-    state: State,
-    split: Mapping[str, ArrayLike],
-    *,
-    samples: Sequence[int] = (1, 50, 1000),
-    chunk: int = 50,
-    batch_size: int = 20,
-) -> dict[int, Estimate]:
-    """Return the bounds ``L_K`` on ``log q(x)`` for several numbers of samples from one set of draws.
-
-    ``L_K = E log (1/K) Σ_k w_k`` with ``log w = Σ log generative(v|pa) − Σ log inference(z|pa)``
-    over all factors but the evidence, in nats per example; ``L_K`` rises to ``log q(x)`` (to
-    ``log q(x|y)`` with ``y`` as evidence) as K grows. Each ``L_K`` averages over the disjoint blocks of
-    K draws that the largest K holds: less noise at small K for nothing, and estimates that never
-    fall along K that divide each other and the largest.
-
-    Args:
-      key: gives one key per example and draw; the result depends neither on `chunk` nor on `batch_size`
-        beyond rounding.
-      inference: latents and evidence.
-      generative: every variable of `inference`.
-      params: one entry per network.
-      state: one entry per network; networks run in evaluation mode.
-      split: arrays with one common leading axis; ``"@weights"`` weigh the examples.
-      samples: the numbers K.
-      chunk: draws at a time: activations are held for ``batch_size × chunk`` examples, one number
-        per draw is kept.
-      batch_size: examples at a time.
-
-    Returns:
-      ``{K: Estimate}``, per-example values inside.
-
-    Raises:
-      ValueError: if a K or `chunk` is not positive, a factor has no density or makes a value impossible, or the
-      variables of
-        the joints differ.
-
-    Reference: Burda, Grosse and Salakhutdinov (2016), Importance weighted autoencoders.
-    """
-    counts = tuple(sorted(set(samples)))
-    if not counts or counts[0] < 1:
-        raise ValueError(f"samples must be positive numbers of draws, got {tuple(samples)}.")
-    require_integer(chunk, "chunk")
-    if set(inference.variables) != set(generative.variables):
-        raise ValueError(
-            "inference and generative must be joints of the same variables, got "
-            f"{sorted(inference.variables)} and {sorted(generative.variables)}; conditioning variables are "
-            "evidence in both."
-        )
-    check_supports(inference, generative, params, state, split)
-    function = partial(_bound_rows, inference, generative, counts, min(chunk, counts[-1]))
-    columns = in_batches(key, function, params, state, split, batch_size=batch_size)
-    return {count: Estimate(column, weights=_weights(split)) for count, column in zip(counts, columns, strict=True)}
-
-
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _bound_rows(
-    inference: Joint,
-    generative: Joint,
-    counts: tuple[int, ...],
-    chunk: int,
-    key: Key,
-    params: Params,
-    state: State,
-    batch: Mapping[str, Array],
-    indices: Array,
-) -> tuple[Array, ...]:
-    def one(draw: Array, example_key: Key, example: Mapping[str, Array]) -> Array:
-        single = jax.tree.map(lambda leaf: leaf[None], example)
-        values = inference.sample(jax.random.fold_in(example_key, draw), params, state, single).values
-        terms = generative.log_prob(params, state, values)
-        latent_terms = inference.log_prob(params, state, values)
-        return jnp.asarray(sum(terms.values()) - sum(latent_terms.values()))[0]
-
-    keys = example_keys(key, indices)
-    over_examples = jax.vmap(one, in_axes=(None, 0, 0))
-    over_draws = jax.vmap(over_examples, in_axes=(0, None, None))
-    draws = np.arange(-(-counts[-1] // chunk) * chunk, dtype=np.uint32).reshape(-1, chunk)
-    log_weights = jax.lax.map(lambda part: over_draws(part, keys, batch), jnp.asarray(draws))
-    log_weights = log_weights.reshape(-1, len(indices))[: counts[-1]]
-
-    def bound(count: int) -> Array:
-        blocks = log_weights[: counts[-1] // count * count].reshape(-1, count, len(indices))
-        return (logsumexp(blocks, axis=1) - math.log(count)).mean(axis=0)
-
-    return tuple(bound(count) for count in counts)
-
-
-def _weights(split: Mapping[str, ArrayLike]) -> NDArray[Any] | None:
-    return np.asarray(split[WEIGHTS]) if WEIGHTS in split else None
+_BATCH = 500
+_NETWORK = 2**32 - 1  # folded in for the networks, where no example's index is
 
 
 def bits_per_dim(nll: ArrayLike, event_shape: Sequence[int], *, offset: float = 0.0) -> NDArray[Any]:
@@ -240,3 +58,178 @@ def bits_per_dim(nll: ArrayLike, event_shape: Sequence[int], *, offset: float = 
     if dimensions < 1:
         raise ValueError(f"event_shape must have at least one element, got {tuple(event_shape)}.")
     return (np.asarray(nll, dtype=np.float64) / dimensions + offset) / math.log(2)
+
+
+def gaussian_nll(train: ArrayLike, test: ArrayLike) -> NDArray[np.float64]:
+    """Return the negative log-likelihood of test points under the full Gaussian that fits the training points best.
+
+    ``−log N(x; μ, Σ)`` with the mean μ and the covariance Σ (divided by n) of the training points, in double precision.
+
+    Args:
+      train: ``[examples, dimensions]``, more examples than dimensions.
+      test: ``[n, dimensions]``.
+
+    Returns:
+      ``[n]``, in nats.
+
+    Raises:
+      ValueError: if the points are not matrices of one width, or the covariance is singular.
+
+    >>> import math
+    >>> nll = gaussian_nll([[-1.0], [1.0]], [[0.0]])
+    >>> math.isclose(nll[0], 0.5 * math.log(2 * math.pi))
+    True
+    """
+    train, test = np.asarray(train, np.float64), np.asarray(test, np.float64)
+    if train.ndim != 2 or test.ndim != 2 or train.shape[1] != test.shape[1] or 0 in train.shape:
+        raise ValueError(
+            f"train and test must be [examples, dimensions] with the same dimensions, got {train.shape} and "
+            f"{test.shape}; flatten images first."
+        )
+    mean = train.mean(axis=0)
+    centred = train - mean
+    covariance = centred.T @ centred / len(train)
+    try:
+        factor = np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError as error:
+        raise ValueError(
+            f"train has a singular covariance ({len(train)} examples, {train.shape[1]} dimensions); give more "
+            "examples, and no dimension that is constant or a combination of others (dequantize pixels)."
+        ) from error
+    standard = np.linalg.solve(factor, (test - mean).T)
+    log_scale = np.log(np.diag(factor)).sum()
+    return 0.5 * np.sum(standard**2, axis=0) + log_scale + 0.5 * train.shape[1] * np.log(2 * np.pi)
+
+
+def nll(
+    key: Key,
+    generative: Joint,
+    params: Params,
+    state: State,
+    split: Split,
+    *,
+    shades: int | None = None,
+    batch_size: int = _BATCH,
+) -> NDArray[Any]:
+    """Return ``−log q(x)`` of every example in nats, ``[examples]``, of images with one draw of the noise.
+
+    Args:
+      key: gives one key per example, for the noise.
+      generative: of which the split has every variable.
+      params: one entry per network.
+      state: one entry per network; networks run in evaluation mode.
+      split: arrays with one common leading axis.
+      shades: shades of grey of images, uint8, that are dequantized; None for real values.
+      batch_size: examples at a time.
+    """
+    return in_batches(key, partial(_nll_rows, generative, shades), params, state, split, batch_size=batch_size)
+
+
+def measure_likelihood(generative: Joint, split: Split, *, shades: int | None = None, draws: int = 4) -> Measure:
+    """Measure the negative log-likelihood of a split, with its 95 % interval.
+
+    ``nll/x`` is that of the split's values, exact. For images x is (k + u)/shades, uniform dequantization of the pixels
+    k; then it is averaged over draws of u, and bounds that of the pixels from above (Jensen):
+    ``−log P(k) ≤ E_u[−log q(x)] + D log shades``, which is ``nll/pixels``, and in bits per dimension ``bits_per_dim``.
+    A uniform density on [0, 1) scores ``log₂ shades``, 8 for 256.
+
+    Args:
+      generative: of which the split has every variable.
+      split: usually the test split.
+      shades: shades of grey of images, uint8; None for real values.
+      draws: of the noise u.
+
+    Raises:
+      TypeError: `draws` is not an integer.
+      ValueError: it is not positive.
+
+    References:
+      Theis, van den Oord & Bethge (2016), arXiv:1511.01844.
+    """
+    count = require_integer(draws, "draws") if shades is not None else 1
+    weights = split.get(WEIGHTS)
+
+    def measure(key: Key, params: Params, state: State) -> Mapping[str, Estimate | float]:
+        keys = [jax.random.fold_in(key, draw) for draw in range(count)]
+        each = [nll(own, generative, params, state, split, shades=shades) for own in keys]
+        mean = np.mean(np.asarray(each, np.float64), axis=0)
+        if shades is None:
+            return {"nll/x": Estimate(mean, weights=weights).noted("−log density, exact", digits=4)}
+        shape = split["x"].shape[1:]
+        bound = f"upper bound, {count} dequantization{'s' if count > 1 else ''} averaged"
+        pixels = mean + math.prod(shape) * math.log(shades)
+        return {
+            "bits_per_dim": Estimate(_bits(mean, shape, shades), weights=weights).noted(bound, digits=3),
+            "nll/pixels": Estimate(pixels, weights=weights).noted(bound, digits=1),
+            "nll/x": Estimate(mean, "−log density of the dequantized values", weights),
+        }
+
+    return measure
+
+
+def monitor_likelihood(
+    generative: Joint, split: Split, *, shades: int | None = None, batch_size: int = _BATCH
+) -> Measure:
+    """Measure ``loss``, the negative log-likelihood in nats, and for images ``bits_per_dim``, of a validation split.
+
+    The noise u of images is the same at every evaluation, so that two differ by the parameters alone.
+
+    Args:
+      generative: of which the split has every variable.
+      split: usually the validation split.
+      shades: shades of grey of images, uint8; None for real values.
+      batch_size: examples at a time.
+    """
+    if not len(next(iter(split.values()))):
+        return unmeasured
+
+    def measure(key: Key, params: Params, state: State) -> Mapping[str, Estimate | float]:
+        del key
+        noise = jax.random.key(0)
+        values = {"loss": nll(noise, generative, params, state, split, shades=shades, batch_size=batch_size)}
+        if shades is not None:
+            values["bits_per_dim"] = _bits(values["loss"], split["x"].shape[1:], shades)
+        return {name: Estimate(each, weights=split.get(WEIGHTS)) for name, each in values.items()}
+
+    return measure
+
+
+def measure_gaussian(train: Split, test: Split, *, shades: int = 256, alpha: float = 1e-6) -> Measure:
+    """Measure what a full-covariance Gaussian on the logits of dequantized pixels reaches: ``bits_per_dim/gaussian``.
+
+    Args:
+      train: images, uint8, to the first 20,000 of which it is fitted in closed form.
+      test: images, uint8.
+      shades: shades of grey.
+      alpha: α of the logits.
+    """
+    bijection = flows.chain(flows.logit(alpha=alpha), flows.flatten())
+
+    @jax.jit
+    def logits(key: Key, pixels: Array) -> tuple[Array, Array]:
+        x = data.dequantize(shades=shades)(jax.random.fold_in(key, 0), {"x": pixels})["x"]
+        params, state = bijection.init(jax.random.fold_in(key, 1), x)
+        return bijection.forward(params, state, x)
+
+    def measure(key: Key, params: Params, state: State) -> Mapping[str, Estimate | float]:
+        del params, state
+        fitted, _ = logits(jax.random.fold_in(key, 0), jnp.asarray(train["x"][:20_000]))
+        z, log_det = logits(jax.random.fold_in(key, 1), jnp.asarray(test["x"]))
+        bits = _bits(gaussian_nll(fitted, z) - np.asarray(log_det), test["x"].shape[1:], shades)
+        found = Estimate(bits, weights=test.get(WEIGHTS)).noted("a Gaussian on the logits, for comparison", digits=3)
+        return {"bits_per_dim/gaussian": found}
+
+    return measure
+
+
+def _bits(nll: NDArray[Any], shape: Sequence[int], shades: int) -> NDArray[Any]:
+    return bits_per_dim(nll, shape, offset=math.log(shades))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _nll_rows(generative: Joint, shades: int | None, rows: Rows) -> Array:
+    network = jax.random.fold_in(jax.random.fold_in(rows.key, _NETWORK), rows.indices[0])
+    # Each example has a key of its own, so that its noise does not depend on the batch it is in.
+    batch = rows.batch if shades is None else rows.each(data.dequantize(shades=shades))
+    values = {name: batch[name] for name in generative.variables}
+    return -jnp.asarray(sum(generative.log_prob(rows.params, rows.state, values, key=network).values()))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["ModeCoverage", "expected_high_quality", "mode_coverage"]
+__all__ = ["ModeCoverage", "expected_high_quality", "measure_modes", "mode_coverage"]
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vifx.checks import require_integer, require_number
+from vifx.core.joint import Joint
+from vifx.core.types import Key, Params, State
+from vifx.data import Modes
+from vifx.evaluation.batches import samples as drawn
+from vifx.evaluation.measure import Measure
 
 
 class ModeCoverage(NamedTuple):
@@ -52,7 +57,8 @@ def mode_coverage(samples: ArrayLike, centres: ArrayLike, scale: ArrayLike, *, r
     (1, 0.67, [2, 1])
     """
     distances = _distances(samples, centres, scale)
-    require_number(radius, "radius", above=0, hint="it is in standard deviations")
+    if not radius > 0:
+        raise ValueError(f"radius must be positive, in standard deviations, got {radius}.")
     inside = distances <= radius
     counts = np.bincount(distances.argmin(axis=1), minlength=distances.shape[1])
     shares = counts[counts > 0] / counts.sum()
@@ -79,11 +85,27 @@ def expected_high_quality(dimensions: int, *, radius: float = 3.0) -> float:
     >>> round(expected_high_quality(2), 4)
     0.9889
     """
-    require_integer(dimensions, "dimensions")
-    require_number(radius, "radius", above=0, hint="it is in standard deviations")
+    if dimensions < 1 or not radius > 0:
+        raise ValueError(f"dimensions and radius must be positive, got {dimensions} and {radius}.")
     from scipy.special import gammainc
 
     return float(gammainc(dimensions / 2, radius**2 / 2))
+
+
+def measure_modes(generative: Joint, modes: Modes, *, n: int = 2500) -> Measure:
+    """Measure `mode_coverage` on `n` samples: ``modes``, ``high_quality`` and ``counts_kl`` in nats.
+
+    Args:
+      generative: prior and generator of points ``[n, dimensions]``.
+      modes: the mixture that the data comes from, as `vifx.data.modes` returns it.
+      n: how many samples; too few leave modes empty by chance.
+    """
+
+    def measure(key: Key, params: Params, state: State) -> Mapping[str, float]:
+        found = mode_coverage(drawn(key, generative, params, state, n), modes.centres, modes.scale)
+        return {"modes": float(found.captured), "high_quality": found.high_quality, "counts_kl": found.counts_kl}
+
+    return measure
 
 
 def _distances(samples: ArrayLike, centres: ArrayLike, scale: ArrayLike) -> NDArray[Any]:

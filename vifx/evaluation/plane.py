@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-__all__ = ["critic_field", "density_2d", "mode_scatter"]
+__all__ = ["critic_field", "density_2d", "draw_critic", "draw_density", "draw_modes", "mode_scatter"]
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vifx.core.joint import Joint
+from vifx.core.types import Array, Key, Params, State
+from vifx.data import Modes, Split
+from vifx.evaluation.batches import samples as drawn
+from vifx.evaluation.estimate import minus
+from vifx.evaluation.measure import Drawing
 from vifx.evaluation.modes import mode_coverage
 from vifx.evaluation.style import STYLE, chart, dress, legend
+from vifx.evaluation.style import panels as empty_panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Window = tuple[NDArray[Any], NDArray[Any]]
+_POINT = 5.0  # the area of a dot, in square points
 
 
 def mode_scatter(
@@ -27,7 +37,6 @@ def mode_scatter(
     *,
     radius: float = 3.0,
     title: str = "",
-    point_size: float = 5.0,
 ) -> Figure:
     """Draw samples in the plane over the modes of the true mixture.
 
@@ -42,7 +51,6 @@ def mode_scatter(
       scale: the modes' standard deviation, one for all or ``[modes]``.
       radius: of a mode, in standard deviations.
       title: in front of the counts, such as the number of updates.
-      point_size: the area of a dot, in square points.
 
     Raises:
       ValueError: if samples or centres are not in the plane, or as `mode_coverage`.
@@ -58,8 +66,8 @@ def mode_scatter(
     _frame(axes, window, samples)
     dots: dict[str, Any] = {"color": STYLE.lines[0], "linewidths": 0}
     pluses: dict[str, Any] = {"color": STYLE.muted, "marker": "+", "linewidths": 0.7}
-    axes.scatter(*samples[~near].T, s=2.5 * point_size, alpha=0.55, zorder=2, **pluses)
-    axes.scatter(*samples[near].T, s=point_size, alpha=0.4, zorder=3, **dots)
+    axes.scatter(*samples[~near].T, s=2.5 * _POINT, alpha=0.55, zorder=2, **pluses)
+    axes.scatter(*samples[near].T, s=_POINT, alpha=0.4, zorder=3, **dots)
     for centre, extent, captured in zip(centres, reach, within.any(axis=0), strict=True):
         _circle(axes, centre, float(extent), captured=bool(captured))
     axes.scatter([], [], s=16, label=f"sample within {radius:g}σ of a mode", **dots)
@@ -76,9 +84,7 @@ def critic_field(
     samples: ArrayLike,
     *,
     title: str = "Critic",
-    label: str = "log density ratio ℓ, data against generator (nats)",
     resolution: int = 160,
-    point_size: float = 5.0,
 ) -> Figure:
     """Draw the values of a critic in the plane, with the data and the generator's samples that it compares.
 
@@ -92,9 +98,7 @@ def critic_field(
       data: ``[n, 2]``, drawn as dots.
       samples: ``[n, 2]``, drawn as crosses.
       title: above, on the left.
-      label: what the values are, with their unit.
       resolution: points of the grid along either axis.
-      point_size: the area of a dot, in square points.
 
     Raises:
       ValueError: if data or samples are not in the plane, or `function` does not give one finite value a point.
@@ -106,9 +110,9 @@ def critic_field(
     typical = (float(np.quantile(np.abs(_values(function, points)), 0.9)) for points in (data, samples))
     figure, axes = _plane(title, width=7.2, height=6.5)
     _frame(axes, window, samples)
-    _contours(figure, axes, grid, values, 2 * min(typical) or 1.0, label)
-    axes.scatter(*data.T, s=point_size, color=STYLE.text, alpha=0.5, linewidths=0, zorder=3)
-    axes.scatter(*samples.T, s=2.5 * point_size, color=STYLE.lines[2], marker="x", linewidths=0.9, alpha=0.9, zorder=4)
+    _contours(figure, axes, grid, values, 2 * min(typical) or 1.0)
+    axes.scatter(*data.T, s=_POINT, color=STYLE.text, alpha=0.5, linewidths=0, zorder=3)
+    axes.scatter(*samples.T, s=2.5 * _POINT, color=STYLE.lines[2], marker="x", linewidths=0.9, alpha=0.9, zorder=4)
     axes.scatter([], [], s=16, color=STYLE.text, linewidths=0, label="data")
     axes.scatter([], [], s=20, color=STYLE.lines[2], marker="x", linewidths=1, label="generator")
     axes.plot([], [], color=STYLE.text, linewidth=1.4, label="ℓ = 0")
@@ -123,7 +127,6 @@ def density_2d(
     *,
     title: str = "",
     resolution: int = 240,
-    point_size: float = 1.5,
 ) -> Figure:
     """Draw a density in the plane between the data that it was fitted to and samples from it.
 
@@ -138,13 +141,10 @@ def density_2d(
       samples: ``[n, 2]``.
       title: above, on the left.
       resolution: points of the grid along either axis.
-      point_size: the area of a dot, in square points.
 
     Raises:
       ValueError: if data or samples are not in the plane, or `log_prob` does not give one finite value a point.
     """
-    from matplotlib.figure import Figure
-
     data, samples = _in_plane(data, "data"), _in_plane(samples, "samples")
     low, high = _window(np.quantile(data, [0.001, 0.999], axis=0))
     step = (high - low) / resolution
@@ -153,23 +153,77 @@ def density_2d(
     density = np.exp(_values(log_prob, grid)).reshape(resolution, resolution)
     mass = float(density.sum() * step.prod())
     visible = density[density > 1e-3 * density.max()]
-    figure = Figure(figsize=(10.8, 4.1), dpi=STYLE.dpi, layout="constrained", facecolor="white")
-    panels = figure.subplots(1, 3, sharex=True, sharey=True)
-    if title:
-        figure.suptitle(title, x=0.01, ha="left", fontsize=STYLE.title_size, color=STYLE.text)
+    figure, panels = empty_panels(1, 3, title=title, width=10.8, height=4.1, sharex=True, sharey=True)
     names = (f"data, {len(data):,} points", f"density, {mass:.1%} of it in the picture", f"{len(samples):,} samples")
     for axes, name in zip(panels, names, strict=True):
         dress(axes, "x₀", "x₁" if axes is panels[0] else "")
         axes.grid(visible=False)
         axes.set_aspect("equal", adjustable="box")
-        axes.set_title(name, loc="left", fontsize=STYLE.label_size, color=STYLE.muted)
+        axes.set_title(name, loc="left", **STYLE.label)
     extent = (float(low[0]), float(high[0]), float(low[1]), float(high[1]))
     top = float(np.quantile(visible, 0.995))
     panels[1].imshow(density, origin="lower", extent=extent, cmap="magma", vmin=0.0, vmax=top, interpolation="bilinear")
     for axes, points in ((panels[0], data), (panels[2], samples)):
-        axes.scatter(*points.T, s=point_size, color=STYLE.lines[0], alpha=0.5, linewidths=0)
+        axes.scatter(*points.T, s=1.5, color=STYLE.lines[0], alpha=0.5, linewidths=0)
     _frame(panels[2], (low, high), samples)
     return figure
+
+
+def draw_modes(generative: Joint, modes: Modes, *, n: int = 2500, title: str = "") -> Drawing:
+    """Draw `n` samples of `generative` in the plane over the true `modes`, under a `title` with the counts."""
+    return lambda key, params, state: mode_scatter(
+        drawn(key, generative, params, state, n), modes.centres, modes.scale, title=title
+    )
+
+
+def draw_critic(
+    critic: Callable[[Params, State, Array], Array], generative: Joint, split: Split, *, n: int = 500
+) -> Drawing:
+    """Draw a critic's values in the plane, with `n` points of a split and `n` samples.
+
+    Args:
+      critic: ``(params, state, x [n, 2]) -> [n]``, the log density ratio of data against samples.
+      generative: prior and generator.
+      split: the data that the critic compares with.
+      n: how many points of each.
+    """
+    values = jax.jit(critic)
+    return lambda key, params, state: critic_field(
+        lambda x: np.asarray(values(params, state, jnp.asarray(x))),
+        split["x"][:n],
+        drawn(key, generative, params, state, n),
+    )
+
+
+def draw_density(
+    joint: Joint,
+    points: Callable[[Key], ArrayLike],
+    *,
+    variable: str = "x",
+    n: int = 4000,
+    title: str = "",
+) -> Drawing:
+    """Draw the density of a variable in the plane, between points to compare it with and as many samples.
+
+    Args:
+      joint: of this variable alone.
+      points: gives the points of a key, ``[n, 2]``.
+      variable: its name.
+      n: how many samples.
+      title: above, on the left.
+    """
+
+    @jax.jit
+    def log_prob(params: Params, state: State, x: Array) -> Array:
+        return jnp.asarray(sum(joint.log_prob(params, state, {variable: x}).values()))
+
+    def draw(key: Key, params: Params, state: State) -> Figure:
+        samples = joint.sample(key, params, state, examples=n).values[variable]
+        return density_2d(
+            lambda x: np.asarray(log_prob(params, state, jnp.asarray(x))), points(key), samples, title=title
+        )
+
+    return draw
 
 
 def _values(function: Callable[[NDArray[Any]], ArrayLike], points: NDArray[Any]) -> NDArray[Any]:
@@ -182,9 +236,7 @@ def _values(function: Callable[[NDArray[Any]], ArrayLike], points: NDArray[Any])
     return values
 
 
-def _contours(
-    figure: Figure, axes: Axes, grid: tuple[NDArray[Any], ...], values: NDArray[Any], limit: float, label: str
-) -> None:
+def _contours(figure: Figure, axes: Axes, grid: tuple[NDArray[Any], ...], values: NDArray[Any], limit: float) -> None:
     levels = np.linspace(-limit, limit, 22)
     filled = axes.contourf(*grid, values, levels=levels, extend="both", cmap="PuOr_r", alpha=0.6, zorder=0)
     lines = np.linspace(-limit, limit, 8)  # even, so that none is at zero
@@ -193,8 +245,8 @@ def _contours(
         axes.contour(*grid, values, levels=[0.0], colors=STYLE.text, linewidths=1.4)
     bar = figure.colorbar(filled, ax=axes, shrink=0.8, pad=0.02)
     ticks = np.linspace(-limit, limit, 5)
-    bar.set_ticks(ticks.tolist(), labels=[f"{tick:.2g}".replace("-", "−") for tick in ticks])
-    bar.set_label(label, fontsize=STYLE.label_size, color=STYLE.muted)
+    bar.set_ticks(ticks.tolist(), labels=[minus(f"{tick:.2g}") for tick in ticks])
+    bar.set_label("log density ratio ℓ, data against generator (nats)", **STYLE.label)
     bar.ax.tick_params(labelsize=STYLE.tick_size, color=STYLE.line, labelcolor=STYLE.muted)
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
 
@@ -221,17 +273,10 @@ def _frame(axes: Axes, window: Window, samples: NDArray[Any]) -> None:
     axes.set_ylim(low[1], high[1])
     outside = int(((samples < low) | (samples > high)).any(axis=1).sum())
     if outside:
-        axes.text(
-            *(0.995, 0.005),
-            f"{outside:,} of {len(samples):,} samples are outside the picture",
-            transform=axes.transAxes,
-            ha="right",
-            va="bottom",
-            fontsize=STYLE.tick_size,
-            color=STYLE.bad,
-            zorder=6,
-            path_effects=[withStroke(linewidth=3, foreground="white")],
-        )
+        words = f"{outside:,} of {len(samples):,} samples are outside the picture"
+        look = {"ha": "right", "va": "bottom", "fontsize": STYLE.tick_size, "color": STYLE.bad, "zorder": 6}
+        halo = [withStroke(linewidth=3, foreground="white")]
+        axes.text(0.995, 0.005, words, transform=axes.transAxes, path_effects=halo, **look)
 
 
 def _outline(*, captured: bool) -> dict[str, Any]:

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax
 
-from vifx.checks import nearest, require_number
+from vifx.checks import require_number
+from vifx.core.conditional import nearest
 from vifx.core.examples import WEIGHTS, check_weights
 from vifx.core.joint import Joint
 from vifx.core.types import Array, Key, Params, State
-from vifx.evaluation.batches import example_keys, in_batches
+from vifx.evaluation.batches import Rows, in_batches
 from vifx.evaluation.estimate import Estimate
 
 _HOTTEST = 100.0  # temperatures are sought from its inverse to it
@@ -125,7 +126,8 @@ class Predictions:
         Raises:
           ValueError: it is not.
         """
-        require_number(temperature, "temperature", above=0)
+        if not (np.isfinite(require_number(temperature, "temperature")) and temperature > 0):
+            raise ValueError(f"temperature must be positive and finite, got {temperature}.")
         return replace(self, log_probs=log_softmax(np.asarray(self.log_probs, np.float64) / temperature, axis=1))
 
     @property
@@ -180,7 +182,6 @@ def predict(
     *,
     label: str = "y",
     noise: float = 0.0,
-    noisy: str = "x",
     batch_size: int = 500,
 ) -> Predictions:
     """Return what the factor of a finite label says of a split, in evaluation mode.
@@ -193,9 +194,8 @@ def predict(
       state: one entry per network.
       split: arrays with one common leading axis, the labels among them; ``"@weights"`` weigh the examples.
       label: the variable that is predicted; its labels are the states of its factor, 0, 1, ….
-      noise: standard deviation of Gaussian noise that is added to a variable, for a measure of robustness. It is not
-        clipped to the variable's range.
-      noisy: that variable.
+      noise: standard deviation of Gaussian noise that is added to ``x``, for a measure of robustness; the result is
+        not clipped.
       batch_size: examples at a time; the noise does not depend on it.
 
     Raises:
@@ -208,37 +208,28 @@ def predict(
         raise ValueError(
             f"predict: label must be a variable of {generative} whose parents are evidence, got {label!r}{named}."
         )
-    require_number(noise, "noise", least=0, hint="it is a standard deviation")
-    if noise > 0 and np.asarray(split[noisy]).dtype.kind != "f":
+    if not (np.isfinite(require_number(noise, "noise")) and noise >= 0):
+        raise ValueError(f"noise must be a finite standard deviation that is not negative, got {noise}.")
+    if noise > 0 and np.asarray(split["x"]).dtype.kind != "f":
         raise TypeError(
-            f"noise needs floating-point {noisy!r}, got {np.asarray(split[noisy]).dtype}; scale the values first, "
+            f"noise needs floating-point 'x', got {np.asarray(split['x']).dtype}; scale the values first, "
             "such as by data.normalize()."
         )
     entries = {name: array for name, array in split.items() if name != label}
-    moved = noisy if noise > 0 else None
-    rows = partial(_rows, generative, label, moved, jnp.asarray(noise, jnp.result_type(float)))
+    rows = partial(_rows, generative, label, noise > 0, jnp.asarray(noise, jnp.result_type(float)))
     log_probs = in_batches(key, rows, params, state, entries, batch_size=batch_size)
     weights = np.asarray(split[WEIGHTS]) if WEIGHTS in split else None
     return Predictions(log_probs, np.asarray(split[label]), weights)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _rows(
-    generative: Joint,
-    label: str,
-    noisy: str | None,
-    noise: Array,
-    key: Key,
-    params: Params,
-    state: State,
-    batch: Mapping[str, Array],
-    indices: Array,
-) -> Array:
-    if noisy is not None:
-        value = batch[noisy]
+def _rows(generative: Joint, label: str, noisy: bool, noise: Array, rows: Rows) -> Array:
+    batch = rows.batch
+    if noisy:
+        value = batch["x"]
         draw = jax.vmap(lambda own: jax.random.normal(own, value.shape[1:], value.dtype))
-        batch = {**batch, noisy: value + noise.astype(value.dtype) * draw(example_keys(key, indices))}
-    conditional = generative.sample(key, params, state, batch).conditionals[label]
+        batch = {**batch, "x": value + noise.astype(value.dtype) * draw(rows.keys)}
+    conditional = generative.sample(rows.key, rows.params, rows.state, batch).conditionals[label]
     if not getattr(conditional, "has_enumerate_support", False):
         raise ValueError(
             f"predict: {generative.factor_of(label)} must be over finitely many classes, got "

@@ -6,12 +6,14 @@ matplotlib is imported where a figure is made: importing vifx does not pay for i
 
 from __future__ import annotations
 
-__all__ = ["STYLE", "Style", "chart", "dress", "legend", "png", "save_figure"]
+__all__ = ["STYLE", "Style", "canvas", "chart", "dress", "legend", "panels", "png", "save_figure"]
 
 import io
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from numpy.typing import NDArray
 
 from vifx.files import write_whole
 
@@ -40,9 +42,31 @@ class Style(NamedTuple):
         *("#ddcc77", "#cc6677", "#882255", "#aa4499", "#1a1a1a"),
     )
 
+    @property
+    def heading(self) -> dict[str, Any]:
+        """How titles are written."""
+        return {"fontsize": self.title_size, "color": self.text}
+
+    @property
+    def label(self) -> dict[str, Any]:
+        """How labels are written."""
+        return {"fontsize": self.label_size, "color": self.muted}
+
+    @property
+    def small(self) -> dict[str, Any]:
+        """How ticks and notes are written."""
+        return {"fontsize": self.tick_size, "color": self.muted}
+
 
 STYLE = Style()
 """The one style of all figures."""
+
+
+def canvas(width: float, height: float, **options: Any) -> Figure:
+    """Return an empty white figure of a size in inches; `options` are those of matplotlib's `Figure`."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=STYLE.dpi, facecolor="white", **options)
 
 
 def chart(title: str, x_label: str, y_label: str, *, width: float = 6.4, height: float = 4.0) -> tuple[Figure, Axes]:
@@ -55,14 +79,31 @@ def chart(title: str, x_label: str, y_label: str, *, width: float = 6.4, height:
       width: in inches.
       height: in inches.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=STYLE.dpi, layout="constrained", facecolor="white")
+    figure = canvas(width, height, layout="constrained")
     axes = figure.add_subplot()
     if title:
-        axes.set_title(title, loc="left", fontsize=STYLE.title_size, color=STYLE.text, pad=26)
+        axes.set_title(title, loc="left", pad=26, **STYLE.heading)
     dress(axes, x_label, y_label)
     return figure, axes
+
+
+def panels(
+    rows: int, columns: int, *, title: str, width: float = 8.0, height: float = 3.2, **options: Any
+) -> tuple[Figure, NDArray[Any]]:
+    """Return an empty figure with pairs of axes in rows and columns, ``[rows · columns]``, row by row.
+
+    Args:
+      rows: how many.
+      columns: how many.
+      title: above all of them, on the left.
+      width: in inches.
+      height: in inches.
+      **options: those of matplotlib's `subplots`.
+    """
+    figure = canvas(width, height, layout="constrained")
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", **STYLE.heading)
+    return figure, figure.subplots(rows, columns, squeeze=False, **options).ravel()
 
 
 def dress(axes: Axes, x_label: str, y_label: str) -> None:
@@ -73,9 +114,8 @@ def dress(axes: Axes, x_label: str, y_label: str) -> None:
       x_label: under the axes.
       y_label: beside the axes, with its unit.
     """
-    text: dict[str, Any] = {"fontsize": STYLE.label_size, "color": STYLE.muted}
-    axes.set_xlabel(x_label, **text)
-    axes.set_ylabel(y_label, **text)
+    axes.set_xlabel(x_label, **STYLE.label)
+    axes.set_ylabel(y_label, **STYLE.label)
     axes.tick_params(which="both", labelsize=STYLE.tick_size, color=STYLE.line, labelcolor=STYLE.muted)
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
@@ -84,22 +124,19 @@ def dress(axes: Axes, x_label: str, y_label: str) -> None:
     axes.set_axisbelow(True)
 
 
-def legend(axes: Axes, *, columns: int) -> None:
-    """Put the legend above the axes and below the title, in `columns`: it cannot cover data there."""
-    box = axes.legend(
-        loc="lower left",
-        bbox_to_anchor=(0, 1.0),
-        ncols=columns,
-        frameon=False,
-        borderaxespad=0.2,
-        fontsize=STYLE.tick_size,
-        handlelength=1.4,
-        handletextpad=0.4,
-        columnspacing=1.2,
-        borderpad=0,
-    )
-    for text in box.get_texts():
-        text.set_color(STYLE.muted)
+def legend(owner: Axes | Figure, *, columns: int) -> None:
+    """Put the legend in `columns` above the axes and below the title, where it cannot cover data.
+
+    That of a figure with several pairs of axes has what the first pair has, and stands beside the title.
+    """
+    from matplotlib.figure import Figure
+
+    look: dict[str, Any] = {"ncols": columns, "frameon": False, "fontsize": STYLE.tick_size, "labelcolor": STYLE.muted}
+    if isinstance(owner, Figure):
+        owner.legend(*owner.axes[0].get_legend_handles_labels(), loc="outside upper right", **look)
+        return
+    look |= {"loc": "lower left", "bbox_to_anchor": (0, 1.0), "borderaxespad": 0.2, "borderpad": 0}
+    owner.legend(handlelength=1.4, handletextpad=0.4, columnspacing=1.2, **look)
 
 
 def png(figure: Figure) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from vifx.evaluation.estimate import Estimate
+from vifx.evaluation.estimate import Estimate, minus
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -90,11 +90,7 @@ _KNOWN = MappingProxyType(
         "reconstruction_rms": ("", "lower", "root mean square of what reconstructions miss"),
         "*_error": ("", "lower", "largest difference of a probability from the truth"),
         "cluster_purity": ("", "higher", "examples with the commonest label of their component"),
-        "log_evidence": (
-            "nats",
-            "higher",
-            "below log Z on average, near it for many samples",
-        ),
+        "log_evidence": ("nats", "higher", "below log Z on average, near it for many samples"),
         "log_z": ("nats", "", "logarithm of the target's integral, by quadrature"),
         "effective_share": ("", "higher", "effective over drawn samples; 1 for a perfect fit"),
         "*critic/accuracy": ("", "", "0.5: the critic cannot tell the two apart"),
@@ -194,8 +190,8 @@ def _rounded(value: float, standard_error: float | None) -> tuple[str, str]:
     if not math.isfinite(value):
         return str(value), ""
     if standard_error is None or not math.isfinite(standard_error):
-        return f"{value:,.5g}".replace("-", "−"), ""
+        return minus(f"{value:,.5g}"), ""
     if standard_error == 0:
-        return f"{value:,.5g}".replace("-", "−"), "± 0"
+        return minus(f"{value:,.5g}"), "± 0"
     digits = min(8, max(0, 1 - math.floor(math.log10(standard_error))))
-    return f"{value:,.{digits}f}".replace("-", "−"), f"± {standard_error:.{digits}f}"
+    return minus(f"{value:,.{digits}f}"), f"± {standard_error:.{digits}f}"

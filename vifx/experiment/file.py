@@ -2,18 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = [
-    "Drawing",
-    "Experiment",
-    "ExperimentFile",
-    "Measure",
-    "describe",
-    "find",
-    "load",
-    "location",
-    "read",
-    "unmeasured",
-]
+__all__ = ["Experiment", "ExperimentFile", "describe", "find", "load", "location", "read"]
 
 import dataclasses
 import difflib
@@ -25,7 +14,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -33,27 +22,13 @@ from vifx import data
 from vifx.core.joint import Joint
 from vifx.core.objective import Objective
 from vifx.core.types import Key, Params, State
-from vifx.evaluation import Estimate
+from vifx.evaluation.measure import Drawing, Measure, unmeasured
 from vifx.experiment.config import Config
 from vifx.training import Alarm, Step
 from vifx.training.alarm import require_alarms
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from vifx.reading import Answer, Question
-
-
-Measure: TypeAlias = Callable[[Key, Params, State], Mapping[str, Estimate | float]]
-"""A function of (key, params, state) that returns metrics by name."""
-Drawing: TypeAlias = Callable[[Key, Params, State], "Figure"]
-"""A function of (key, params, state) that returns a figure."""
-
-
-def unmeasured(key: Key, params: Params, state: State) -> Mapping[str, Estimate | float]:
-    """Measure nothing: the monitor of a split without examples."""
-    del key, params, state
-    return {}
 
 
 @dataclass(frozen=True)

@@ -311,24 +311,10 @@ def _option(name: str, value: Any) -> list[str]:
 
 def _git_revision(folder: Path) -> str | None:
     """Return the commit of the repository that `folder` lies in, with "+changes" if it is modified."""
+    describe = ["git", "--no-optional-locks", "-C", str(folder), "describe", "--always", "--abbrev=40"]
+    describe += ["--dirty=+changes", "--exclude=*"]
     try:
-        commit = subprocess.run(
-            [
-                "git",
-                "--no-optional-locks",
-                "-C",
-                str(folder),
-                "describe",
-                "--always",
-                "--abbrev=40",
-                "--dirty=+changes",
-                "--exclude=*",
-            ],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        commit = subprocess.run(describe, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):  # no git, or not a repository
         return None
     return commit.stdout.strip()

@@ -1,0 +1,80 @@
+"""8-bit images as models take them: real numbers, or vectors of pixels, of principal components, of zeros and ones."""
+
+from __future__ import annotations
+
+__all__ = ["Pixels", "binarized", "embedding", "mapped", "scaled"]
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vifx.data.dataset import Dataset, Split
+from vifx.data.pca import Pca, pca
+from vifx.data.transforms import fixed_binarization
+
+
+class Pixels(NamedTuple):
+    """Images as vectors of pixels in [0, 1]: what `pca` is where all of them are kept.
+
+    Attributes:
+      shape: of an image.
+    """
+
+    shape: tuple[int, ...]
+
+    def project(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """Return 8-bit images as float32 vectors ``[examples, pixels]``, in units of a white pixel."""
+        return np.divide(images.reshape(len(images), -1), 255, dtype=np.float32)
+
+    def restore(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return vectors as images ``[examples, *shape]``."""
+        return x.reshape(len(x), *self.shape)
+
+
+def embedding(images: NDArray[Any], features: int | None) -> Pca | Pixels:
+    """Return the map from images to their principal components, or with None to their pixels, and back.
+
+    Args:
+      images: uint8, of the training split.
+      features: how many components.
+    """
+    return Pixels(images.shape[1:]) if features is None else pca(images, features)
+
+
+def mapped(splits: Dataset, function: Callable[[NDArray[Any]], NDArray[Any]], *, name: str = "x") -> Dataset:
+    """Return a data set with one variable replaced in every split.
+
+    Args:
+      splits: the data set.
+      function: from the variable's array, examples first, to the new one.
+      name: the variable.
+    """
+    train = {**splits.train, name: function(splits.train[name])}
+    shape = train[name].shape[1:]
+
+    def of(split: Split) -> Split:
+        empty = np.empty((0, *shape), train[name].dtype)
+        return {**split, name: function(split[name]) if len(split[name]) else empty}
+
+    info = dataclasses.replace(splits.info, shape=shape, low=-math.inf, high=math.inf)
+    return Dataset(train, of(splits.validation), of(splits.test), info)
+
+
+def binarized(splits: Dataset) -> Dataset:
+    """Return 8-bit images as vectors of zeros and ones, drawn once with the grey as the probability of a one.
+
+    Args:
+      splits: images, uint8.
+    """
+    parts = (splits.train, splits.validation, splits.test)
+    train, validation, test = (fixed_binarization(split, seed) for seed, split in enumerate(parts))
+    return mapped(Dataset(train, validation, test, splits.info), lambda x: x.reshape(len(x), -1))
+
+
+def scaled(split: Split, *, low: float = 0.0) -> Split:
+    """Return a split with its 8-bit images ``x`` real, `low` for black to 1 for white, as `data.normalize` has them."""
+    return {**split, "x": np.linspace(low, 1.0, 256).astype(np.float32)[split["x"]]}

@@ -1,0 +1,136 @@
+"""The likelihood of a model with an exact posterior, such as EM fits: of splits, and with what follows from it."""
+
+from __future__ import annotations
+
+__all__ = ["Tried", "held_out", "measure_exact_likelihood", "monitor_exact_likelihood"]
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vifx import em
+from vifx.core.examples import WEIGHTS
+from vifx.core.types import Batch, Key, Params, State
+from vifx.data import Dataset, Split
+from vifx.em import Fit, Model
+from vifx.evaluation.clusters import cluster_accuracy, cluster_purity, likeliest_components
+from vifx.evaluation.estimate import Estimate
+from vifx.evaluation.measure import Measure, unmeasured
+from vifx.evaluation.table import Noted
+from vifx.training import Progress, Step
+
+_TIMED = 5
+"""Iterations that are timed, of which the median is reported."""
+Tried: TypeAlias = Callable[[], Mapping[int, Fit]]
+"""Returns models of other numbers of components, fitted when they are first asked for."""
+
+
+def monitor_exact_likelihood(model: Model, split: Split) -> Measure:
+    """Measure ``loss``, −log q(x) in nats, of a validation split.
+
+    Args:
+      model: what is trained.
+      split: usually the validation split.
+    """
+    x = jnp.asarray(split[model.observed])
+    if not len(x):
+        return unmeasured
+
+    def measure(key: Key, params: Params, state: State) -> Mapping[str, Estimate | float]:
+        del key
+        return {"loss": Estimate(-np.asarray(model.log_prob(params, state, x)), weights=split.get(WEIGHTS))}
+
+    return measure
+
+
+def measure_exact_likelihood(
+    model: Model,
+    splits: Dataset,
+    *,
+    step: Step | None = None,
+    others: Tried | None = None,
+    plain: Model | None = None,
+) -> Measure:
+    """Measure the log-likelihood of the training and test split, and what follows from it.
+
+    ``log_prob/test`` and ``log_prob/train`` are mean nats per example. For closed-form models there are ``bic`` and
+    ``aic`` of the training split with the number of free ``parameters``, and ``iteration_time`` in milliseconds.
+    Where there are labels, ``cluster_accuracy`` calls each test example by the commonest training label of its
+    likeliest component, and ``cluster_purity`` is the share of test examples that have the commonest label of theirs.
+
+    Args:
+      model: what is trained; if a network is not a family, there is no number of free parameters.
+      splits: ``x`` as the model takes it.
+      step: to be timed, on the training split.
+      others: models of other numbers of components; each adds ``bic/K`` and ``log_prob/test/K``.
+      plain: a closed-form model to compare with; it is fitted from four starts, and adds ``log_prob/test/mixture``.
+    """
+    train, test = splits.train, splits.test
+
+    def measure(key: Key, params: Params, state: State) -> Mapping[str, Estimate | float]:
+        x = jnp.asarray(train[model.observed])
+        found: dict[str, Estimate | float] = {"log_prob/test": held_out(model, test, params, state)}
+        fitted = np.asarray(model.log_prob(params, state, x), np.float64)
+        found["log_prob/train"] = Estimate(fitted)
+        if not model.solver.others:
+            degrees, total = model.solver.degrees(params), float(fitted.sum())
+            found["bic"] = degrees * math.log(len(fitted)) - 2 * total
+            found["aic"] = 2 * degrees - 2 * total
+            found["parameters"] = degrees
+        if step is not None:
+            found["iteration_time"] = _milliseconds(
+                jax.random.fold_in(key, 2), step, params, state, {model.observed: x}
+            )
+        found |= _clusters(model, splits, params, state)
+        for size, fit in (others() if others else {}).items():
+            found[f"bic/{size}"] = Noted(fit.bic, f"{size} components, {fit.degrees:,} parameters")
+            found[f"log_prob/test/{size}"] = held_out(fit.model, test, fit.params, fit.state)
+        if plain is not None:
+            fit = em.fit(jax.random.fold_in(key, 0), plain, train[model.observed], restarts=4)
+            found["log_prob/test/mixture"] = held_out(plain, test, fit.params, fit.state)
+        return found
+
+    return measure
+
+
+def held_out(model: Model, split: Split, params: Params, state: State) -> Estimate:
+    """Return ``log q(x)`` of a split in nats, with its 95 % interval as a note.
+
+    Args:
+      model: of which.
+      split: usually the test split.
+      params: one entry per owner.
+      state: one entry per owner.
+    """
+    values = np.asarray(model.log_prob(params, state, split[model.observed]), np.float64)
+    return Estimate(values, weights=split.get(WEIGHTS)).noted("mean log-likelihood, exact", digits=3)
+
+
+def _milliseconds(key: Key, step: Step, params: Params, state: State, batch: Batch) -> float:
+    """Return the time of an update after compilation."""
+    progress = Progress(params, state, step.init(jax.random.fold_in(key, 0), params, state))
+    update, keys = jax.jit(step.update), jax.random.split(jax.random.fold_in(key, 1), _TIMED + 1)
+    jax.block_until_ready(update(keys[0], progress, batch))
+    seconds = []
+    for i in range(_TIMED):
+        began = time.perf_counter()
+        jax.block_until_ready(update(keys[1 + i], progress, batch))
+        seconds.append(time.perf_counter() - began)
+    return 1000 * float(np.median(seconds))
+
+
+def _clusters(model: Model, splits: Dataset, params: Params, state: State) -> Mapping[str, Estimate | float]:
+    if splits.info.classes is None or model.components < 2 or "y" not in splits.train:
+        return {}
+    parts = (splits.train, splits.test)
+    train, test = (likeliest_components(model, params, state, split[model.observed]) for split in parts)
+    right = cluster_accuracy((train, splits.train["y"]), (test, splits.test["y"]))
+    return {
+        "cluster_accuracy": Estimate(right, "test examples, by the commonest training label of their component"),
+        "cluster_purity": cluster_purity(test, splits.test["y"]),
+    }

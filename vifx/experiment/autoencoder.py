@@ -1,0 +1,82 @@
+"""Experiments with an encoder and a decoder of images: their options, and what is trained, measured and drawn."""
+
+from __future__ import annotations
+
+__all__ = ["Config", "experiment"]
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import optax
+
+from vifx import data, evaluation, training
+from vifx.core.joint import Joint
+from vifx.core.objective import Objective
+from vifx.data import Dataset
+from vifx.evaluation import DecodedImages
+from vifx.evaluation.decoded_images import Drawn
+from vifx.experiment.config import Config as BaseConfig
+from vifx.experiment.file import Experiment
+from vifx.experiment.rules import PositiveFloat, PositiveInt
+
+
+@dataclass(frozen=True)
+class Config(BaseConfig):
+    """The options that experiments with an autoencoder have in common."""
+
+    learning_rate: PositiveFloat = 1e-3
+    """Step size of Adam."""
+    hidden: tuple[PositiveInt, ...] = (256, 256)
+    """Widths of the hidden layers of encoder and decoder."""
+    bound_examples: PositiveInt | None = None
+    """Test images for the importance-weighted bounds, which take most of the evaluation's time; all of them if None."""
+
+
+def experiment(
+    config: Config,
+    splits: Dataset,
+    inference: Joint,
+    generative: Joint,
+    objective: Objective,
+    *,
+    pixels: Literal["shades", "binary"] = "shades",
+    latent: str = "z",
+    classes: int | None = None,
+    best: str = "validation/loss",
+    drawn: Sequence[Drawn] = ("samples", "reconstructions", "traversal", "codes"),
+) -> Experiment:
+    """Return the experiment: Adam on the objective, the bounds of the test split, and the usual drawings.
+
+    Args:
+      config: its options.
+      splits: images ``x``, uint8.
+      inference: evidence and encoder.
+      generative: prior and decoder.
+      objective: between the two.
+      pixels: how the joints see them: each in one of 256 shades; or black or white, drawn anew for every minibatch, and
+        once for the other splits.
+      latent: the variable that is drawn, and whose active units are counted.
+      classes: of a model given labels ``y``, how many there are.
+      best: the monitored metric whose smallest value marks the checkpoint to keep ("-name": largest).
+      drawn: which of the drawings of `DecodedImages`.
+    """
+    white, transform, validation, test = 255.0, None, splits.validation, splits.test
+    if pixels == "binary":
+        white, transform = 1.0, data.binarize()
+        validation, test = (data.fixed_binarization(split, 0) for split in (validation, test))
+    restore = evaluation.unscaled(0.0, white)
+    images = DecodedImages(generative, restore, latent, classes, inference, test, splits.test["x"])
+    return Experiment(
+        objective=objective,
+        step=training.optimize(objective, optax.adam(config.learning_rate)),
+        source=data.Resident(splits.train, config.data.batch_size, config.seed, transform),
+        splits=splits,
+        inference=inference,
+        generative=generative,
+        monitor=evaluation.monitor_loss(objective, validation),
+        evaluate=evaluation.measure_bounds(inference, generative, test, examples=config.bound_examples, latent=latent),
+        drawings=images.drawings(*drawn),
+        sample=images.sample,
+        best=best,
+    )

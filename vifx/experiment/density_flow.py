@@ -1,0 +1,140 @@
+"""Experiments with a flow that has a likelihood: their options, their training, and what is measured and drawn."""
+
+from __future__ import annotations
+
+__all__ = ["Config", "ImageConfig", "experiment", "images", "trainer"]
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import jax
+import optax
+
+from vifx import data, evaluation, flows, training
+from vifx.core.factor import evidence, transformed
+from vifx.core.joint import Joint
+from vifx.core.objective import Objective
+from vifx.core.types import Bijection, PyTree
+from vifx.data import Dataset
+from vifx.distributions import standard_normal
+from vifx.evaluation import DecodedImages, decoded_images
+from vifx.evaluation.measure import Drawing, Measure, both
+from vifx.experiment.config import Config as BaseConfig
+from vifx.experiment.file import Experiment
+from vifx.experiment.rules import NonNegativeInt, PositiveFloat, PositiveInt
+from vifx.training import Step
+from vifx.variational import kl
+
+
+@dataclass(frozen=True)
+class Config(BaseConfig):
+    """The options that experiments with a flow have in common."""
+
+    learning_rate: PositiveFloat = 1e-3
+    """Step size of Adam after the warm-up; it falls to 0 along a cosine."""
+    warmup: NonNegativeInt = 100
+    """Updates over which the step size rises from 0; at most a tenth of all."""
+    clip: PositiveFloat = 10.0
+    """The largest norm of a gradient; longer ones are scaled down to it."""
+    decay: PositiveFloat = 0.99
+    """Of the average of the parameters, which is what is measured and drawn."""
+    dequantizations: PositiveInt = 4
+    """Draws of the noise within a shade of grey, over which the test likelihood of images is averaged."""
+
+
+@dataclass(frozen=True)
+class ImageConfig(Config):
+    """The options that experiments with a flow of images have in common."""
+
+    alpha: PositiveFloat = 0.01
+    """Pixels are moved into [α, 1 − α] before their logits are taken."""
+
+
+def images(config: ImageConfig, *layers: Bijection, shades: int = 256) -> Experiment:
+    """Return the experiment of a flow on dequantized 8-bit images.
+
+    Args:
+      config: its options.
+      *layers: what follows the logits of the pixels.
+      shades: shades of grey.
+    """
+    splits = data.load(config.data)
+    bijection = flows.chain(flows.logit(alpha=config.alpha), *layers)
+    compare = evaluation.measure_gaussian(splits.train, splits.test, shades=shades, alpha=config.alpha)
+
+    def measure(generative: Joint) -> Measure:
+        draws = config.dequantizations
+        return both(evaluation.measure_likelihood(generative, splits.test, shades=shades, draws=draws), compare)
+
+    def drawings(generative: Joint) -> Mapping[str, Drawing]:
+        return {
+            "samples": decoded_images.draw_temperatures(generative),
+            "interpolation": decoded_images.draw_straight_lines(generative, splits.test, shades=shades),
+        }
+
+    built = experiment(config, splits, bijection, evaluate=measure, drawings=drawings, shades=shades)
+    sample = DecodedImages(built.generative, evaluation.unscaled(0.0, 1.0)).sample
+    return dataclasses.replace(built, sample=sample, curves={"likelihood": ("validation/bits_per_dim",)})
+
+
+def experiment(
+    config: Config,
+    splits: Dataset,
+    bijection: Bijection,
+    *,
+    evaluate: Callable[[Joint], Measure],
+    drawings: Callable[[Joint], Mapping[str, Drawing]],
+    shades: int | None = None,
+    weight_decay: float = 0.0,
+) -> Experiment:
+    """Return the experiment of a flow from ``x`` to a standard normal, by maximum likelihood.
+
+    Args:
+      config: its options.
+      splits: real values ``x``, or images, uint8.
+      bijection: from data to a vector.
+      evaluate: measures the flow on the test split.
+      drawings: figures of the flow by file name.
+      shades: shades of grey of images, which are dequantized; None for real values.
+      weight_decay: as in `trainer`.
+    """
+    base = standard_normal(math.prod(splits.info.shape))
+    inference, generative = Joint(evidence("x")), Joint(transformed("x", base, bijection, name="flow"))
+    objective = kl(inference, generative)
+    transform = None if shades is None else data.dequantize(shades=shades)
+    return Experiment(
+        objective=objective,
+        step=trainer(objective, config, weight_decay=weight_decay),
+        source=data.Resident(splits.train, config.data.batch_size, config.seed, transform),
+        splits=splits,
+        inference=inference,
+        generative=generative,
+        monitor=evaluation.monitor_likelihood(generative, splits.validation, shades=shades),
+        evaluate=evaluate(generative),
+        drawings=drawings(generative),
+        best="validation/loss",
+    )
+
+
+def trainer(objective: Objective, config: Config, *, weight_decay: float = 0.0) -> Step:
+    """Return the step: Adam with warm-up, cosine and clipped gradients, and an average of the parameters.
+
+    Args:
+      objective: what is minimized.
+      config: its options.
+      weight_decay: what an update takes from the weights of the couplings' networks, as a share of the step size. Their
+        biases are left alone, so that what is taken is the dependence of one half on the other.
+    """
+    rate = optax.warmup_cosine_decay_schedule(
+        0.0, config.learning_rate, min(config.warmup, config.steps // 10), config.steps
+    )
+    adam = optax.adamw(rate, weight_decay=weight_decay, mask=_weights) if weight_decay else optax.adam(rate)
+    optimizer = optax.chain(optax.clip_by_global_norm(config.clip), adam)
+    return training.averaged(training.optimize(objective, optimizer), config.decay)
+
+
+def _weights(params: PyTree) -> PyTree:
+    """Say of each leaf whether it is a weight of a network."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: jax.tree_util.keystr(path[-1:]) == "['weight']", params)
