@@ -259,8 +259,8 @@ def test_estimate_is_the_textbook_mean_and_error():
     [
         ({"samples": (0, 5)}, "samples must be positive"),
         ({"samples": ()}, "samples must be positive"),
-        ({"chunk": 0}, "chunk must be at least 1"),
-        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"chunk": 0}, "chunk must be an integer ≥ 1"),
+        ({"batch_size": 0}, "batch_size must be an integer ≥ 1"),
     ],
 )
 def test_bad_arguments(change, message):

@@ -69,7 +69,7 @@ def test_usual_alarms_of_images_know_which_way_is_better():
     [
         ({"monitored": ("mode",)}, "did you mean 'modes'"),
         ({"monitored": "fmd"}, r"got 'fmd'; use \['fmd'\]"),
-        ({"modes": 0}, "modes must be positive, got 0"),
+        ({"modes": 0}, "modes must be an integer ≥ 1, got 0"),
     ],
 )
 def test_usual_alarms_refuse_what_they_do_not_know(wrong, message):

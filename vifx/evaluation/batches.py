@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vifx.checks import require_integer
 from vifx.core.joint import Joint, Sample
 from vifx.core.types import Array, Batch, Key, Params, PyTree, State
 from vifx.data.arrays import checked_arrays
@@ -83,8 +84,7 @@ def in_batches(
     lengths = {name: np.shape(array)[0] for name, array in split.items()}
     if not lengths or len(set(lengths.values())) > 1 or 0 in lengths.values():
         raise ValueError(f"split must hold arrays of one common, positive number of examples, got {lengths}.")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+    require_integer(batch_size, "batch_size")
     examples = next(iter(lengths.values()))
     arrays = checked_arrays(split, "split")
     batch_size = min(batch_size, examples)

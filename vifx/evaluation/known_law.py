@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vifx.checks import require_number
 from vifx.core.examples import WEIGHTS
 from vifx.core.joint import Joint
 from vifx.core.types import Array, Key, Params, State
@@ -170,8 +171,7 @@ def density_fit_1d(
             counts / (len(points) * np.diff(edges)), edges, color=STYLE.lines[5], linewidth=1.0, label="samples"
         )
     for i, (name, (mean, scale)) in enumerate(fits.items()):
-        if not scale > 0:
-            raise ValueError(f"the scale of fit {name!r} must be positive, got {scale}.")
+        require_number(scale, f"the scale of fit {name!r}", above=0)
         curve = np.exp(-(((values - mean) / scale) ** 2) / 2) / (scale * np.sqrt(2 * np.pi))
         look: dict[str, Any] = {"color": STYLE.lines[i % len(STYLE.lines)], "linestyle": _DASHES[i % len(_DASHES)]}
         axes.plot(values, curve, linewidth=1.8, label=minus(f"{name}: μ = {mean:.3f}, σ = {scale:.3f}"), **look)

@@ -312,8 +312,7 @@ def linear_probe_accuracy(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    if not regularization > 0:
-        raise ValueError(f"regularization must be positive, got {regularization}.")
+    require_number(regularization, "regularization", above=0)
     train_codes, train_labels = np.asarray(train_codes), np.asarray(train_labels)
     # scikit-learn minimizes C times the summed loss plus the penalty.
     strength = 1 / (regularization * len(train_codes))

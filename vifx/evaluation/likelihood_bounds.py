@@ -15,6 +15,7 @@ import numpy as np
 from jax.scipy.special import logsumexp
 from numpy.typing import ArrayLike, NDArray
 
+from vifx.checks import require_integer
 from vifx.core.examples import WEIGHTS
 from vifx.core.joint import Joint
 from vifx.core.objective import Objective
@@ -153,8 +154,7 @@ def importance_weighted_bound(
     counts = tuple(sorted(set(samples)))
     if not counts or counts[0] < 1:
         raise ValueError(f"samples must be positive numbers of draws, got {tuple(samples)}.")
-    if chunk < 1:
-        raise ValueError(f"chunk must be at least 1, got {chunk}.")
+    require_integer(chunk, "chunk")
     if set(inference.variables) != set(generative.variables):
         raise ValueError(
             "inference and generative must be joints of the same variables, got "

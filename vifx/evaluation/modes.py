@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vifx.checks import require_integer, require_number
 from vifx.core.joint import Joint
 from vifx.core.types import Key, Params, State
 from vifx.data import Modes
@@ -57,8 +58,7 @@ def mode_coverage(samples: ArrayLike, centres: ArrayLike, scale: ArrayLike, *, r
     (1, 0.67, [2, 1])
     """
     distances = _distances(samples, centres, scale)
-    if not radius > 0:
-        raise ValueError(f"radius must be positive, in standard deviations, got {radius}.")
+    require_number(radius, "radius", above=0, hint="it is in standard deviations")
     inside = distances <= radius
     counts = np.bincount(distances.argmin(axis=1), minlength=distances.shape[1])
     shares = counts[counts > 0] / counts.sum()
@@ -85,8 +85,8 @@ def expected_high_quality(dimensions: int, *, radius: float = 3.0) -> float:
     >>> round(expected_high_quality(2), 4)
     0.9889
     """
-    if dimensions < 1 or not radius > 0:
-        raise ValueError(f"dimensions and radius must be positive, got {dimensions} and {radius}.")
+    require_integer(dimensions, "dimensions")
+    require_number(radius, "radius", above=0, hint="it is in standard deviations")
     from scipy.special import gammainc
 
     return float(gammainc(dimensions / 2, radius**2 / 2))

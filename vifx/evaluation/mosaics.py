@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vifx.checks import require_integer
 from vifx.evaluation.estimate import minus
 from vifx.evaluation.style import STYLE, canvas
 
@@ -53,8 +54,7 @@ def image_grid(
         raise ValueError(f"captions must be one for each of {len(images)} images, got {len(captions)}.")
     if columns is None:
         columns = math.ceil(math.sqrt(len(images)))
-    if columns < 1:
-        raise ValueError(f"columns must be at least 1, got {columns}.")
+    require_integer(columns, "columns")
     cells = [(*divmod(i, columns), image) for i, image in enumerate(images)]
     return _mosaic(cells, _Labels(title=title, captions=tuple(captions)), limits)
 
@@ -104,8 +104,7 @@ def reconstructions(
             f"originals and reconstructed must have one shape, got {originals.shape} and "
             f"{reconstructed.shape}; pass the reconstructions of exactly these originals."
         )
-    if columns < 1:
-        raise ValueError(f"columns must be at least 1, got {columns}.")
+    require_integer(columns, "columns")
     columns = min(columns, len(originals))
     cells = []
     for i, (above, below) in enumerate(zip(originals, reconstructed, strict=True)):

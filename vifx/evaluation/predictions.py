@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax
 
-from vifx.checks import require_number
-from vifx.core.conditional import nearest
+from vifx.checks import nearest, require_number
 from vifx.core.examples import WEIGHTS, check_weights
 from vifx.core.joint import Joint
 from vifx.core.types import Array, Key, Params, State
@@ -126,8 +125,7 @@ class Predictions:
         Raises:
           ValueError: it is not.
         """
-        if not (np.isfinite(require_number(temperature, "temperature")) and temperature > 0):
-            raise ValueError(f"temperature must be positive and finite, got {temperature}.")
+        require_number(temperature, "temperature", above=0)
         return replace(self, log_probs=log_softmax(np.asarray(self.log_probs, np.float64) / temperature, axis=1))
 
     @property
@@ -208,8 +206,7 @@ def predict(
         raise ValueError(
             f"predict: label must be a variable of {generative} whose parents are evidence, got {label!r}{named}."
         )
-    if not (np.isfinite(require_number(noise, "noise")) and noise >= 0):
-        raise ValueError(f"noise must be a finite standard deviation that is not negative, got {noise}.")
+    require_number(noise, "noise", least=0, hint="it is a standard deviation")
     if noise > 0 and np.asarray(split["x"]).dtype.kind != "f":
         raise TypeError(
             f"noise needs floating-point 'x', got {np.asarray(split['x']).dtype}; scale the values first, "

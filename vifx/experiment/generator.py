@@ -13,6 +13,7 @@ from typing import Literal
 import optax
 
 from vifx import data, evaluation, lipschitz, training
+from vifx.checks import require_integer, require_name
 from vifx.core.objective import Schedule
 from vifx.data import Dataset
 from vifx.data.images import scaled
@@ -24,7 +25,6 @@ from vifx.experiment.file import Experiment
 from vifx.experiment.rules import PositiveFloat, PositiveInt
 from vifx.games import Assembly, Penalty
 from vifx.training import Alarm, Step
-from vifx.training.network_names import known
 
 CURVES: Mapping[str, Sequence[str]] = MappingProxyType(
     {
@@ -199,12 +199,12 @@ def alarms(*, monitored: Sequence[str] = ("modes",), modes: int | None = None, n
     """
     if isinstance(monitored, str):
         raise ValueError(f"monitored must be a sequence of names, got {monitored!r}; use [{monitored!r}]")
-    if modes is not None and modes < 1:
-        raise ValueError(f"modes must be positive, got {modes}; leave it out if the data has none")
+    if modes is not None:
+        require_integer(modes, "modes")
     saturation = f"{name}/critic/saturation" if name else "critic/saturation"
     found = [Alarm(saturation, "above", 0.95, rows=5, meaning=_SATURATED)]
     for metric in monitored:
-        kind, limit, meaning = _FALLEN[known(metric, _FALLEN, "metric in monitored")]
+        kind, limit, meaning = _FALLEN[require_name(metric, _FALLEN, "metric in monitored")]
         found.append(Alarm(f"validation/{metric}", kind, limit, rows=2, meaning=meaning))
     if modes is not None:
         few = f"fewer than half of the {modes} modes of the data are generated; {_COLLAPSED}"
