@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from vifx import data, networks, training
 from vifx.checks import ArgumentError
-from vifx.core import nets
 from vifx.core.factor import evidence, factor
 from vifx.core.joint import Joint
+from vifx.core.nets import as_net
 from vifx.core.types import Params
 from vifx.data import Dataset
 from vifx.evaluation.batches import in_batches
@@ -69,7 +69,7 @@ def feature_network(config: data.Config, *, seed: int = 0) -> Features:
         accuracy = _accuracy(params, dataset, classes)
         _write(path, weights, accuracy)
     params = traverse_util.unflatten_dict(dict(weights), sep="/")
-    net = nets.as_net(_body())
+    net = as_net(_body())
     apply = jax.jit(lambda params, images: net.apply(params, {}, images)[0])
 
     def features(images: NDArray[np.uint8]) -> NDArray[Any]:
@@ -105,7 +105,7 @@ def _steps(dataset: Dataset) -> int:
 
 
 def _accuracy(params: Params, dataset: Dataset, classes: int) -> float:
-    net = nets.as_net(_classifier(classes))
+    net = as_net(_classifier(classes))
     predict = jax.jit(lambda params, images: net.apply(params, {}, images)[0].logits.argmax(axis=-1))
     return float(np.mean(_in_batches(predict, params, dataset.test["x"]) == dataset.test["y"]))
 

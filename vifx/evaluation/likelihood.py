@@ -168,7 +168,7 @@ def measure_likelihood(generative: Joint, split: Split, *, shades: int | None = 
 
 
 def monitor_likelihood(
-    generative: Joint, split: Split, *, shades: int | None = None, batch_size: int = _BATCH
+    generative: Joint, split: Split, *, shades: int | None = None, seed: int = 0, batch_size: int = _BATCH
 ) -> Measure:
     """Measure ``loss``, the negative log-likelihood in nats, and for images ``bits_per_dim``, of a validation split.
 
@@ -178,6 +178,7 @@ def monitor_likelihood(
       generative: of which the split has every variable.
       split: usually the validation split.
       shades: shades of grey of images, uint8; None for real values.
+      seed: seed of the noise u.
       batch_size: examples at a time.
     """
     if not len(next(iter(split.values()))):
@@ -185,7 +186,7 @@ def monitor_likelihood(
 
     def measure(key: Key, params: Params, state: State) -> Mapping[str, Estimate | float]:
         del key
-        noise = jax.random.key(0)
+        noise = jax.random.key(seed)
         values = {"loss": nll(noise, generative, params, state, split, shades=shades, batch_size=batch_size)}
         if shades is not None:
             values["bits_per_dim"] = _bits(values["loss"], split["x"].shape[1:], shades)
