@@ -1,4 +1,4 @@
-"""Checks at the doors of the library: what an argument must be, said with what it is and what to do."""
+"""Checks of arguments at the doors of the library; the messages have the rule, the value and a remedy."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class ArgumentError(ValueError):
     So a command can say which of its options sets it. The message is the name and the sentence.
 
     Attributes:
-      name: what is refused, such as "batch_size" or "hidden[1]".
+      name: the argument that is refused, such as "batch_size" or "hidden[1]".
       sentence: the rule, the value and what to do.
       value: what was given.
-      owner: the config whose field it is, if it is one's.
+      owner: the config that has it as a field, if there is one.
     """
 
     def __init__(self, name: str, sentence: str, *, value: object, owner: object = None) -> None:
@@ -56,7 +56,7 @@ class ArgumentError(ValueError):
 
 
 def described(value: object) -> str:
-    """Say in a few words what a value is: its type, or shape, or itself where it is short."""
+    """Describe a value in a few words: by its type or shape, or by itself if it is short."""
     if isinstance(value, type):
         return f"the class {value.__name__}"
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
@@ -272,7 +272,7 @@ def require_function(value: Any, name: str, like: str) -> Any:
 
 
 def require_unmasked(value: Any, name: str) -> Any:
-    """Return values that are not a masked array: without the mask, which is lost, masked values would become data.
+    """Return values that are not a masked array, whose mask would be lost, so that masked values would become data.
 
     Args:
       value: the argument.
@@ -313,7 +313,7 @@ def require_batch(batch: Any, *, name: str = "batch", minibatches: int = 1) -> A
     Args:
       batch: the argument.
       name: its name.
-      minibatches: how many there are; more than one are the first axis.
+      minibatches: how many there are; if there are several, they are the first axis.
 
     Raises:
       TypeError: if it is not a mapping from names to arrays.

@@ -1,4 +1,4 @@
-"""`vifx answer`: a question of one's own about passages of one's own."""
+"""`vifx answer`: answer the user's question from the user's passages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dispatch of the `vifx` command, and what it says when something is wrong."""
+"""Dispatch of the `vifx` command, and its messages when something is wrong."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def _later(
     """Import a function of this package and run it.
 
     Args:
-      signals: of the command.
-      function: as "module.function".
+      signals: the signals of the command.
+      function: its name, "module.function".
       options: the command whose options the arguments are; they are read before the import, so that a mistake is
         reported at once. None if the function reads them itself.
       arguments: what follows the command.

@@ -1,4 +1,4 @@
-"""`vifx list`: what there is, read without importing or running it."""
+"""`vifx list`: the parts of the library, read without importing or running them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the library has, read from its source: nothing is imported."""
+"""The parts of the library, read from its source: nothing is imported."""
 
 from __future__ import annotations
 

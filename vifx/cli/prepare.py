@@ -45,7 +45,7 @@ def mistakes(file: ExperimentFile | None = None, *, debug: bool = False) -> Iter
     """Turn every error inside into a `UsageError` of one line, or with `debug` let it through.
 
     Args:
-      file: an error that passes through this file is located in it.
+      file: errors that pass through this file are located in it.
       debug: keep errors with their traceback.
 
     Raises:
@@ -66,7 +66,7 @@ def failures(file: ExperimentFile, *, debug: bool = False) -> Iterator[None]:
     """Turn every error inside that no command expects into a `Failure` of one line, or with `debug` let it through.
 
     Args:
-      file: an error that passes through this file is located in it.
+      file: errors that pass through this file are located in it.
       debug: keep errors with their traceback.
 
     Raises:
@@ -214,9 +214,9 @@ def saved_state(run: Run, built: Experiment, *, step: int | None = None) -> trai
     """Read a checkpoint of a run.
 
     Args:
-      run: whose.
+      run: the run.
       built: its experiment.
-      step: the update whose checkpoint it is; the best one if the run keeps one, else the last.
+      step: the update whose checkpoint to read; by default the best one if the run keeps one, else the last.
 
     Raises:
       CheckpointError: if there is none or it is damaged.

@@ -30,7 +30,7 @@ def damage_remedied(run: Run, *, resuming: bool) -> Iterator[None]:
     """Let the error about a damaged checkpoint name the command that goes on from a whole one.
 
     Args:
-      run: what is read inside.
+      run: the run that is read inside.
       resuming: whether any other checkpoint will do; else the damaged one was meant, which resuming from an earlier
         one makes again, and another has to be named.
 
@@ -56,7 +56,7 @@ def damage_remedied(run: Run, *, resuming: bool) -> Iterator[None]:
 
 
 def checkpoint_steps(run: Run) -> set[int]:
-    """Return the updates that a run has a checkpoint of, damaged ones included."""
+    """Return the updates for which a run has a checkpoint, damaged ones included."""
     if not run.checkpoints.is_dir():
         return set()
     return {int(path.name) for path in run.checkpoints.iterdir() if path.name.isdecimal()}

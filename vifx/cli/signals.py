@@ -18,7 +18,7 @@ _SHOW_CURSOR = b"\x1b[?25h\n"
 
 
 class Signals:
-    """What the command does about a signal at the moment; whoever runs a part of it says what that is.
+    """What the command does about a signal at the moment; each part of the command sets it.
 
     The first signal ends the process at once, or raises KeyboardInterrupt where half-written files have to go. The
     second always ends it at once. An interruption that a library swallows ends it, too: as soon as Python reports it,

@@ -21,7 +21,7 @@ def checked_arrays(arrays: Mapping[str, ArrayLike], argument: str, *, whole: boo
 
     Args:
       arrays: by variable, each ``[examples, ...]``.
-      argument: what they are called.
+      argument: the name of the argument, for messages.
       whole: whether these are all examples, of which some must have a weight above zero.
 
     Raises:
@@ -52,8 +52,8 @@ def checked_array(array: ArrayLike, argument: str, *, absent: np.ndarray | None 
 
     Args:
       array: ``[examples, ...]``.
-      argument: what it is called.
-      absent: which examples count for nothing, ``[examples]``, and may hold anything.
+      argument: the name of the argument, for messages.
+      absent: which examples have weight zero, ``[examples]``, and may hold anything.
 
     Raises:
       TypeError: if it is not an array of real numbers.

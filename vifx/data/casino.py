@@ -17,7 +17,7 @@ class Casino(NamedTuple):
       initial: the probability of each state at the first roll.
       transitions: rows: from; columns: to.
       faces: the probability of each face for each state, ``[states, 6]``.
-      length: of one sequence of rolls.
+      length: the number of rolls in a sequence.
     """
 
     initial: NDArray[Any]

@@ -167,7 +167,7 @@ def _check_generated(config: Config) -> None:
 
 
 def _prepared_folder(directory: Path, name: str) -> Path | None:
-    """Return the newest prepared version, or None; raise if all there is, is incomplete."""
+    """Return the newest prepared version, or None; raise if every version is incomplete."""
     parent = directory / name
     versions = [path for path in parent.iterdir() if VERSION.fullmatch(path.name)] if parent.is_dir() else []
     complete = [path for path in versions if (path / "dataset_info.json").is_file()]

@@ -103,8 +103,8 @@ def check_validation(validation: object, *, name: str = "validation", owner: obj
 
     Args:
       validation: the part.
-      name: what it is called.
-      owner: the config whose field it is, if it is one's.
+      name: its name, for messages.
+      owner: the config that has it as a field, if there is one.
 
     Raises:
       TypeError: if it is not a number.

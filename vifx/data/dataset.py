@@ -30,7 +30,7 @@ class Info:
       low: the smallest value that `"x"` may take.
       high: the largest value that `"x"` may take.
       label_names: the classes by name, empty when they have none.
-      notes: what was decided when it was read, in sentences: features that are left out, splits that were made.
+      notes: decisions that were made when it was read, as sentences: features left out, splits made.
     """
 
     name: str
@@ -80,7 +80,7 @@ def from_arrays(
       test: the same variables, with other examples.
       validation: a split of its own, or how much of `train` to hold out (see `hold_out`).
       split_seed: chooses which examples are held out.
-      name: what `info` calls it.
+      name: the name in `info`.
 
     Raises:
       TypeError: if something is not an array of numbers.
@@ -92,7 +92,7 @@ def from_arrays(
     >>> len(dataset.train["x"]), len(dataset.validation["x"]), dataset.info.shape
     (12, 4, (1,))
     """
-    require(name, str, "name", "a text", "it is what info calls the data")
+    require(name, str, "name", "a text", "it is the name of the data in info")
     splits = {"train": checked_arrays(train, "train"), "test": checked_arrays(test, "test")}
     if isinstance(validation, Mapping):
         splits["validation"] = checked_arrays(validation, "validation")
@@ -115,9 +115,9 @@ def hold_out(
 
     Args:
       split: arrays by variable.
-      validation: how much is held out, a fraction or a number of examples.
-      split_seed: chooses which.
-      name: of what is held out, for messages.
+      validation: how much to hold out, a fraction or a number of examples.
+      split_seed: seed of the choice of examples.
+      name: the name of the part that is held out, for messages.
 
     Raises:
       TypeError: if `split` is not a mapping of arrays, or a number is of another kind.

@@ -1,4 +1,4 @@
-"""Datasets that are drawn when they are loaded: nothing lies on disk, and the truth is at hand."""
+"""Datasets that are drawn when they are loaded: nothing is stored, and the true law is known."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def modes(name: str) -> Modes:
 
 
 def generate(name: str, *, validation: int | float, split_seed: int) -> Dataset:
-    """Draw a generated dataset: 50,000 examples for training and 10,000 for testing, of ``casino`` 100 each.
+    """Draw a generated dataset: 50,000 examples for training and 10,000 for testing, 100 each for ``casino``.
 
     ``x`` is float32 ``[examples, dimensions]`` and ``y`` the index of the mode, or of the part of the shape, int32;
     of ``casino`` they are the rolls and the dice (see `vifx.data.casino.draw_casino`), int32 ``[examples, length]``.
@@ -78,7 +78,7 @@ def generate(name: str, *, validation: int | float, split_seed: int) -> Dataset:
     Args:
       name: which one; see `modes` for the mixtures and `vifx.data.shapes.draw_shape` for the shapes in the plane.
       validation: how much of the training split to hold out (see `hold_out`).
-      split_seed: of the draws and of what is held out.
+      split_seed: seed of the draws and of the held-out split.
 
     Raises:
       ValueError: if there is no such dataset, or `validation` is out of range.
@@ -139,4 +139,4 @@ def _twonorm() -> Modes:
 MIXTURES: Mapping[str, Callable[[], Modes]] = MappingProxyType(
     {"ring": _ring, "grid25": _grid25, "fgan_mixture": _fgan_mixture}
 )
-"""Of the generated ones by name: what makes its modes."""
+"""By name, the function that makes the modes of a generated mixture."""

@@ -51,7 +51,7 @@ class _Attribute(NamedTuple):
 
 
 class _Header(NamedTuple):
-    """What a file says about its columns, and which of them are read."""
+    """The columns that a file declares, and which of them are read."""
 
     attributes: tuple[_Attribute, ...]
     inputs: tuple[int, ...]

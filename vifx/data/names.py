@@ -22,11 +22,11 @@ GENERATED: Mapping[str, str] = MappingProxyType(
         "casino": "generated: 300 rolls a sequence of a die that is now and then a loaded one",
     }
 )
-"""Every generated dataset by name: what it is."""
+"""A description of every generated dataset, by name."""
 UNPREPARED: Mapping[str, str] = MappingProxyType(
     {**GENERATED, "text": "windows of 64 characters of the standard library's docstrings, or of a text file (source)"}
 )
-"""Every dataset that is made when it is loaded, so that nothing of it lies on disk, by name: what it is."""
+"""A description of every dataset that is made when it is loaded and is not stored on disk, by name."""
 TABLES: Mapping[str, str] = MappingProxyType(
     {
         "letter": "20,000 capital letters by 16 numbers each",
@@ -37,7 +37,7 @@ TABLES: Mapping[str, str] = MappingProxyType(
         "twonorm": "7,400 draws of two normals in 20 dimensions, whose law is known",
     }
 )
-"""Every table of the KEEL repository by name: what it is."""
+"""A description of every known table of the KEEL repository, by name."""
 
 
 def available(directory: str | None = None) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Data sets of which only the shapes matter: noise in their place, so that nothing has to be prepared."""
+"""Noise in place of data sets of which only the shapes matter, so that nothing has to be prepared."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _EXAMPLES = 1000
 
 @dataclass(frozen=True)
 class Outline(Config):
-    """The config of a data set that `load` gives noise of the same shapes and types for."""
+    """The config of a data set in whose place `load` returns noise of the same shapes and types."""
 
     def draw(self) -> Dataset:
         """Return labelled noise, 8-bit images or rows of real numbers, with as many held out as the config says."""

@@ -23,7 +23,7 @@ class Pca(NamedTuple):
       axes: orthonormal rows, by decreasing variance, ``[features, dimensions]``.
       variance: of the components, ``[features]``.
       share: how much of the total variance they hold.
-      shape: of an image.
+      shape: the shape of an image.
     """
 
     mean: NDArray[Any]

@@ -68,7 +68,7 @@ def open_prepared(folder: Path, name: str, chosen: Mapping[str, str] = MappingPr
     left out.
 
     Args:
-      folder: of the version.
+      folder: the folder of the version.
       name: the dataset's.
       chosen: features by variable.
 
@@ -97,7 +97,7 @@ def open_examples(folder: Path) -> dict[str, Any]:
     """Open the prepared dataset in `folder` for random access to its examples as they are, by split.
 
     Args:
-      folder: of the version.
+      folder: the folder of the version.
 
     Raises:
       ValueError: if the dataset is damaged or incomplete, or has a file format without random access.
@@ -151,7 +151,7 @@ def _chosen(info: tfds.core.DatasetInfo, folder: Path, chosen: Mapping[str, str]
 
 def _found(info: tfds.core.DatasetInfo, folder: Path) -> dict[str, tuple[str, Any]]:
     """Return by variable the name of the image or the label, and the feature."""
-    # The order in which TFDS reads them back is none.
+    # TFDS reads them back in no fixed order.
     features: dict[str, Any] = dict(sorted(cast(Any, info.features).items()))
     keys: Any = info.supervised_keys
     pair = isinstance(keys, tuple) and len(keys) == 2 and all(isinstance(key, str) for key in keys)

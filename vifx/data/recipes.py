@@ -142,4 +142,4 @@ RECIPES: Mapping[str, Callable[[str | None], Recipe]] = {
     "fashion_mnist": fashion_mnist,
     **{name: partial(table, name) for name in KNOWN},
 }
-"""By name: what makes a recipe from a source folder (or None)."""
+"""By name, the function that makes a recipe from a source folder (or None)."""

@@ -84,4 +84,4 @@ SHAPES: Mapping[str, tuple[int, Callable[[np.random.RandomState, int], Points]]]
         "checkerboard": (8, _checkerboard),
     }
 )
-"""By name: how many parts it has, and what draws it."""
+"""By name, the number of parts and the function that draws the shape."""

@@ -24,9 +24,9 @@ class Known(NamedTuple):
     """What is known about a table before it is read.
 
     Attributes:
-      shape: of one ``x``.
+      shape: the shape of one ``x``.
       label_names: the classes, in the order of their labels.
-      description: what it is.
+      description: a description in words.
     """
 
     shape: tuple[int, ...]

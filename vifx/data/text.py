@@ -26,7 +26,7 @@ class Alphabet(NamedTuple):
     """The characters that a model knows: `alphabet` makes it.
 
     Attributes:
-      characters: by their index; the first stands for all that are not in the alphabet.
+      characters: the characters by their index; the first stands for all that are not in the alphabet.
     """
 
     characters: str

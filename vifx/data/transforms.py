@@ -1,4 +1,4 @@
-"""Evidence transforms: pure functions `(key, batch) -> batch` that replace p̃ by another distribution."""
+"""Transforms of the evidence: pure functions `(key, batch) -> batch` that replace p̃ by another distribution."""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ def fixed_binarization(split: Mapping[str, np.ndarray], seed: int, *, variable: 
 def dequantize(*, shades: int = 256, variable: str = "x") -> Transform:
     """Uniform dequantization (k + u) / shades of 8-bit images: float32 in the open interval (0, 1).
 
-    k is the pixel itself, or, for images that have fewer shades of grey, spread over 0 .. 255, which one of them it
-    is: the integer nearest to (shades − 1)·pixel / 255. scikit-learn's digits have 17.
+    k is the pixel itself. For images with fewer shades of grey, which are spread over 0 .. 255, it is the number of the
+    shade: the integer nearest to (shades − 1)·pixel / 255. scikit-learn's digits have 17 shades.
 
     u is uniform on the 2¹⁵ midpoints (2b + 1) / 2¹⁶, which makes the sum exact in float32. With a full
     float32 uniform, pixel 255 is rounded up to 1 now and then, and pixel 0 can be 0: infinite logits.

@@ -77,7 +77,7 @@ class Finite(numpyro.Distribution):
         return jnp.asarray(self.values)[state]
 
     def log_prob(self, value: Array) -> Array:
-        """Return the log-probability in nats, ``[*batch]``; −∞ for what is none of the values."""
+        """Return the log-probability in nats, ``[*batch]``; −∞ for a value that is not one of them."""
         value = jnp.asarray(value)
         event = len(self.event_shape)
         shape = jnp.broadcast_shapes(value.shape[: value.ndim - event], self.batch_shape)

@@ -25,8 +25,8 @@ class MarkovChain(numpyro.Distribution):
     belongs to a state that is never reached. Nothing is enumerated: every method costs ``O(T K²)``.
 
     Args:
-      initial_logits: of the first state, ``[*batch, K]``.
-      transition_logits: from state to state, ``[*batch, T−1, K, K]``, or ``[K, K]`` for all times and examples.
+      initial_logits: the logits of the first state, ``[*batch, K]``.
+      transition_logits: those of the transitions, ``[*batch, T−1, K, K]``, or ``[K, K]`` for all times and examples.
       length: T.
       parallel: whether time is divided by an associative scan, of depth ``log T`` and ``O(T K³)`` operations, or taken
         step by step. Equal results up to rounding.
@@ -84,7 +84,7 @@ class MarkovChain(numpyro.Distribution):
         return jnp.broadcast_to(each, (self.length - 1, *each.shape)) if each.ndim == 2 else jnp.moveaxis(each, -3, 0)
 
     def log_prob(self, value: Array) -> Array:
-        """Return the log-probability in nats of sequences ``[..., T]``, shape ``[...]``; −∞ where a state is none."""
+        """Return the log-probability in nats of sequences ``[..., T]``: ``[...]``, −∞ where one is not a state."""
         value = jnp.asarray(value)
         shape = jnp.broadcast_shapes(value.shape[:-1], self.batch_shape)
         inside, value = inside_of(self.support, jnp.broadcast_to(value, (*shape, self.length)), event=1)

@@ -75,7 +75,7 @@ class Multinomial(numpyro.Distribution):
         return jax.lax.scan(add, zeros, jax.random.split(key, self.trials))[0]
 
     def log_prob(self, value: Array) -> Array:
-        """Return the log-probability in nats given the sum of the counts, ``[*batch]``; −∞ of other values."""
+        """Return the log-probability in nats given the sum of the counts, ``[*batch]``; −∞ for other values."""
         value, log_probs = jnp.broadcast_arrays(value, jax.nn.log_softmax(self.logits))
         inside, value = inside_of(self.support, value, event=1)
         value = value.astype(log_probs.dtype)

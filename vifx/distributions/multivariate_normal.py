@@ -46,7 +46,7 @@ class MultivariateNormal(numpyro.MultivariateNormal):
         return jnp.broadcast_to(loc, moved.shape) + moved
 
     def log_prob(self, value: Array) -> Array:
-        """Return the log-density in nats, ``[*batch]``; −∞ of what is not finite."""
+        """Return the log-density in nats, ``[*batch]``; −∞ for values that are not finite."""
         loc, scale_tril = jnp.asarray(self.loc), jnp.asarray(self.scale_tril)
         shape = jnp.broadcast_shapes(value.shape, loc.shape)
         inside, value = inside_of(self.support, jnp.broadcast_to(value, shape), event=1)

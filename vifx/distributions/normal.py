@@ -45,7 +45,7 @@ class Normal(numpyro.Normal):
         return loc + scale * noise
 
     def log_prob(self, value: Array) -> Array:
-        """Return the log-density in nats, elementwise; −∞ of what is not finite."""
+        """Return the log-density in nats, elementwise; −∞ for values that are not finite."""
         value, loc, scale = jnp.broadcast_arrays(value, jnp.asarray(self.loc), jnp.asarray(self.scale))
         inside, value = inside_of(self.support, value)
         found = -0.5 * ((value - loc) / scale) ** 2 - jnp.log(scale) - 0.5 * math.log(2 * math.pi)

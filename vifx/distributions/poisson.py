@@ -56,7 +56,7 @@ class Poisson(numpyro.Distribution):
     def log_prob(self, value: Array) -> Array:
         """Return the log-probability in nats, elementwise, of integers or of whole numbers in floating point.
 
-        It is −∞ of negative numbers and of fractions.
+        It is −∞ for negative numbers and for fractions.
         """
         value, log_rate = jnp.broadcast_arrays(value, self.log_rate)
         inside, value = inside_of(self.support, value)

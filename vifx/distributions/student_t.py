@@ -68,7 +68,7 @@ class MultivariateStudentT(numpyro.Distribution):
         return jnp.broadcast_to(self.loc, shape) + moved
 
     def log_prob(self, value: Array) -> Array:
-        """Return the log-density in nats, ``[*batch]``; −∞ of what is not finite."""
+        """Return the log-density in nats, ``[*batch]``; −∞ for values that are not finite."""
         shape = jnp.broadcast_shapes(value.shape, self.loc.shape)
         size = shape[-1]
         inside, value = inside_of(self.support, jnp.broadcast_to(value, shape), event=1)

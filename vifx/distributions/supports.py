@@ -1,4 +1,4 @@
-"""What values a distribution can have: the constraints that `support` returns and that `log_prob` asks."""
+"""What values a distribution can have: the constraints that `support` returns and `log_prob` consults."""
 
 # NumPyro also admits Python scalars; here arrays are required.
 # pyright: reportIncompatibleMethodOverride=false

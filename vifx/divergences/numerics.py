@@ -69,7 +69,7 @@ def bounded(ratio: Array, low: float, high: float) -> Array:
 
 
 def at_ends(ratio: Array, value: Array, ends: tuple[float, float]) -> Array:
-    """Return a value, where the argument is −∞ or ∞ the limits there."""
+    """Return a value, replaced by its limits where the argument is −∞ or ∞."""
     return jnp.where(jnp.isinf(ratio), jnp.where(ratio > 0, ends[1], ends[0]), value)
 
 

@@ -1,4 +1,4 @@
-"""A bijection against what it claims: an inverse, and the logarithm of the determinant of its Jacobian."""
+"""A check of a bijection: its inverse, and the logarithm of the determinant of its Jacobian."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ def check(
       bijection: yours, or a shipped one.
       x: a few examples of data, ``[examples, *event]``; the Jacobian is of the number of elements squared.
       given: what it is conditioned on.
-      params: where it is checked; None for what `init` makes of `x`, moved at random, since many bijections start as
-        the identity, which hides mistakes.
-      state: that of `params`; None with them.
-      seed: seed of that random place.
-      scale: the standard deviation of the move.
+      params: the parameters with which it is checked; None for those that `init` makes of `x`, perturbed at random,
+        since many bijections start as the identity, which hides mistakes.
+      state: the state that belongs to `params`; None if they are None.
+      seed: seed of the perturbation.
+      scale: the standard deviation of the perturbation.
       tolerance: a factor of what is allowed, for directions that are approximate.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The one wrapper that checks what goes into a bijection and what comes out."""
+"""The one wrapper that checks the inputs and outputs of bijections."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def checked(
     The checks read shapes alone: compiled, they cost nothing. What `init` was given is kept as arrays without elements,
     ``[0, *event]``, in the state's entry ``"@name"``, so that scans, `jax.vmap` and checkpoints carry it along: a
     bijection takes events of this shape, and is conditioned as it was, or raises. A state that was made by hand and
-    lacks the entry is taken as it is.
+    lacks the entry is used as it is.
 
     Args:
-      name: what messages call the bijection.
+      name: the bijection's name in messages.
       init: ``(key, x, given) -> (params, state)``.
       forward: ``(params, state, x, given, key) -> (z, log_det)``, ``log_det = log|det dz/dx|`` in nats.
       inverse: ``(params, state, z, given, key) -> (x, log_det)``, ``log_det = log|det dx/dz|`` in nats.
@@ -108,10 +108,10 @@ def _check_input(where: str, value: Array, given: Any) -> None:
 
 
 def forget(state: PyTree) -> PyTree:
-    """Return a state without the shapes that `checked` keeps, for what runs a bijection on events of other shapes.
+    """Return a state without the shapes that `checked` stores, so that a bijection may take events of other shapes.
 
     Args:
-      state: that of any bijection.
+      state: the state of any bijection.
     """
     if isinstance(state, Mapping):
         if _BARE in state:
@@ -125,7 +125,7 @@ def _is_entry(name: Any) -> bool:
 
 
 def _remember(entry: str, x: Array, given: Any, state: PyTree) -> PyTree:
-    """Add the shapes to a state, unless it is that of a bijection within, which has them."""
+    """Add the shapes to a state, unless a bijection inside has stored them already."""
     rows = tuple(jnp.zeros((0, *leaf.shape[1:]), leaf.dtype) for leaf in jax.tree.leaves(given))
     known = {entry: {"event": jnp.zeros((0, *x.shape[1:]), x.dtype), "given": rows}}
     if isinstance(state, Mapping):
@@ -182,12 +182,12 @@ def _check_given(name: str, known: Mapping[str, Any], given: Any) -> None:
 
 
 def check_output(where: str, value: Array, output: Array, log_det: Array) -> tuple[Array, Array]:
-    """Return what a bijection has returned for a value.
+    """Return the output of a bijection, checked against its input.
 
     Args:
       where: the bijection and the direction, for messages.
       value: ``[examples, *event]``.
-      output: what it became.
+      output: the value that the bijection returned.
       log_det: ``[examples]``.
 
     Raises:

@@ -14,7 +14,7 @@ from vifx.checks import require_name
 from vifx.core.types import Array, Params, PyTree
 
 Where: TypeAlias = Callable[[str], bool]
-"""Says of a parameter's path, such as ``"body/Dense_0/kernel"``, whether a constraint is meant for it."""
+"""Says of a parameter's path, such as ``"body/Dense_0/kernel"``, whether a constraint applies to it."""
 
 _NAMES = ("kernel", "embedding")
 

@@ -78,7 +78,7 @@ def convolution(shape: tuple[int, ...], how: Convolution) -> Linear:
     """Return the convolution with a kernel of this shape on one feature map.
 
     Raises:
-      ValueError: if the kernel has not four axes, or the convolution has no output.
+      ValueError: if the kernel does not have four axes, or the convolution has no output.
     """
     if len(shape) != 4:
         raise ValueError(f"a Convolution needs a kernel [height, width, channels, features], but its shape is {shape}")
@@ -129,7 +129,7 @@ def _transposed_pads(taps: int, stride: int, padding: str) -> Pair:
 def linear_maps(
     kernels: Mapping[str, Array], norm: Norm, maps: Mapping[str, Convolution] | None, function: str
 ) -> dict[str, Linear]:
-    """Return the map whose norm is meant, for each kernel by path.
+    """Return, for each kernel by path, the map whose norm is used.
 
     Raises:
       ValueError: if `norm` is unknown, `maps` does not fit to it, or a kernel of more than two axes is not in `maps`.

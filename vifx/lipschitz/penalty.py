@@ -36,8 +36,8 @@ def gradient_penalty(weight: float, *, target: float = 1.0, one_sided: bool = Fa
     """Penalize gradients between the samples of A and B: ``weight · E (‖∇ℓ(x̂)‖ − target)²``.
 
     ``x̂ = ε x_A + (1 − ε) x_B`` with one ε ~ U[0, 1] for each example. The norm is over all floating variables
-    together; variables that are not (labels) are taken from A. It is a penalty at these points, and no bound
-    elsewhere. Each example must pass the critic by itself: BatchNorm in the critic makes the gradient another one.
+    together; variables that are not (labels) are taken from A. It is a penalty at these points, not a bound
+    elsewhere. Each example must pass through the critic by itself: batch normalization would change the gradient.
 
     Metrics: ``penalty/gradient_norm``, ``‖∇ℓ(x̂)‖``.
 

@@ -59,11 +59,11 @@ class GatedConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, mask: Array | None = None, *, train: bool = False) -> Array:
-        """Map ``[examples, length, channels]`` to ``[examples, length, features]``; what comes out at padding is void.
+        """Map ``[examples, length, channels]`` to ``[examples, length, features]``; outputs at padding are meaningless.
 
         Args:
           x: the sequences.
-          mask: which positions there are, booleans ``[examples, length]``; None for all.
+          mask: which positions exist, booleans ``[examples, length]``; None for all.
           train: whether the gate has noise.
         """
         check_sequences(x, mask)
@@ -133,7 +133,7 @@ class GatedStack(nn.Module):
 
         Args:
           x: the sequences.
-          mask: which positions there are, booleans ``[examples, length]``; None for all.
+          mask: which positions exist, booleans ``[examples, length]``; None for all.
           train: whether the gates have noise.
         """
         for dilation in self.dilations:
@@ -143,7 +143,7 @@ class GatedStack(nn.Module):
 
 
 def masked(x: Array, mask: Array | None) -> Array:
-    """Return sequences with zeros at the positions that there are not.
+    """Return sequences with zeros at the positions outside of the mask.
 
     Args:
       x: ``[examples, length, channels]``.

@@ -1,4 +1,4 @@
-"""What a coupling of images computes its parameters with."""
+"""The networks that compute the parameters of couplings of images."""
 
 from __future__ import annotations
 

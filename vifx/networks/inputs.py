@@ -69,7 +69,7 @@ class OneHot(nn.Module):
 
 
 def enter(layers: Sequence[nn.Module | None], parents: Sequence[Array]) -> tuple[Array, ...]:
-    """Apply to each parent its input layer: the parents as they are where `layers` is empty or an entry is None.
+    """Apply its input layer to each parent; a parent stays as it is if `layers` is empty or its entry is None.
 
     Raises:
       ValueError: if there are layers, but not one per parent.

@@ -1,4 +1,4 @@
-"""What every body shares: joining parents, and normalization by name."""
+"""Functions that all bodies share: joining parents, and normalization by name."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class AttentionPooling(nn.Module):
 
         Args:
           x: the sequences.
-          mask: which positions there are, booleans ``[examples, length]``; None for all.
+          mask: which positions exist, booleans ``[examples, length]``; None for all.
         """
         check_sequences(x, mask)
         x = masked(x, mask)
@@ -72,8 +72,8 @@ def _in_pairs(combine: Callable[[Array, Array], Array], x: Array, neutral: Array
 def _weighted_sum(weights: Array, x: Array) -> Array:
     """Return ``Σ_t w_t x_t``, by groups of positions.
 
-    A product with an addition behind it may be rounded once or twice, as the compiler likes at one length and not at
-    another; in a product of matrices it has no choice.
+    A product with an addition behind it may be rounded once or twice, and the compiler decides that anew for each
+    length; in a product of matrices it has no choice.
     """
     weights, x = _lengthened(weights, _GROUP), _lengthened(x, _GROUP)
     groups = (x.shape[0], x.shape[1] // _GROUP, _GROUP)

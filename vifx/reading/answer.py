@@ -1,4 +1,4 @@
-"""What a reader answers, and where the passages say it."""
+"""The answers of a reader, and where the passages give them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Place:
-    """A piece of a passage that says an answer.
+    """A span of a passage that gives an answer.
 
     Attributes:
-      passage: which passage, from 0.
+      passage: the index of the passage, from 0.
       start: its first character in the passage.
       end: the character after its last.
-      score: of this piece alone, the product of the probabilities that it starts and ends there.
+      score: the score of this span alone: the product of the probabilities that an answer starts and ends there.
     """
 
     passage: int
@@ -29,8 +29,8 @@ class Answer:
     """An answer with its score over all passages.
 
     Attributes:
-      text: as the best of its places writes it.
-      score: ``Σ s² / (1 + Σ s)`` over the best score s of each passage that says it, in [0, passages); one passage
+      text: as it is written at the best place.
+      score: ``Σ s² / (1 + Σ s)`` over the best score s of each passage that gives it, in [0, passages); one passage
         gives at most one half.
       places: the best place of each passage, the best first.
     """

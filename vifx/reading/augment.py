@@ -1,4 +1,4 @@
-"""Other evidence for a reader: passages that are joined and cropped, tokens and labels that are dropped."""
+"""Augmented evidence for a reader: passages are joined and cropped, tokens and labels dropped."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def drop_tokens(rate: float, *, variables: Sequence[str] = ("question", "passage
     """Replace each token by the unknown one with probability `rate`; the features and the answer stay.
 
     Args:
-      rate: from 0 to below 1.
+      rate: a probability below 1.
       variables: ids of tokens, 0 for padding, which stays.
 
     Raises:
@@ -43,12 +43,12 @@ def drop_tokens(rate: float, *, variables: Sequence[str] = ("question", "passage
 
 
 def drop_answers(rate: float, *, variable: str = "answer") -> Transform:
-    """Take each answer, its start with its end, for no answer with probability `rate`.
+    """Drop each answer, its start together with its end, with probability `rate`.
 
-    The k-th start of a row belongs to the k-th end, as it does where answers do not reach into each other.
+    The k-th start of a row belongs to the k-th end, as it does where answers do not overlap.
 
     Args:
-      rate: from 0 to below 1.
+      rate: a probability below 1.
       variable: starts and ends, ``[examples, tokens, 2]``.
 
     Raises:
@@ -70,11 +70,11 @@ def drop_answers(rate: float, *, variable: str = "answer") -> Transform:
 def splice(questions: Sequence[Question], *, length: int, seed: int, unit: Unit = "words") -> list[Question]:
     """Join each passage with another one of its question, and crop `length` tokens out of the two at random.
 
-    Questions of one passage have it cropped alone. What is left of an answer counts only if the whole of it is left.
+    Questions of one passage have it cropped alone. An answer counts only if all of it is left.
     The result is further evidence for training, as large as the first; encode both.
 
     Args:
-      questions: of the training split.
+      questions: the questions of the training split.
       length: the most tokens of a passage afterwards.
       seed: seed of the draws.
       unit: what a token is.

@@ -1,4 +1,4 @@
-"""From the probabilities of starts and ends to pieces of text, and from several passages to one answer."""
+"""From the probabilities of starts and ends to spans of text, and from several passages to one answer."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def best_spans(probabilities: Array, *, longest: int = 12, threshold: float | Ar
 
 
 def vote(scores: Sequence[float] | ArrayLike) -> float:
-    """Return ``Σ s² / (1 + Σ s)`` of the scores with which passages say an answer, the best score of each passage.
+    """Return ``Σ s² / (1 + Σ s)`` of the scores with which passages give an answer, the best score of each passage.
 
     The sum of squares prefers one sure passage to several unsure ones; the denominator keeps many passages from
     outweighing it.
@@ -88,7 +88,7 @@ def answers(
     are the same if their tokens are, `tokens.normalized`.
 
     Args:
-      encoded: what was read.
+      encoded: the questions and passages that were read.
       probabilities: of starts and ends, ``[rows, tokens, 2]``.
       longest: the most tokens of an answer.
       threshold: a start and an end need a probability above it.

@@ -26,12 +26,12 @@ class Encoded:
       arrays: ``question`` int32 ``[rows, question length]`` and ``passage`` int32 ``[rows, passage length]``, ids of
         tokens with 0 as padding; ``features`` float32 ``[rows, passage length, 8]``; ``answer`` float32
         ``[rows, passage length, 2]``, 1 at the first token of each answer in channel 0 and at its last in channel 1.
-      questions: what was encoded.
-      question: of each row, which question it belongs to.
-      passage: of each row, which passage of the question.
-      first: of each row, at which token of the passage it begins.
-      passages: by question, the tokens of its passages.
-      notes: what was decided, in sentences.
+      questions: the questions that were encoded.
+      question: for each row, the index of its question.
+      passage: for each row, the index of the passage of the question.
+      first: for each row, the token of the passage at which it begins.
+      passages: for each question, the tokens of its passages.
+      notes: decisions that were made, as sentences.
     """
 
     arrays: Split
@@ -43,7 +43,7 @@ class Encoded:
     notes: tuple[str, ...]
 
     def text(self, row: int, first: int, last: int) -> str:
-        """Return what tokens `first` to `last` (included) of a row say, as it is written."""
+        """Return the text of tokens `first` to `last` (included) of a row, as it is written."""
         start = int(self.first[row])
         tokens = self.passages[self.question[row]][self.passage[row]]
         return tokens.span(start + first, start + last)
@@ -65,7 +65,7 @@ def encode(
     kept: they are the negatives, and counted in `notes`.
 
     Args:
-      questions: what to encode, at least one.
+      questions: the questions to encode, at least one.
       vocabulary: gives the ids.
       passage_length: tokens of a row of ``passage``.
       question_length: tokens of a row of ``question``; no question may be longer.

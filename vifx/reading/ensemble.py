@@ -19,12 +19,12 @@ from vifx.distributions import Bernoulli, EachStep
 
 
 def folds(size: int, count: int, *, seed: int) -> list[NDArray[np.intp]]:
-    """Divide examples at random into `count` folds of nearly one size, each of which one member is not trained on.
+    """Divide examples at random into `count` folds of nearly one size; each member is trained without one of them.
 
     Args:
       size: how many examples.
       count: how many folds.
-      seed: of the draw.
+      seed: seed of the draw.
 
     Returns:
       The indices of each fold, in increasing order.
@@ -49,7 +49,7 @@ def stack_members(members: Sequence[PyTree]) -> PyTree:
     """Stack the parameters (or states) of members along a new first axis, as `ensemble` takes them.
 
     Args:
-      members: those of each member, of one structure.
+      members: the parameters of each member, all of one structure.
 
     Raises:
       ValueError: if there is none.
@@ -66,7 +66,7 @@ def ensemble(reader: Net | linen.Module, count: int) -> Net:
     density ``Π Bernoulli((1/K) Σ_k P_k)``, so that it is evaluated and asked like one reader.
 
     Args:
-      reader: of every member.
+      reader: the network of every member.
       count: K.
 
     Raises:

@@ -1,4 +1,4 @@
-"""JSON whose mistakes are said with file, line and field."""
+"""JSON files, whose mistakes are reported with file, line and field."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Entry(NamedTuple):
     """A value inside of a JSON file.
 
     Attributes:
-      value: what it is.
+      value: the value itself.
       path: the keys and indices that lead to it.
-      file: where it stands.
-      line: the line of the file at which the document begins that it is in; 1 but for files of one document a line.
+      file: the file that it is in.
+      line: the line at which its document begins; 1 except in files of one document per line.
     """
 
     value: Any

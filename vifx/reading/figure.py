@@ -1,4 +1,4 @@
-"""A passage with what a reader thinks of its tokens."""
+"""A picture of a passage, with the probabilities that a reader gives to its tokens."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def heat_map(question: str, tokens: Sequence[str], probabilities: ArrayLike, *, 
     The colour above a token is the probability that an answer starts with it, the colour below that one ends with it.
 
     Args:
-      question: above the text.
-      tokens: as they are written.
+      question: the text above the passage.
+      tokens: the tokens as they are written.
       probabilities: ``[tokens, 2]``; further rows, such as padding, are left out.
-      title: above, on the left.
+      title: the heading, in place of the question.
 
     Raises:
       ValueError: if there are more tokens than rows.

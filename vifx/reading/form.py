@@ -11,7 +11,7 @@ import optax
 
 
 class Form(NamedTuple):
-    """What the two forms of the reader differ in.
+    """The settings in which the two forms of the reader differ.
 
     `ARTICLE` is the published one: noise on the gates, positions, the eight hand features, and Adam; it is trained on
     other evidence, too (`drop_tokens`, whose rates the article does not give and are ours here, `splice` and
@@ -29,7 +29,7 @@ class Form(NamedTuple):
       optimizer: makes an optimizer of a learning rate or a schedule.
       average: the decay of the average of the parameters (`training.averaged`); None for none.
       dropped_tokens: the probability with which training takes a token of a passage for an unknown one.
-      dropped_asked_tokens: likewise of a question.
+      dropped_asked_tokens: the same for a question.
 
     References: Su, DGCNN, 2018, kexue.fm/archives/5409, and its code, 2019, kexue.fm/archives/6906.
 

@@ -46,7 +46,7 @@ def generate_questions(count: int, *, seed: int, unseen: bool = False) -> list[Q
     Args:
       count: how many.
       seed: seed of the draws; names are drawn anew for every question.
-      unseen: whether questions and statements are put in the ways that are kept for the test split, or in the others.
+      unseen: whether to use the phrasings that are kept for the test split, instead of the others.
 
     Raises:
       TypeError: if a number is not an integer.
@@ -84,7 +84,7 @@ class _Draw:
         return Question(id_, text[0].upper() + text[1:], tuple(passages[i] for i in order), (value,))
 
     def passage(self, asked: Relation, name: str | None, value: str | None) -> Passage:
-        """Draw a passage about two or three things, `name` among them if it is given, with the answer if that is."""
+        """Draw a passage about two or three things, one of them `name` and its answer `value` where they are given."""
         things: list[str | None] = [None] * int(self.random.randint(1, 3))
         things.insert(self.random.randint(len(things) + 1), name)
         text, spans = "", []
@@ -98,7 +98,7 @@ class _Draw:
         return Passage(text, tuple(spans))
 
     def thing(self, asked: Relation, name: str, value: str | None, told: bool) -> tuple[str, tuple[int, int]]:
-        """Draw a few sentences about a thing; whether they tell what is asked is `told`."""
+        """Draw a few sentences about a thing; `told` says whether they contain what is asked."""
         kind = self.kinds[asked.kind]
         others = [each for each in self.relations if each.kind == asked.kind and each != asked]
         chosen = self.random.permutation(len(others))[: self.random.randint(0, _OTHERS + 1)]

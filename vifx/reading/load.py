@@ -26,11 +26,11 @@ class Reading:
     """Three splits of questions, encoded.
 
     Attributes:
-      train: what is trained on.
+      train: the questions for training.
       validation: questions held out of the training split; None if none were.
-      test: what is reported on.
-      vocabulary: of the training split.
-      config: how they were encoded.
+      test: the questions on which results are reported.
+      vocabulary: the vocabulary of the training split.
+      config: the config with which they were encoded.
     """
 
     train: Encoded
@@ -79,7 +79,7 @@ def _encode(questions: Sequence[Question], vocabulary: Vocabulary, config: Confi
 def load(config: Config, *, splice: bool = False) -> Reading:
     """Load questions with their passages; `config.validation` of the training questions are held out.
 
-    The vocabulary is that of the training split. The invented questions of the test split are put in ways, and are
+    The vocabulary is that of the training split. The invented questions of the test split are phrased in ways, and are
     about things, that the other splits do not have.
 
     Args:

@@ -35,11 +35,11 @@ class Question:
     """A question, its passages and its answer key.
 
     Attributes:
-      id: what it is called; unique in a split.
+      id: an identifier, unique within a split.
       text: the question.
-      passages: what may answer it, at least one.
+      passages: the passages that may answer it, at least one.
       answers: every text that counts as right; none if it is not known or the passages have no answer.
-      group: what it has in common with others, such as an article; splits do not divide a group. "" for none.
+      group: the name of a group, such as an article, that splits do not divide; "" for none.
 
     Raises:
       ValueError: if there is no passage.

@@ -34,15 +34,15 @@ class Reader(nn.Module):
     Attributes:
       words: how many ids of tokens there are, padding and unknown included.
       features: numbers per token of every layer.
-      question_dilations: of the question's convolutions.
-      passage_dilations: of the passage's convolutions.
+      question_dilations: the dilations of the question's convolutions.
+      passage_dilations: the dilations of the passage's convolutions.
       noise: a of the uniform noise on the gates, in training (`networks.GatedConv`).
       dropout: of the gates, in training.
       positions: how many sines and cosines of its position a token gets; 0 for none.
       hand_features: whether a token gets its `reading.features`.
       gated: whether the convolutions have gates; otherwise they are residual with a rectifier, for comparison.
-      vectors: of the tokens, ``[words, dimensions]``; None for learned ones of size `features`.
-      frozen: whether given vectors stay as they are, as state; otherwise they are where training starts.
+      vectors: word vectors, ``[words, dimensions]``; None for learned ones of size `features`.
+      frozen: whether given vectors are kept fixed, as state; otherwise training starts from them.
 
     Reference: Su, DGCNN, a convolutional model for reading comprehension, 2018, kexue.fm/archives/5409.
 

@@ -1,4 +1,4 @@
-"""How right answers are: exact match, F1, and their mean."""
+"""Scores of answers: exact match, F1, and their mean."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _ARTICLES = ("a", "an", "the")
 def exact_match(answer: str | None, answers: Sequence[str], *, unit: Unit = "words") -> float:
     """Return 1 if an answer is one of `answers` but for case, punctuation, English articles and spaces, else 0.
 
-    Where there is no right answer, None is right.
+    If there is no right answer, None is correct.
 
     Args:
-      answer: what was answered, or None.
+      answer: the answer, or None.
       answers: every right answer.
       unit: what a token is; articles are left out of words alone.
 
@@ -38,11 +38,11 @@ def exact_match(answer: str | None, answers: Sequence[str], *, unit: Unit = "wor
 def f1(answer: str | None, answers: Sequence[str], *, unit: Unit = "words") -> float:
     """Return the best harmonic mean of precision and recall of tokens of an answer against one of `answers`.
 
-    Precision is the share of the answer's tokens that the right one has, as often; recall is the converse. Where there
-    is no right answer, None is right. Reference: Rajpurkar et al., SQuAD, 2016.
+    Precision is the share of the answer's tokens that the right one has, as often; recall is the converse. If there
+    is no right answer, None is correct. Reference: Rajpurkar et al., SQuAD, 2016.
 
     Args:
-      answer: what was answered, or None.
+      answer: the answer, or None.
       answers: every right answer.
       unit: what a token is; characters for scripts without spaces.
 
@@ -60,7 +60,7 @@ def measured(
     """Return exact match, F1 and their mean, the score of the DGCNN's board, over questions with standard errors.
 
     Args:
-      answers: by the id of a question, what was answered; None, or left out, for no answer.
+      answers: the answers by the id of the question; None, or left out, for no answer.
       questions: with their answer keys.
       unit: what a token is.
 

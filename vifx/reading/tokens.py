@@ -1,4 +1,4 @@
-"""Texts as tokens that know where they stand."""
+"""Texts as tokens with their positions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Tokens:
     """The tokens of a text.
 
     Attributes:
-      text: what was read.
+      text: the text itself.
       starts: where each token starts in it, integers ``[tokens]``.
       ends: where each token ends, exclusive.
       names: the tokens as they are looked up, `normalized`.

@@ -33,8 +33,8 @@ def read_vectors(path: str | Path, vocabulary: Vocabulary) -> Vectors:
     ``words dimensions`` is skipped. Words are compared as `normalized`, and the first line of a word counts.
 
     Args:
-      path: of the file, UTF-8.
-      vocabulary: whose words; the rest of the file is skipped.
+      path: the file, in UTF-8.
+      vocabulary: the vocabulary whose words are read; the rest of the file is skipped.
 
     Raises:
       FileNotFoundError: if there is no such file.

@@ -27,7 +27,7 @@ def actnorm(*, floor: float | None = None) -> Bijection:
 
     A channel whose variance is zero (up to rounding) or not finite cannot be normalized. That is an error where the
     data can be seen; where they cannot, since `init` is traced (under `jax.jit`, in the scan of `stack`), the
-    channel's ``log s`` becomes NaN, and with it the first loss. Nothing is made up for it unless `floor` says so.
+    channel's ``log s`` becomes NaN, and with it the first loss. It gets a scale only if `floor` sets one.
 
     Args:
       floor: the smallest ``s`` that the first batch may set, for data with constant channels; None for none.

@@ -22,9 +22,9 @@ def adaptive(solver: Any, *, tolerance: float, time: float) -> Callable[[Rate, A
     """Return ``integrate(rate, x, backward) -> (z, log_det)``, with steps as short as the tolerance asks.
 
     It solves ``d(x, log_det)/dt = rate(x, t)`` from 0 to `time`, or backward, both as one state: a step is accepted
-    when the root mean square of ``error / (tolerance + tolerance · |state|)`` over all that it is given is below 1.
+    when the root mean square of ``error / (tolerance + tolerance · |state|)`` over the whole state is below 1.
     Gradients are those of the steps taken, by recursive checkpoints. A path that is not finished after 4096 steps,
-    as its velocity is too steep or not finite, ends in NaN with NaN gradients: nothing is made up for it.
+    as its velocity is too steep or not finite, ends in NaN with NaN gradients.
 
     Args:
       solver: an adaptive solver of diffrax for ordinary differential equations.

@@ -29,13 +29,13 @@ def contraction(body: Any, lipschitz: float) -> Net:
 
     Args:
       body: hidden widths, for dense layers with LipSwish between them and the last one zero at first; or a network
-        of ``(x, *given)`` made of dense layers and 1-Lipschitz activations, which the caller answers for.
+        of ``(x, *given)`` made of dense layers and 1-Lipschitz activations, for which the caller is responsible.
       lipschitz: the bound, positive.
 
     Raises:
       TypeError: `body` is neither.
       ValueError: a width is not positive; or, from `init`, the network has a parameter that is neither a bias nor a
-        dense layer's kernel, or its output has not its input's shape.
+        dense layer's kernel, or its output does not have its input's shape.
     """
     if is_network(body):
         return _adapted(as_net(body), lipschitz)

@@ -1,4 +1,4 @@
-"""The networks that couplings and splits have when none are given."""
+"""The default networks of couplings and splits."""
 
 from __future__ import annotations
 

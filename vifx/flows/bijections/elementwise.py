@@ -22,7 +22,7 @@ class Elementwise(NamedTuple):
     the whole flow starts as the identity.
 
     Attributes:
-      name: what messages call it.
+      name: its name in messages.
       size: how many parameters an element has.
       forward: ``(theta, x) -> (z, log_det)`` with `theta` ``[..., size]``, `x`, `z` and `log_det` ``[...]``, and
         ``log_det = log|∂z/∂x|`` of each element in nats.

@@ -20,7 +20,7 @@ def invert(bijection: Bijection) -> Bijection:
     flow is `invert` of a masked autoregressive one).
 
     Args:
-      bijection: one that keeps the event's shape, since it is initialized on data as if that were its own input.
+      bijection: it must keep the event's shape, since it is initialized with data as if they were its own input.
 
     Raises:
       TypeError: `bijection` is not a `Bijection`.

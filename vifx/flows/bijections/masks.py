@@ -19,11 +19,11 @@ class Mask(NamedTuple):
     """A division of an event into a part that a coupling leaves unchanged and a part that it changes.
 
     Attributes:
-      name: what messages call it.
+      name: its name in messages.
       split: ``x -> (unchanged, changed)``, both ``[examples, ...]``.
       merge: ``(unchanged, changed) -> x``, the inverse of `split`.
-      only: values ``[*changed.shape, ...]`` with zeros at the places that do not count; the same values where all of
-        the changed part counts.
+      only: values ``[*changed.shape, ...]`` with zeros at the places that do not count; the same values if all of the
+        changed part counts.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Multi-scale flows: blocks at every resolution, half of the channels leaving in between."""
+"""Multi-scale flows: blocks at every resolution, with half of the channels split off in between."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def multiscale(
     body: Callable[[int], Any] | None = None,
     head: Callable[[int], Any] | None = None,
 ) -> Bijection:
-    """Map images to vectors in `levels` resolutions: squeeze, block, and half of the channels leaves.
+    """Map images to vectors in `levels` resolutions: squeeze, apply a block, and split off half of the channels.
 
-    ``f_l = split_off(f_{l+1}) ∘ block(l) ∘ squeeze``, down to the last level, which is ``last_scale ∘ block ∘ squeeze``
-    and where nothing more leaves. The result is one vector ``[examples, height · width · channels]`` for a base such as
+    ``f_l = split_off(f_{l+1}) ∘ block(l) ∘ squeeze``, down to the last level, ``last_scale ∘ block ∘ squeeze``, where
+    nothing more is split off. The result is one vector ``[examples, height · width · channels]`` for a base such as
     ``standard_normal(elements)``, the last scale first, with ``log|det|`` of the whole map in nats.
 
     Args:
-      block: from the level, 0 for the finest, to a bijection that keeps the shape of images with ``height / 2^(l+1)``
+      block: maps the level, 0 for the finest, to a bijection that keeps the shape of images with ``height / 2^(l+1)``
         rows and ``2^(l+2) · channels`` channels.
       levels: how many resolutions, at least 1.
-      body: from the level to the `body` of `split_off`; None for the channels that stay.
+      body: maps the level to the `body` of `split_off`; None for the channels that stay.
       head: the `head` of `split_off`.
 
     Raises:
@@ -70,12 +70,12 @@ def multiscale(
 
 
 def of_images(name: str, whole: Bijection, halvings: int) -> Bijection:
-    """Check what a multi-scale flow is initialized on, and what comes of it.
+    """Check the images with which a multi-scale flow is initialized, and the parameters that result.
 
     Args:
-      name: what messages call it.
-      whole: the flow, which halves the images `halvings` times.
-      halvings: how often.
+      name: its name in messages.
+      whole: the flow.
+      halvings: how many times it halves the images.
 
     Returns:
       The same bijection, whose `init` raises ValueError for images that cannot be halved so often, and for

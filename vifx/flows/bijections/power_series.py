@@ -35,7 +35,7 @@ def estimated_log_det(
 
     Args:
       residual: g, of ``(constants, rows)``, each row of its own.
-      constants: whatever else g depends on and is differentiated by.
+      constants: everything else that g depends on and is differentiated with respect to.
       rows: ``[examples, elements]``.
       terms: how many terms are always there.
       survival: the probability with which the series goes on, or None.

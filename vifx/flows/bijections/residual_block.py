@@ -48,7 +48,7 @@ def residual_block(
       body: hidden widths, such as ``(64, 64)``: dense layers with LipSwish between them, the last one zero at first, so
         that the block starts as the identity, and `given` entering the first. Or a network of ``(x, *given)`` that
         returns x's shape, made of dense layers (kernels and biases) and 1-Lipschitz activations such as tanh or ReLU:
-        the caller answers for the activations.
+        the caller is responsible for the activations.
       lipschitz: L, between 0 and 1.
       log_det: ``"exact"``, ``"series"`` or ``"roulette"``.
       terms: how many terms of the series are always there, at least 1.

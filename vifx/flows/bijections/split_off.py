@@ -1,4 +1,4 @@
-"""Half of the channels leaves, standardized given the other half."""
+"""A split of the channels: half of them leave, standardized given the other half."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def split_off(rest: Bijection, body: Any = None, *, head: Callable[[int], Any] |
     ``μ`` and ``log σ`` are a head, zero at the start, on features of ``a``; so ``b`` first leaves as it is.
 
     Args:
-      rest: what ``a`` passes through; of any shape at its end.
+      rest: the bijection that transforms ``a``; its output may have any shape.
       body: a `Net`, Linen or NNX module of ``(a, *given)``, without state that training changes, with features
         ``[..., width]`` at each position of ``a``; None for ``a`` itself.
       head: from a number of outputs to a network of the features that starts at zero, such as
