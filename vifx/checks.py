@@ -15,6 +15,7 @@ __all__ = [
     "require_key",
     "require_name",
     "require_number",
+    "require_pair",
     "require_unmasked",
     "require_widths",
 ]
@@ -153,6 +154,22 @@ def require_widths(values: Any, name: str) -> tuple[int, ...]:
     if not widths:
         raise ArgumentError(name, "must have at least one integer ≥ 1, got none", value=values)
     return tuple(require_integer(width, f"{name}[{index}]") for index, width in enumerate(widths))
+
+
+def require_pair(value: Any, name: str) -> tuple[int, int]:
+    """Return two positive integers from one, which stands for both, or from two.
+
+    Args:
+      value: the argument.
+      name: its name.
+
+    Raises:
+      ValueError: if it is neither.
+    """
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or min(pair) < 1:
+        raise ValueError(f"{name} must be a positive integer or two of them, got {value}")
+    return pair
 
 
 def require_number(

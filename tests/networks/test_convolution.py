@@ -167,7 +167,7 @@ def test_misfits_are_named(f):
     x, kernel = jnp.zeros((2, 5, 5, 3)), jnp.zeros((3, 3, 3, 4))
     with pytest.raises(ValueError, match=r"x must be \[examples, height, width, channels\].*\(2, 5, 5, 3\)"):
         f(x, kernel[:, :, :2])
-    with pytest.raises(ValueError, match="stride must be a positive integer or two of them, but is 0"):
+    with pytest.raises(ValueError, match="stride must be a positive integer or two of them, got 0"):
         f(x, kernel, stride=0)
     with pytest.raises(ValueError, match=r"padding must be 'SAME', 'VALID' or .* but is 'same'"):
         f(x, kernel, padding="same")

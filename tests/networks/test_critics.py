@@ -144,7 +144,7 @@ def test_misfits_are_named():
         ProjectionCritic(MLP((4,)), 2).init(key, x, x)
     with pytest.raises(ValueError, match="inputs must have one entry per parent, but has 1 for 2 parents"):
         Critic(MLP((4,)), inputs=(None,)).init(key, x, x)
-    with pytest.raises(ValueError, match=r"leak must be in \[0, 1\].* but is 2"):
+    with pytest.raises(ValueError, match=r"leak must be a number in \[0, 1\], got 2"):
         PairCritic(MLP((4,)), MLP((4,)), leak=2)
     with pytest.raises(TypeError, match=r"parent 0 has dtype int32.*inputs="):
         Critic(MLP((4,))).init(key, jnp.zeros((2, 3), jnp.int32))

@@ -205,7 +205,7 @@ def test_misfits_are_named():
         DCGANCritic((2,)).init(key, noise(2, 3))
     with pytest.raises(TypeError, match=r"dtype uint8.*Pixels\(\)"):
         DCGANCritic((2,)).init(key, jnp.zeros((2, 4, 4, 1), jnp.uint8))
-    with pytest.raises(ValueError, match=r"leak must be in \[0, 1\].* but is -0.2"):
+    with pytest.raises(ValueError, match=r"leak must be a number in \[0, 1\], got -0.2"):
         DCGANCritic(leak=-0.2)
     with pytest.raises(ValueError, match="inputs must have one entry per parent, but has 1 for 2"):
         DCGANCritic((2,), inputs=(Pixels(),)).init(key, noise(2, 4, 4, 1), noise(2, 3))

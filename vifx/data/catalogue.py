@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vifx.checks import ArgumentError, require
+from vifx.checks import require
 from vifx.data.data_config import Config, chosen_features
 from vifx.data.dataset import Dataset, Split, hold_out
 from vifx.data.generated import generate
@@ -57,12 +57,10 @@ def prepare(config: Config) -> Path:
             directory.mkdir(parents=True, exist_ok=True)
             return builders.write(recipe, directory)
         except OSError as error:
-            raise ArgumentError(
+            raise config.refused(
                 "directory",
                 f"must be a folder that can be written: {directory} cannot take {config.name} ({error}); choose "
                 "another, or set $VIFX_DATA",
-                value=config.directory,
-                owner=config,
             ) from error
     return _download(config, directory)
 
@@ -80,12 +78,10 @@ def open_splits(config: Config) -> Prepared:
     _check_generated(_required(config, "open_splits"))
     directory = data_directory(config.directory)
     if (config.directory or os.environ.get("VIFX_DATA")) and not directory.is_dir():
-        raise ArgumentError(
+        raise config.refused(
             "directory",
             f"must be the folder of prepared data, or $VIFX_DATA if it is not given: there is no {directory}; make it, "
             f"run `vifx data prepare {config.name}`, or leave both out for the default",
-            value=config.directory,
-            owner=config,
         )
     folder = prepare(config)
     from vifx.data import prepared
@@ -113,11 +109,11 @@ def load(config: Config) -> Dataset:
     if config.name in UNPREPARED:
         if config.source is not None and config.name != "text":
             sentence = f"must be left out for {config.name}, which is generated; got {config.source!r}"
-            raise ArgumentError("source", sentence, value=config.source, owner=config)
+            raise config.refused("source", sentence)
         if config.features is not None:
             made = "generated" if config.name in GENERATED else "of characters alone"
             sentence = f"must be left out for {config.name}, which is {made}; got {config.features!r}"
-            raise ArgumentError("features", sentence, value=config.features, owner=config)
+            raise config.refused("features", sentence)
         if config.name == "text":
             return read_text(config.source, validation=config.validation, test=config.test)
         return generate(config.name, validation=config.validation, split_seed=config.split_seed)
@@ -190,18 +186,16 @@ def _download(config: Config, directory: Path) -> Path:
         nearest = nearest or difflib.get_close_matches(builder_name, catalogue, n=1)
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"known without network: {', '.join(sorted(set(known)))}"
         sentence = f"must be a known dataset, got {config.name!r}; {hint}"
-        raise ArgumentError("name", sentence, value=config.name, owner=config)
+        raise config.refused("name", sentence)
     if config.source is not None:
         sentence = f"must be left out for {config.name}, which TFDS prepares from the network; got {config.source!r}"
-        raise ArgumentError("source", sentence, value=config.source, owner=config)
+        raise config.refused("source", sentence)
     if not config.allow_download:
-        raise ArgumentError(
+        raise config.refused(
             "name",
             f"must be a dataset that is prepared, got {config.name!r}: expected "
             f"{directory / config.name}/<version>/dataset_info.json, found none; "
             f"run `vifx data prepare {config.name} --allow-download`, or give the directory that it is in",
-            value=config.name,
-            owner=config,
         )
     directory.mkdir(parents=True, exist_ok=True)
     builder = tfds.builder(config.name, data_dir=os.fspath(directory), file_format="array_record")

@@ -50,20 +50,20 @@ class Config:
         if not isinstance(self.name, str):
             raise TypeError(f"name must be a string, got {self.name!r}")
         if not NAME.fullmatch(self.name):
-            raise self._refused("name", f"must be a dataset such as 'digits' or 'builder/config', got {self.name!r}")
+            raise self.refused("name", f"must be a dataset such as 'digits' or 'builder/config', got {self.name!r}")
         for field, least in (("batch_size", 1), ("split_seed", 0)):
             require_integer(getattr(self, field), field, least=least, most=2**32 - 1, owner=self)
         check_validation(self.validation, owner=self)
         check_validation(self.test, name="test", owner=self)
         if self.test == 0:
-            raise self._refused("test", "must hold out examples, got 0; give a fraction or a number of examples")
+            raise self.refused("test", "must hold out examples, got 0; give a fraction or a number of examples")
         chosen_features(self.features)
         for field in ("directory", "source"):
             value = getattr(self, field)
             if value is not None and not isinstance(value, str):
                 raise TypeError(f"{field} must be a path as a string or None, got {value!r}")
             if value == "":
-                raise self._refused(field, "must not be empty; leave it out for the default")
+                raise self.refused(field, "must not be empty; leave it out for the default")
 
     def outlined(self) -> Config:
         """Return a config whose data has the same variables and shapes and is there at once, if there is one."""
@@ -71,7 +71,8 @@ class Config:
 
         return outlined(self)
 
-    def _refused(self, field: str, sentence: str) -> ArgumentError:
+    def refused(self, field: str, sentence: str) -> ArgumentError:
+        """Return the error about the value of a field: its name, then the sentence."""
         return ArgumentError(field, sentence, value=getattr(self, field), owner=self)
 
 

@@ -1,7 +1,5 @@
 """The categorical distribution by its logits."""
 
-# NumPyro also admits no key and Python scalars; here keys and arrays are required.
-# pyright: reportIncompatibleMethodOverride=false
 from __future__ import annotations
 
 __all__ = ["Categorical", "uniform_categorical"]

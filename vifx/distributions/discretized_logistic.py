@@ -1,7 +1,5 @@
 """The logistic distribution on 8-bit pixels."""
 
-# NumPyro also admits no key and Python scalars; here keys and arrays are required.
-# pyright: reportIncompatibleMethodOverride=false
 from __future__ import annotations
 
 __all__ = ["DiscretizedLogistic"]

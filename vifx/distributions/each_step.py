@@ -1,7 +1,5 @@
 """Sequences whose steps are independent of each other given their parents."""
 
-# NumPyro also admits no key and Python scalars; here keys and arrays are required.
-# pyright: reportIncompatibleMethodOverride=false
 from __future__ import annotations
 
 __all__ = ["EachStep"]

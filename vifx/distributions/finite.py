@@ -1,7 +1,5 @@
 """A distribution over finitely many values, each of which may be an array."""
 
-# NumPyro also admits no key and Python scalars; here keys and arrays are required.
-# pyright: reportIncompatibleMethodOverride=false
 from __future__ import annotations
 
 __all__ = ["Finite"]

@@ -1,7 +1,5 @@
 """Markov chains of finitely many states: the prior and the posterior of a hidden Markov model."""
 
-# NumPyro also admits no key and Python scalars; here keys and arrays are required.
-# pyright: reportIncompatibleMethodOverride=false
 from __future__ import annotations
 
 __all__ = ["MarkovChain"]

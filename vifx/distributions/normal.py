@@ -1,7 +1,5 @@
 """The normal distribution, and the standard normal prior."""
 
-# NumPyro also admits no key and Python scalars; here keys and arrays are required.
-# pyright: reportIncompatibleMethodOverride=false
 from __future__ import annotations
 
 __all__ = ["Normal", "standard_normal"]

@@ -1,7 +1,5 @@
 """The multivariate Student-t distribution by its degrees of freedom and a Cholesky factor."""
 
-# NumPyro also admits no key and Python scalars; here keys and arrays are required.
-# pyright: reportIncompatibleMethodOverride=false
 from __future__ import annotations
 
 __all__ = ["MultivariateStudentT"]

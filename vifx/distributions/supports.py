@@ -1,7 +1,5 @@
 """What values a distribution can have: the constraints that `support` returns and `log_prob` consults."""
 
-# NumPyro also admits Python scalars; here arrays are required.
-# pyright: reportIncompatibleMethodOverride=false
 from __future__ import annotations
 
 __all__ = ["Among", "LabelsOrWeights", "Steps", "UnitInterval", "WholeNumbers", "inside_of"]

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
+from vifx.checks import require_pair
 from vifx.core.types import PyTree
 from vifx.lipschitz.kernels import Where, floating, path_name
-from vifx.lipschitz.linear_maps import Convolution, by_path, pair
+from vifx.lipschitz.linear_maps import Convolution, by_path
 
 _ROUNDING = 1 + 1e-9  # more than a decomposition in double precision loses
 _GRID = 16  # frequencies for each degree of the symbol: its maximum is then known within 2 %
@@ -105,7 +106,7 @@ def _convolution(kernel: np.ndarray, how: Convolution | None) -> float:
     if how is not None:
         if how.transpose:  # the adjoint of a convolution has the same norm
             kernel = kernel.swapaxes(2, 3)
-        kernel = _phases(kernel, pair(how.stride, "stride"), pair(how.dilation, "dilation"))
+        kernel = _phases(kernel, require_pair(how.stride, "stride"), require_pair(how.dilation, "dilation"))
     degrees = [size - 1 for size in kernel.shape[:2]]
     grid = [max(1, _GRID * degree) for degree in degrees]
     symbol = np.fft.fft2(kernel, grid, axes=(0, 1))[:, : grid[1] // 2 + 1]  # the other half is the conjugate

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Convolution", "Linear", "Norm", "by_path", "convolution", "linear_maps", "pair", "reshaped"]
+__all__ = ["Convolution", "Linear", "Norm", "by_path", "convolution", "linear_maps", "reshaped"]
 
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple, TypeAlias
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vifx.checks import require_choice
+from vifx.checks import require_choice, require_pair
 from vifx.core.types import Array
 
 Pair: TypeAlias = tuple[int, int]
@@ -82,7 +82,11 @@ def convolution(shape: tuple[int, ...], how: Convolution) -> Linear:
     """
     if len(shape) != 4:
         raise ValueError(f"a Convolution needs a kernel [height, width, channels, features], but its shape is {shape}")
-    stride, dilation, size = pair(how.stride, "stride"), pair(how.dilation, "dilation"), pair(how.size, "size")
+    stride, dilation, size = (
+        require_pair(how.stride, "stride"),
+        require_pair(how.dilation, "dilation"),
+        require_pair(how.size, "size"),
+    )
     if how.transpose and dilation != (1, 1):
         raise ValueError(f"a transposed Convolution must have dilation 1, but has {how.dilation}")
     if isinstance(how.padding, str) and how.padding not in ("SAME", "VALID"):
@@ -166,15 +170,3 @@ def by_path(maps: Mapping[str, Convolution] | None, paths: list[str], function: 
                 f"{', '.join(repr(path.rpartition('/')[0]) for path in paths) or 'none'}"
             )
     return {layers[name]: how for name, how in (maps or {}).items()}
-
-
-def pair(value: int | Pair, name: str) -> Pair:
-    """Return two positive integers from one or two.
-
-    Raises:
-      ValueError: if they are not.
-    """
-    both = (value, value) if isinstance(value, int) else tuple(value)
-    if len(both) != 2 or min(both) < 1:
-        raise ValueError(f"{name} must be a positive integer or two of them, but is {value}")
-    return both

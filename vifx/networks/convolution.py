@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax import lax
 
+from vifx.checks import require_pair
 from vifx.core.types import Array
 from vifx.loops import on_cpu
 
@@ -59,7 +60,7 @@ def convolve(
     Raises:
       ValueError: if shapes, strides, dilations or padding do not fit.
     """
-    stride, dilation = _pair(stride, "stride"), _pair(dilation, "dilation")
+    stride, dilation = require_pair(stride, "stride"), require_pair(dilation, "dilation")
     _check(x, kernel, padding)
     extent = tuple((size - 1) * step + 1 for size, step in zip(kernel.shape[:2], dilation, strict=True))
     pads = lax.padtype_to_pads(x.shape[1:3], extent, stride, padding) if isinstance(padding, str) else padding
@@ -122,7 +123,7 @@ def convolve_transpose(
     Raises:
       ValueError: if shapes, strides or padding do not fit.
     """
-    stride = _pair(stride, "stride")
+    stride = require_pair(stride, "stride")
     _check(x, kernel, padding)
     if _form(form) == "xla":
         pads = padding if isinstance(padding, str) else list(padding)
@@ -189,13 +190,6 @@ def _form(form: Form | None) -> Form:
     return "matmul" if on_cpu() else "xla"
 
 
-def _pair(value: int | Pair, name: str) -> Pair:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or min(pair) < 1:
-        raise ValueError(f"{name} must be a positive integer or two of them, but is {value}")
-    return pair
-
-
 def _check(x: Array, kernel: Array, padding: Padding) -> None:
     if x.ndim != 4 or kernel.ndim != 4 or x.shape[-1] != kernel.shape[2]:
         raise ValueError(
@@ -230,7 +224,7 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Convolve images, in the common dtype of the images and the parameters."""
-        shape = (*_pair(self.kernel_size, "kernel_size"), x.shape[-1], self.features)
+        shape = (*require_pair(self.kernel_size, "kernel_size"), x.shape[-1], self.features)
         x, kernel, bias = _parameters(self, x, shape)
         y = convolve(x, kernel, stride=self.stride, padding=self.padding, dilation=self.dilation)
         return y if bias is None else y + jnp.broadcast_to(bias, y.shape)
@@ -258,7 +252,7 @@ class ConvTranspose(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Convolve images upwards, in the common dtype of the images and the parameters."""
-        shape = (*_pair(self.kernel_size, "kernel_size"), x.shape[-1], self.features)
+        shape = (*require_pair(self.kernel_size, "kernel_size"), x.shape[-1], self.features)
         x, kernel, bias = _parameters(self, x, shape)
         y = convolve_transpose(x, kernel, stride=self.stride, padding=self.padding)
         return y if bias is None else y + jnp.broadcast_to(bias, y.shape)

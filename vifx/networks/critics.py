@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
+from vifx.checks import require_number
 from vifx.core.nets import in_mode
 from vifx.core.types import Array
 from vifx.networks.inputs import OneHot, enter
@@ -143,8 +144,7 @@ def logit(features: Array, *, kernel_init: Initializer = LECUN) -> Array:
 
 def check_leak(leak: float) -> None:
     """Raise ValueError unless a leaky rectifier of this slope is increasing and 1-Lipschitz."""
-    if not 0 <= leak <= 1:
-        raise ValueError(f"leak must be in [0, 1], the slope below zero, but is {leak}; 0.2 is usual")
+    require_number(leak, "leak", least=0, most=1, hint="it is the slope below zero, usually 0.2")
 
 
 def _check_two(parents: Sequence[Array], name: str, what: str) -> None:

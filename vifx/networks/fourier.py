@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from vifx.checks import require_integer, require_number
 from vifx.core.types import Array
 from vifx.networks.layers import join
 
@@ -32,11 +33,8 @@ class FourierFeatures(nn.Module):
 
     def __post_init__(self) -> None:
         """Check the attributes."""
-        if self.features < 1 or not self.frequency > 0:
-            raise ValueError(
-                f"FourierFeatures needs features >= 1 and frequency > 0, got features={self.features} and "
-                f"frequency={self.frequency}"
-            )
+        require_integer(self.features, "FourierFeatures: features")
+        require_number(self.frequency, "FourierFeatures: frequency", above=0)
         super().__post_init__()
 
     @nn.compact

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vifx import data
-from vifx.checks import ArgumentError, require
+from vifx.checks import require
 from vifx.reading.augment import splice as spliced
 from vifx.reading.encode import Encoded, encode
 from vifx.reading.invented import generate_questions
@@ -119,7 +119,7 @@ def _questions(config: Config) -> tuple[list[Question], list[Question], list[Que
     elif config.name == "json":
         if config.source is None:
             sentence = "must be a file of questions in SQuAD's, WebQA's or OLMES's form, got None; give its path"
-            raise ArgumentError("source", sentence, value=None, owner=config)
+            raise config.refused("source", sentence)
         train, test = read_questions(config.source), []
         if config.test_source is not None:
             test = read_questions(config.test_source)

@@ -53,13 +53,13 @@ class Config(data.Config):
             require_integer(getattr(self, field), field, least=int(field != "overlap"), owner=self)
         if self.overlap >= self.passage_length:
             sentence = f"must be below passage_length, {self.passage_length}, got {self.overlap}"
-            raise self._refused("overlap", sentence)
+            raise self.refused("overlap", sentence)
         if self.unit not in ("words", "characters"):
-            raise self._refused("unit", f"must be 'words' or 'characters', got {self.unit!r}")
+            raise self.refused("unit", f"must be 'words' or 'characters', got {self.unit!r}")
         if self.features is not None:
-            raise self._refused("features", "must be left out for questions, whose features are known by name")
+            raise self.refused("features", "must be left out for questions, whose features are known by name")
         for field in ("source", "test_source"):
             if self.name != "json" and getattr(self, field) is not None:
-                raise self._refused(field, f"must be left out for {self.name}, which reads no file; or name json")
+                raise self.refused(field, f"must be left out for {self.name}, which reads no file; or name json")
         if self.test_source == "":
-            raise self._refused("test_source", "must not be empty; leave it out for the default")
+            raise self.refused("test_source", "must not be empty; leave it out for the default")
