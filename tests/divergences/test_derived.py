@@ -153,8 +153,8 @@ def test_a_function_that_is_not_elementwise_is_refused():
         (lambda: divergences.mixture([1.0, -0.5], [divergences.kl] * 2), "not negative, but one is -0.5"),
         (lambda: divergences.mixture([math.inf], [divergences.kl]), "finite and not negative, but one is inf"),
         (lambda: divergences.mixture([0.0], [divergences.kl]), r"positive entry, but are \[0\.0\]"),
-        (lambda: divergences.named("pearsons"), "but is 'pearsons'; did you mean pearson?"),
-        (lambda: divergences.named("alpha"), r"did you mean alpha\(0\.5\)\?"),
+        (lambda: divergences.named("pearsons"), "but is 'pearsons'; did you mean 'pearson'?"),
+        (lambda: divergences.named("alpha"), r"did you mean 'alpha\(0\.5\)'\?"),
         (lambda: divergences.named("alpha(x)"), r"but is 'alpha\(x\)'"),
         (lambda: divergences.named("alpha(1)"), r"divergences\.kl"),
     ],
@@ -166,7 +166,7 @@ def test_bad_input_is_refused_with_its_remedy(call, message):
 
 def test_names_find_their_divergences():
     assert [divergences.named(name).name for name in divergences.NAMES] == list(divergences.NAMES)
-    assert divergences.NAMES[:3] == ("total_variation", "kl", "reverse_kl")
+    assert {"total_variation", "kl", "reverse_kl"} < set(divergences.NAMES)
     assert divergences.named("alpha(-0.5)") is divergences.alpha(-0.5)
     assert divergences.named("skew_jensen_shannon(0.1)").domain[1] == pytest.approx(-0.1 * math.log(0.1))
     for made in cases.FAMILIES:

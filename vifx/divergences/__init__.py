@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 from vifx.divergences.alpha import alpha
-from vifx.divergences.by_name import NAMES, named
+from vifx.divergences.by_name import named
 from vifx.divergences.chi_squared import neyman, pearson
 from vifx.divergences.divergence import Divergence
 from vifx.divergences.from_generator import from_generator
@@ -46,3 +46,6 @@ from vifx.divergences.squared_hellinger import squared_hellinger
 from vifx.divergences.swapped import swapped
 from vifx.divergences.total_variation import total_variation
 from vifx.divergences.weighted_sum import mixture
+
+NAMES: tuple[str, ...] = tuple(name for name in __all__ if isinstance(globals().get(name), Divergence))
+"""The named divergences; there are also ``alpha(α)`` and ``skew_jensen_shannon(w)``."""
