@@ -153,9 +153,9 @@ def test_a_function_that_is_not_elementwise_is_refused():
         (lambda: divergences.mixture([1.0, -0.5], [divergences.kl] * 2), "not negative, but one is -0.5"),
         (lambda: divergences.mixture([math.inf], [divergences.kl]), "finite and not negative, but one is inf"),
         (lambda: divergences.mixture([0.0], [divergences.kl]), r"positive entry, but are \[0\.0\]"),
-        (lambda: divergences.named("pearsons"), "but is 'pearsons'; did you mean 'pearson'?"),
-        (lambda: divergences.named("alpha"), r"did you mean 'alpha\(0\.5\)'\?"),
-        (lambda: divergences.named("alpha(x)"), r"but is 'alpha\(x\)'"),
+        (lambda: divergences.named("pearsons"), r"got 'pearsons'; did you mean 'pearson'\?"),
+        (lambda: divergences.named("alpha"), r"got 'alpha'; did you mean 'alpha\(0\.5\)'\?"),
+        (lambda: divergences.named("alpha(x)"), r"got 'alpha\(x\)'; did you mean 'alpha\(0\.5\)'\?"),
         (lambda: divergences.named("alpha(1)"), r"divergences\.kl"),
     ],
 )

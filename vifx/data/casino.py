@@ -45,8 +45,7 @@ def draw_casino(stream: np.random.RandomState, size: int) -> tuple[NDArray[Any],
     Returns:
       Faces from 0 to 5 and states, 1 for the loaded die, integers ``[size, 300]`` each.
 
-    References:
-      Durbin, Eddy, Krogh & Mitchison (1998), Biological Sequence Analysis, section 3.2.
+    Reference: Durbin, Eddy, Krogh & Mitchison (1998), Biological Sequence Analysis, section 3.2.
     """
     state = (stream.random_sample(size) < CASINO.initial[1]).astype(np.int32)
     rolls, states = [], []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["load", "open_splits", "prepare"]
 
-import difflib
 import os
 import re
 from dataclasses import replace
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vifx.checks import require
+from vifx.checks import nearest, require
 from vifx.data.data_config import Config, chosen_features
 from vifx.data.dataset import Dataset, Split, hold_out
 from vifx.data.generated import generate
@@ -178,14 +177,13 @@ def _download(config: Config, directory: Path) -> Path:
     """Prepare a dataset by TFDS's own builder, or say why not; no network unless allowed."""
     known = [*RECIPES, *UNPREPARED, *prepared_names(directory)]
     builder_name = config.name.split("/")[0]
-    nearest = difflib.get_close_matches(config.name, known, n=1)
+    hint = nearest(config.name, known)
     import tensorflow_datasets as tfds
 
     catalogue = tfds.list_builders(with_community_datasets=False)
     if builder_name not in catalogue:
-        nearest = nearest or difflib.get_close_matches(builder_name, catalogue, n=1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known without network: {', '.join(sorted(set(known)))}"
-        sentence = f"must be a known dataset, got {config.name!r}; {hint}"
+        hint = hint or nearest(builder_name, catalogue) or f"; known without network: {', '.join(sorted(set(known)))}"
+        sentence = f"must be a known dataset, got {config.name!r}{hint}"
         raise config.refused("name", sentence)
     if config.source is not None:
         sentence = f"must be left out for {config.name}, which TFDS prepares from the network; got {config.source!r}"

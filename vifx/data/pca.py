@@ -55,8 +55,7 @@ def pca(images: ArrayLike, features: int) -> Pca:
       TypeError: if the images are not uint8.
       ValueError: if `features` is not between 1 and the number of pixels and of examples less one.
 
-    References:
-      Pearson (1901); Hotelling (1933).
+    References: Pearson (1901); Hotelling (1933).
     """
     images = np.asarray(images)
     if images.dtype != np.uint8:

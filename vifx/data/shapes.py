@@ -33,9 +33,8 @@ def draw_shape(name: str, stream: np.random.RandomState, size: int) -> Points:
     Returns:
       Points ``[size, 2]`` and the index of the part ``[size]``.
 
-    References:
-      Moons and circles as in scikit-learn (Pedregosa et al., 2011); pinwheel: Johnson et al. (2016), arXiv:1603.06277;
-      spirals and checkerboard as used by Grathwohl et al. (2019), arXiv:1810.01367.
+    References: Moons and circles as in scikit-learn (Pedregosa et al., 2011); pinwheel: Johnson et al. (2016),
+    arXiv:1603.06277; spirals and checkerboard as used by Grathwohl et al. (2019), arXiv:1810.01367.
     """
     return SHAPES[name][1](stream, size)
 

@@ -10,7 +10,7 @@ import numpyro.distributions as numpyro
 
 from vifx.core.types import Array, Key
 from vifx.distributions.log_zero import weighted
-from vifx.distributions.supports import UnitInterval, inside_of
+from vifx.distributions.supports import UnitInterval, enumerated, inside_of
 
 
 class Bernoulli(numpyro.Distribution):
@@ -72,8 +72,7 @@ class Bernoulli(numpyro.Distribution):
 
     def enumerate_support(self, expand: bool = True) -> Array:
         """Return 0 and 1 along a new first axis, ``[2, *batch]`` or, unexpanded, ``[2, 1, ...]``."""
-        values = jnp.arange(2, dtype=self.logits.dtype).reshape(2, *(1 for _ in self.batch_shape))
-        return jnp.broadcast_to(values, (2, *self.batch_shape)) if expand else values
+        return enumerated(jnp.arange(2, dtype=self.logits.dtype), self.batch_shape, expand=expand)
 
 
 @jax.custom_jvp

@@ -11,7 +11,7 @@ import numpyro.distributions as numpyro
 from vifx.checks import require_integer
 from vifx.core.types import Array, Key
 from vifx.distributions.log_zero import weighted
-from vifx.distributions.supports import LabelsOrWeights, inside_of
+from vifx.distributions.supports import LabelsOrWeights, check_classes, enumerated, inside_of
 
 
 class Categorical(numpyro.Distribution):
@@ -40,11 +40,7 @@ class Categorical(numpyro.Distribution):
 
     def __init__(self, logits: Array) -> None:
         self.logits = jnp.asarray(logits)
-        if self.logits.ndim == 0 or self.logits.shape[-1] == 0:
-            raise ValueError(
-                "logits must have a last axis with one entry per class, but has shape "
-                f"{self.logits.shape}; give an array of shape [..., classes]"
-            )
+        check_classes(self.logits)
         super().__init__(batch_shape=self.logits.shape[:-1], validate_args=False)
 
     @property
@@ -101,8 +97,7 @@ class Categorical(numpyro.Distribution):
 
     def enumerate_support(self, expand: bool = True) -> Array:
         """Return 0, 1, ... along a new first axis: ``[classes, *batch]`` or, unexpanded, all else 1."""
-        values = jnp.arange(self.classes).reshape(self.classes, *(1 for _ in self.batch_shape))
-        return jnp.broadcast_to(values, (self.classes, *self.batch_shape)) if expand else values
+        return enumerated(jnp.arange(self.classes), self.batch_shape, expand=expand)
 
 
 def uniform_categorical(classes: int) -> Categorical:

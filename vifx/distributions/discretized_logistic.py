@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-__all__ = ["DiscretizedLogistic"]
+__all__ = ["DiscretizedLogistic", "Pixels"]
 
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as numpyro
 
 from vifx.core.types import Array, Key
-from vifx.distributions.supports import WholeNumbers, inside_of
+from vifx.distributions.supports import WholeNumbers, enumerated, inside_of
 
 _HALF_RANGE = 127.5  # pixel x stands at (x − 127.5)/127.5, so that 0..255 spans [−1, 1]
 _HALF_BIN = 1.0 / 255.0
 
 
-class DiscretizedLogistic(numpyro.Distribution):
+class Pixels(numpyro.Distribution):
+    """What distributions of 8-bit pixels share: the integers 0, ..., 255."""
+
+    has_enumerate_support = True
+
+    @property
+    def support(self) -> numpyro.constraints.Constraint:
+        """The integers 0, ..., 255."""
+        return WholeNumbers(largest=255)
+
+    def enumerate_support(self, expand: bool = True) -> Array:
+        """Return 0, ..., 255 along a new first axis, ``[256, *batch]`` or, unexpanded, ``[256, 1, ...]``."""
+        return enumerated(jnp.arange(256), self.batch_shape, expand=expand)
+
+
+class DiscretizedLogistic(Pixels):
     """Pixels 0, ..., 255 as rounded logistic noise on the centred scale, as in PixelCNN++.
 
     With ``x̂ = (x − 127.5)/127.5``, ``a = (x̂ + 1/255 − μ)/s`` and ``b = (x̂ − 1/255 − μ)/s``::
@@ -40,16 +55,10 @@ class DiscretizedLogistic(numpyro.Distribution):
         "loc": numpyro.constraints.real,
         "log_scale": numpyro.constraints.real,
     }
-    has_enumerate_support = True
 
     def __init__(self, loc: Array, log_scale: Array) -> None:
         self.loc, self.log_scale = jnp.broadcast_arrays(loc, log_scale)
         super().__init__(batch_shape=self.loc.shape, validate_args=False)
-
-    @property
-    def support(self) -> numpyro.constraints.Constraint:
-        """The integers 0, ..., 255."""
-        return WholeNumbers(largest=255)
 
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw pixels as uint8, shape ``[*sample_shape, *batch]``."""
@@ -100,8 +109,3 @@ class DiscretizedLogistic(numpyro.Distribution):
         exceedance = self._exceedance()
         odd = jnp.broadcast_to(2 * jnp.arange(255, dtype=self.loc.dtype) + 1, exceedance.shape)
         return jnp.sum(odd * exceedance, axis=-1) - jnp.sum(exceedance, axis=-1) ** 2
-
-    def enumerate_support(self, expand: bool = True) -> Array:
-        """Return 0, ..., 255 along a new first axis, ``[256, *batch]`` or, unexpanded, ``[256, 1, ...]``."""
-        values = jnp.arange(256).reshape(256, *(1 for _ in self.batch_shape))
-        return jnp.broadcast_to(values, (256, *self.batch_shape)) if expand else values

@@ -11,7 +11,7 @@ import numpyro.distributions as numpyro
 
 from vifx.core.types import Array, Key
 from vifx.distributions.log_zero import weighted
-from vifx.distributions.supports import Among
+from vifx.distributions.supports import Among, enumerated
 
 
 class Finite(numpyro.Distribution):
@@ -89,6 +89,4 @@ class Finite(numpyro.Distribution):
 
     def enumerate_support(self, expand: bool = True) -> Array:
         """Return the values along a new first axis: ``[states, *batch, *event]`` or, unexpanded, all of batch 1."""
-        values = self.values.reshape(len(self.values), *(1 for _ in self.batch_shape), *self.event_shape)
-        shape = (len(self.values), *self.batch_shape, *self.event_shape)
-        return jnp.broadcast_to(values, shape) if expand else jnp.asarray(values)
+        return enumerated(self.values, self.batch_shape, expand=expand)

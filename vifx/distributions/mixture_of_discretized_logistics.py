@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpyro.distributions as numpyro
 
 from vifx.core.types import Array, Key
-from vifx.distributions.discretized_logistic import DiscretizedLogistic
-from vifx.distributions.supports import WholeNumbers, inside_of
+from vifx.distributions.discretized_logistic import DiscretizedLogistic, Pixels
+from vifx.distributions.supports import inside_of
 
 
-class MixtureOfDiscretizedLogistics(numpyro.Distribution):
+class MixtureOfDiscretizedLogistics(Pixels):
     """Pixels 0, ..., 255 with ``P(x) = Σ_k π_k P_k(x)``, each ``P_k`` a `DiscretizedLogistic`.
 
     Every pixel and channel has a mixture of its own and is independent of the others given the parents.
@@ -36,7 +36,6 @@ class MixtureOfDiscretizedLogistics(numpyro.Distribution):
         "loc": numpyro.constraints.real_vector,
         "log_scale": numpyro.constraints.real_vector,
     }
-    has_enumerate_support = True
 
     def __init__(self, mixture_logits: Array, loc: Array, log_scale: Array) -> None:
         self.mixture_logits, self.loc, self.log_scale = jnp.broadcast_arrays(mixture_logits, loc, log_scale)
@@ -46,11 +45,6 @@ class MixtureOfDiscretizedLogistics(numpyro.Distribution):
     def components(self) -> DiscretizedLogistic:
         """The logistics, batch shape ``[*batch, components]``."""
         return DiscretizedLogistic(self.loc, self.log_scale)
-
-    @property
-    def support(self) -> numpyro.constraints.Constraint:
-        """The integers 0, ..., 255."""
-        return WholeNumbers(largest=255)
 
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw pixels as uint8, shape ``[*sample_shape, *batch]``."""
@@ -84,8 +78,3 @@ class MixtureOfDiscretizedLogistics(numpyro.Distribution):
         components = self.components
         second_moment = components.variance + components.mean**2
         return jnp.sum(jax.nn.softmax(self.mixture_logits) * second_moment, axis=-1) - self.mean**2
-
-    def enumerate_support(self, expand: bool = True) -> Array:
-        """Return 0, ..., 255 along a new first axis, ``[256, *batch]`` or, unexpanded, ``[256, 1, ...]``."""
-        values = jnp.arange(256).reshape(256, *(1 for _ in self.batch_shape))
-        return jnp.broadcast_to(values, (256, *self.batch_shape)) if expand else values

@@ -11,7 +11,7 @@ from jax.scipy.special import gammaln
 
 from vifx.core.types import Array, Key
 from vifx.distributions.log_zero import weighted
-from vifx.distributions.supports import WholeNumbers, inside_of
+from vifx.distributions.supports import WholeNumbers, check_classes, inside_of
 
 
 class Multinomial(numpyro.Distribution):
@@ -37,11 +37,7 @@ class Multinomial(numpyro.Distribution):
 
     def __init__(self, logits: Array, *, trials: int | None = None) -> None:
         self.logits, self.trials = jnp.asarray(logits), trials
-        if self.logits.ndim == 0 or self.logits.shape[-1] == 0:
-            raise ValueError(
-                "logits must have a last axis with one entry per class, but has shape "
-                f"{self.logits.shape}; give an array of shape [..., classes]"
-            )
+        check_classes(self.logits)
         super().__init__(self.logits.shape[:-1], self.logits.shape[-1:], validate_args=False)
 
     @property

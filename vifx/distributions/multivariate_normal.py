@@ -9,9 +9,9 @@ import math
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as numpyro
-from jax.scipy.linalg import solve_triangular
 
 from vifx.core.types import Array, Key
+from vifx.distributions.cholesky import broadcast, moved, whitened
 from vifx.distributions.supports import inside_of
 
 
@@ -31,26 +31,20 @@ class MultivariateNormal(numpyro.MultivariateNormal):
     """
 
     def __init__(self, loc: Array, scale_tril: Array) -> None:
-        batch = jnp.broadcast_shapes(loc.shape[:-1], scale_tril.shape[:-2])
-        loc = jnp.broadcast_to(loc, (*batch, loc.shape[-1]))
-        scale_tril = jnp.broadcast_to(scale_tril, (*batch, *scale_tril.shape[-2:]))
+        loc, scale_tril = broadcast(loc, scale_tril)
         super().__init__(loc, scale_tril=scale_tril, validate_args=False)
 
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw ``μ + L ε``, ``[*sample_shape, *batch, d]``."""
         loc, scale_tril = jnp.asarray(self.loc), jnp.asarray(self.scale_tril)
         noise = jax.random.normal(key, (*sample_shape, *loc.shape), loc.dtype)
-        moved = jnp.einsum("...ij,...j->...i", scale_tril, noise)
-        return jnp.broadcast_to(loc, moved.shape) + moved
+        return moved(loc, scale_tril, noise)
 
     def log_prob(self, value: Array) -> Array:
         """Return the log-density in nats, ``[*batch]``; −∞ for values that are not finite."""
         loc, scale_tril = jnp.asarray(self.loc), jnp.asarray(self.scale_tril)
         shape = jnp.broadcast_shapes(value.shape, loc.shape)
         inside, value = inside_of(self.support, jnp.broadcast_to(value, shape), event=1)
-        apart = value - jnp.broadcast_to(loc, shape)
-        factor = jnp.broadcast_to(scale_tril, (*shape, shape[-1]))
-        white = solve_triangular(factor, apart[..., None], lower=True)[..., 0]
-        log_det = jnp.sum(jnp.log(jnp.abs(jnp.diagonal(factor, axis1=-2, axis2=-1))), axis=-1)
-        found = -0.5 * jnp.sum(white**2, axis=-1) - log_det - 0.5 * shape[-1] * math.log(2 * math.pi)
+        square, log_det = whitened(loc, scale_tril, value)
+        found = -0.5 * square - log_det - 0.5 * shape[-1] * math.log(2 * math.pi)
         return jnp.where(inside, found, -jnp.inf)

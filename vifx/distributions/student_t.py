@@ -9,10 +9,10 @@ import math
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as numpyro
-from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import gammaln
 
 from vifx.core.types import Array, Key
+from vifx.distributions.cholesky import broadcast, moved, whitened
 from vifx.distributions.supports import inside_of
 
 
@@ -31,8 +31,7 @@ class MultivariateStudentT(numpyro.Distribution):
     >>> MultivariateStudentT(jnp.asarray(4.0), jnp.zeros((5, 3)), jnp.eye(3)).batch_shape
     (5,)
 
-    References:
-      Kotz & Nadarajah (2004), Multivariate t Distributions and Their Applications.
+    Reference: Kotz & Nadarajah (2004), Multivariate t Distributions and Their Applications.
     """
 
     arg_constraints = {  # noqa: RUF012
@@ -43,12 +42,8 @@ class MultivariateStudentT(numpyro.Distribution):
     reparametrized_params = ["df", "loc", "scale_tril"]  # noqa: RUF012
 
     def __init__(self, df: Array, loc: Array, scale_tril: Array) -> None:
-        df, loc, scale_tril = jnp.asarray(df), jnp.asarray(loc), jnp.asarray(scale_tril)
-        batch = jnp.broadcast_shapes(df.shape, loc.shape[:-1], scale_tril.shape[:-2])
-        self.df = jnp.broadcast_to(df, batch)
-        self.loc = jnp.broadcast_to(loc, (*batch, loc.shape[-1]))
-        self.scale_tril = jnp.broadcast_to(scale_tril, (*batch, *scale_tril.shape[-2:]))
-        super().__init__(batch, self.loc.shape[-1:], validate_args=False)
+        self.loc, self.scale_tril, self.df = broadcast(*map(jnp.asarray, (loc, scale_tril, df)))
+        super().__init__(self.df.shape, self.loc.shape[-1:], validate_args=False)
 
     @property
     def support(self) -> numpyro.constraints.Constraint:
@@ -62,19 +57,15 @@ class MultivariateStudentT(numpyro.Distribution):
         noise = jax.random.normal(normal, shape, self.loc.dtype)
         half = jnp.broadcast_to(0.5 * self.df, shape[:-1])
         precision = jax.random.gamma(gamma, half, dtype=self.loc.dtype) / half
-        moved = jnp.einsum("...ij,...j->...i", self.scale_tril, noise / jnp.sqrt(precision)[..., None])
-        return jnp.broadcast_to(self.loc, shape) + moved
+        return moved(self.loc, self.scale_tril, noise / jnp.sqrt(precision)[..., None])
 
     def log_prob(self, value: Array) -> Array:
         """Return the log-density in nats, ``[*batch]``; −∞ for values that are not finite."""
         shape = jnp.broadcast_shapes(value.shape, self.loc.shape)
         size = shape[-1]
         inside, value = inside_of(self.support, jnp.broadcast_to(value, shape), event=1)
-        apart = value - jnp.broadcast_to(self.loc, shape)
-        factor = jnp.broadcast_to(self.scale_tril, (*shape, size))
-        white = solve_triangular(factor, apart[..., None], lower=True)[..., 0]
+        square, log_det = whitened(self.loc, self.scale_tril, value)
         df = jnp.broadcast_to(self.df, shape[:-1])
-        log_det = jnp.sum(jnp.log(jnp.abs(jnp.diagonal(factor, axis1=-2, axis2=-1))), axis=-1)
         constant = gammaln(0.5 * (df + size)) - gammaln(0.5 * df) - 0.5 * size * (jnp.log(df) + math.log(math.pi))
-        found = constant - log_det - 0.5 * (df + size) * jnp.log1p(jnp.sum(white**2, axis=-1) / df)
+        found = constant - log_det - 0.5 * (df + size) * jnp.log1p(square / df)
         return jnp.where(inside, found, -jnp.inf)

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["Among", "LabelsOrWeights", "Steps", "UnitInterval", "WholeNumbers", "inside_of"]
+__all__ = [
+    "Among",
+    "LabelsOrWeights",
+    "Steps",
+    "UnitInterval",
+    "WholeNumbers",
+    "check_classes",
+    "enumerated",
+    "inside_of",
+]
 
 from typing import Any
 
@@ -35,6 +44,35 @@ def inside_of(support: Any, value: Array, *, event: int = 0) -> tuple[Array, Arr
     inside = jnp.asarray(support(value))
     within = jnp.broadcast_to(inside.reshape(inside.shape + (1,) * event), value.shape)
     return inside, jnp.where(within, value, support.feasible_like(value))
+
+
+def enumerated(values: Array | np.ndarray, batch_shape: tuple[int, ...], *, expand: bool) -> Array:
+    """Return the values of a support along a new first axis, before the batch.
+
+    Args:
+      values: ``[states, *event]``.
+      batch_shape: the batch shape of the distribution.
+      expand: whether the values are repeated over the batch; otherwise its axes have one member each.
+
+    Returns:
+      ``[states, *batch, *event]``, or ``[states, 1, …, *event]`` if they are not repeated.
+    """
+    states, *event = values.shape
+    unexpanded = jnp.asarray(values).reshape(states, *(1 for _ in batch_shape), *event)
+    return jnp.broadcast_to(unexpanded, (states, *batch_shape, *event)) if expand else unexpanded
+
+
+def check_classes(logits: Array) -> None:
+    """Refuse logits without an axis of classes.
+
+    Raises:
+      ValueError: if there is none.
+    """
+    if logits.ndim == 0 or logits.shape[-1] == 0:
+        raise ValueError(
+            f"logits must have a last axis with one entry per class, but has shape {logits.shape}; give an array of "
+            "shape [..., classes]"
+        )
 
 
 class _Support(Constraint[Any]):

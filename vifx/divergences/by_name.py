@@ -34,9 +34,7 @@ def named(name: str) -> Divergence:
     member = re.fullmatch(r"(\w+)\(\s*([^()\s]+)\s*\)", name)
     if member and member[1] in FAMILIES and re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", member[2]):
         return FAMILIES[member[1]](float(member[2]))
-    hint = nearest(name.split("(")[0].lower(), [*known, *FAMILIES])
-    for family in FAMILIES:
-        hint = hint.replace(f"{family}'", f"{family}(0.5)'")
+    hint = nearest(name.lower(), (*known, *(f"{family}(0.5)" for family in FAMILIES)))
     raise ValueError(
-        f"divergence must be one of {', '.join(known)}, alpha(α) or skew_jensen_shannon(w), but is {name!r}{hint}"
+        f"divergence must be one of {', '.join(known)}, alpha(α) or skew_jensen_shannon(w), got {name!r}{hint}"
     )

@@ -50,8 +50,7 @@ def cnf(
       TypeError: `solver` is neither None nor an adaptive solver's instance.
       ImportError: a solver is given and diffrax is not installed.
 
-    References:
-      Chen et al. (2018), arXiv:1806.07366; Grathwohl et al. (2019), arXiv:1810.01367.
+    References: Chen et al. (2018), arXiv:1806.07366; Grathwohl et al. (2019), arXiv:1810.01367.
     """
     widths = require_widths(hidden, "cnf: hidden")
 

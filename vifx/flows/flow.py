@@ -31,8 +31,7 @@ class Flow:
       TypeError: `base` is not a distribution, or `bijection` is not a `Bijection`.
       ValueError: the base has a batch axis.
 
-    References:
-      Rezende & Mohamed (2015), arXiv:1505.05770; Dinh et al. (2017), arXiv:1605.08803.
+    References: Rezende & Mohamed (2015), arXiv:1505.05770; Dinh et al. (2017), arXiv:1605.08803.
     """
 
     base: Distribution

@@ -51,8 +51,7 @@ def glow(
     Raises:
       ValueError: an argument is below 1; from `init`, images that cannot be halved `levels` times.
 
-    References:
-      Kingma & Dhariwal (2018), arXiv:1807.03039.
+    Reference: Kingma & Dhariwal (2018), arXiv:1807.03039.
 
     >>> import jax
     >>> from vifx import flows

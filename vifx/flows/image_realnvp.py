@@ -48,8 +48,7 @@ def image_realnvp(
       ValueError: an argument is below 1, or `depth` is odd; from `init`, images that cannot be halved
         ``levels − 1`` times.
 
-    References:
-      Dinh, Sohl-Dickstein & Bengio (2017), arXiv:1605.08803.
+    Reference: Dinh, Sohl-Dickstein & Bengio (2017), arXiv:1605.08803.
     """
     for argument, number in (("levels", levels), ("depth", depth), ("hidden", hidden), ("blocks", blocks)):
         require_integer(number, f"image_realnvp: {argument}")

@@ -38,8 +38,7 @@ def nice(
     Raises:
       ValueError: an argument is out of range.
 
-    References:
-      Dinh, Krueger & Bengio (2015), arXiv:1410.8516.
+    Reference: Dinh, Krueger & Bengio (2015), arXiv:1410.8516.
     """
     couplings = alternating(additive(), depth, hidden=hidden, activation=activation, body=body, unroll=unroll)
     return chain(couplings, scale())

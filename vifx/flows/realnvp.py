@@ -36,8 +36,7 @@ def realnvp(
     Raises:
       ValueError: an argument is out of range.
 
-    References:
-      Dinh, Sohl-Dickstein & Bengio (2017), arXiv:1605.08803.
+    Reference: Dinh, Sohl-Dickstein & Bengio (2017), arXiv:1605.08803.
 
     >>> import jax, jax.numpy as jnp
     >>> from vifx import flows

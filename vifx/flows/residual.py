@@ -42,8 +42,7 @@ def residual(
     Raises:
       ValueError: an argument is out of range.
 
-    References:
-      Behrmann et al. (2019), arXiv:1811.00995; Chen et al. (2019), arXiv:1906.02735.
+    References: Behrmann et al. (2019), arXiv:1811.00995; Chen et al. (2019), arXiv:1906.02735.
     """
     block = residual_block(tuple(hidden), lipschitz=lipschitz, log_det=log_det, terms=terms, survival=survival)
     return stack(chain(*between, block) if between else block, depth, unroll=unroll)

@@ -39,8 +39,7 @@ def spline(
     Raises:
       ValueError: an argument is out of range.
 
-    References:
-      Durkan, Bekasov, Murray & Papamakarios (2019), arXiv:1906.04032.
+    Reference: Durkan, Bekasov, Murray & Papamakarios (2019), arXiv:1906.04032.
     """
     elementwise = rational_quadratic(bins=bins, bound=bound)
     return alternating(

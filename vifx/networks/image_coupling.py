@@ -28,8 +28,7 @@ class ConvConditioner(nn.Module):
       blocks: residual blocks in place of the 1×1 convolution; 0 for none.
       activation: the nonlinearity.
 
-    References:
-      Kingma & Dhariwal (2018), arXiv:1807.03039; Dinh, Sohl-Dickstein & Bengio (2017), arXiv:1605.08803.
+    References: Kingma & Dhariwal (2018), arXiv:1807.03039; Dinh, Sohl-Dickstein & Bengio (2017), arXiv:1605.08803.
     """
 
     hidden: int = 64
@@ -61,8 +60,7 @@ class ZeroConv(nn.Module):
       features: output channels.
       kernel_size: height and width of the kernel.
 
-    References:
-      Kingma & Dhariwal (2018), arXiv:1807.03039.
+    Reference: Kingma & Dhariwal (2018), arXiv:1807.03039.
     """
 
     features: int

@@ -68,8 +68,7 @@ def autoregressive(body: Any, *, length: int, classes: int, dropout: float = 0.0
     Raises:
       ValueError: a number is out of its range; or, where it is used, the body returns another shape.
 
-    References:
-      Bowman et al. (2016), Generating sentences from a continuous space, arXiv:1511.06349.
+    Reference: Bowman et al. (2016), Generating sentences from a continuous space, arXiv:1511.06349.
     """
     for name, number in (("length", length), ("classes", classes)):
         require_integer(number, f"autoregressive: {name}")

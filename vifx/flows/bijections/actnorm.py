@@ -35,8 +35,7 @@ def actnorm(*, floor: float | None = None) -> Bijection:
     Raises:
       ValueError: `floor` is not positive and finite; from `init`, a channel without variance.
 
-    References:
-      Kingma & Dhariwal (2018), arXiv:1807.03039.
+    Reference: Kingma & Dhariwal (2018), arXiv:1807.03039.
 
     >>> import jax, jax.numpy as jnp
     >>> bijection = actnorm()

@@ -36,8 +36,7 @@ def adaptive(solver: Any, *, tolerance: float, time: float) -> Callable[[Rate, A
       TypeError: `solver` is not an instance of such a solver.
       ValueError: `tolerance` is not positive and finite, or, in a call, is below the rounding of x's dtype.
 
-    References:
-      Kidger, On Neural Differential Equations, 2021, arXiv:2202.02435.
+    Reference: Kidger, On Neural Differential Equations, 2021, arXiv:2202.02435.
     """
     try:
         import diffrax

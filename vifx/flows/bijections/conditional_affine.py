@@ -29,8 +29,7 @@ def conditional_affine(body: Any) -> Bijection:
       ValueError: it is used without `given`, or the features are not one vector per example.
       TypeError: `body` is not a network.
 
-    References:
-      Kingma & Welling (2014), arXiv:1312.6114; Su & Wu (2018), f-VAEs, arXiv:1809.05861.
+    References: Kingma & Welling (2014), arXiv:1312.6114; Su & Wu (2018), f-VAEs, arXiv:1809.05861.
     """
     net = as_net(body)
 

@@ -61,9 +61,8 @@ def continuous(
       TypeError: `velocity` is not a network, or `solver` neither None nor an adaptive solver's instance.
       ImportError: a solver is given and diffrax is not installed.
 
-    References:
-      Chen et al., Neural Ordinary Differential Equations, 2018, arXiv:1806.07366; Grathwohl et al., FFJORD, 2019,
-      arXiv:1810.01367.
+    References: Chen et al., Neural Ordinary Differential Equations, 2018, arXiv:1806.07366; Grathwohl et al., FFJORD,
+    2019, arXiv:1810.01367.
     """
     require_integer(steps, "continuous: steps")
     require_number(time, "continuous: time", above=0)

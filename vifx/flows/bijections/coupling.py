@@ -41,8 +41,7 @@ def coupling(body: Any, elementwise: Elementwise, *, mask: Mask, head: Callable[
       ValueError: the event cannot be divided by the mask, or the features or the head's output have the wrong shape.
       TypeError: an argument of the wrong type, or a body whose features are not of the data's dtype.
 
-    References:
-      Dinh, Krueger & Bengio (2015), arXiv:1410.8516; Dinh, Sohl-Dickstein & Bengio (2017), arXiv:1605.08803.
+    References: Dinh, Krueger & Bengio (2015), arXiv:1410.8516; Dinh, Sohl-Dickstein & Bengio (2017), arXiv:1605.08803.
 
     >>> import jax, jax.numpy as jnp
     >>> from vifx import flows, networks

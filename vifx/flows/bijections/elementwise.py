@@ -38,8 +38,7 @@ class Elementwise(NamedTuple):
 def additive() -> Elementwise:
     """Shift: ``z = x + t``, ``log|∂z/∂x| = 0``, with ``theta = (t)``.
 
-    References:
-      Dinh, Krueger & Bengio (2015), arXiv:1410.8516.
+    Reference: Dinh, Krueger & Bengio (2015), arXiv:1410.8516.
 
     >>> import jax.numpy as jnp
     >>> z, log_det = additive().forward(jnp.full((1, 1), 2.0), jnp.ones(1))
@@ -70,8 +69,7 @@ def affine(*, bound: float | None = None, form: str = "exponential") -> Elementw
     Raises:
       ValueError: `bound` is not positive and finite or is given with the sigmoid form, or `form` is unknown.
 
-    References:
-      Dinh, Sohl-Dickstein & Bengio (2017), arXiv:1605.08803; Kingma & Dhariwal (2018), arXiv:1807.03039.
+    References: Dinh, Sohl-Dickstein & Bengio (2017), arXiv:1605.08803; Kingma & Dhariwal (2018), arXiv:1807.03039.
 
     >>> import jax.numpy as jnp
     >>> z, log_det = affine().forward(jnp.array([[0.5, 2.0]]), jnp.ones(1))

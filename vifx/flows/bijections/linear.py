@@ -34,8 +34,7 @@ def linear(*, weight: Any = None) -> Bijection:
     Raises:
       ValueError: `weight` is not a square matrix, not finite or singular; from `init`, it is not of the data's size.
 
-    References:
-      Kingma & Dhariwal (2018), arXiv:1807.03039.
+    Reference: Kingma & Dhariwal (2018), arXiv:1807.03039.
 
     >>> import jax, jax.numpy as jnp
     >>> bijection = linear(weight=[[0.0, 2.0], [3.0, 0.0]])

@@ -34,8 +34,7 @@ def logit(*, alpha: float = 0.05) -> Bijection:
     Raises:
       ValueError: `alpha` is out of range; from `forward`, data that have no logit.
 
-    References:
-      Dinh, Sohl-Dickstein & Bengio (2017), arXiv:1605.08803.
+    Reference: Dinh, Sohl-Dickstein & Bengio (2017), arXiv:1605.08803.
 
     >>> import jax.numpy as jnp
     >>> z, log_det = logit(alpha=0.25).forward({}, {}, jnp.array([[0.5, 1.0]]))

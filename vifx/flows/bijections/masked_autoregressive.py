@@ -47,8 +47,7 @@ def autoregressive(
       ValueError: `hidden` is empty or has a width below 1; or `order` is not a permutation, for
         a given event where it is used.
 
-    References:
-      Germain et al. (2015), arXiv:1502.03509; Papamakarios, Pavlakou & Murray (2017), arXiv:1705.07057.
+    References: Germain et al. (2015), arXiv:1502.03509; Papamakarios, Pavlakou & Murray (2017), arXiv:1705.07057.
     """
     require(elementwise, Elementwise, "autoregressive: elementwise", "an Elementwise", "such as flows.affine()")
     widths = require_widths(hidden, "autoregressive: hidden")

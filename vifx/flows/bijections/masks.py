@@ -56,8 +56,7 @@ def channels(*, swapped: bool = False) -> Mask:
       A mask of images ``[examples, height, width, channels]`` that raises ValueError for other events, and for a single
       channel.
 
-    References:
-      Dinh, Sohl-Dickstein & Bengio (2017), arXiv:1605.08803.
+    Reference: Dinh, Sohl-Dickstein & Bengio (2017), arXiv:1605.08803.
     """
     return _sliced("channels", swapped, 4)
 
@@ -75,8 +74,7 @@ def checkerboard(*, swapped: bool = False) -> Mask:
       A mask of images ``[examples, height, width, channels]`` that raises ValueError for other events, and for a
       single pixel.
 
-    References:
-      Dinh, Sohl-Dickstein & Bengio (2017), arXiv:1605.08803.
+    Reference: Dinh, Sohl-Dickstein & Bengio (2017), arXiv:1605.08803.
     """
 
     def unchanged(event: tuple[int, ...]) -> np.ndarray:

@@ -47,8 +47,7 @@ def multiscale(
         or parameters that are not finite on the first batch.
       TypeError: a block is not a `Bijection`.
 
-    References:
-      Dinh, Sohl-Dickstein & Bengio (2017), arXiv:1605.08803; Kingma & Dhariwal (2018), arXiv:1807.03039.
+    References: Dinh, Sohl-Dickstein & Bengio (2017), arXiv:1605.08803; Kingma & Dhariwal (2018), arXiv:1807.03039.
 
     >>> import jax, jax.numpy as jnp
     >>> from vifx import flows

@@ -36,9 +36,8 @@ def rational_quadratic(
     Raises:
       ValueError: an argument is out of range, or ``bins·min_bin ≥ 1``.
 
-    References:
-      Durkan, Bekasov, Murray & Papamakarios (2019), arXiv:1906.04032; Gregory & Delbourgo (1982),
-      IMA J. Numer. Anal. 2, 123–130.
+    References: Durkan, Bekasov, Murray & Papamakarios (2019), arXiv:1906.04032; Gregory & Delbourgo (1982), IMA J.
+    Numer. Anal. 2, 123–130.
     """
     _check(bins, bound, min_bin, min_slope)
 

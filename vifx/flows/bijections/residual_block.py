@@ -59,9 +59,8 @@ def residual_block(
       ValueError: a hyperparameter is out of its range, or an estimate is used without `key`.
       TypeError: `body` is neither widths nor a network.
 
-    References:
-      Behrmann et al., Invertible Residual Networks, 2019, arXiv:1811.00995; Chen et al., Residual Flows for
-      Invertible Generative Modeling, 2019, arXiv:1906.02735.
+    References: Behrmann et al., Invertible Residual Networks, 2019, arXiv:1811.00995; Chen et al., Residual Flows for
+    Invertible Generative Modeling, 2019, arXiv:1906.02735.
     """
     require_number(lipschitz, "residual_block: lipschitz", above=0, below=1)
     require_choice(log_det, ("exact", "series", "roulette"), "residual_block: log_det")

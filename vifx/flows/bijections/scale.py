@@ -19,8 +19,7 @@ def scale(*, shift: bool = False) -> Bijection:
     Args:
       shift: whether a learned shift is added after scaling.
 
-    References:
-      Dinh, Krueger & Bengio (2015), arXiv:1410.8516.
+    Reference: Dinh, Krueger & Bengio (2015), arXiv:1410.8516.
     """
 
     def init(_key: Key, x: Array, _given: object) -> tuple[PyTree, PyTree]:

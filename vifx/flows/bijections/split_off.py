@@ -40,8 +40,7 @@ def split_off(rest: Bijection, body: Any = None, *, head: Callable[[int], Any] |
       TypeError: `rest` is not a `Bijection`, or `body` is not a network.
       ValueError: from `init`, the number of channels is odd, or the head's outputs do not fit.
 
-    References:
-      Dinh, Sohl-Dickstein & Bengio (2017), arXiv:1605.08803; Kingma & Dhariwal (2018), arXiv:1807.03039.
+    References: Dinh, Sohl-Dickstein & Bengio (2017), arXiv:1605.08803; Kingma & Dhariwal (2018), arXiv:1807.03039.
 
     >>> import jax, jax.numpy as jnp
     >>> from vifx import flows

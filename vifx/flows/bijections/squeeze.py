@@ -22,8 +22,7 @@ def squeeze() -> Bijection:
       ValueError: from either direction, the event is not an image, its height or width is odd, or its number of
         channels is not a multiple of 4 on the way back.
 
-    References:
-      Dinh, Sohl-Dickstein & Bengio (2017), arXiv:1605.08803.
+    Reference: Dinh, Sohl-Dickstein & Bengio (2017), arXiv:1605.08803.
 
     >>> import jax.numpy as jnp
     >>> z, _ = squeeze().forward({}, {}, jnp.arange(4.0).reshape(1, 2, 2, 1))
