@@ -1,4 +1,7 @@
-"""Checks of arguments at the doors of the library; the messages have the rule, the value and a remedy."""
+"""Checks of arguments at the doors of the library; the messages have the rule, the value and a remedy.
+
+Each takes a value and the name of the argument, for the message, and returns the value.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,6 @@ def require(value: Any, kinds: type | tuple[type, ...], name: str, what: str, fi
     """Return an argument that is of one of `kinds`.
 
     Args:
-      value: the argument.
       kinds: what it may be.
       name: its name.
       what: what it must be, in words.
@@ -119,8 +121,6 @@ def require_integer(value: Any, name: str, *, least: int = 1, most: int | None =
     """Return an integer in a range.
 
     Args:
-      value: the argument.
-      name: its name.
       least: the smallest value that is allowed.
       most: the largest one; None for no limit.
       owner: the config that has it as a field, if there is one.
@@ -159,10 +159,6 @@ def require_widths(values: Any, name: str) -> tuple[int, ...]:
 def require_pair(value: Any, name: str) -> tuple[int, int]:
     """Return two positive integers from one, which stands for both, or from two.
 
-    Args:
-      value: the argument.
-      name: its name.
-
     Raises:
       ValueError: if it is neither.
     """
@@ -186,8 +182,6 @@ def require_number(
     """Return a finite real number in a range.
 
     Args:
-      value: the argument.
-      name: its name.
       least: the smallest value that is allowed.
       above: what it must be larger than, in place of `least`.
       most: the largest value that is allowed.
@@ -235,7 +229,6 @@ def require_choice(value: Any, options: Iterable[Any], name: str, *, owner: obje
     """Return a value that is one of several.
 
     Args:
-      value: the argument.
       options: what it may be, such as the arguments of a `Literal`.
       name: its name.
       owner: the config that has it as a field, if there is one.
@@ -256,7 +249,6 @@ def require_name(value: Any, names: Iterable[str], what: str) -> str:
     """Return a name that exists.
 
     Args:
-      value: the argument.
       names: those that exist.
       what: what they are the names of, such as ``"player"``.
 
@@ -276,8 +268,6 @@ def require_function(value: Any, name: str, like: str) -> Any:
     """Return a function.
 
     Args:
-      value: the argument.
-      name: its name.
       like: its signature in words, such as ``(key, batch) -> batch``.
 
     Raises:
@@ -290,10 +280,6 @@ def require_function(value: Any, name: str, like: str) -> Any:
 
 def require_unmasked(value: Any, name: str) -> Any:
     """Return values that are not a masked array, whose mask would be lost, so that masked values would become data.
-
-    Args:
-      value: the argument.
-      name: its name.
 
     Raises:
       TypeError: if it is one.
@@ -311,10 +297,6 @@ def require_unmasked(value: Any, name: str) -> Any:
 
 def require_array(value: Any, name: str) -> Any:
     """Return something that can be made an array ``[examples, ...]``.
-
-    Args:
-      value: the argument.
-      name: its name.
 
     Raises:
       TypeError: if it is a scalar, a text, a mapping, a masked array, or no values at all.

@@ -135,7 +135,7 @@ def test_further_questions_are_encoded_alike() -> None:
         ({"test_source": "f.json"}, "test_source must be left out for invented"),
         ({"features": "x=image"}, "features must be left out for questions"),
         ({"overlap": 128}, "overlap must be below passage_length, 128, got 128"),
-        ({"unit": "lines"}, "unit must be 'words' or 'characters', got 'lines'"),
+        ({"unit": "lines"}, "unit must be one of words, characters; got 'lines'"),
         ({"questions": 0}, "questions must be an integer ≥ 1, got 0"),
     ],
 )

@@ -81,13 +81,8 @@ def _write_results(run: Run, found: Mapping[str, Estimate | float], alarms: Sequ
         for metric in evaluation.described(found)
     }
     went_off = [
-        {
-            "metric": raised.alarm.metric,
-            "since": raised.since,
-            "step": raised.step,
-            "meaning": raised.alarm.meaning,
-        }
-        for raised in alarms
+        {"metric": each.alarm.metric, "since": each.since, "step": each.step, "meaning": each.alarm.meaning}
+        for each in alarms
     ]
     text = json.dumps({"step": step, "metrics": rows, "alarms": went_off}, indent=2) + "\n"
     write_whole(run.directory / "results.json", text.encode())
@@ -126,10 +121,7 @@ def _metrics(
 ) -> dict[str, Figure]:
     """Draw the metrics that the experiment names, with the updates at which alarms went off and of the best."""
     logged = sorted({name for row in history for name in row if name != "step"})
-    marks = {
-        "alarm": [raised.step for raised in alarms],
-        "best checkpoint": [] if best is None else [best],
-    }
+    marks = {"alarm": [raised.step for raised in alarms], "best checkpoint": [] if best is None else [best]}
     figures = {}
     for figure, patterns in built.curves.items():
         names = [name for pattern in patterns for name in fnmatch.filter(logged, pattern)]

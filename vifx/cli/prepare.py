@@ -51,14 +51,8 @@ def mistakes(file: ExperimentFile | None = None, *, debug: bool = False) -> Iter
     Raises:
       UsageError: instead of the error.
     """
-    try:
+    with _in_one_line(UsageError, (Failure, UsageError), file, debug=debug):
         yield
-    except (Failure, UsageError):
-        raise
-    except (Exception, SystemExit) as error:
-        if debug:
-            raise
-        raise UsageError(_located(error, file)) from error
 
 
 @contextlib.contextmanager
@@ -72,19 +66,22 @@ def failures(file: ExperimentFile, *, debug: bool = False) -> Iterator[None]:
     Raises:
       Failure: instead of the error.
     """
+    expected = (Failure, UsageError, Diverged, CheckpointError, Interrupted, BrokenPipeError)
+    with _in_one_line(Failure, expected, file, debug=debug):
+        yield
+
+
+@contextlib.contextmanager
+def _in_one_line(
+    kind: type[Exception], expected: tuple[type[BaseException], ...], file: ExperimentFile | None, *, debug: bool
+) -> Iterator[None]:
     try:
         yield
-    except (Failure, UsageError, Diverged, CheckpointError, Interrupted, BrokenPipeError):
-        raise
     except (Exception, SystemExit) as error:
-        if debug:
+        if debug or isinstance(error, expected):
             raise
-        raise Failure(_located(error, file)) from error
-
-
-def _located(error: BaseException, file: ExperimentFile | None) -> str:
-    where = location(error, file.path) if file is not None else ""
-    return f"{describe(error)}{f' (at {where})' if where else ''}"
+        where = location(error, file.path) if file is not None else ""
+        raise kind(f"{describe(error)}{f' (at {where})' if where else ''}") from error
 
 
 def parse_experiment(arguments: Sequence[str], command: str, options: type[T]) -> tuple[ExperimentFile, Config, T]:

@@ -66,22 +66,11 @@ class Combined:
                 self.arrays = {**self.arrays, name: array}
 
     def window(self, first: int, batches: int) -> tuple[Any, ...]:
-        """Return what `take` needs for minibatches `first` to ``first + batches − 1``: the window of each source.
-
-        Raises:
-          TypeError: if a number is not an integer.
-          ValueError: if `first` is negative, `batches` is not positive, or a window has 2³¹ positions.
-        """
+        """Return the window of each source; arguments and errors are those of `Resident.window`."""
         return tuple(source.window(first, batches) for source in self.sources)
 
     def take(self, key: Key, arrays: Batch, window: tuple[Any, ...], i: Array | int) -> Batch:
-        """Return minibatch ``first + i`` of a window, transformed; pure, to be called inside jit.
-
-        Args:
-          key: the noise of the transforms.
-          arrays: `source.arrays`, an argument so that they are not compiled in as constants.
-          window: from ``window(first, batches)``.
-          i: which minibatch of it, 0 ≤ i < batches; not checked, since it may be traced.
+        """Return minibatch ``first + i`` of every source, transformed; the arguments are those of `Resident.take`.
 
         Raises:
           ValueError: if a transform makes an entry that another source has.

@@ -51,23 +51,11 @@ class Full:
         self.transform = transform
 
     def window(self, first: int, batches: int) -> tuple[()]:
-        """Return what `take` needs: nothing.
-
-        Raises:
-          TypeError: if a number is not an integer.
-          ValueError: if `first` is negative or `batches` is not positive.
-        """
+        """Return what `take` needs: nothing. Arguments and errors are those of `Resident.window`."""
         check_window(first, batches)
         return ()
 
     def take(self, key: Key, arrays: Batch, window: tuple[()], i: Array | int) -> Batch:
-        """Return the whole data set, transformed with `key`; pure, to be called inside jit.
-
-        Args:
-          key: the noise of the transform.
-          arrays: `source.arrays`, an argument so that they are not compiled in as constants.
-          window: from `window(first, batches)`.
-          i: which minibatch; they are all the same but for the noise.
-        """
+        """Return the whole data set, transformed with `key`; the arguments are those of `Resident.take`."""
         del window, i
         return dict(arrays) if self.transform is None else self.transform(key, arrays)

@@ -23,12 +23,7 @@ class Unobserved:
         self.arrays: Batch = {}
 
     def window(self, first: int, batches: int) -> tuple[()]:
-        """Return what `take` needs: nothing.
-
-        Raises:
-          TypeError: if a number is not an integer.
-          ValueError: if `first` is negative or `batches` is not positive.
-        """
+        """Return what `take` needs: nothing. Arguments and errors are those of `Resident.window`."""
         check_window(first, batches)
         return ()
 

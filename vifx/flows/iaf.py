@@ -30,12 +30,9 @@ def iaf(
 
     Args:
       depth: how many layers, at least 1.
-      hidden: widths of each layer's masked network.
+      hidden: as in `maf`, and so are `activation`, `between` and `unroll`.
       elementwise: the map from base to data of each element; None for ``affine(form="sigmoid")``, the paper's
         scale.
-      activation: the networks' nonlinearity.
-      between: as in `maf`.
-      unroll: as in `stack`.
 
     Raises:
       ValueError: an argument is out of range.

@@ -30,10 +30,7 @@ def nice(
 
     Args:
       depth: how many couplings.
-      hidden: the widths of each coupling's conditioner.
-      activation: its nonlinearity.
-      body: a network ``(half, *given) -> features`` in its place.
-      unroll: how many pairs one iteration of the `stack` holds; None for all of up to 4 pairs, and 1 of more.
+      hidden: as in `alternating`, and so are `activation`, `body` and `unroll`.
 
     Raises:
       ValueError: an argument is out of range.

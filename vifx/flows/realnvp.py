@@ -27,11 +27,8 @@ def realnvp(
 
     Args:
       depth: how many couplings.
-      hidden: the widths of each coupling's conditioner.
-      activation: its nonlinearity.
+      hidden: as in `alternating`, and so are `activation`, `body` and `unroll`.
       bound: the largest ``|s|``, as in `affine`; None for no bound.
-      body: a network ``(half, *given) -> features`` in its place.
-      unroll: how many pairs one iteration of the `stack` holds; None for all of up to 4 pairs, and 1 of more.
 
     Raises:
       ValueError: an argument is out of range.

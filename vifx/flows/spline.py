@@ -29,12 +29,9 @@ def spline(
 
     Args:
       depth: how many couplings.
-      hidden: the widths of each coupling's conditioner.
+      hidden: as in `alternating`, and so are `activation`, `body` and `unroll`.
       bins: how many intervals a spline has.
       bound: the splines act on ``[-bound, bound]``, so that data should be of about unit scale.
-      activation: the conditioner's nonlinearity.
-      body: a network ``(half, *given) -> features`` in its place.
-      unroll: how many pairs one iteration of the `stack` holds.
 
     Raises:
       ValueError: an argument is out of range.

@@ -29,7 +29,7 @@ def drop_tokens(rate: float, *, variables: Sequence[str] = ("question", "passage
       TypeError: if `rate` is not a number.
       ValueError: if it is out of range.
     """
-    _check_rate(rate)
+    require_number(rate, "rate", least=0, below=1)
 
     def transform(key: Key, batch: Batch) -> Batch:
         out = dict(batch)
@@ -55,7 +55,7 @@ def drop_answers(rate: float, *, variable: str = "answer") -> Transform:
       TypeError: if `rate` is not a number.
       ValueError: if it is out of range.
     """
-    _check_rate(rate)
+    require_number(rate, "rate", least=0, below=1)
 
     def transform(key: Key, batch: Batch) -> Batch:
         labels = batch[variable]
@@ -114,7 +114,3 @@ def _cropped(passage: Passage, length: int, random: np.random.RandomState, unit:
     low, high = int(tokens.starts[first]), int(tokens.ends[last])
     inside = ((start - low, end - low) for start, end in passage.spans if low <= start and end <= high)
     return Passage(passage.text[low:high], tuple(inside))
-
-
-def _check_rate(rate: float) -> None:
-    require_number(rate, "rate", least=0, below=1)

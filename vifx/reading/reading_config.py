@@ -5,9 +5,10 @@ from __future__ import annotations
 __all__ = ["Config"]
 
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from vifx import data
-from vifx.checks import require_integer
+from vifx.checks import require_choice, require_integer
 from vifx.reading.tokens import Unit
 
 
@@ -54,8 +55,7 @@ class Config(data.Config):
         if self.overlap >= self.passage_length:
             sentence = f"must be below passage_length, {self.passage_length}, got {self.overlap}"
             raise self.refused("overlap", sentence)
-        if self.unit not in ("words", "characters"):
-            raise self.refused("unit", f"must be 'words' or 'characters', got {self.unit!r}")
+        require_choice(self.unit, get_args(Unit), "unit", owner=self)
         if self.features is not None:
             raise self.refused("features", "must be left out for questions, whose features are known by name")
         for field in ("source", "test_source"):
