@@ -86,7 +86,7 @@ def test_several_entries_and_outputs_that_are_distributions(x64):
     # ℓ = ± x₀ z, so ‖∇‖² = z² + x₀².
     expected = 4 + float(jnp.mean(batch["x"][:, 0] ** 2))
     assert evaluate(transform, batch, kernel)[0] == pytest.approx(expected, rel=1e-12)
-    with pytest.raises(TypeError, match="must be an array, but is Bernoulli; give output="):
+    with pytest.raises(TypeError, match="must be an array, got Bernoulli; give output="):
         evaluate(penalized("f", net, r1(2.0), entries=("x", "z")), batch, kernel)
 
 

@@ -174,7 +174,7 @@ def test_bad_numbers_are_named(make, message):
 
 def test_bad_samples_and_critics_are_named():
     x, labels = jnp.ones((4, 2)), jnp.arange(4)
-    with pytest.raises(ValueError, match=r"equal in number, shape and dtype, but are \(4, 2\) float32 and \(3, 2\)"):
+    with pytest.raises(ValueError, match=r"equal in number, shape and dtype, got \(4, 2\) float32 and \(3, 2\)"):
         gradient_penalty(1.0)(key(), linear, (x,), (x[:3],))
     with pytest.raises(ValueError, match=r"r1: a gradient needs a floating variable, .* \['int32'\]"):
         r1(1.0)(key(), lambda y: y, (labels,), (labels,))

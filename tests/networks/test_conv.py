@@ -126,5 +126,5 @@ def test_misfits_are_named():
         ConvEncoder().init(key, jnp.zeros((2, 8, 8, 1), jnp.uint8))
     with pytest.raises(ValueError, match="7×7 pixels cannot be halved"):
         ResidualEncoder((2, 2, 2)).init(key, jnp.zeros((2, 28, 28, 1)))
-    with pytest.raises(ValueError, match="resample must be None, 'down' or 'up', but is 'half'"):
+    with pytest.raises(ValueError, match="resample must be None, 'down' or 'up', got 'half'"):
         ResidualBlock(2, "half").init(key, jnp.zeros((2, 4, 4, 1)))

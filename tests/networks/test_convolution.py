@@ -169,7 +169,7 @@ def test_misfits_are_named(f):
         f(x, kernel[:, :, :2])
     with pytest.raises(ValueError, match="stride must be a positive integer or two of them, got 0"):
         f(x, kernel, stride=0)
-    with pytest.raises(ValueError, match=r"padding must be 'SAME', 'VALID' or .* but is 'same'"):
+    with pytest.raises(ValueError, match=r"padding must be 'SAME', 'VALID' or .* got 'same'"):
         f(x, kernel, padding="same")
 
 

@@ -209,5 +209,5 @@ def test_misfits_are_named():
         DCGANCritic(leak=-0.2)
     with pytest.raises(ValueError, match="inputs must have one entry per parent, but has 1 for 2"):
         DCGANCritic((2,), inputs=(Pixels(),)).init(key, noise(2, 4, 4, 1), noise(2, 3))
-    with pytest.raises(ValueError, match="norm must be None, 'batch' or 'layer', but is 'spectral'"):
+    with pytest.raises(ValueError, match="norm must be None, 'batch' or 'layer', got 'spectral'"):
         DCGANCritic((2, 2), norm="spectral").init(key, noise(2, 4, 4, 1))

@@ -200,7 +200,7 @@ def test_misuse_is_named():
         GatedConv(1, noise=1)
     with pytest.raises(ValueError, match="dilations of a stack must have one entry a layer"):
         GatedStack(1, ())
-    with pytest.raises(ValueError, match=r"x must be sequences of floats .* but is int32\[2, 3\]; embed tokens"):
+    with pytest.raises(ValueError, match=r"x must be sequences of floats .* got int32\[2, 3\]; embed tokens"):
         GatedConv(1).init(jax.random.key(0), jnp.zeros((2, 3), jnp.int32))
-    with pytest.raises(ValueError, match=r"mask must be booleans \[2, 3\].* but is float32\[2, 3\]"):
+    with pytest.raises(ValueError, match=r"mask must be booleans \[2, 3\].* got float32\[2, 3\]"):
         GatedConv(1).init(jax.random.key(0), x, jnp.ones((2, 3)))

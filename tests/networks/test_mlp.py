@@ -68,7 +68,7 @@ def test_dropout_zeroes_the_stated_share_in_training_alone():
 def test_integer_parents_and_unknown_norms_are_refused():
     with pytest.raises(TypeError, match=r"parent 1 has dtype int32.*OneHot\(classes\).*Pixels\(\)"):
         MLP((4,)).init(jax.random.key(0), jnp.zeros((2, 3)), jnp.zeros(2, jnp.int32))
-    with pytest.raises(ValueError, match="norm must be None, 'batch' or 'layer', but is 'group'"):
+    with pytest.raises(ValueError, match="norm must be None, 'batch' or 'layer', got 'group'"):
         MLP((4,), norm="group").init(jax.random.key(0), jnp.zeros((2, 3)))
     with pytest.raises(ValueError, match="at least one parent"):
         MLP((4,)).init(jax.random.key(0))

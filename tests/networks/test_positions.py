@@ -38,5 +38,5 @@ def test_positions_are_put_behind_the_channels():
 
 @pytest.mark.parametrize("features", [0, 3])
 def test_odd_numbers_are_refused(features):
-    with pytest.raises(ValueError, match=f"features of positions must be an even number.* but is {features}"):
+    with pytest.raises(ValueError, match=f"features of positions must be an even number.* got {features}"):
         sinusoids(5, features)

@@ -87,7 +87,7 @@ def skew_jensen_shannon(weight: float) -> Divergence:
     """
     if not (weight > 0 and 1 - weight > 0 and 1 - weight < 1):
         raise ValueError(
-            f"weight must lie between 0 and 1, but is {weight}; at both ends the divergence vanishes, and divided by "
+            f"weight must lie between 0 and 1, got {weight}; at both ends the divergence vanishes, and divided by "
             "the weight that vanishes its limits are kl and reverse_kl"
         )
     return _skew(float(weight))

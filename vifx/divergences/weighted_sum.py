@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vifx.checks import require_number
 from vifx.core.types import Array
 from vifx.divergences.divergence import Divergence, Elementwise
 from vifx.divergences.numerics import EXPONENT_MARGIN, around_zero, at_ends, bounded
@@ -38,13 +39,12 @@ def mixture(weights: Sequence[float], divergences: Sequence[Divergence]) -> Dive
     'kl + reverse_kl'
     """
     if len(weights) != len(divergences):
-        raise ValueError(f"weights must be one for each divergence, but are {len(weights)} for {len(divergences)}")
-    wrong = [w for w in weights if not (math.isfinite(w) and w >= 0)]
-    if wrong:
-        raise ValueError(f"weights must be finite and not negative, but one is {wrong[0]}")
+        raise ValueError(f"weights must be one for each divergence, got {len(weights)} for {len(divergences)}")
+    for index, weight in enumerate(weights):
+        require_number(weight, f"weights[{index}]", least=0)
     parts = [(float(w), d) for w, d in zip(weights, divergences, strict=True) if w > 0]
     if not parts:
-        raise ValueError(f"weights must have a positive entry, but are {list(weights)}")
+        raise ValueError(f"weights must have a positive entry, got {list(weights)}")
     texts = ["" if w == 1 else f"{w:g} " for w, _ in parts]
     forms = [_sum([(w, d.critic_value) for w, d in parts]), _sum([(w, d.conjugate_value) for w, d in parts])]
     within = _within(forms, sum(w for w, _ in parts))

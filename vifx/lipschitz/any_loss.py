@@ -96,7 +96,7 @@ def _scalar(key: Key, values: Any, labels: Array | None) -> Array:
     """One number per example: the output itself, the label's, or that in a random direction."""
     if not hasattr(values, "ndim"):
         raise TypeError(
-            f"penalized: the network's output must be an array, but is {type(values).__name__}; give output=, such as "
+            f"penalized: the network's output must be an array, got {type(values).__name__}; give output=, such as "
             "lambda distribution: distribution.logits"
         )
     if labels is not None:

@@ -90,7 +90,7 @@ def convolution(shape: tuple[int, ...], how: Convolution) -> Linear:
     if how.transpose and dilation != (1, 1):
         raise ValueError(f"a transposed Convolution must have dilation 1, but has {how.dilation}")
     if isinstance(how.padding, str) and how.padding not in ("SAME", "VALID"):
-        raise ValueError(f"padding must be 'SAME', 'VALID' or ((low, high), (low, high)), but is {how.padding!r}")
+        raise ValueError(f"padding must be 'SAME', 'VALID' or ((low, high), (low, high)), got {how.padding!r}")
     extent = tuple((taps - 1) * step + 1 for taps, step in zip(shape[:2], dilation, strict=True))
     step, inside = ((1, 1), stride) if how.transpose else (stride, (1, 1))
     if not isinstance(how.padding, str):

@@ -60,7 +60,7 @@ def gradient_penalty(weight: float, *, target: float = 1.0, one_sided: bool = Fa
             if floating(a) and (a.shape != b.shape or a.dtype != b.dtype):
                 raise ValueError(
                     "gradient_penalty interpolates, so the samples of A and B must be equal in number, shape and "
-                    f"dtype, but are {a.shape} {a.dtype} and {b.shape} {b.dtype}"
+                    f"dtype, got {a.shape} {a.dtype} and {b.shape} {b.dtype}"
                 )
         share = jax.random.uniform(key, (examples,))
 

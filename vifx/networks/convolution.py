@@ -197,7 +197,7 @@ def _check(x: Array, kernel: Array, padding: Padding) -> None:
             f"but the shapes are {x.shape} and {kernel.shape}"
         )
     if isinstance(padding, str) and padding not in ("SAME", "VALID"):
-        raise ValueError(f"padding must be 'SAME', 'VALID' or ((low, high), (low, high)), but is {padding!r}")
+        raise ValueError(f"padding must be 'SAME', 'VALID' or ((low, high), (low, high)), got {padding!r}")
 
 
 class Conv(nn.Module):

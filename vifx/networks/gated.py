@@ -156,11 +156,11 @@ def check_sequences(x: Array, mask: Array | None) -> None:
     """Raise ValueError unless x is ``[examples, length, channels]`` and the mask booleans ``[examples, length]``."""
     if x.ndim != 3 or not jnp.issubdtype(x.dtype, jnp.floating):
         raise ValueError(
-            f"x must be sequences of floats [examples, length, channels], but is {x.dtype}{list(x.shape)}; embed "
+            f"x must be sequences of floats [examples, length, channels], got {x.dtype}{list(x.shape)}; embed "
             "tokens, flax.linen.Embed(words, channels)"
         )
     if mask is not None and (mask.shape != x.shape[:2] or mask.dtype != jnp.bool_):
         raise ValueError(
-            f"mask must be booleans {list(x.shape[:2])}, one for each position, but is {mask.dtype}{list(mask.shape)}; "
+            f"mask must be booleans {list(x.shape[:2])}, one for each position, got {mask.dtype}{list(mask.shape)}; "
             "of padded tokens it is tokens != 0"
         )

@@ -62,4 +62,4 @@ def normalize(x: Array, norm: Norm, *, train: bool, scale_init: Initializer = nn
             return nn.BatchNorm(use_running_average=not train, momentum=0.9, scale_init=scale_init)(x)
         case "layer":
             return nn.LayerNorm(scale_init=scale_init)(x)
-    raise ValueError(f"norm must be None, 'batch' or 'layer', but is {norm!r}")
+    raise ValueError(f"norm must be None, 'batch' or 'layer', got {norm!r}")

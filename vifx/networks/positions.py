@@ -29,7 +29,7 @@ def sinusoids(length: int, features: int) -> np.ndarray:
      [0.84 0.54]]
     """
     if features < 2 or features % 2:
-        raise ValueError(f"features of positions must be an even number, sines and cosines, but is {features}")
+        raise ValueError(f"features of positions must be an even number, sines and cosines, got {features}")
     angles = np.arange(length)[:, None] / 10000.0 ** (np.arange(0, features, 2)[None] / features)
     return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(length, features).astype(np.float32)
 

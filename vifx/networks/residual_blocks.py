@@ -131,4 +131,4 @@ def resampled(x: Array, resample: Literal["down", "up"] | None) -> Array:
                     f"images of {height}×{width} pixels cannot be halved; use fewer entries of channels, or pad them"
                 )
             return x.reshape(examples, height // 2, 2, width // 2, 2, channels).mean((2, 4))
-    raise ValueError(f"resample must be None, 'down' or 'up', but is {resample!r}")
+    raise ValueError(f"resample must be None, 'down' or 'up', got {resample!r}")

@@ -126,8 +126,11 @@ def test_extreme_parameters_stay_finite():
     [
         (lambda: flows.rational_quadratic(bins=1), "bins must be an integer ≥ 2, got 1"),
         (lambda: flows.rational_quadratic(bound=0.0), "bound must be a finite number > 0, got 0.0"),
-        (lambda: flows.rational_quadratic(bins=4, min_bin=0.25), r"between 0 and 1/bins = 0.25, got 0.25"),
-        (lambda: flows.rational_quadratic(min_slope=1.0), "min_slope must lie between 0 and 1, got 1.0"),
+        (
+            lambda: flows.rational_quadratic(bins=4, min_bin=0.25),
+            r"min_bin must be a number in \(0, 0.25\), got 0.25; all 4 bins",
+        ),
+        (lambda: flows.rational_quadratic(min_slope=1.0), r"min_slope must be a number in \(0, 1\), got 1.0"),
     ],
 )
 def test_bad_input(call, message):

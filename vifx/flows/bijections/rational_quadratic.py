@@ -134,10 +134,6 @@ def _solve(piece: _Piece, risen: Array) -> Array:
 def _check(bins: int, bound: float, min_bin: float, min_slope: float) -> None:
     require_integer(bins, "rational_quadratic: bins", least=2)
     require_number(bound, "rational_quadratic: bound", above=0)
-    if not (0 < min_bin * bins < 1):
-        raise ValueError(
-            f"rational_quadratic: min_bin must lie between 0 and 1/bins = {1 / bins:.3g}, got {min_bin!r}; so that all "
-            "bins fit into the interval."
-        )
-    if not (0 < min_slope < 1):
-        raise ValueError(f"rational_quadratic: min_slope must lie between 0 and 1, got {min_slope!r}.")
+    hint = f"all {bins} bins must fit into the interval"
+    require_number(min_bin, "rational_quadratic: min_bin", above=0, below=1 / bins, hint=hint)
+    require_number(min_slope, "rational_quadratic: min_slope", above=0, below=1)
