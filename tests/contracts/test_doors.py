@@ -37,6 +37,8 @@ def state():
 MODEL = em.mixture(em.gaussian, 2, covariance="diagonal")
 EM = {"key": KEY, "model": MODEL, "x": X, "restarts": 1, "steps": 2, "weights": np.ones(12), "chunk": 4}
 FLOW = Flow(vifx.standard_normal(2), flows.scale())
+CODES = np.arange(97, 105, dtype=np.int32).reshape(2, 4)
+TEXT = {"x": CODES}
 PIXELS = {"x": np.zeros((4, 3), np.uint8)}
 SOURCE = data.Resident(BATCH, 4, 0)
 ROWS = [{"step": 1, "loss": 1.0}]
@@ -155,6 +157,12 @@ DOORS = [
     at(data, "read_idx", path="nowhere"),
     at(data, "read_keel", path="nowhere"),
     at(data, "sample_pairing", share=0.5, variable="x"),
+    at(
+        data,
+        "spelled",
+        splits=data.Dataset(TEXT, TEXT, TEXT, data.Info("text", (4,), None, 0, 9)),
+        letters=data.alphabet(CODES),
+    ),
     at(em, "fit", **EM, tolerance=1e-3, start="random", observe=lambda update, metrics: None, mesh=None),
     at(em, "hmm", make=em.gaussian, states=2, length=3, concentration=1.0, stickiness=0.0),
     at(em, "k_means", key=KEY, x=X, states=2, steps=1),

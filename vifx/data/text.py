@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vifx.checks import ArgumentError, require_array, require_integer
+from vifx.checks import ArgumentError, require, require_array, require_integer
 from vifx.data.data_config import check_validation
 from vifx.data.dataset import Dataset, Info
 
@@ -80,7 +80,12 @@ def spelled(splits: Dataset, letters: Alphabet) -> Dataset:
     Args:
       splits: windows of code points.
       letters: the alphabet.
+
+    Raises:
+      TypeError: if `splits` is not a dataset, or `letters` not an alphabet.
     """
+    require(splits, Dataset, "spelled: splits", "a dataset", "give that of load(Config('text'))")
+    require(letters, Alphabet, "spelled: letters", "an Alphabet", "make one with alphabet(splits.train['x'])")
     train, validation, test = (
         {**split, "x": letters.project(split["x"])} for split in (splits.train, splits.validation, splits.test)
     )
