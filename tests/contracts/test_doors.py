@@ -161,7 +161,7 @@ DOORS = [
         data,
         "spelled",
         splits=data.Dataset(TEXT, TEXT, TEXT, data.Info("text", (4,), None, 0, 9)),
-        letters=data.alphabet(CODES),
+        letters=data.alphabet(CODES, least=1),
     ),
     at(em, "fit", **EM, tolerance=1e-3, start="random", observe=lambda update, metrics: None, mesh=None),
     at(em, "hmm", make=em.gaussian, states=2, length=3, concentration=1.0, stickiness=0.0),

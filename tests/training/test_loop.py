@@ -322,7 +322,7 @@ def test_a_guarded_run_skips_bad_updates_and_reports_the_applied_ones(tmp_path):
     always = ToyResident({"x": line_data()["x"], "y": np.full(40, np.nan, np.float32)}, 8)
     match = r"at update 4: 4 updates in a row were skipped; nll/y is nan"
     with pytest.raises(Diverged, match=match):
-        run(20, (objective, step, always), patience=4)
+        run(20, (objective, step, always), skips=4)
 
 
 # what is logged, chosen and refused

@@ -15,6 +15,7 @@ __all__ = [
     "Progress",
     "Raised",
     "Step",
+    "Stop",
     "TrainState",
     "accumulated",
     "anchored",
@@ -24,6 +25,7 @@ __all__ = [
     "cappe_moulines",
     "compile",
     "constrained",
+    "converged",
     "data_mesh",
     "descend",
     "evaluated",
@@ -32,11 +34,13 @@ __all__ = [
     "guarded",
     "in_turn",
     "optimize",
+    "patience",
     "raised",
     "read_metrics",
     "repeat",
     "replicate",
     "scanned",
+    "several",
     "shard_batch",
     "solve",
     "start",
@@ -60,10 +64,12 @@ if TYPE_CHECKING:
     from vifx.training.loop import Evaluate, Event, Fitted, fit
     from vifx.training.metrics import read_metrics
     from vifx.training.scan import scanned
+    from vifx.training.several import several
     from vifx.training.sharding import data_mesh, replicate, shard_batch
     from vifx.training.solve import cappe_moulines, solve
     from vifx.training.state import TrainState, start
     from vifx.training.step import LossTransform, Progress, Step
+    from vifx.training.stop import Stop, converged, patience
     from vifx.training.turns import anchored, in_turn, repeat
 
 make_lazy(__name__)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Alarm", "Raised", "episodes", "missing", "raised", "require_alarms"]
+__all__ = ["Alarm", "Raised", "episodes", "missing", "raised", "raised_last", "require_alarms"]
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -114,17 +114,20 @@ def raised(alarms: Iterable[Alarm], history: Sequence[Row]) -> tuple[Raised, ...
       TypeError: if something is not an alarm, or not a row.
     """
     alarms, history = require_alarms(tuple(_iterable(alarms))), _rows(history)
-    if not history:
-        return ()
-    last = history[-1]
-    found = (
-        episode
-        for alarm in alarms
-        if alarm.metric in last
-        for episode in _episodes(alarm, _relevant(alarm, history))
-        if episode.step == last["step"]
-    )
-    return tuple(found)
+    return tuple(raised_last(alarms, history)) if history else ()
+
+
+def raised_last(alarms: Iterable[Alarm], history: Sequence[Row]) -> Iterator[Raised]:
+    """Yield what `raised` returns, of a log that is not empty and was checked as it grew.
+
+    Args:
+      alarms: the rules.
+      history: every row so far.
+    """
+    for alarm in alarms:
+        if alarm.metric in history[-1]:
+            episodes = _episodes(alarm, _relevant(alarm, history))
+            yield from (episode for episode in episodes if episode.step == history[-1]["step"])
 
 
 def episodes(alarms: Iterable[Alarm], history: Sequence[Row]) -> tuple[Raised, ...]:

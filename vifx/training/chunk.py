@@ -26,7 +26,7 @@ from jax.sharding import Mesh
 
 from vifx.checks import described
 from vifx.core.types import Array, Batch, Key, Metrics, PyTree
-from vifx.data.full import Full
+from vifx.data.full import Full, Whole
 from vifx.loops import slow_in_loops
 from vifx.training.sharding import check_divides, data_sharding, padded, replicate, replicated, shard_batch
 from vifx.training.state import TrainState, update_keys
@@ -89,14 +89,14 @@ def first_batch(key: Key, source: Source) -> Batch:
     """Return minibatch 0 as the losses will see it, to initialize networks with."""
     noise = jax.random.fold_in(key, _TRANSFORM)
     if isinstance(source, ResidentSource):
-        return _first(_Weak(source), noise, source.arrays, source.window(0, 1))
+        return _first(_Static(source), noise, source.arrays, source.window(0, 1))
     with _closing(source.batches(0)) as batches:
         batch = jax.tree.map(jnp.asarray, dict(next(batches)))
     return batch if source.transform is None else jax.jit(source.transform)(noise, batch)
 
 
 @partial(jax.jit, static_argnums=0)
-def _first(source: _Weak, noise: Key, arrays: Batch, window: PyTree) -> Batch:
+def _first(source: _Static, noise: Key, arrays: Batch, window: PyTree) -> Batch:
     return source().take(noise, arrays, window, jnp.zeros((), jnp.int32))
 
 
@@ -111,11 +111,10 @@ def advance(step: Step, source: Source, mesh: Mesh | None, first: int) -> Iterat
     if mesh is not None:
         data_sharding(mesh)  # says at once if the mesh has no such axis
     if isinstance(source, ResidentSource):
-        arrays = source.arrays if mesh is None else replicate(source.arrays, mesh)
-        yield partial(_resident, step, _Weak(source), mesh, arrays)
+        yield _resident(step, source, mesh)
         return
     with _closing(source.batches(first * step.batches)) as batches:
-        yield partial(_streaming, step, _Weak(source), mesh, batches)
+        yield partial(_streaming, step, _Static(source), mesh, batches)
 
 
 @contextmanager
@@ -127,36 +126,59 @@ def _closing(batches: Iterator[Mapping[str, np.ndarray]]) -> Iterator[Iterator[M
             batches.close()
 
 
-class _Weak:
-    """A source as a static argument: the same one finds its program again, which does not keep it alive."""
+class _Static:
+    """A source as a static argument: the same one finds its program again, and so does any `Full` of the same transform.
+
+    A program keeps no data alive.
+    """
 
     def __init__(self, source: Source) -> None:
-        self._source, self._id = weakref.ref(source), id(source)
+        whole = source.recipe if isinstance(source, Full) else None
+        self._find: Callable[[], Any] = weakref.ref(source) if whole is None else lambda: whole
+        self._hash = id(source) if whole is None else hash(whole)
 
     def __hash__(self) -> int:
-        return self._id
+        return self._hash
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Weak) and self._source() is other._source() is not None
+        if not isinstance(other, _Static):
+            return False
+        mine, theirs = self._find(), other._find()
+        return mine is theirs is not None or (isinstance(mine, Whole) and mine == theirs)
 
     def __call__(self) -> Any:
-        return self._source()
+        return self._find()
 
 
-def _resident(
-    step: Step, source: _Weak, mesh: Mesh | None, arrays: Batch, train_state: TrainState, first: int, length: int
-) -> tuple[TrainState, Metrics]:
-    window = source().window(first * step.batches, length * step.batches)
-    if mesh is not None:
-        train_state, window = replicate(train_state, mesh), replicate(window, mesh)
-    examples, turn = (arrays, window), np.int32(0)
-    if not slow_in_loops(_turn, step, source, mesh, *_before(train_state), examples, turn):
-        return _scan(step, source, mesh, length, train_state, examples)
-    history = []
-    for i in range(length):
-        train_state, metrics = _alone(step, source, mesh, train_state, examples, np.int32(i))
-        history.append(metrics)
-    return train_state, _stacked(history)
+def _resident(step: Step, source: ResidentSource, mesh: Mesh | None) -> Advance:
+    static, arrays, slow = _Static(source), _placed(source, mesh), None
+
+    def chunk(train_state: TrainState, first: int, length: int) -> tuple[TrainState, Metrics]:
+        nonlocal slow
+        window = source.window(first * step.batches, length * step.batches)
+        if mesh is not None:
+            train_state, window = replicate(train_state, mesh), replicate(window, mesh)
+        examples = (arrays, window)
+        if slow is None:
+            slow = slow_in_loops(_turn, step, static, mesh, *_before(train_state), examples, np.int32(0))
+        if not slow:
+            return _scan(step, static, mesh, length, train_state, examples)
+        history = []
+        for i in range(length):
+            train_state, metrics = _alone(step, static, mesh, train_state, examples, np.int32(i))
+            history.append(metrics)
+        return train_state, _stacked(history)
+
+    return chunk
+
+
+def _placed(source: ResidentSource, mesh: Mesh | None) -> Batch:
+    """Put a source's examples on the devices: divided if every minibatch is all of them, as they are; else copied."""
+    if mesh is None:
+        return source.arrays
+    if isinstance(source, Full) and source.recipe.transform is None:
+        return jax.device_put(dict(padded(source.arrays, mesh)), data_sharding(mesh))
+    return replicate(source.arrays, mesh)
 
 
 def _before(train_state: TrainState) -> tuple[Key, Array, Progress]:
@@ -166,7 +188,7 @@ def _before(train_state: TrainState) -> tuple[Key, Array, Progress]:
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _turn(
     step: Step,
-    source: _Weak,
+    source: _Static,
     mesh: Mesh | None,
     key: Key,
     number: Array,
@@ -187,7 +209,7 @@ def _turn(
 @partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=4)
 def _scan(
     step: Step,
-    source: _Weak,
+    source: _Static,
     mesh: Mesh | None,
     length: int,
     train_state: TrainState,
@@ -205,7 +227,7 @@ def _scan(
 @partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
 def _alone(
     step: Step,
-    source: _Weak,
+    source: _Static,
     mesh: Mesh | None,
     train_state: TrainState,
     examples: tuple[Batch, PyTree],
@@ -223,7 +245,7 @@ def _minibatches(function: Callable[[Key, Any], Batch], step: Step, key: Key, tu
     return jax.vmap(function)(update_keys(noise, jnp.zeros((), jnp.int32), step.batches), turns)
 
 
-def divided(batch: Batch, source: Source, mesh: Mesh | None, *, batches: int = 1) -> Batch:
+def divided(batch: Batch, source: Source | Whole, mesh: Mesh | None, *, batches: int = 1) -> Batch:
     """Divide the examples of a minibatch, or of several `batches`, over the devices.
 
     A minibatch that is the whole data set has no size to choose, and is `padded`.
@@ -233,7 +255,7 @@ def divided(batch: Batch, source: Source, mesh: Mesh | None, *, batches: int = 1
     """
     if mesh is None:
         return batch
-    batch = padded(batch, mesh, batches=batches) if isinstance(source, Full) else batch
+    batch = padded(batch, mesh, batches=batches) if isinstance(source, Full | Whole) else batch
     check_divides(batch, mesh, batches=batches)
     return jax.lax.with_sharding_constraint(batch, data_sharding(mesh, batches=batches))
 
@@ -247,7 +269,7 @@ def _finish(
 
 def _streaming(
     step: Step,
-    source: _Weak,
+    source: _Static,
     mesh: Mesh | None,
     batches: Iterator[Mapping[str, np.ndarray]],
     train_state: TrainState,
@@ -273,7 +295,7 @@ def _stacked(history: list[Metrics]) -> Metrics:
 
 @partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
 def _single(
-    step: Step, source: _Weak, mesh: Mesh | None, train_state: TrainState, batch: Batch
+    step: Step, source: _Static, mesh: Mesh | None, train_state: TrainState, batch: Batch
 ) -> tuple[TrainState, Metrics]:
     transform = source().transform
 

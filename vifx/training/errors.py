@@ -5,6 +5,10 @@ from __future__ import annotations
 __all__ = ["CheckpointError", "Diverged"]
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vifx.training.state import TrainState
 
 
 class CheckpointError(Exception):
@@ -28,8 +32,13 @@ class Diverged(Exception):  # noqa: N818 - the name says what happened
     Attributes:
       step: which update, counted from 1 as in the log of metrics.
       sentence: what happened.
+      start: which of several starts it happened to, see `training.several`; 0 where there is one.
+      train_state: of `training.fit`, as the chunk with this update left it; of `vifx.em.fit`, that of the start, before
+        the update that lowered the objective.
     """
 
-    def __init__(self, step: int, sentence: str, saved: str) -> None:
-        self.step, self.sentence = step, sentence
-        super().__init__(f"training diverged at update {step}: {sentence}; {saved}")
+    def __init__(
+        self, step: int, sentence: str, saved: str = "", *, start: int = 0, train_state: TrainState | None = None
+    ) -> None:
+        self.step, self.sentence, self.start, self.train_state = step, sentence, start, train_state
+        super().__init__("; ".join(filter(None, (f"training diverged at update {step}: {sentence}", saved))))

@@ -7,6 +7,8 @@ __all__ = ["Evaluate", "Event", "Fitted", "fit"]
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -16,41 +18,44 @@ from jax.sharding import Mesh
 
 from vifx.checks import require, require_function, require_integer, require_key, require_name
 from vifx.core.objective import Objective, require_objective
-from vifx.core.types import Key
-from vifx.training.alarm import Alarm, missing, raised, require_alarms
+from vifx.core.types import Key, Params, State
+from vifx.training.alarm import Alarm, missing, raised_last, require_alarms
 from vifx.training.chunk import Source, advance, first_batch, require_source
 from vifx.training.chunk_summary import chunk_row, require_finite
-from vifx.training.errors import CheckpointError
+from vifx.training.errors import CheckpointError, Diverged
 from vifx.training.interrupt import Interrupted, deferred_signals
 from vifx.training.metrics import Row
-from vifx.training.monotone import Rise
+from vifx.training.monotone import Monotone
 from vifx.training.record import Record
 from vifx.training.sharding import replicate, require_mesh
 from vifx.training.state import TrainState, run_key, start
 from vifx.training.step import Step, one_update
+from vifx.training.stop import Stop
 from vifx.training.timetable import Timetable
 
 Evaluate: TypeAlias = Callable[[TrainState], Mapping[str, float]]
 Kind: TypeAlias = Literal["start", "log", "alarm", "checkpoint", "end"]
 
 
-class Event(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Event:
     """What `fit` tells an observer, such as a progress bar.
 
     Attributes:
       kind: "start" (also of a resumed run), "log" (a chunk is done), "alarm" (one goes off at its row), "checkpoint"
         (one is saved), "end".
       step: how many updates have been made.
-      steps: how many there will be.
+      steps: how many there will be, unless the run is stopped before.
       metrics: of a "log", an "alarm" and a "checkpoint" their row, else empty.
       seconds: since the start of this call.
-      message: of an "alarm", what has happened, on one line; else empty.
+      message: of an "alarm", what has happened, and of an "end", why the run was stopped before its last update: one
+        line, else empty.
     """
 
     kind: Kind
     step: int
     steps: int
-    metrics: Row
+    metrics: Row = field(default_factory=dict)
     seconds: float
     message: str = ""
 
@@ -61,14 +66,17 @@ class Fitted(NamedTuple):
     Attributes:
       train_state: the last one.
       history: the rows of the log: each a chunk's mean metrics and, where due, its evaluation.
+      stopped: why the run ended before its last update, by the rule `stop`; empty if it did not.
     """
 
     train_state: TrainState
     history: list[Row]
+    stopped: str = ""
 
     def __repr__(self) -> str:
         last = {name: float(f"{value:.4g}") for name, value in self.history[-1].items()} if self.history else {}
-        return f"Fitted({self.train_state!r}, {len(self.history)} rows, the last: {last})"
+        stopped = f", stopped: {self.stopped}" if self.stopped else ""
+        return f"Fitted({self.train_state!r}, {len(self.history)} rows, the last: {last}{stopped})"
 
 
 def fit(
@@ -86,13 +94,15 @@ def fit(
     best: str | None = None,
     alarms: Sequence[Alarm] = (),
     monotone: str | None = None,
+    stop: Stop | None = None,
+    initial: tuple[Params, State] | None = None,
     mesh: Mesh | None = None,
     observe: Callable[[Event], None] | None = None,
     config_hash: str = "",
     resume_from: int | None = None,
-    patience: int = 10,
+    skips: int = 10,
 ) -> Fitted:
-    """Train for `steps` updates in all, or resume the run in `directory`.
+    """Train for `steps` updates in all, or until a rule stops the run; or resume the run in `directory`.
 
     The whole run is a function of (key, step, objective, source) and the number of updates: one
     that was stopped and resumed ends with the same parameters, to the bit, and the same log. A
@@ -118,47 +128,53 @@ def fit(
       best: the name of a metric whose smallest value marks the checkpoint to keep besides the last
         ones; with a minus sign in front, whose largest.
       alarms: rules on the log; when one goes off, `observe` is told, and training goes on.
-      monotone: the name of a metric that never falls but by rounding, such as EM's ``"objective"``; the run stops
-        where it does.
+      monotone: the name of a metric that never falls but by rounding, such as EM's ``"objective"``; if it does, the
+        run has diverged.
+      stop: a rule on the log, such as ``training.converged("objective", tolerance=1e-5)`` or
+        ``training.patience("validation/loss", evaluations=5)``. At the first row at which it holds the run ends as at
+        `steps`: it is evaluated and saved. A run that was stopped is complete, and resuming it makes no update.
+      initial: parameters and state to begin with, in place of the objective's; they are copied.
       mesh: divide the examples of each minibatch over its axis ``data``.
-      observe: called with an `Event` at every row, alarm and checkpoint.
+      observe: called with an `Event` at every row, alarm and checkpoint, at the start and at the end.
       config_hash: what identifies the configuration; resuming with another one is refused.
       resume_from: the step of the checkpoint to go on from, rather than the latest; later ones
         are renamed to ``<step>.set-aside``.
-      patience: how many updates in a row a guarded step may skip.
+      skips: how many updates in a row a guarded step may skip before the run counts as diverged.
 
     Raises:
-      ValueError: if a number is not positive, or `best` is not a metric.
+      ValueError: if a number is not positive, or `best`, `monotone` or `stop` is not a metric.
       TypeError: if an argument is of another kind: a dataset as source, a seed as key, something else in `alarms`, ….
       CheckpointError: if the run cannot be resumed or saved.
       Diverged: if a metric or a parameter is not finite, a guarded step skipped too often, or `monotone` fell.
       Interrupted: after one of these signals, when the run is saved.
     """
     _require_arguments(key, step, objective, source)
-    _require_options(directory, evaluate, best, monotone, mesh, observe, config_hash, resume_from, patience)
+    _require_options(directory, evaluate, best, monotone, stop, mesh, observe, config_hash, resume_from, skips)
     alarms = require_alarms(alarms)
     schedule = Timetable.checked(steps, log_every, checkpoint_every, evaluate_every)
     tell = _teller(observe, steps)
     with ExitStack() as stack:
         signalled = stack.enter_context(deferred_signals())
         record = stack.enter_context(Record(directory, best=best, config_hash=config_hash))
-        train_state = _begin(key, step, objective, source, record, resume_from, mesh)
-        at = int(train_state.step)
+        train_state = _begin(key, step, objective, source, initial, record, resume_from, mesh)
+        at, reason = int(train_state.step), "" if stop is None else stop.reason(record.history)
         run_chunk = stack.enter_context(advance(step, source, mesh, at))
-        tell("start", at, {})
-        checked, rise = best is None, Rise(monotone, record.history)
-        while at < steps:
+        tell("start", at)
+        named = {"best": best, "stop": None if stop is None else stop.metric}
+        rise = None if monotone is None else Monotone(monotone, record.history)
+        while at < steps and not reason:
             begin, at = at, schedule.chunk_end(at)
             train_state, stacked = run_chunk(train_state, begin, at - begin)
             metrics = {name: np.asarray(value) for name, value in stacked.items()}
-            _require_sound(train_state, metrics, begin, patience, rise, record)
-            row = chunk_row(metrics, at)
-            if not checked:
-                checked = _require_metric(best, row, evaluate, train_state)
+            row = _sound_row(train_state, metrics, begin, at, skips, rise, record)
+            while named:
+                _require_metric(*named.popitem(), row, evaluate, train_state)
             saving = schedule.due(checkpoint_every, begin, at)
             measuring = schedule.due(schedule.evaluate_every, begin, at) or (saving and best is not None)
-            if evaluate is not None and measuring:
-                row = _evaluated(row, evaluate(train_state))
+            if measuring:
+                row = _evaluated(row, evaluate, train_state)
+            if stop is not None and (reason := stop.reason(record.history, row)):
+                saving, row = True, row if measuring else _evaluated(row, evaluate, train_state)
             record.log(row)
             tell("log", at, row)
             for message in _alarming(alarms, record, schedule, begin, at, evaluated=evaluate is not None):
@@ -167,10 +183,10 @@ def fit(
             if saving or number is not None:
                 record.save(train_state, row)
                 tell("checkpoint", at, row)
-            if number is not None and at < steps:
+            if number is not None and at < steps and not reason:
                 raise Interrupted(at, record.directory, number)
-        tell("end", at, {})
-    return Fitted(train_state, record.history)
+        tell("end", at, message=reason)
+    return Fitted(train_state, record.history, reason)
 
 
 def _require_arguments(key: Key, step: Step, objective: Objective, source: Source) -> None:
@@ -185,17 +201,20 @@ def _require_options(
     evaluate: Evaluate | None,
     best: str | None,
     monotone: str | None,
+    stop: Stop | None,
     mesh: Mesh | None,
     observe: Callable[[Event], None] | None,
     config_hash: str,
     resume_from: int | None,
-    patience: int,
+    skips: int,
 ) -> None:
     if directory is not None:
         require(directory, (str, Path), "directory", "a path", "give that of the run, or None to save nothing")
     for name, metric in (("best", best), ("monotone", monotone)):
         if metric is not None:
             require(metric, str, name, "the name of a metric", "give one of the log, such as 'loss/model'")
+    if stop is not None:
+        require(stop, Stop, "stop", "a rule", "make one with training.converged(...) or training.patience(...)")
     require(config_hash, str, "config_hash", "a text", "give what identifies the configuration")
     if evaluate is not None:
         require_function(evaluate, "evaluate", "(train_state) -> {name: value}")
@@ -207,15 +226,16 @@ def _require_options(
         require_integer(resume_from, "resume_from", least=0)
         if directory is None:
             raise ValueError("resume_from needs the directory that holds the checkpoint; give directory=")
-    require_integer(patience, "patience")
+    require_integer(skips, "skips")
 
 
 def _teller(observe: Callable[[Event], None] | None, steps: int) -> Callable[..., None]:
     began = time.monotonic()
 
-    def tell(kind: Kind, at: int, row: Row, message: str = "") -> None:
+    def tell(kind: Kind, at: int, row: Row | None = None, message: str = "") -> None:
         if observe is not None:
-            observe(Event(kind, at, steps, row, time.monotonic() - began, message))
+            seconds = time.monotonic() - began
+            observe(Event(kind=kind, step=at, steps=steps, metrics=row or {}, seconds=seconds, message=message))
 
     return tell
 
@@ -225,15 +245,16 @@ def _begin(
     step: Step,
     objective: Objective,
     source: Source,
+    initial: tuple[Params, State] | None,
     record: Record,
     resume_from: int | None,
     mesh: Mesh | None,
 ) -> TrainState:
-    batch = first_batch(key, source)
-    template = jax.eval_shape(lambda key, batch: start(key, step, objective, batch), key, batch)
-    train_state = record.begin(template, resume_from, mesh)
+    batch = first_batch(key, source) if initial is None else {}
+    begin = partial(start, step=step, objective=objective, batch=batch, initial=initial)
+    train_state = record.begin(jax.eval_shape(begin, key), resume_from, mesh)
     if train_state is None:
-        fresh = start(key, step, objective, batch)
+        fresh = begin(key)
         return fresh if mesh is None else replicate(fresh, mesh)
     if (jax.random.key_data(train_state.key) != jax.random.key_data(run_key(key))).any():
         raise CheckpointError(
@@ -250,27 +271,44 @@ def _alarming(
     every = schedule.evaluate_every if evaluated else 1
     if begin < every and schedule.due(every, begin, at):
         yield from missing(alarms, record.history)
-    for found in raised(alarms, record.history):
+    for found in raised_last(alarms, record.history):
         yield "; ".join(filter(None, (found.sentence, record.best())))
 
 
-def _require_metric(best: str | None, row: Row, evaluate: Evaluate | None, train_state: TrainState) -> bool:
-    """Check, before anything is logged, that the metric to choose by exists."""
-    name = (best or "").removeprefix("-")
-    names = [other for other in row if other != "step"]
-    if name not in names and evaluate is not None:
-        names += evaluate(train_state)
-    return require_name(name, names, "metric for best") == name
-
-
-def _require_sound(
-    train_state: TrainState, metrics: Mapping[str, np.ndarray], begin: int, patience: int, rise: Rise, record: Record
+def _require_metric(
+    argument: str, metric: str | None, row: Row, evaluate: Evaluate | None, train_state: TrainState
 ) -> None:
-    require_finite(train_state, metrics, begin, patience, record.where)
-    rise.check(metrics, begin, record.where)
+    """Check, before anything is logged, that a metric to choose or to stop by exists."""
+    names = [name for name in row if name != "step"]
+    if metric is None or (name := metric.removeprefix("-")) in names:
+        return
+    require_name(name, [*names, *(() if evaluate is None else evaluate(train_state))], f"metric for {argument}")
 
 
-def _evaluated(row: Row, measured: Mapping[str, float]) -> Row:
+def _sound_row(
+    train_state: TrainState,
+    metrics: Mapping[str, np.ndarray],
+    begin: int,
+    at: int,
+    skips: int,
+    rise: Monotone | None,
+    record: Record,
+) -> Row:
+    """Return the row of a chunk in which nothing has diverged."""
+    row = chunk_row(metrics, at)
+    try:
+        require_finite(train_state, metrics, row, begin, skips)
+        if rise is not None:
+            rise.check(metrics, begin)
+    except Diverged as error:
+        raise Diverged(
+            error.step, error.sentence, record.where(), start=error.start, train_state=train_state
+        ) from None
+    return row
+
+
+def _evaluated(row: Row, evaluate: Evaluate | None, train_state: TrainState) -> Row:
+    measured = {} if evaluate is None else evaluate(train_state)
     if clash := [name for name in measured if name in row]:
         raise ValueError(
             f"evaluate returns {clash[0]!r}, which training reports already; rename it, to 'validation/{clash[0]}' say"

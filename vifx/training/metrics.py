@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["MetricsLog", "Row", "decode", "encode", "read_metrics"]
+__all__ = ["MetricsLog", "Row", "decode", "encode", "of_starts", "read_metrics"]
 
 import json
 import math
 import os
 from collections.abc import Iterator, Mapping
+from itertools import count, takewhile
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,7 +16,19 @@ from vifx.checks import require
 from vifx.files import write_whole
 
 Row: TypeAlias = Mapping[str, int | float]
-"""What is logged at once: ``"step"``, the number of updates made, and metrics by name."""
+"""What is logged at once: ``"step"``, the number of updates made, and metrics by name.
+
+Of `several` starts, ``"objective"`` is that of the best one, whose number is ``"start"``, and ``"start/3/objective"``
+that of start 3.
+"""
+
+
+def of_starts(row: Row, metric: str) -> list[int | float]:
+    """Return a metric of each of several starts, in order, or of the one start; an empty list without the metric."""
+    if metric not in row or "start" not in row:
+        return [row[metric]] if metric in row else []
+    each = [*takewhile(row.__contains__, (f"start/{start}/{metric}" for start in count()))]
+    return [row[name] for name in each] or [row[metric]]
 
 
 def read_metrics(path: str | Path) -> list[Row]:

@@ -11,7 +11,7 @@ import jax
 from jax.sharding import Mesh
 
 from vifx.training.checkpoint import Checkpoints
-from vifx.training.metrics import MetricsLog, Row
+from vifx.training.metrics import MetricsLog, Row, read_metrics
 from vifx.training.state import TrainState
 
 
@@ -61,10 +61,12 @@ class Record:
             train_state = self._checkpoints.restore(template, step=resume_from, mesh=mesh)
             self.saved = int(train_state.step)
             self._checkpoints.set_aside(after=self.saved)
+        path = self.directory / "metrics.jsonl"
         if jax.process_index() == 0:
-            log = MetricsLog(self.directory / "metrics.jsonl", step=self.saved or 0)
-            self._log = self._stack.enter_context(log)
+            self._log = self._stack.enter_context(MetricsLog(path, step=self.saved or 0))
             self.history = list(self._log.rows)
+        elif self.saved is not None:  # rules on the log must say the same on every host
+            self.history = [row for row in read_metrics(path) if row["step"] <= self.saved]
         return train_state
 
     def log(self, row: Row) -> None:

@@ -134,7 +134,7 @@ def check_divides(batch: Mapping[str, chex.Array], mesh: Mesh, *, batches: int =
     """
     devices = mesh.shape["data"] // processes
     for name, value in batch.items():
-        examples = value.shape[0 if batches == 1 else 1]
+        examples = jax.tree.leaves(value)[0].shape[0 if batches == 1 else 1]
         if examples % devices:
             raise ValueError(
                 f"{examples} examples of {name!r} do not divide over the {devices} devices of axis 'data' "

@@ -178,7 +178,7 @@ def _expect(
     if mesh is None:
         return _chunked(closed, chunk, key, params, state, prepared, batch)
     batch = padded(batch, mesh)
-    check_divides({name: jax.tree.leaves(value)[0] for name, value in batch.items()}, mesh)
+    check_divides(batch, mesh)
 
     def here(everywhere: Any, batch: Batch) -> Expected:
         key, params, state, prepared = everywhere

@@ -46,7 +46,9 @@ class TrainState(NamedTuple):
         return Progress(self.params, self.state, self.slot)
 
 
-def start(key: Key, step: Step, objective: Objective, batch: Batch) -> TrainState:
+def start(
+    key: Key, step: Step, objective: Objective, batch: Batch, *, initial: tuple[Params, State] | None = None
+) -> TrainState:
     """Initialize networks and the step's memory, in one compiled call.
 
     Args:
@@ -54,6 +56,8 @@ def start(key: Key, step: Step, objective: Objective, batch: Batch) -> TrainStat
       step: the training step.
       objective: gives the networks.
       batch: one minibatch ``[examples, ...]``, as the losses will see it.
+      initial: parameters and state to begin with rather than the objective's; they are copied, and not checked
+        against the batch.
 
     Raises:
       TypeError: if `key` is not a typed key, `step` not a step, `objective` not an objective or `batch` not a
@@ -65,15 +69,19 @@ def start(key: Key, step: Step, objective: Objective, batch: Batch) -> TrainStat
     require_step(step, "start")
     require_objective(objective, "start")
     require_batch(batch)
-    begun = _start(step, objective, key, batch)
+    if initial is not None:
+        return _start(step, objective, key, {}, initial)
+    begun = _start(step, objective, key, batch, None)
     objective.check(begun.params, begun.state, batch)
     return begun
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _start(step: Step, objective: Objective, key: Key, batch: Batch) -> TrainState:
+def _start(
+    step: Step, objective: Objective, key: Key, batch: Batch, initial: tuple[Params, State] | None
+) -> TrainState:
     init_key, slot_key, run_key = _split(key)
-    params, state = objective.init(init_key, batch)
+    params, state = objective.init(init_key, batch) if initial is None else jax.tree.map(jnp.copy, initial)
     params, state = dict(params), dict(state)
     slot = step.init(slot_key, params, state)
     return TrainState(params, state, slot, run_key, jnp.zeros((), jnp.int32))
