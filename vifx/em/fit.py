@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["FellError", "Fit", "fit"]
+__all__ = ["Fit", "fit"]
 
 import math
-import time
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from functools import cache, partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,33 +18,21 @@ from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from vifx.checks import require_function, require_integer, require_key, require_number
-from vifx.core.types import Array, Batch, Key, Metrics, Params, State
+from vifx.core.types import Array, Batch, Key, Metrics, Params, PyTree, State
+from vifx.data.full import Full
 from vifx.em.fit_data import checked_data, counted
 from vifx.em.initial import Start, starts
 from vifx.em.model import Model, require_model
-from vifx.em.reseed import reseed
-from vifx.training import Progress, replicate, shard_batch, solve
+from vifx.em.reseed import reseeded
+from vifx.training import Diverged, Event, Interrupted, Progress, Step, TrainState, converged, several, solve
+from vifx.training import fit as train
+from vifx.training.metrics import Row, of_starts
 from vifx.training.monotone import rounding
-from vifx.training.sharding import padded, require_mesh
-
-MOST_RESEEDINGS = 10
-"""After how many updates that filled empty components a fit leaves them as they are."""
+from vifx.training.sharding import require_mesh
+from vifx.training.stop import last_gain
 
 
-class FellError(RuntimeError):
-    """The objective fell, is not finite or has lost its digits, which in exact arithmetic it never does.
-
-    Attributes:
-      params: the parameters before the update that lowered it.
-      state: the state that goes with them.
-    """
-
-    def __init__(self, message: str, params: Params, state: State) -> None:
-        super().__init__(message)
-        self.params, self.state = params, state
-
-
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Fit:
     """A fitted model.
 
@@ -81,11 +69,11 @@ class Fit:
     event: tuple[int, ...]
 
     def __repr__(self) -> str:
-        told = "converged" if self.converged else "not converged"
-        said = f", messages: {len(self.messages)}" if self.messages else ""
+        converged = "converged" if self.converged else "not converged"
+        messages = f", messages: {len(self.messages)}" if self.messages else ""
         return (
             f"Fit({self.model.generative}: {self.log_likelihood / self.examples:.6g} nats per example of "
-            f"{self.examples:g}, {told} after {len(self.history) - 1} updates{said})"
+            f"{self.examples:g}, {converged} after {len(self.history) - 1} updates{messages})"
         )
 
     @property
@@ -141,15 +129,14 @@ def fit(
     chunk: int = 2048,
     store_features: bool = True,
     mesh: Mesh | None = None,
-    observe: Callable[[int, Metrics], None] | None = None,
+    observe: Callable[[int, Mapping[str, np.ndarray]], None] | None = None,
 ) -> Fit:
     """Fit a model by EM until the mean objective gains less than a tolerance.
 
-    All starts run in one compiled program, one call an update, and the best is kept. A component that nothing belongs
-    to gets half of the largest one, ten times at most, and a message says so. The objective never falls but by
-    rounding; if it does, `FellError` is raised. A `Fit` is continued with ``start=(params, state)``; runs that save
-    checkpoints are those of
-    `training.fit` with `training.solve`.
+    All starts run in one compiled program, `training.fit` of `training.solve`, and the best is kept. A component that
+    nothing belongs to gets half of the largest one, ten times at most, and a message says so. The objective never falls
+    but by rounding. A `Fit` is continued with ``start=(params, state)``; for runs that save checkpoints use
+    `training.fit` itself.
 
     Args:
       key: random key for the starts.
@@ -169,58 +156,103 @@ def fit(
       TypeError: an argument is of another kind.
       ValueError: data that are not finite or too few, weights that are negative or all zero, or a number out of
         range; the message says which.
-      FellError: the objective fell by more than rounding, is not finite, or its features have lost their digits.
+      training.Diverged: the objective fell by more than rounding, is not finite, or its features have lost their
+        digits; its `train_state` has the parameters of that start before the update that lowered the objective.
     """
     require_key(key)
     require_model(model, "fit")
     _check_options(restarts=restarts, steps=steps, chunk=chunk, tolerance=tolerance, mesh=mesh, observe=observe)
     x, weights, start = counted(x, weights, start)
-    batch = model.batch(*checked_data(model, x, weights))
-    stacked, state = starts(jax.random.fold_in(key, 0), model, batch, start, restarts)
-    model.objective.check(jax.tree.map(lambda leaf: leaf[0], stacked), state, batch)
+    source = Full(checked_data(model, x, weights))
+    stacked, state = starts(jax.random.fold_in(key, 0), model, source.arrays, start, restarts)
+    first = _of_start(stacked, 0)
+    model.objective.check(first, state, source.arrays)
     if store_features:
-        batch = {**batch, **_features(model, state, batch)}
-    if mesh is not None:
-        batch, (stacked, state) = _divided(batch, mesh), replicate((stacked, state), mesh)
+        source = source.with_features(_features(model, state, source.arrays))
     monotone = not callable(model.inference.factor_of(model.latent).source.temperature)
-    history: list[np.ndarray] = []
-    seconds, messages, fresh, reseeded, gain = [], [], True, 0, math.inf
-    before, update, metrics = stacked, 0, dict[str, Array]()
-    for update in range(steps + 1):
-        began = time.perf_counter()
-        after, new_state, metrics = _update(model, chunk, mesh, stacked, state, batch)
-        objective = np.asarray(metrics["objective"], np.float64)
-        seconds.append(time.perf_counter() - began)
-        if observe is not None:
-            observe(update, metrics)
-        allowed = np.asarray(metrics["rounding/objective"], np.float64) if monotone and not fresh else None
-        _require_rise(model, batch, history, objective, allowed, before, state)
-        history.append(objective)
-        gain = math.inf if fresh else float(np.max(objective - history[-2]))
-        if update == steps or (monotone and tolerance > 0 and gain < tolerance):
-            break
-        before, fresh = stacked, False
-        stacked, state = after, new_state
-        if reseeded < MOST_RESEEDINGS:
-            stacked, said = reseed(jax.random.fold_in(key, 1 + update), model, batch, before, after, state, metrics)
-            messages += [f"update {update + 1}: {text}" for text in said]
-            fresh = bool(said)
-            reseeded += fresh
-    converged = monotone and tolerance > 0 and gain < tolerance
-    if not converged:
-        messages.append(f"not converged after {update} updates: the last gain was {gain:.3g} nats")
-    empty = np.asarray(metrics[f"empty/{model.latent}"])
-    if empty.any():
-        messages.append(f"empty states of {model.latent!r} at the end, by start: {', '.join(map(str, empty))}")
-    told = (converged, tuple(seconds), tuple(messages))
-    return _best(model, stacked, state, batch, np.array(history), told, metrics)
+    watch = _Watch(restarts, observe)
+    try:
+        fitted = train(
+            jax.random.fold_in(key, 1),
+            _step(model, chunk, mesh, restarts),
+            model.objective,
+            source,
+            steps=steps + 1,  # the last one for its E step alone
+            log_every=1,
+            monotone="objective" if monotone else None,
+            stop=converged("objective", tolerance=tolerance) if monotone and tolerance > 0 else None,
+            initial=(first if restarts == 1 else stacked, state),
+            mesh=mesh,
+            observe=watch,
+        )
+    except Diverged as error:
+        raise _explained(error, model, source.arrays, restarts) from error
+    except Interrupted as error:
+        signal.raise_signal(error.signal)  # nothing is saved, so that there is nothing to go on with
+        raise
+    return _best(model, fitted.train_state, source.arrays, fitted.history, watch, bool(fitted.stopped))
 
 
-def _divided(batch: Batch, mesh: Mesh) -> Batch:
-    """Divide the examples of every array of a batch over the mesh; features may be trees of them."""
-    leaves, structure = jax.tree.flatten(dict(padded(batch, mesh)))
-    placed = shard_batch({f"array {i}": leaf for i, leaf in enumerate(leaves)}, mesh)
-    return jax.tree.unflatten(structure, list(placed.values()))
+class _Measured(NamedTuple):
+    """The slot of `_measured`.
+
+    Attributes:
+      slot: the slot of the step inside.
+      after: the parameters and the state that the next update measures.
+      before: the parameters that the update before measured.
+    """
+
+    slot: PyTree
+    after: tuple[Params, State]
+    before: Params
+
+
+def _measured(step: Step) -> Step:
+    """Leave the parameters that the metrics are of: an M step counts from the next update on, after its E step."""
+
+    def init(key: Key, params: Params, state: State) -> _Measured:
+        return _Measured(step.init(key, params, state), (params, state), params)
+
+    def update(key: Key, progress: Progress, batch: Batch) -> tuple[Progress, Metrics]:
+        slot, (params, state), _ = progress.slot
+        after, metrics = step.update(key, Progress(params, state, slot), batch)
+        kept = _Measured(after.slot, (after.params, after.state), progress.params)
+        return Progress(params, state, kept), metrics
+
+    return Step(init, update, lambda transform: _measured(step.rebuild(transform)), step.batches)
+
+
+@cache
+def _step(model: Model, chunk: int, mesh: Mesh | None, restarts: int) -> Step:
+    """Return the step of a fit, of which equal ones are compiled once."""
+    step = solve(model.objective, "model", chunk=chunk, mesh=mesh)
+    if restarts > 1:  # products of matrices without an axis of one are faster
+        step = several(step, restarts, best="objective")
+    return _measured(reseeded(step, model, restarts))
+
+
+class _Watch:
+    """An observer of a run that keeps the seconds of its updates and passes on their metrics.
+
+    Attributes:
+      seconds: of each update, the first with its compilation.
+    """
+
+    def __init__(self, restarts: int, observe: Callable[[int, Mapping[str, np.ndarray]], None] | None) -> None:
+        self.seconds: list[float] = []
+        self._restarts, self._observe, self._last = restarts, observe, 0.0
+
+    def __call__(self, event: Event) -> None:
+        if event.kind == "log":
+            self.seconds.append(event.seconds - self._last)
+            if self._observe is not None:
+                names = [name for name in event.metrics if name != "step" and not name.startswith("start")]
+                self._observe(event.step - 1, {name: np.array(of_starts(event.metrics, name)) for name in names})
+        self._last = event.seconds
+
+
+def _of_start(stacked: PyTree, start: int) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[start], stacked)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -228,85 +260,59 @@ def _features(model: Model, state: State, batch: Batch) -> Batch:
     return model.solver.features(state, batch)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _update(
-    model: Model, chunk: int, mesh: Mesh | None, stacked: Params, state: State, batch: Batch
-) -> tuple[Params, State, Metrics]:
-    step = solve(model.objective, "model", chunk=chunk, mesh=mesh)
-
-    def one(params: Params) -> tuple[Params, State, Metrics]:
-        key = jax.random.key(0)  # nothing is drawn
-        progress, metrics = step.update(key, Progress(params, state, ()), batch)
-        return progress.params, progress.state, metrics
-
-    if jax.tree.leaves(stacked)[0].shape[0] == 1:
-        # Products of matrices without an axis of one are faster.
-        params, state, metrics = one(jax.tree.map(lambda leaf: leaf[0], stacked))
-        params, metrics = jax.tree.map(lambda leaf: leaf[None], (params, metrics))
-        return params, state, metrics
-    return jax.vmap(one, out_axes=(0, None, 0))(stacked)
-
-
-def _require_rise(
-    model: Model,
-    batch: Batch,
-    history: list[np.ndarray],
-    objective: np.ndarray,
-    allowed: np.ndarray | None,
-    before: Params,
-    state: State,
-) -> None:
-    excess = objective if allowed is None else objective - history[-1] + allowed
-    worst = int(np.argmin(excess))
-    params = jax.tree.map(lambda leaf: leaf[worst], before)
-    if not np.isfinite(objective).all():
-        worst = int(np.argmin(np.isfinite(objective)))
-        raise FellError(
-            f"start {worst}: the objective is {objective[worst]} after {len(history)} updates.", params, state
-        )
-    if allowed is None or excess[worst] >= 0:
-        return
-    raise FellError(
-        f"start {worst}: the objective fell by {history[-1][worst] - objective[worst]:.3g} to {objective[worst]:.12g} "
-        f"at update {len(history)}, by more than rounding ({allowed[worst]:.1g}); EM never lowers it, so an M step or "
-        "a density is wrong"
-        + (", or float32 is too coarse for these data: try jax.enable_x64." if allowed[worst] > 1e-6 else ".")
-        + "".join(f" At that update: {text}." for text in model.solver.remarks(params, batch)),
-        params,
-        state,
-    )
+def _explained(error: Diverged, model: Model, batch: Batch, restarts: int) -> Diverged:
+    """Return the error of a fit: what is known of the parameters before the update that lowered the objective."""
+    if error.train_state is None:
+        return error
+    params = error.train_state.slot.before
+    params = params if restarts == 1 else _of_start(params, error.start)
+    remarks = "".join(f". At that update: {text}" for text in model.solver.remarks(params, batch))
+    before = error.train_state._replace(params=params, slot=())
+    return Diverged(error.step - 1, error.sentence + remarks, start=error.start, train_state=before)
 
 
 def _best(
-    model: Model,
-    stacked: Params,
-    state: State,
-    batch: Batch,
-    histories: np.ndarray,
-    told: tuple[bool, tuple[float, ...], tuple[str, ...]],
-    metrics: Metrics,
+    model: Model, last: TrainState, batch: Batch, rows: list[Row], watch: _Watch, stopped: bool
 ) -> Fit:
-    converged, seconds, messages = told
-    best = int(np.argmax(histories[-1]))
-    params = jax.tree.map(lambda leaf: leaf[best], stacked)
-    lost = _lost_digits(model, params, state, batch, float(metrics["rounding/objective"][best]))
+    histories = np.array([of_starts(row, "objective") for row in rows])
+    best, updates = int(np.argmax(histories[-1])), len(rows) - 1
+    params = last.params if histories.shape[1] == 1 else _of_start(last.params, best)
     weights = batch.get("@weights")
     examples = float(len(batch[model.observed]) if weights is None else np.asarray(weights, np.float64).sum())
+    messages = _messages(model, rows)
+    if not stopped:
+        gain = last_gain(reversed(rows), "objective")
+        messages.append(f"not converged after {updates} updates: the last gain was {gain:.3g} nats")
+    if any(empty := of_starts(rows[-1], f"empty/{model.latent}")):
+        messages.append(f"empty states of {model.latent!r} at the end, by start: {', '.join(map(str, empty))}")
+    messages += _lost_digits(model, last._replace(params=params), batch, rows[-1]["rounding/objective"])
     return Fit(
-        model,
-        params,
-        state,
-        histories[:, best],
-        histories,
-        converged,
-        examples,
-        examples * math.prod(batch[model.observed].shape[1 : model.latent_axes]),
-        _log_likelihood(model, params, state, batch, float(metrics["log_prob"][best]) * examples),
-        model.solver.degrees(params),
-        seconds,
-        (*messages, *lost, *model.solver.remarks(params, batch)),
-        batch[model.observed].shape[1:],
+        model=model,
+        params=params,
+        state=last.state,
+        history=histories[:, best],
+        histories=histories,
+        converged=stopped,
+        examples=examples,
+        observations=examples * math.prod(batch[model.observed].shape[1 : model.latent_axes]),
+        log_likelihood=_log_likelihood(model, params, last.state, batch, rows[-1]["log_prob"] * examples),
+        degrees=model.solver.degrees(params),
+        seconds=tuple(watch.seconds),
+        messages=(*messages, *model.solver.remarks(params, batch)),
+        event=batch[model.observed].shape[1:],
     )
+
+
+def _messages(model: Model, rows: list[Row]) -> list[str]:
+    """Return which components each update but the last filled."""
+    return [
+        f"update {update}: start {start}: component {filled} was empty and got half of component {gave}"
+        for update, row in enumerate(rows[:-1], 1)
+        for start, (filled, gave) in enumerate(
+            zip(of_starts(row, f"reseeded/{model.latent}"), of_starts(row, f"split/{model.latent}"), strict=True)
+        )
+        if filled >= 0
+    ]
 
 
 def _log_likelihood(model: Model, params: Params, state: State, batch: Batch, fitted: float) -> float:
@@ -317,16 +323,14 @@ def _log_likelihood(model: Model, params: Params, state: State, batch: Batch, fi
     return float(np.sum(log_prob * np.asarray(batch.get("@weights", 1.0), np.float64)))
 
 
-def _lost_digits(model: Model, params: Params, state: State, batch: Batch, rounded: float) -> list[str]:
+def _lost_digits(model: Model, found: TrainState, batch: Batch, rounded: float) -> list[str]:
     """Compare the log-likelihood by features with that by densities, which do not cancel, on a few examples.
 
     It is said where they are further apart than a hundredth of a nat for each observation and each 100 nats, and an
     error beyond what is `rounded`, or beyond a hundredth of the whole.
     """
-    few = batch[model.observed][:256]
-    key = jax.random.key(0)  # nothing is drawn
-    loss, _ = model.likelihood.players["model"].loss(key, params, state, {model.observed: few}, train=False)
-    by_density, by_features = -float(loss), float(jnp.mean(model.log_prob(params, state, few)))
+    few, (params, state, _) = batch[model.observed][:256], found.progress
+    by_density, by_features = map(float, _by_density_and_features(model, params, state, few))
     apart = abs(by_density - by_features)
     small = 20 * float(rounding(np.float32(by_density), observations=math.prod(few.shape[1 : model.latent_axes])))
     if apart <= small:
@@ -336,8 +340,15 @@ def _lost_digits(model: Model, params: Params, state: State, batch: Batch, round
         f"densities: {few.dtype} has too few digits for these data; use jax.enable_x64, or a larger floor"
     )
     if not apart <= min(rounded, 0.01 * abs(by_density)):
-        raise FellError(f"{text}.", params, state)
+        raise Diverged(int(found.step) - 1, text, train_state=found)
     return [text]
+
+
+@partial(jax.jit, static_argnums=0)
+def _by_density_and_features(model: Model, params: Params, state: State, x: Array) -> tuple[Array, Array]:
+    key = jax.random.key(0)  # nothing is drawn
+    loss, _ = model.likelihood.players["model"].loss(key, params, state, {model.observed: x}, train=False)
+    return -loss, jnp.mean(model.log_prob(params, state, x))
 
 
 def _check_options(
@@ -347,7 +358,7 @@ def _check_options(
     chunk: int,
     tolerance: float,
     mesh: Mesh | None,
-    observe: Callable[[int, Metrics], None] | None,
+    observe: Callable[..., None] | None,
 ) -> None:
     for name, number in (("restarts", restarts), ("steps", steps), ("chunk", chunk)):
         require_integer(number, name)

@@ -5,13 +5,11 @@ from __future__ import annotations
 __all__ = ["checked_data", "counted"]
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
 from vifx.checks import require_array
-from vifx.core.examples import check_weights
-from vifx.core.types import Array
+from vifx.core.examples import WEIGHTS, check_weights
 from vifx.data.arrays import checked_array
 from vifx.em.initial import Start
 from vifx.em.model import Model
@@ -39,8 +37,8 @@ def counted(x: ArrayLike, weights: ArrayLike | None, start: Start) -> tuple[Arra
     return data[kept], each[kept], start
 
 
-def checked_data(model: Model, x: ArrayLike, weights: ArrayLike | None) -> tuple[Array, Array | None]:
-    """Check data and weights on the host.
+def checked_data(model: Model, x: ArrayLike, weights: ArrayLike | None) -> dict[str, np.ndarray]:
+    """Return data and weights as the entries of a batch, checked on the host.
 
     Args:
       model: whose rules hold.
@@ -57,8 +55,8 @@ def checked_data(model: Model, x: ArrayLike, weights: ArrayLike | None) -> tuple
     data = checked_array(data, "x")
     model.check(data)
     if weights is None:
-        return jnp.asarray(data), None
+        return {model.observed: data}
     each = np.asarray(weights)
     check_weights(each, "weights", examples=len(data))
     dtype = data.dtype if np.issubdtype(data.dtype, np.floating) else np.float32
-    return jnp.asarray(data), jnp.asarray(each.astype(dtype))
+    return {model.observed: data, WEIGHTS: each.astype(dtype)}

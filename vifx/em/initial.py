@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Start", "starts"]
+__all__ = ["Start", "best_params", "starts"]
 
 import math
 from collections.abc import Mapping
@@ -78,7 +78,7 @@ def _drawn(model: Model, start: str, keys: Key, batch: Batch) -> tuple[Params, S
         else:
             drawn = k_means(noise, x.reshape(math.prod(places), *event), model.components, steps=_STEPS[start])
         drawn = drawn.reshape(*places, model.components)
-        return dict(_maximize(model, params, state, {**batch, "@responsibilities": drawn}))
+        return dict(best_params(model, params, state, {**batch, "@responsibilities": drawn}))
 
     _, state = model.objective.init(keys[0], data)
     # One start after another, so that memory is that of one.
@@ -89,12 +89,19 @@ def _drawn(model: Model, start: str, keys: Key, batch: Batch) -> tuple[Params, S
 def _from_responsibilities(model: Model, key: Key, batch: Batch) -> tuple[Params, State]:
     data = {name: value for name, value in batch.items() if not name.startswith("@")}
     params, state = model.objective.init(key, data)
-    params = _maximize(model, params, state, batch)
+    params = best_params(model, params, state, batch)
     return jax.tree.map(lambda leaf: leaf[None], dict(params)), state
 
 
-def _maximize(model: Model, params: Params, state: State, batch: Batch) -> Params:
-    """Return the best parameters for given responsibilities."""
+def best_params(model: Model, params: Params, state: State, batch: Batch) -> Params:
+    """Return the best parameters for given responsibilities.
+
+    Args:
+      model: what is fitted.
+      params: those that an M step may start from.
+      state: the state that goes with them.
+      batch: the data, with ``"@responsibilities"``.
+    """
     step = solve(model.objective, "model")
     key = jax.random.key(0)  # nothing is drawn
     progress, _ = step.update(key, Progress(params, state, ()), batch)
