@@ -69,11 +69,11 @@ def _later(
     """
     given = _part("options", "read_options")(options, arguments) if options else arguments
     run = _part(*function.split("."))
-    signals.say(signals.message)  # from here on there may be something to tidy
+    signals.say(signals.message)  # from here on there may be something to tidy up
     try:
         run(given, signals) if told else run(given)
     except Exception as error:
-        if signals.number is not None:  # a library has made an error of its own of the interruption
+        if signals.number is not None:  # a library has turned the interruption into an error of its own
             raise KeyboardInterrupt from error
         raise
 
@@ -84,7 +84,7 @@ def _part(module: str, name: str) -> Callable[..., Any]:
 
 def run(arguments: Sequence[str], signals: Signals) -> int:
     """Run the command that `arguments` say, show what is wrong, and return the exit code; see `vifx.cli.main`."""
-    logging.getLogger("absl").setLevel(logging.ERROR)  # orbax warns of what is meant
+    logging.getLogger("absl").setLevel(logging.ERROR)  # orbax warns about what is intended
     try:
         require_output()
         with plain_warnings():
@@ -106,7 +106,7 @@ def run(arguments: Sequence[str], signals: Signals) -> int:
     except BrokenPipeError:
         discard_output()
         return 128 + signal.SIGPIPE
-    except (Exception, SystemExit) as error:  # whatever it is, it is one line
+    except (Exception, SystemExit) as error:  # every other error becomes one line
         _leave_output()
         from vifx.experiment.file import describe
 
@@ -119,7 +119,7 @@ def run(arguments: Sequence[str], signals: Signals) -> int:
 
 
 def _leave_output() -> None:
-    """Write out what standard output takes, and give up the rest."""
+    """Flush standard output as far as possible, and discard the rest."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

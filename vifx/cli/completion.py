@@ -23,7 +23,7 @@ from vifx.data.names import UNPREPARED, available
 from vifx.experiment.config import Config
 
 Commands: TypeAlias = Mapping[str, tuple[Sequence[str], Sequence[str]]]
-_ARGUMENTS = ("--directory", "--name", "--shell")  # fields that are arguments and have no option
+_ARGUMENTS = ("--directory", "--name", "--shell")  # positional arguments, which are not options
 _BASH = """\
 _vifx() {{
     local word=${{COMP_WORDS[COMP_CWORD]}} words=

@@ -88,7 +88,7 @@ def boxed(message: str, *, title: str = "error", style: str = "red") -> None:
       title: on the box, or before the line.
       style: the colour of the box.
     """
-    if sys.stderr is None:  # closed, so there is nobody to tell
+    if sys.stderr is None:  # closed, so nobody would read the message
         return
     console = Console(file=sys.stderr, highlight=False)
     if not console.is_terminal:  # wrapped lines would break paths and commands
@@ -169,7 +169,7 @@ def _main_metrics(metrics: Mapping[str, int | float], own: Sequence[str]) -> str
     """Return the metrics that say most: the bound first, then the experiment's own, measured ones before logged."""
     hidden = ("step", "guard/", "grad_norm/", "loss/")
     names = [name for name in metrics if not name.startswith(hidden)] or [n for n in metrics if n != "step"]
-    exact = {"log_prob": -3, "objective": -2}  # of EM, whose gains are small
+    exact = {"log_prob": -3, "objective": -2}  # EM's objectives, whose gains are small
     first = exact | {"elbo": -1, "iwae": -1}
     patterns = [*(each for each in own if each.startswith("validation/")), *own]
     rank = {n: next((i for i, pattern in enumerate(patterns) if fnmatch.fnmatchcase(n, pattern)), 99) for n in names}

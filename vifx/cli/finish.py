@@ -28,7 +28,7 @@ from vifx.training.metrics import Row
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_EVALUATION = 0x6576616C  # tells the noise of the evaluation from that of the updates
+_EVALUATION = 0x6576616C  # separates the noise of the evaluation from that of the updates
 
 
 def finish(run: Run, built: Experiment, train_state: TrainState, console: Console) -> None:
@@ -65,7 +65,7 @@ def finish(run: Run, built: Experiment, train_state: TrainState, console: Consol
 
 
 def _announcement(run: Run, built: Experiment) -> str:
-    """Return what comes next, which may take minutes."""
+    """Announce the next stage, which may take minutes."""
     if built.evaluate is None:
         return "drawing"
     if built.splits is None:

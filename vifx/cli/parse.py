@@ -122,7 +122,7 @@ def naming_option(error: Exception, options: type) -> str:
 
 
 def _refused(stop: SystemExit) -> ArgumentError | None:
-    """Return the refusal of a field that made tyro exit, if it was one."""
+    """Return the ArgumentError that made tyro exit, if there is one."""
     error: BaseException | None = stop
     while error is not None and not isinstance(error, ArgumentError):
         error = error.__cause__ or error.__context__

@@ -44,7 +44,7 @@ from vifx.experiment.run import (
 )
 from vifx.training import Event, TrainState
 
-_MONITOR = 0x6D6F6E  # tells the noise of the monitor from that of the updates
+_MONITOR = 0x6D6F6E  # separates the noise of the monitor from that of the updates
 
 
 def train(arguments: Sequence[str], signals: Signals) -> None:
@@ -66,7 +66,7 @@ def train(arguments: Sequence[str], signals: Signals) -> None:
         with console.status("trying the monitor and the drawings …"), jax.debug_nans(options.debug_checks):
             rehearse(built, watched)
     run = Run(options.run or default_directory(file), file, config, reads_steps="steps" in read)
-    _announce(run, built, console)  # before anything is written, in case that it cannot be
+    _announce(run, built, console)  # before anything is written, in case standard output cannot be
     with mistakes(debug=options.debug_checks):
         run = _created(run, console, anywhere=options.run is None)
     _train(run, built, console, signals, debug=options.debug_checks)

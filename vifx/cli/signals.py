@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PATIENCE = 5.0
-"""Seconds that Python has to unwind; then somebody has caught the interruption, and the process ends all the same."""
+"""Seconds for Python to unwind; after them the interruption must have been caught, and the process is ended."""
 _SHOW_CURSOR = b"\x1b[?25h\n"
 
 

@@ -77,7 +77,7 @@ def write(recipe: Recipe, directory: Path) -> Path:
     """
     final = directory / recipe.name / recipe.version
     with tempfile.TemporaryDirectory(prefix=".preparing-", dir=directory) as scratch:
-        # TFDS reports an unknown download size and a bar for each shard; here both only mislead.
+        # TFDS reports an unknown download size and a bar for each shard; here both would mislead.
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             builder = ArraysBuilder(recipe, data_dir=scratch)
             builder.download_and_prepare()
@@ -85,6 +85,6 @@ def write(recipe: Recipe, directory: Path) -> Path:
         try:
             os.rename(builder.data_dir, final)
         except OSError:
-            if not (final / "dataset_info.json").is_file():  # else another process was first
+            if not (final / "dataset_info.json").is_file():  # otherwise another process was first
                 raise
     return final

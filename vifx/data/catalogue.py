@@ -174,7 +174,7 @@ def _prepared_folder(directory: Path, name: str) -> Path | None:
 
 
 def _download(config: Config, directory: Path) -> Path:
-    """Prepare a dataset by TFDS's own builder, or say why not; no network unless allowed."""
+    """Prepare a dataset with TFDS's own builder, or raise; the network is used only if allowed."""
     known = [*RECIPES, *UNPREPARED, *prepared_names(directory)]
     builder_name = config.name.split("/")[0]
     hint = nearest(config.name, known)

@@ -1,4 +1,4 @@
-"""Which data, and where it lies."""
+"""The config of a data set: which one, and where it is."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def digits(source: str | None = None) -> Recipe:
     if source is not None:
         sentence = f"must be left out for digits, which come with scikit-learn; got {source!r}"
         raise ArgumentError("source", sentence, value=source)
-    from sklearn.datasets import load_digits  # seconds to import, and needed once
+    from sklearn.datasets import load_digits  # takes seconds to import, and is needed once
 
     published: Any = load_digits()
     x, y = grey(published["images"])[..., None], published["target"].astype(np.int32)

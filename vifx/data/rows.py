@@ -87,7 +87,7 @@ def stacked(source: Source, indices: Sequence[int] | np.ndarray) -> dict[str, np
       ValueError: if examples differ in their variables or shapes.
     """
     if isinstance(source, Mapping):
-        # As it is: a masked array stays one, and is refused.
+        # Not converted, so that a masked array stays one and is refused.
         return {name: array[np.asarray(indices)] for name, array in source.items()}
     rows = [int(i) for i in indices]
     many = getattr(source, "__getitems__", None)

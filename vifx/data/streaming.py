@@ -101,7 +101,7 @@ class Streaming:
                         pending.append((rows, pool.submit(stacked, self._source, rows)))
                     rows, reading = pending.popleft()
                     try:
-                        # Here and not in the thread, which knows nothing of jax.enable_x64 around this one.
+                        # Here and not in the reading thread, where jax.enable_x64 of this thread does not apply.
                         batch = checked_examples(reading.result(), rows)
                     except Exception as error:
                         error.add_note(f"while reading minibatch {minibatch}")

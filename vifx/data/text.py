@@ -149,7 +149,7 @@ def standard_library() -> str:
 
 
 def _end(x: np.ndarray, share: int | float, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return windows without the last ones, and those."""
+    """Return the windows without the last ones, and the last ones."""
     check_validation(share, name=name)
     count = int(share * len(x) + 0.5) if isinstance(share, float) else share
     if count >= len(x):

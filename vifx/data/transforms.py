@@ -137,7 +137,7 @@ def normalize(*, low: float = -1.0, high: float = 1.0, variable: str = "x") -> T
     if not low < high:
         raise ValueError(f"low must be below high, got low={low}, high={high}")
 
-    # A table, since the compiler may contract the formula and put 255 beside `high`.
+    # A table, since the compiler may contract the formula so that 255 misses `high`.
     levels = np.linspace(low, high, 256).astype(np.float32)
 
     def transform(_key: Key, batch: Batch) -> Batch:

@@ -188,7 +188,7 @@ class MarkovChain(numpyro.Distribution):
         ours = self.transition_log_probs
         theirs = None if other is None else other.transition_log_probs
         if ours.ndim == 2 and (theirs is None or theirs.ndim == 2):
-            # One table for all times: how often each state is left is all that matters.
+            # With one table for all times, only the expected number of departures from each state matters.
             left = jnp.sum(marginals[..., :-1, :], axis=-2)
             pairs = left[..., None] * jnp.broadcast_to(jnp.exp(ours), (*left.shape, self.states))
             return total + jnp.sum(_integrand(pairs, ours, theirs), axis=(-2, -1))

@@ -122,7 +122,7 @@ class WholeNumbers(_Support):
             largest = float(jnp.finfo(x.dtype).max) if self.largest is None else self.largest
             floor = jnp.floor(x) if isinstance(x, jax.Array) else np.floor(x)
             return (x >= 0) & (x <= largest) & (x == floor)
-        # A bound beyond the dtype's own would wrap.
+        # A bound above the largest value of the dtype would wrap.
         bounded = self.largest is not None and self.largest < int(jnp.iinfo(x.dtype).max)
         return (x >= 0) & (x <= self.largest) if bounded else x >= 0
 

@@ -21,7 +21,7 @@ from vifx.divergences.numerics import EXPONENT_MARGIN, around_zero, at_ends, bou
 CHECKED = 12.0  # nats: convexity is checked at ratios between e^−12 and e^12
 POINTS_PER_NAT = 8
 TOLERANCE = 1e-9  # of f and its slopes, in double precision
-FARTHEST = (600.0, 300.0, 150.0, 60.0)  # nats: where limits are read, the first where all is finite
+FARTHEST = (600.0, 300.0, 150.0, 60.0)  # nats: where limits are read off, at the first that gives finite values
 EXACT_TO = 16.0  # nats: f*(T) keeps eight digits of a double
 QUARTERS = np.arange(1, 5) / 4
 LOST_DIGITS = 1e-2  # the relative error of f*(T) at which the argument stops growing

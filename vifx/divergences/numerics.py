@@ -27,7 +27,7 @@ from vifx.core.types import Array
 EXPONENT_MARGIN = 8.0
 """Exponents are exact up to ``c = log(largest float) − 8``: 80.7 in single, 701.8 in double precision."""
 
-NEWTON_STEPS = 8  # from the starts below, the sixth no longer changes a double
+NEWTON_STEPS = 8  # from the start below, a double no longer changes after five
 
 
 def within_range(exponent: Array, *, rise: float = 0.0, fall: float = 0.0, times: float = 1.0) -> Array:
@@ -52,7 +52,7 @@ def within_range(exponent: Array, *, rise: float = 0.0, fall: float = 0.0, times
             outside = side * exponent > edge
             # Not `maximum`: the gradient of the inner branch divides by the factor, and must not see 0 · ∞.
             beyond = jnp.where(outside, side * exponent - edge, 0)
-            # log(1 + factor · beyond), of which the product may overflow
+            # log(1 + factor · beyond), whose product may overflow
             grown = jnp.log(beyond + 1 / factor) + math.log(factor) if factor > 1 else jnp.log1p(factor * beyond)
             result = jnp.where(outside, side * (edge + jnp.log1p(grown) / factor), result)
     return result

@@ -18,7 +18,7 @@ from vifx.divergences.divergence import Divergence, Elementwise
 from vifx.divergences.numerics import EXPONENT_MARGIN, around_zero, at_ends, bounded
 from vifx.divergences.swapped import swapped
 
-ROOM = 16.0  # of the factor e^8 that the continued exponentials leave
+ROOM = 16.0  # a part of the factor e^8 that the continued exponentials leave
 
 
 def mixture(weights: Sequence[float], divergences: Sequence[Divergence]) -> Divergence:

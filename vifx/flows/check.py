@@ -15,7 +15,7 @@ from vifx.checks import require
 from vifx.core.types import Array, Bijection, PyTree
 from vifx.flows.checked import A_BIJECTION, check_output
 
-_FACTOR = 20.0  # of the rounding of one operation: what the shipped bijections stay below
+_FACTOR = 20.0  # times the rounding of one operation; the errors of the shipped bijections are smaller
 
 _ALONE = "forward moves z by {found:.6g} where example {at} is alone in the batch; examples must not depend on others"
 _TRIP = (

@@ -18,8 +18,8 @@ from vifx.lipschitz.kernels import Where, replaced, select
 from vifx.lipschitz.linear_maps import Convolution, Linear, Norm, linear_maps
 from vifx.lipschitz.norm import advance, estimate, random_unit
 
-_VECTORS = 0x5BEC  # what init's key is folded with, so that the network's own draws are those without the constraint
-_FIRST = 16  # rounds of the iteration when a network is made, whose first estimate would else be far too small
+_VECTORS = 0x5BEC  # folded into init's key, so that the network's own draws are the same as without the constraint
+_FIRST = 16  # rounds at initialization, since the first estimate would be far too small otherwise
 
 
 def spectral_normalization(

@@ -78,7 +78,7 @@ def _fonts(text: str) -> tuple[list[str], set[int]]:
     """Return font families for a text, and the characters that they have: matplotlib's own, and others if they help."""
     from matplotlib.font_manager import fontManager, get_font
 
-    # A font of last resort has a sign for every character, the same for many.
+    # A font of last resort has a glyph for every character, but the same one for many.
     named = {entry.name: entry.fname for entry in fontManager.ttflist if "Last Resort" not in entry.name}
     families, known = ["DejaVu Sans Mono"], set(get_font(named["DejaVu Sans Mono"]).get_charmap())
     missing = {ord(character) for character in text} - known

@@ -28,7 +28,7 @@ _ADDED = {
     "ship": ("{} Star", "Lady {}", "{} Queen"),
     "company": ("{} Works", "{} and Sons", "House of {}"),
 }
-"""What is put beside the own word of some names."""
+"""Words that are added to some names."""
 _RESERVED = 2
 """How many ways to ask for and to tell each relation are kept for the test split."""
 _OTHERS = 1

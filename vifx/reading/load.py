@@ -136,7 +136,7 @@ def _questions(config: Config) -> tuple[list[Question], list[Question], list[Que
 def _hold_out(
     questions: list[Question], part: int | float, seed: int, name: str
 ) -> tuple[list[Question], list[Question]]:
-    """Hold out whole groups of questions; a number of examples is one of groups."""
+    """Hold out whole groups of questions; a number of examples is a number of groups."""
     groups = {each.group or each.id: None for each in questions}
     _, held = data.hold_out({"x": np.arange(len(groups))}, part, seed, name=name)
     out = {group for i, group in enumerate(groups) if i in set(held["x"].tolist())}

@@ -91,7 +91,7 @@ class Reader(nn.Module):
         x = _rows(table, passage)
         x = add_positions(x, self.positions) if self.positions else x
         x = jnp.concatenate([x, features], axis=-1) if self.hand_features else x
-        # A product with the two put side by side is the sum of a product with each.
+        # The product with both side by side is the sum of the products with each.
         x = nn.Dense(self.features, name="of_token")(jnp.where(told[..., None], x, 0))
         x = x + nn.Dense(self.features, use_bias=False, name="of_question")(vector)[:, None]
         x = self._stack(self.passage_dilations, "passage_stack")(x, told, train=train)
@@ -132,7 +132,7 @@ def gated_logits(scores: Array, gate: Array) -> Array:
 
 
 def _rows(table: Array, ids: Array) -> Array:
-    """Return the rows of a table; of an id beyond it, NaN."""
+    """Return the rows of a table; NaN for an id beyond it."""
     return table.at[ids].get(mode="fill", fill_value=jnp.nan)
 
 

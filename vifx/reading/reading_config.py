@@ -1,4 +1,4 @@
-"""Which questions, and how they are read."""
+"""The config of a set of questions: which ones, and how they are read."""
 
 from __future__ import annotations
 

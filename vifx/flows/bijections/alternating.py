@@ -51,7 +51,7 @@ def alternating(
     if depth == 1:
         return one
     if unroll is None:
-        # Few small layers are faster without a loop, many with one; and so compile time does not grow with depth.
+        # Few small layers are faster without a loop; many compile faster with one, in a time that does not grow.
         unroll = True if depth // 2 <= 4 else 1
     pairs = stack(chain(one, other, *between), depth // 2, unroll=unroll)
     return chain(pairs, one) if depth % 2 else pairs

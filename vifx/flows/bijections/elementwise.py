@@ -102,7 +102,7 @@ def affine(*, bound: float | None = None, form: str = "exponential") -> Elementw
 
 def _parameters(theta: Array) -> list[Array]:
     """The parameters of all elements one by one, ``[..., size] -> size times [...]``."""
-    # A coupling lays the parameters of its elements side by side: seen so, each is a contiguous slice. Unlike slices,
-    # a split has one concatenation for a gradient, not a sum of padded parts.
+    # A coupling lays the parameters of its elements side by side, so that in this view each is a contiguous slice.
+    # Unlike slices, a split has one concatenation for a gradient, not a sum of padded parts.
     rows = jnp.moveaxis(theta, -1, -2)
     return [part.squeeze(-2) for part in jax.lax.split(rows, (1,) * theta.shape[-1], axis=rows.ndim - 2)]

@@ -16,8 +16,8 @@ from vifx.flows.checked import checked
 def flatten() -> Bijection:
     """Make a vector of an event: ``[examples, *event] → [examples, elements]``, last axis fastest.
 
-    Its log-determinant is 0 nats. The state is an array without elements, ``[0, *event]``, whose shape tells the
-    inverse where to go back to.
+    Its log-determinant is 0 nats. The state is an array without elements, ``[0, *event]``, whose shape the
+    inverse restores.
 
     Raises:
       ValueError: from either direction, the event is not of the size that it was initialized with.

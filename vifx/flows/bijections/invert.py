@@ -29,7 +29,7 @@ def invert(bijection: Bijection) -> Bijection:
 
     def init(key: Key, x: Array, given: Any) -> tuple[PyTree, PyTree]:
         params, state = bijection.init(key, x, given)
-        # What changes the shape was initialized on data that are its output here, and must not remember them as input.
+        # A bijection that changes the shape was initialized with its own outputs, and must not remember them as inputs.
         z, _ = jax.eval_shape(lambda key: bijection.inverse(params, forget(state), x, given, key=key), key)
         return params, state if z.shape == x.shape else forget(state)
 

@@ -84,7 +84,7 @@ def shuffle() -> Bijection:
 
 
 def _taken(x: Array, order: Array) -> Array:
-    # No index occurs twice: said so, the gradient is a copy and not a sum over collisions.
+    # No index occurs twice. If JAX knows it, the gradient is a copy and not a sum over collisions.
     return x.at[..., order].get(unique_indices=True, mode="promise_in_bounds")
 
 

@@ -64,7 +64,7 @@ def split_off(rest: Bijection, body: Any = None, *, head: Callable[[int], Any] |
         prior_params, prior_state = prior.init(own, a, *parents(given))
         params, state = rest.init(inner, a, given)
         kept = jax.eval_shape(lambda *inputs: rest.forward(*inputs)[0], params, state, a, given)
-        # Arrays without elements, whose shapes tell the inverse where to go back to.
+        # Arrays without elements, whose shapes the inverse restores.
         shapes = {name: jnp.zeros((0, *one.shape[1:]), x.dtype) for name, one in (("event", a), ("kept", kept))}
         return {"rest": params, "prior": prior_params}, {"rest": state, "prior": prior_state, **shapes}
 
