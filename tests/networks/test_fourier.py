@@ -25,5 +25,5 @@ def test_features_are_sines_and_cosines_of_one_random_matrix():
 def test_frequencies_have_the_declared_size():
     matrix = FourierFeatures(features=4000).init(jax.random.key(1), jnp.zeros((1, 2)))["frequencies"]["matrix"]
     assert float(jnp.std(matrix)) == pytest.approx(1.0, abs=0.03)
-    with pytest.raises(ValueError, match="frequency must be a finite number > 0, got 0.0"):
+    with pytest.raises(ValueError, match=r"frequency must be a finite number > 0, got 0\.0"):
         FourierFeatures(frequency=0.0)
