@@ -40,7 +40,9 @@ def test_an_empty_component_is_filled_in_the_start_that_has_one(x64):
     assert column(1, "reseeded/z") == [2] + [-1] * 8
     assert column(1, "split/z")[0] in (0, 1)
     assert column(1, "anew/objective") == [0, 1] + [0] * 7
-    alone = em.fit(jax.random.key(2), mixture, x, start=(jax.tree.map(lambda leaf: leaf[0], good), state), steps=8, tolerance=0.0)
+    alone = em.fit(
+        jax.random.key(2), mixture, x, start=(jax.tree.map(lambda leaf: leaf[0], good), state), steps=8, tolerance=0.0
+    )
     np.testing.assert_allclose(column(0, "objective"), alone.history, rtol=1e-12)
     weights = np.asarray(jax.nn.softmax(fitted.train_state.params["weights"]["logits"][1, 0]))
     assert (weights > 0.01).all()

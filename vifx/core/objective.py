@@ -95,8 +95,7 @@ class Part:
 
     Attributes:
       title: what it estimates, such as ``"$KL(inference ‖ generative)$"``, formulas between dollars.
-      inference: the inference joint; None if a loss has no joints.
-      generative: the generative joint, likewise.
+      joints: the inference and the generative joint; none if a loss needs no joints.
       weight: its factor in the sum.
       constants: what its value leaves out.
       left_out: further constants that the losses leave out, in words, where no entropy says it.
@@ -109,8 +108,7 @@ class Part:
     """
 
     title: str
-    inference: Joint | None = None
-    generative: Joint | None = None
+    joints: tuple[Joint, ...] = ()
     weight: float = 1.0
     constants: tuple[Constant, ...] = ()
     left_out: tuple[str, ...] = ()
@@ -122,9 +120,14 @@ class Part:
     explicit: bool = True
 
     @property
-    def joints(self) -> tuple[Joint, ...]:
-        """The inference and the generative joint, where there are any."""
-        return tuple(joint for joint in (self.inference, self.generative) if joint is not None)
+    def inference(self) -> Joint:
+        """The inference joint."""
+        return self.joints[0]
+
+    @property
+    def generative(self) -> Joint:
+        """The generative joint."""
+        return self.joints[1]
 
     @property
     def weighted(self) -> tuple[Constant, ...]:
@@ -233,7 +236,7 @@ class Objective:
         """
         for part in self.parts:
             if part.explicit:
-                check_supports(*part.joints, params, state, batch)
+                check_supports(part.inference, part.generative, params, state, batch)
 
     def __add__(self, other: Objective) -> Objective:
         if not isinstance(other, Objective):

@@ -271,9 +271,7 @@ def _explained(error: Diverged, model: Model, batch: Batch, restarts: int) -> Di
     return Diverged(error.step - 1, error.sentence + remarks, start=error.start, train_state=before)
 
 
-def _best(
-    model: Model, last: TrainState, batch: Batch, rows: list[Row], watch: _Watch, stopped: bool
-) -> Fit:
+def _best(model: Model, last: TrainState, batch: Batch, rows: list[Row], watch: _Watch, stopped: bool) -> Fit:
     histories = np.array([of_starts(row, "objective") for row in rows])
     best, updates = int(np.argmax(histories[-1])), len(rows) - 1
     params = last.params if histories.shape[1] == 1 else _of_start(last.params, best)

@@ -144,8 +144,7 @@ def _objective(setting: Setting, inference: Joint, generative: Joint) -> Objecti
     words = "labelled KL" if setting.game.name == "labelled_kl" else setting.game.name.replace("_", " ")
     part = Part(
         title=f"{words} by a critic on $({', '.join(setting.sides.on)})$",
-        inference=inference,
-        generative=generative,
+        joints=(inference, generative),
         left_out=constants_in_words(setting),
         derivation=derive_adversarial(setting),
         terms=partial(describe_terms, setting, init),

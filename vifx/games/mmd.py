@@ -89,8 +89,7 @@ def mmd(
     lines = (f"A and B have equal means of every feature of k, iff ${_FORMULA} = 0$",)
     part = Part(
         title=title,
-        inference=inference,
-        generative=generative,
+        joints=(inference, generative),
         derivation=lines,
         terms=terms,
         exact={"model": claim},

@@ -301,9 +301,7 @@ def _sound_row(
         if rise is not None:
             rise.check(metrics, begin)
     except Diverged as error:
-        raise Diverged(
-            error.step, error.sentence, record.where(), start=error.start, train_state=train_state
-        ) from None
+        raise Diverged(error.step, error.sentence, record.where(), start=error.start, train_state=train_state) from None
     return row
 
 

@@ -109,8 +109,7 @@ def _objective(both: Pair, alpha: float, gamma: float, prefix: str) -> Objective
     title = "focal loss of the generative joint"
     part = Part(
         title=title,
-        inference=both.inference,
-        generative=both.generative,
+        joints=(both.inference, both.generative),
         derivation=(words,),
         terms=terms,
         exact={"model": claim},

@@ -87,8 +87,7 @@ def _objective(both: Pair, samples: int, gradient: Gradient, prefix: str) -> Obj
     derivation = derive_importance_weighted(both, samples)
     part = Part(
         title=title,
-        inference=both.inference,
-        generative=both.generative,
+        joints=(both.inference, both.generative),
         constants=both.constants,
         left_out=both.left_out,
         derivation=derivation,

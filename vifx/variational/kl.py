@@ -146,8 +146,7 @@ def _explicit(
 
     part = Part(
         title=title,
-        inference=both.inference,
-        generative=both.generative,
+        joints=(both.inference, both.generative),
         constants=constants,
         left_out=both.left_out if complete else (),
         derivation=derive(both) if complete else (),
