@@ -118,15 +118,25 @@ def test_curves_are_drawn_from_the_log(collapsing, vifx_command, tmp_path, monke
 
 
 @pytest.mark.parametrize("terminal", [True, False])
+def test_the_reason_of_a_stop_is_one_line(terminal):
+    stream = io.StringIO()
+    with watch(Console(file=stream, force_terminal=terminal, soft_wrap=True, highlight=False, width=40)) as show:
+        show(Event(kind="end", step=1200, steps=4000, seconds=1.0, message="loss [best] has not improved"))
+        show(Event(kind="end", step=4000, steps=4000, seconds=1.0))
+    assert stream.getvalue().count("stopped after update 1,200: loss [best] has not improved\n") == 1
+    assert stream.getvalue().count("stopped") == 1
+
+
+@pytest.mark.parametrize("terminal", [True, False])
 def test_an_alarm_is_one_line_on_a_terminal_and_in_a_pipe(terminal):
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, soft_wrap=True, highlight=False, width=40)
     message = "m [above] 0.95 in 5 rows since update 2,600: " + "the critic tells every sample apart " * 3
     with watch(console) as show:
-        show(Event("start", 0, 4000, {}, 0.0))
-        show(Event("log", 3000, 4000, {"step": 3000, "m": 1.0}, 1.0))
-        show(Event("alarm", 3000, 4000, {"step": 3000, "m": 1.0}, 1.0, message))
-        show(Event("checkpoint", 3000, 4000, {"step": 3000}, 1.0))
+        show(Event(kind="start", step=0, steps=4000, metrics={}, seconds=0.0))
+        show(Event(kind="log", step=3000, steps=4000, metrics={"step": 3000, "m": 1.0}, seconds=1.0))
+        show(Event(kind="alarm", step=3000, steps=4000, metrics={"step": 3000, "m": 1.0}, seconds=1.0, message=message))
+        show(Event(kind="checkpoint", step=3000, steps=4000, metrics={"step": 3000}, seconds=1.0))
     lines = [line for line in stream.getvalue().splitlines() if message.strip() in line]
     assert len(lines) == 1
     assert f"update 3,000: {message.strip()}" in lines[0]
@@ -136,7 +146,7 @@ def test_an_alarm_is_one_line_on_a_terminal_and_in_a_pipe(terminal):
 def test_wrong_alarms_and_curves_are_refused_before_anything_is_written(collapsing, vifx_command, files, tmp_path):
     text = collapsing.read_text()
     for old, new, message in (
-        ('"fallen", 0.7', '"fallen", 7', "limit of 'fallen' must be a factor between 0 and 1, got 7"),
+        ('"fallen", 0.7', '"fallen", 7', "limit of 'fallen' must be a number in (0, 1), got 7"),
         ("alarms=[training.Alarm(", "alarms=[(", "must be a sequence of Alarm, got ("),
         ('["validation/*", "elbo", "no such metric"]', '"elbo"', "curves['quality'] must be a sequence of metrics"),
         ('{"quality":', '{"samples":', "curves['samples'] has the name of another figure"),

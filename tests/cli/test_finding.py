@@ -88,9 +88,9 @@ def shown(metrics, own, *, width=200, terminal=False, steps=400):
     stream = io.StringIO()
     console = Console(file=stream, width=width, force_terminal=terminal, color_system=None, highlight=False)
     with watch(console, own) as observe:
-        observe(Event("start", 0, steps, {}, 0.0))
+        observe(Event(kind="start", step=0, steps=steps, metrics={}, seconds=0.0))
         for step in (100, 200, 300, 400):
-            observe(Event("log", step, steps, {"step": step, **metrics}, step / 10))
+            observe(Event(kind="log", step=step, steps=steps, metrics={"step": step, **metrics}, seconds=step / 10))
     return stream.getvalue()
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 
 from conventions.sources import ROOT, Function, Rule, Source, calls, dotted, functions, walk
 
 HEADER = ("Source", "Command", "Hardware", "Metric")
 PLACEHOLDER = re.compile(r"\b(?!MNIST\b)[A-Z]{5,}\b")
 GRADIENTS = {"grad", "value_and_grad", "vjp", "jvp", "apply_updates"}
+STEPS = ("step", "solve", "descend", "optimize", "several", "repeat", "in_turn")
 LOOPS = {"scan", "fori_loop", "while_loop"}
 LOSSES = {
     "log_prob",
@@ -68,11 +70,46 @@ def no_loss_no_loop(source: Source) -> list[str]:
 
 
 def one_loop(source: Source) -> list[str]:
-    """Optimizer updates are applied in `vifx/training/` and nowhere else."""
+    """Optimizer updates are applied, and the updates of steps are repeated, in `vifx/training/` and nowhere else.
+
+    A loop of Python's may not call what makes an update: ``step.update``, that of ``solve(...)`` or of another
+    combinator, a name for it such as ``update = jax.jit(step.update)``, or a function of the file that calls one.
+    """
     if source.path.startswith("vifx/training/"):
         return []
-    found = ((name, n) for name, n in calls(source.tree) if name.endswith("apply_updates"))
-    return [source.at(n, f"{name} outside vifx/training/") for name, n in found]
+    found = [
+        source.at(n, f"{name} outside vifx/training/")
+        for name, n in calls(source.tree)
+        if name.endswith("apply_updates")
+    ]
+    updating: set[str] = set()
+    while more := {name for name, node in _named(source.tree) if name not in updating and _updates(node, updating)}:
+        updating |= more
+    loops = (n for n in walk(source.tree) if isinstance(n, ast.For | ast.While | ast.ListComp | ast.GeneratorExp))
+    return found + [source.at(n, "a loop over updates outside vifx/training/") for n in loops if _updates(n, updating)]
+
+
+def _named(tree: ast.Module) -> Iterator[tuple[str, ast.AST]]:
+    """Functions, and values that have a name, with what they are made of."""
+    for node in walk(tree):
+        if isinstance(node, Function):
+            yield node.name, node
+        elif isinstance(node, ast.Assign):
+            for target in node.targets:
+                names = target.elts if isinstance(target, ast.Tuple) else [target]
+                yield from ((name.id, node.value) for name in names if isinstance(name, ast.Name))
+
+
+def _updates(node: ast.AST, updating: set[str]) -> bool:
+    """Whether the code below a node has the update of a step, or calls something that makes one."""
+    for inner in walk(node):
+        if isinstance(inner, ast.Attribute) and inner.attr == "update":
+            of = inner.value.func if isinstance(inner.value, ast.Call) else inner.value
+            if dotted(of).rpartition(".")[2].removeprefix("_").endswith(STEPS):
+                return True
+        if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Name) and inner.func.id in updating:
+            return True
+    return False
 
 
 def reduction_tested(source: Source, tests: dict[str, Source] | None = None) -> list[str]:
@@ -143,8 +180,26 @@ RULES = [
         4,
         one_loop,
         "vifx",
-        ("params = optax.apply_updates(params, updates)",),
-        ("# path: vifx/training/descend.py\nparams = optax.apply_updates(params, updates)",),
+        (
+            "params = optax.apply_updates(params, updates)",
+            "for _ in range(5):\n    progress, _ = step.update(key, progress, batch)",
+            "while gain > 0:\n    progress, _ = training.solve(objective, 'model').update(key, progress, batch)",
+            "update = jax.jit(step.update)\nfor key in keys:\n    update(key, progress, batch)",
+            """
+            def once(params):
+                return solve(objective, "model").update(key, Progress(params, state, ()), batch)
+            def many(params):
+                return once(once(params))
+            for _ in range(3):
+                many(params)
+            """,
+        ),
+        (
+            "# path: vifx/training/descend.py\nparams = optax.apply_updates(params, updates)",
+            "# path: vifx/training/loop.py\nfor key in keys:\n    step.update(key, progress, batch)",
+            "progress, _ = step.update(key, progress, batch)\nfor name in names:\n    found.update({name: 1})",
+            "fitted = training.fit(key, step, objective, source, steps=9)",
+        ),
     ),
     Rule(
         2,

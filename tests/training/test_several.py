@@ -23,10 +23,8 @@ def test_each_start_is_the_run_of_it_alone(x64):
     together = fit(
         jax.random.key(0), several(step, 3, best="bias"), objective, source, initial=(stacked, state), **options
     )
-    alone = [
-        fit(jax.random.key(0), step, objective, source, initial=(jax.tree.map(lambda v, i=i: v[i], stacked), state), **options)
-        for i in range(3)
-    ]  # fmt: skip
+    each = [jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(3)]
+    alone = [fit(jax.random.key(0), step, objective, source, initial=(own, state), **options) for own in each]
     for name in ("w", "b"):
         expected = np.stack([each.train_state.params["line"][name] for each in alone])
         np.testing.assert_allclose(together.train_state.params["line"][name], expected, rtol=1e-12)
@@ -71,5 +69,5 @@ def test_what_starts_cannot_share_is_refused():
     step = several(descend(moving, "model", optax.sgd(0.1)), 2, best="bias")
     with pytest.raises(ValueError, match="all starts share one state"):
         fit(jax.random.key(0), step, moving, source, steps=1, initial=initial)
-    with pytest.raises(ValueError, match="several: starts must be at least 1"):
+    with pytest.raises(ValueError, match="several: starts must be an integer ≥ 1"):
         several(step, 0, best="bias")

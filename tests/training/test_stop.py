@@ -60,9 +60,9 @@ def test_patience_counts_evaluations_since_the_best(metric, values, stops):
 
 def test_what_cannot_be_a_rule_is_refused():
     for tolerance in (0.0, -1.0, float("inf"), float("nan")):
-        with pytest.raises(ValueError, match="tolerance must be positive and finite"):
+        with pytest.raises(ValueError, match="tolerance must be a finite number > 0"):
             converged("objective", tolerance=tolerance)
-    with pytest.raises(ValueError, match="evaluations must be at least 1"):
+    with pytest.raises(ValueError, match="evaluations must be an integer ≥ 1"):
         patience("loss", evaluations=0)
     with pytest.raises(TypeError, match="must be the name of a metric"):
         patience(3, evaluations=1)

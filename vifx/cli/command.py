@@ -100,8 +100,11 @@ def run(arguments: Sequence[str], signals: Signals) -> int:
         boxed(str(error), title="stopped")
         return 1
     except Interrupted as error:
-        command = shlex.join(["vifx", "resume", str(error.directory)])
-        boxed(f"saved after update {error.step:,}; continue with: {command}", title="interrupted", style="yellow")
+        sentence = "a fit that saves nothing was under way; run the command again"
+        if error.directory is not None:
+            command = shlex.join(["vifx", "resume", str(error.directory)])
+            sentence = f"saved after update {error.step:,}; continue with: {command}"
+        boxed(sentence, title="interrupted", style="yellow")
         return 128 + error.signal
     except BrokenPipeError:
         discard_output()

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["alarm_line", "boxed", "discard_output", "duration", "output", "plain_warnings", "require_output", "watch"]
+__all__ = [
+    "alarm_line",
+    "boxed",
+    "discard_output",
+    "duration",
+    "output",
+    "plain_warnings",
+    "require_output",
+    "stop_line",
+    "watch",
+]
 
 import contextlib
 import fnmatch
@@ -104,6 +114,15 @@ def alarm_line(step: int, message: str) -> str:
     'update 3,000: critic/accuracy above 0.99'
     """
     return f"update {step:,}: {message}"
+
+
+def stop_line(step: int, reason: str) -> str:
+    """Return the line that says why a run ended before its last update.
+
+    >>> stop_line(1200, "objective gained 4e-06 an update, less than 1e-05")
+    'stopped after update 1,200: objective gained 4e-06 an update, less than 1e-05'
+    """
+    return f"stopped after update {step:,}: {reason}"
 
 
 @contextlib.contextmanager
@@ -212,6 +231,8 @@ def watch(console: Console, own: Sequence[str] = ()) -> Iterator[Callable[[Event
                 bar.update(task, metrics=_main_metrics(event.metrics, own), pace=pace.describe(event, brief=narrow))
             elif event.kind == "alarm":
                 console.print(alarm_line(event.step, event.message), markup=False, style="yellow")
+            elif event.kind == "end" and event.message:
+                console.print(stop_line(event.step, event.message), markup=False)
             elif event.kind == "start" and event.step == event.steps:
                 bar.update(task, metrics="already done")
             bar.update(task, total=event.steps, completed=event.step)
@@ -228,6 +249,8 @@ def _plain(console: Console, pace: _Pace, event: Event, own: Sequence[str]) -> N
         )
     elif event.kind == "alarm":
         line = alarm_line(event.step, event.message)
+    elif event.kind == "end" and event.message:
+        line = stop_line(event.step, event.message)
     else:
         return
     console.print(line.rstrip(), markup=False)

@@ -222,6 +222,7 @@ def _train(
             best=built.best,
             alarms=built.alarms,
             monotone=built.monotone,
+            stop=built.stop,
             mesh=mesh_of(config),
             observe=observe,
             config_hash=run.identity,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["MOST", "reseeded"]
+__all__ = ["MOST", "Reseeded", "reseeded"]
 
 from functools import partial
 from typing import NamedTuple

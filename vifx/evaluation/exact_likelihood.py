@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["Tried", "held_out", "measure_exact_likelihood", "monitor_exact_likelihood"]
 
 import math
-import time
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
@@ -13,16 +12,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vifx import em
+from vifx import em, training
 from vifx.core.examples import WEIGHTS
-from vifx.core.types import Batch, Key, Params, State
-from vifx.data import Dataset, Split
+from vifx.core.types import Array, Key, Params, State
+from vifx.data import Dataset, Full, Split
 from vifx.em import Fit, Model
 from vifx.evaluation.clusters import cluster_accuracy, cluster_purity, likeliest_components
 from vifx.evaluation.estimate import Estimate
 from vifx.evaluation.measure import Measure, unmeasured
 from vifx.evaluation.table import Noted
-from vifx.training import Progress, Step
+from vifx.training import Step
 
 _TIMED = 5
 """Iterations that are timed, of which the median is reported."""
@@ -83,9 +82,7 @@ def measure_exact_likelihood(
             found["aic"] = 2 * degrees - 2 * total
             found["parameters"] = degrees
         if step is not None:
-            found["iteration_time"] = _milliseconds(
-                jax.random.fold_in(key, 2), step, params, state, {model.observed: x}
-            )
+            found["iteration_time"] = _milliseconds(jax.random.fold_in(key, 2), model, step, params, state, x)
         found |= _clusters(model, splits, params, state)
         for size, fit in (others() if others else {}).items():
             found[f"bic/{size}"] = Noted(fit.bic, f"{size} components, {fit.degrees:,} parameters")
@@ -111,17 +108,20 @@ def held_out(model: Model, split: Split, params: Params, state: State) -> Estima
     return Estimate(values, weights=split.get(WEIGHTS)).noted("mean log-likelihood, exact", digits=3)
 
 
-def _milliseconds(key: Key, step: Step, params: Params, state: State, batch: Batch) -> float:
-    """Return the time of an update after compilation."""
-    progress = Progress(params, state, step.init(jax.random.fold_in(key, 0), params, state))
-    update, keys = jax.jit(step.update), jax.random.split(jax.random.fold_in(key, 1), _TIMED + 1)
-    jax.block_until_ready(update(keys[0], progress, batch))
-    seconds = []
-    for i in range(_TIMED):
-        began = time.perf_counter()
-        jax.block_until_ready(update(keys[1 + i], progress, batch))
-        seconds.append(time.perf_counter() - began)
-    return 1000 * float(np.median(seconds))
+def _milliseconds(key: Key, model: Model, step: Step, params: Params, state: State, x: Array) -> float:
+    """Return the median time of an update after compilation, with the check that it is finite."""
+    ends: list[float] = []
+    training.fit(
+        key,
+        step,
+        model.objective,
+        Full({model.observed: x}),
+        steps=_TIMED + 1,
+        log_every=1,
+        initial=(params, state),
+        observe=lambda event: ends.append(event.seconds) if event.kind == "log" else None,
+    )
+    return 1000 * float(np.median(np.diff(ends)))
 
 
 def _clusters(model: Model, splits: Dataset, params: Params, state: State) -> Mapping[str, Estimate | float]:

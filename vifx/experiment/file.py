@@ -24,7 +24,7 @@ from vifx.core.objective import Objective
 from vifx.core.types import Key, Params, State
 from vifx.evaluation.measure import Drawing, Measure, unmeasured
 from vifx.experiment.config import Config
-from vifx.training import Alarm, Step
+from vifx.training import Alarm, Step, Stop
 from vifx.training.alarm import require_alarms
 
 if TYPE_CHECKING:
@@ -43,13 +43,16 @@ class Experiment:
       inference: the inference joint.
       generative: the generative joint; `vifx sample` draws from it.
       monitor: `(key, params, state) -> {name: value}` on the validation split, during training. That of a split
-        without examples, `unmeasured`, becomes None, and `best` and the alarms on what it would measure are left out.
+        without examples, `unmeasured`, becomes None, and `best`, `stop` and alarms on what it would measure are left
+        out.
       evaluate: `(key, params, state) -> {name: value}` on the test split, at the end.
       drawings: figures by file name, each `(key, params, state) -> Figure`.
       sample: `(key, params, state, n, temperature) -> images` in [0, 1], `[n, height, width, channels]`.
       answer: `(params, state, question) -> answers`, the best first; `vifx answer` asks it.
       best: the monitored metric whose smallest value marks the checkpoint to keep ("-name": largest).
       monotone: the name of a metric of the step that never falls; a run in which it does stops with an error.
+      stop: a rule on the log that ends the run before `config.steps`, such as
+        ``training.patience("validation/loss", evaluations=5)``; the command says why it ended.
       alarms: rules on the log of metrics; the command says when one goes off, and training goes on.
       curves: figures of metrics over updates: by file name, names of metrics or patterns such as
         ``"validation/*"``. Each metric gets a panel; one that the log does not have is left out.
@@ -72,6 +75,7 @@ class Experiment:
     answer: Callable[[Params, State, Question], Sequence[Answer]] | None = None
     best: str | None = None
     monotone: str | None = None
+    stop: Stop | None = None
     alarms: Sequence[Alarm] = ()
     curves: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
@@ -90,6 +94,8 @@ class Experiment:
         object.__setattr__(self, "alarms", [a for a in self.alarms if not a.metric.startswith("validation/")])
         if self.best is not None and self.best.removeprefix("-").startswith("validation/"):
             object.__setattr__(self, "best", None)
+        if self.stop is not None and self.stop.metric.startswith("validation/"):
+            object.__setattr__(self, "stop", None)
 
 
 class ExperimentFile(NamedTuple):

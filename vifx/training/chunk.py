@@ -127,7 +127,7 @@ def _closing(batches: Iterator[Mapping[str, np.ndarray]]) -> Iterator[Iterator[M
 
 
 class _Static:
-    """A source as a static argument: the same one finds its program again, and so does any `Full` of the same transform.
+    """A source as a static argument: the same one finds its program again, and so does a `Full` of like transform.
 
     A program keeps no data alive.
     """

@@ -35,10 +35,13 @@ class Diverged(Exception):  # noqa: N818 - the name says what happened
       start: which of several starts it happened to, see `training.several`; 0 where there is one.
       train_state: of `training.fit`, as the chunk with this update left it; of `vifx.em.fit`, that of the start, before
         the update that lowered the objective.
+
+    Args:
+      saved: what can be gone on from, for the message.
     """
 
     def __init__(
-        self, step: int, sentence: str, saved: str = "", *, start: int = 0, train_state: TrainState | None = None
+        self, step: int, sentence: str, *, saved: str = "", start: int = 0, train_state: TrainState | None = None
     ) -> None:
         self.step, self.sentence, self.start, self.train_state = step, sentence, start, train_state
         super().__init__("; ".join(filter(None, (f"training diverged at update {step}: {sentence}", saved))))

@@ -171,16 +171,13 @@ def fit(
                 _require_metric(*named.popitem(), row, evaluate, train_state)
             saving = schedule.due(checkpoint_every, begin, at)
             measuring = schedule.due(schedule.evaluate_every, begin, at) or (saving and best is not None)
-            if measuring:
-                row = _evaluated(row, evaluate, train_state)
-            if stop is not None and (reason := stop.reason(record.history, row)):
-                saving, row = True, row if measuring else _evaluated(row, evaluate, train_state)
+            row, reason = _measured(row, measuring, stop, record, evaluate, train_state)
             record.log(row)
             tell("log", at, row)
             for message in _alarming(alarms, record, schedule, begin, at, evaluated=evaluate is not None):
                 tell("alarm", at, row, message)
             number = signalled()
-            if saving or number is not None:
+            if saving or reason or number is not None:
                 record.save(train_state, row)
                 tell("checkpoint", at, row)
             if number is not None and at < steps and not reason:
@@ -301,8 +298,20 @@ def _sound_row(
         if rise is not None:
             rise.check(metrics, begin)
     except Diverged as error:
-        raise Diverged(error.step, error.sentence, record.where(), start=error.start, train_state=train_state) from None
+        raise Diverged(
+            error.step, error.sentence, saved=record.where(), start=error.start, train_state=train_state
+        ) from None
     return row
+
+
+def _measured(
+    row: Row, measuring: bool, stop: Stop | None, record: Record, evaluate: Evaluate | None, train_state: TrainState
+) -> tuple[Row, str]:
+    """Return a row with its evaluation, which is due or else made if the run ends with the row, and why it ends."""
+    if measuring:
+        row = _evaluated(row, evaluate, train_state)
+    reason = "" if stop is None else stop.reason(record.history, row)
+    return _evaluated(row, evaluate, train_state) if reason and not measuring else row, reason
 
 
 def _evaluated(row: Row, evaluate: Evaluate | None, train_state: TrainState) -> Row:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["TrainState", "run_key", "start", "update_keys"]
 
+from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from vifx.checks import require_batch, require_key
+from vifx.checks import require, require_batch, require_key
 from vifx.core.objective import Objective, require_objective
 from vifx.core.types import Array, Batch, Key, Params, PyTree, State
 from vifx.training.network_names import network_names
@@ -60,8 +61,8 @@ def start(
         against the batch.
 
     Raises:
-      TypeError: if `key` is not a typed key, `step` not a step, `objective` not an objective or `batch` not a
-        mapping of arrays.
+      TypeError: if `key` is not a typed key, `step` not a step, `objective` not an objective, `batch` not a
+        mapping of arrays, or `initial` not a pair of mappings.
       ValueError: if `key` is an array of keys, an array of the batch has no axis of examples, or a density of the
         objective makes a value of the batch impossible.
     """
@@ -70,6 +71,9 @@ def start(
     require_objective(objective, "start")
     require_batch(batch)
     if initial is not None:
+        given = "(params, state)", "give those of a train state, (train_state.params, train_state.state)"
+        for part in require(initial, tuple, "start: initial", *given):
+            require(part, Mapping, "start: initial", *given)
         return _start(step, objective, key, {}, initial)
     begun = _start(step, objective, key, batch, None)
     objective.check(begun.params, begun.state, batch)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["Stop", "converged", "patience"]
+__all__ = ["Stop", "converged", "last_gain", "patience"]
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from vifx.checks import require, require_integer, require_number
+from vifx.checks import require, require_function, require_integer, require_number
 from vifx.training.metrics import Row, of_starts
 
 
@@ -32,7 +32,7 @@ class Stop:
 
     def __post_init__(self) -> None:
         require(self.metric, str, "metric", "the name of a metric", "give one of the log, such as 'validation/elbo'")
-        require(self.rule, Callable, "rule", "a function (rows) -> reason", "write training.converged(...), say")
+        require_function(self.rule, "rule", "(rows) -> reason")
 
     def reason(self, history: Sequence[Row], *more: Row) -> str:
         """Say why a run ends at the last row of its log, or nothing if it goes on.
@@ -69,8 +69,7 @@ def converged(metric: str, *, tolerance: float) -> Stop:
     >>> rule.reason([{"step": 1, "objective": -1.5}, {"step": 2, "objective": -1.496}])
     'objective gained 0.004 an update, less than 0.01'
     """
-    if not 0 < require_number(tolerance, "converged: tolerance") < math.inf:
-        raise ValueError(f"converged: tolerance must be positive and finite, got {tolerance!r}")
+    require_number(tolerance, "converged: tolerance", above=0)
 
     def rule(rows: Iterator[Row]) -> str:
         gain = last_gain(rows, metric)
