@@ -66,7 +66,7 @@ LAZY = """
 import pkgutil, sys
 from importlib import import_module
 import vifx
-LAZY = ("core", "variational", "games", "em", "verification", "data", "training", "experiment")
+LAZY = ("core", "variational", "games", "em", "verification", "data", "training", "evaluation", "experiment")
 assert not {"jax", "numpy"} & set(sys.modules)
 assert {"kl", "factor", "data"} <= set(vifx.__all__) <= set(dir(vifx))
 modules = [module.name for module in pkgutil.iter_modules(vifx.__path__, "vifx.")]

@@ -194,3 +194,54 @@ def test_interpolation_keeps_what_the_first_image_is_conditioned_on():
     assert (np.abs(images[:, 0] - first) <= 1 / 256 + 1e-5).all()
     # The end is decoded under the start's label, so it is moved by 20 out of [0, 1].
     assert (images[:, -1] == 1).all()
+
+
+def artists(figure):
+    return np.stack([np.asarray(artist.get_array()) for artist in figure.axes[0].images])
+
+
+def test_rows_of_a_grid_share_the_latent_alone():
+    generative = vifx.Joint(
+        vifx.factor("z", vifx.standard_normal(2)),
+        vifx.factor("w", vifx.standard_normal(2)),
+        vifx.implicit("x | z, w", lambda z, w: jnp.stack([z, w], axis=1)[..., None]),
+    )
+    drawn = DecodedImages(generative, unscaled(-6.0, 6.0)).drawings("levels")["levels"](jax.random.key(0), {}, {})
+    z, w = artists(drawn).reshape(8, 10, 2, 2).transpose(2, 0, 1, 3)
+    np.testing.assert_array_equal(z, np.repeat(z[:, :1], 10, axis=1))
+    assert len(np.unique(z)) == 16
+    assert len(np.unique(w)) == 160
+    assert drawn.axes[0].texts[0].get_text() == "Samples, one z a row"
+
+
+def test_labels_go_along_the_columns():
+    generative = vifx.Joint(
+        vifx.evidence("y"),
+        vifx.factor("z", vifx.standard_normal(1)),
+        vifx.implicit("x | z, y", lambda z, y: 0 * z[..., None, None] + y.astype(z.dtype)[:, None, None, None]),
+    )
+    drawings = DecodedImages(generative, unscaled(0.0, 3.0), classes=3).drawings("samples", "styles")
+    for name, draw in drawings.items():
+        found = artists(draw(jax.random.key(0), {}, {}))
+        np.testing.assert_allclose(found.ravel(), np.tile(np.arange(3) / 3, 8), rtol=1e-6, err_msg=name)
+
+
+def test_what_is_copied_is_reconstructed_under_its_original():
+    pixels = np.random.default_rng(0).integers(0, 256, (25, 2, 2, 1)).astype(np.uint8)
+    inference = vifx.Joint(vifx.evidence("x"), vifx.implicit("z | x", lambda x: x.reshape(-1, 4).astype(jnp.float32)))
+    generative = vifx.Joint(
+        vifx.factor("z", vifx.standard_normal(4)), vifx.implicit("x | z", lambda z: z.reshape(-1, 2, 2, 1))
+    )
+    decoded = DecodedImages(
+        generative, unscaled(0.0, 255.0), inference=inference, split={"x": pixels}, originals=pixels
+    )
+    found = artists(decoded.drawings("reconstructions")["reconstructions"](jax.random.key(0), {}, {}))
+    np.testing.assert_allclose(found[::2], pixels[:20, ..., 0] / 255, rtol=1e-6)
+    np.testing.assert_allclose(found[1::2], found[::2], rtol=1e-6)
+    codes = decoded.drawings("codes")["codes"](jax.random.key(0), {}, {})
+    assert len(codes.axes[0].collections[0].get_offsets()) == 25
+
+
+def test_without_an_encoder_nothing_is_encoded():
+    with pytest.raises(ValueError, match="inference and split must be given"):
+        DecodedImages(affine()[0], unscaled(0.0, 1.0)).drawings("samples", "codes")

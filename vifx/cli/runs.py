@@ -166,7 +166,7 @@ def sample(options: SampleOptions) -> None:
         name = f"samples-{options.n}-{options.temperature:g}-{options.seed}.png"
         path = options.out or run.figures / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        evaluation.save_figure(evaluation.image_grid(images, columns=options.columns, limits=(0.0, 1.0)), path)
+        evaluation.save_figure(evaluation.image_grid(images, columns=options.columns), path)
     console.print(f"{options.n} samples at temperature {options.temperature:g}: {path}", markup=False)
 
 

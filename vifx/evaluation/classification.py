@@ -284,7 +284,7 @@ def draw_evidence(source: Any) -> Drawing:
     def draw(key: Key, params: Params, state: State) -> Figure:
         del params, state
         images = np.asarray(first_batch(key, source)["x"][:64])
-        return image_grid(images, title="Evidence that is trained on", limits=(0.0, 1.0))
+        return image_grid(images, title="Evidence that is trained on")
 
     return draw
 

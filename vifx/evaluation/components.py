@@ -45,7 +45,7 @@ def draw_means(model: Model, restore: Restore) -> Drawing:
         if len(order) < len(weights):
             title = f"Means and weights of the {len(order)} largest of {len(weights)} components"
         captions, columns = [f"{weights[k]:.1%}" for k in order], _columns(len(order))
-        return image_grid(restore(means[order]), captions=captions, columns=columns, title=title, limits=(0.0, 1.0))
+        return image_grid(restore(means[order]), captions=captions, columns=columns, title=title)
 
     return draw
 
@@ -69,7 +69,7 @@ def draw_members(model: Model, restore: Restore, split: Split, images: NDArray[A
             members = images[likeliest == k][:11] / 255.0
             grid[row, 0], grid[row, 1 : 1 + len(members)] = mean, members
         labels, title = [f"{weights[k]:.1%}" for k in order], "Means, and test images that belong there"
-        return image_rows(grid, labels, title=title, limits=(0.0, 1.0))
+        return image_rows(grid, labels, title=title)
 
     return draw
 

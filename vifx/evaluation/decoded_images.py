@@ -111,7 +111,7 @@ class DecodedImages:
             values = inference.sample(key, params, state, few).values
             known = [name for name in self.generative.variables if name in values and name not in inference.observed]
             below = self._decode(key, params, state, few, {name: values[name] for name in known})
-            return reconstructions(above, below, limits=(0.0, 1.0))
+            return reconstructions(above, below)
 
         return draw
 
@@ -143,7 +143,7 @@ class DecodedImages:
             values = self.generative.sample(value_key, params, state, self._given(rows), examples=rows).values
             fixed = _repeated({self.latent: values[self.latent]}, columns)
             images = self._decode(image_key, params, state, self._given(rows * columns), fixed)
-            return image_grid(images, columns=columns, title=title, limits=(0.0, 1.0))
+            return image_grid(images, columns=columns, title=title)
 
         return draw
 
@@ -172,7 +172,7 @@ class DecodedImages:
             way = jnp.cos(angles) * first[:, None] + jnp.sin(angles) * second[self.latent][:, None]
             fixed = {**_repeated(second, columns), self.latent: way.reshape(-1, *first.shape[1:])}
             images = self._decode(image_key, params, state, _repeated(given, columns), fixed)
-            return image_grid(images, columns=columns, title="Interpolation between latents", limits=(0.0, 1.0))
+            return image_grid(images, columns=columns, title="Interpolation between latents")
 
         return draw
 
@@ -224,7 +224,7 @@ def draw_temperatures(
         drawn = np.asarray(rows(key, params, state))
         grid = np.clip(drawn, 0.0, 1.0).reshape(len(temperatures), columns, *drawn.shape[1:])
         labels = [f"T = {t:g}" for t in temperatures]
-        return image_rows(grid, labels, title="Samples by temperature", limits=(0.0, 1.0))
+        return image_rows(grid, labels, title="Samples by temperature")
 
     return draw
 
@@ -266,7 +266,7 @@ def draw_straight_lines(
 
     def draw(key: Key, params: Params, state: State) -> Figure:
         drawn = np.clip(np.asarray(between(key, params, state)), 0.0, 1.0)
-        return image_grid(drawn, columns=columns, title="Interpolation between test images", limits=(0.0, 1.0))
+        return image_grid(drawn, columns=columns, title="Interpolation between test images")
 
     return draw
 

@@ -42,7 +42,7 @@ def draw_directions(restore: Restore) -> Drawing:
         images = np.clip(restore(moved), 0.0, 1.0)
         grid = images.reshape(len(order), len(steps), *images.shape[1:])
         title = "The mean, moved along each principal direction"
-        return latent_traversal(grid, range(len(order)), steps, title=title, limits=(0.0, 1.0))
+        return latent_traversal(grid, range(len(order)), steps, title=title)
 
     return draw
 
@@ -63,7 +63,7 @@ def draw_explained(model: Model, restore: Restore, split: Split) -> Drawing:
         latent = params["components"]["loadings"].shape[-1]
         title = f"Reconstructions from {latent} numbers an image"
         above, below = (np.clip(restore(values), 0.0, 1.0) for values in (np.asarray(x), explained))
-        return reconstructions(above, below, title=title, limits=(0.0, 1.0))
+        return reconstructions(above, below, title=title)
 
     return draw
 
