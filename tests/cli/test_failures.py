@@ -159,7 +159,7 @@ def test_record_whose_config_is_no_object(config, tiny, vifx_command, tmp_path):
         assert result.message.startswith("run/config.json: not the config of a run: its config must be an object")
 
 
-@pytest.mark.first(2)
+@pytest.mark.first(1)
 @pytest.mark.parametrize("arguments", [["list"], ["--help"], ["train", "tiny.py"], ["train", "tiny.py", "--help"]])
 @pytest.mark.parametrize("kind", ["full", "closed"])
 def test_output_that_takes_nothing_is_one_line(kind, arguments, tiny, executable, files, tmp_path):

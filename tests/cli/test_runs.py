@@ -238,6 +238,7 @@ def test_signal_saves_and_resume_ends_where_the_uninterrupted_run_does(
     assert logs[0] == logs[1]
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_before_training_is_one_line(number, tiny, executable, files, tmp_path):
     tiny.write_text(f"import pathlib, time\npathlib.Path({str(tmp_path / 'here')!r}).touch()\ntime.sleep(100)\n")
@@ -290,6 +291,7 @@ def test_checkpoint_of_another_config_is_refused(copied):
         checkpoints.restore({})
 
 
+@pytest.mark.thorough
 def test_resume_from_an_earlier_checkpoint_makes_the_same_run_again(copied, vifx_command, tmp_path):
     copied("run")
     first = leaves(tmp_path / "run")

@@ -115,6 +115,7 @@ def mixture_reference(logits, loc, log_scale):
     return sum(w * reference(m, s) for w, m, s in zip(weights, locs, log_scales, strict=True))
 
 
+@pytest.mark.thorough
 def test_mixture_is_the_weighted_sum(x64):
     parameters = mixture()
     distribution = MixtureOfDiscretizedLogistics(*parameters)
@@ -127,6 +128,7 @@ def test_mixture_is_the_weighted_sum(x64):
     np.testing.assert_allclose(distribution.variance, [(probs * (PIXELS - mean) ** 2).sum()], rtol=1e-10)
 
 
+@pytest.mark.thorough
 def test_mixture_samples_pass_chi_square():
     parameters = mixture()
     draws = MixtureOfDiscretizedLogistics(*parameters).sample(jax.random.key(1), (50_000,))
@@ -144,6 +146,7 @@ def test_mixture_is_finite_at_extremes():
     assert all(np.all(np.isfinite(slope)) for slope in slopes)
 
 
+@pytest.mark.thorough
 def test_image_event_declared():
     zeros = jnp.zeros((2, 4, 4, 3, 5))
     distribution = MixtureOfDiscretizedLogistics(zeros, zeros, zeros).to_event(3)

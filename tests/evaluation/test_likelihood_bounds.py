@@ -292,6 +292,7 @@ def test_weights_weigh_the_examples_of_a_split():
     assert alike.standard_error == pytest.approx(np.std(values[[0, 1, 3]], ddof=1) / np.sqrt(3), rel=1e-12)
 
 
+@pytest.mark.thorough
 def test_estimates_over_a_split_are_weighted():
     """The exact posterior has the log-likelihood; others have the values of the unweighted split, weighted."""
     weights = np.arange(37) % 4

@@ -118,6 +118,7 @@ def test_chains_initialize_on_what_comes_before(x64):
     np.testing.assert_allclose(params[1]["log_scale"], -np.log(np.std(middle, axis=0)), rtol=1e-12)
 
 
+@pytest.mark.thorough
 def test_noise_reaches_every_part_and_differs(x64):
     """A log-determinant that is estimated gets a key of its own in each part of a chain and in each copy."""
 

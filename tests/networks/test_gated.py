@@ -79,6 +79,7 @@ def test_gate_of_a_residual_convolution(x64, layer):
     np.testing.assert_allclose(layer.apply(variables, jnp.asarray(x)), x + gated, atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_padding_holds_nothing():
     """Values and gradients are those of each sequence by itself, whatever stands behind its end."""
     stack = GatedStack(6, (1, 2, 4))

@@ -106,6 +106,7 @@ def test_fixed_scale_is_squared_error_with_its_constant():
         NormalFixedScale((3,), scale=0.0)
 
 
+@pytest.mark.thorough
 def test_global_scale_fits_the_residuals():
     head = NormalGlobalScale((2,), minimum=0.0)
     features = jnp.asarray(FEATURES)

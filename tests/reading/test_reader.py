@@ -108,6 +108,7 @@ def test_reader_is_its_parts():
     np.testing.assert_allclose(found, expected(params), rtol=1e-4)
 
 
+@pytest.mark.thorough
 def test_more_padding_changes_nothing():
     """The same bits at every length, of the question too, but for products of matrices that are tiny."""
     net = as_net(Reader(20, 48, noise=0.1, positions=8, hand_features=True, passage_dilations=(1, 4)))

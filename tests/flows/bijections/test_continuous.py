@@ -191,6 +191,7 @@ def test_adaptive_steps_agree_with_many_fixed_ones(x64):
     assert all(np.isnan(part).all() for part in by_params)
 
 
+@pytest.mark.thorough
 def test_adaptive_steps_keep_single_precision_beside_double(x64):
     x, flow = jnp.asarray(X, jnp.float32), flows.cnf(hidden=(4,), solver=diffrax.Tsit5())
     z, log_det = jax.jit(flow.forward)(*flow.init(jax.random.key(0), x), x)
