@@ -78,10 +78,7 @@ def require(value: Any, kinds: type | tuple[type, ...], name: str, what: str, fi
     """Return an argument that is of one of `kinds`.
 
     Args:
-      kinds: what it may be.
-      name: its name.
       what: what it must be, in words.
-      fix: what to do.
 
     Raises:
       TypeError: if it is something else.
@@ -93,10 +90,6 @@ def require(value: Any, kinds: type | tuple[type, ...], name: str, what: str, fi
 
 def require_key(key: Any, *, name: str = "key") -> Array:
     """Return a typed random key.
-
-    Args:
-      key: the argument.
-      name: its name.
 
     Raises:
       TypeError: if it is a seed, a key of the old kind or something else.
@@ -121,7 +114,6 @@ def require_integer(value: Any, name: str, *, least: int = 1, most: int | None =
     """Return an integer in a range.
 
     Args:
-      least: the smallest value that is allowed.
       most: the largest one; None for no limit.
       owner: the config that has it as a field, if there is one.
 
@@ -139,10 +131,6 @@ def require_integer(value: Any, name: str, *, least: int = 1, most: int | None =
 
 def require_widths(values: Any, name: str) -> tuple[int, ...]:
     """Return the widths of hidden layers: one or more integers, each of them positive.
-
-    Args:
-      values: the argument.
-      name: its name.
 
     Raises:
       TypeError: if they are not integers in a sequence.
@@ -182,11 +170,8 @@ def require_number(
     """Return a finite real number in a range.
 
     Args:
-      least: the smallest value that is allowed.
       above: what it must be larger than, in place of `least`.
-      most: the largest value that is allowed.
       below: what it must be smaller than, in place of `most`.
-      hint: what to do instead, for the message.
       owner: the config that has it as a field, if there is one.
 
     Raises:
@@ -217,8 +202,6 @@ def nearest(name: str, names: Iterable[str], *, cutoff: float = 0.6) -> str:
     """Return ``"; did you mean 'x'?"`` for the one of `names` that is most like `name`.
 
     Args:
-      name: what was given.
-      names: what there is.
       cutoff: how similar the two must be, from 0 to 1; otherwise the result is empty.
     """
     near = difflib.get_close_matches(name, list(names), 1, cutoff)
@@ -230,7 +213,6 @@ def require_choice(value: Any, options: Iterable[Any], name: str, *, owner: obje
 
     Args:
       options: what it may be, such as the arguments of a `Literal`.
-      name: its name.
       owner: the config that has it as a field, if there is one.
 
     Raises:
@@ -249,7 +231,6 @@ def require_name(value: Any, names: Iterable[str], what: str) -> str:
     """Return a name that exists.
 
     Args:
-      names: those that exist.
       what: what they are the names of, such as ``"player"``.
 
     Raises:
@@ -310,8 +291,6 @@ def require_batch(batch: Any, *, name: str = "batch", minibatches: int = 1) -> A
     """Return arrays by name, each with its leading axes.
 
     Args:
-      batch: the argument.
-      name: its name.
       minibatches: how many there are; if there are several, they are the first axis.
 
     Raises:

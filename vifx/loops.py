@@ -35,7 +35,6 @@ def slow_in_loops(function: Any, *arguments: PyTree) -> bool:
 
     Args:
       function: made by `jax.jit`.
-      *arguments: its arguments, or their shapes.
     """
     return on_cpu() and "conv_general_dilated" in primitives(function.trace(*arguments).jaxpr.jaxpr)
 
@@ -60,9 +59,6 @@ def scan(
 
     Args:
       body: ``(carry, x) -> (carry, y)``.
-      carry: the first one.
-      xs: arrays with a leading axis, one step each.
-      reverse: whether the last step comes first.
       unroll: how many steps one iteration of the loop holds, as for `jax.lax.scan`.
     """
     body = jax.jit(body)

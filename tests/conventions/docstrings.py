@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import defaultdict
+from functools import cache
 
 from conventions.sources import (
     ROOT,
@@ -14,6 +16,8 @@ from conventions.sources import (
     is_public,
     parameters,
     public_functions,
+    sources,
+    walk,
 )
 
 NATS = re.compile(r"(^|_)(log_prob|elbo|nll|kl|entropy|log_likelihood|importance_weighted|reconstruction)($|_)")
@@ -68,10 +72,22 @@ def arguments_exist(source: Source) -> list[str]:
     return found
 
 
+@cache
+def _exported() -> dict[str, set[str]]:
+    """What packages import from each of their modules: what users call."""
+    found = defaultdict[str, set[str]](set)
+    for package in (each for each in sources("vifx") if each.path.endswith("__init__.py")):
+        for node in (n for n in walk(package.tree) if isinstance(n, ast.ImportFrom) and n.module):
+            found[node.module.replace(".", "/") + ".py"] |= {alias.name for alias in node.names}
+    return found
+
+
 def hyperparameters_explained(source: Source) -> list[str]:
-    """The docstring speaks of every keyword-only parameter."""
+    """The docstring of what users call speaks of every keyword-only parameter."""
     found = []
     for name, function in public_functions(source):
+        if (ROOT / source.path).exists() and name.partition(".")[0] not in _exported()[source.path]:
+            continue
         if name.endswith("__call__") and not _class_doc(source, name):
             continue
         text = _whole_doc(source, name, function)

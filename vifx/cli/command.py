@@ -56,11 +56,8 @@ def _later(
     """Import a function of this package and run it.
 
     Args:
-      signals: the signals of the command.
-      function: its name, "module.function".
       options: the command whose options the arguments are; they are read before the import, so that a mistake is
         reported at once. None if the function reads them itself.
-      arguments: what follows the command.
       told: whether the function itself says what happens at a signal.
 
     Raises:

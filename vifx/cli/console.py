@@ -91,13 +91,7 @@ def output() -> Console:
 
 
 def boxed(message: str, *, title: str = "error", style: str = "red") -> None:
-    """Show a message on standard error: in a box on a terminal, else as one line, "title: message".
-
-    Args:
-      message: one paragraph.
-      title: on the box, or before the line.
-      style: the colour of the box.
-    """
+    """Show a message on standard error: in a box on a terminal, else as one line, "title: message"."""
     if sys.stderr is None:  # closed, so nobody would read the message
         return
     console = Console(file=sys.stderr, highlight=False)
@@ -207,7 +201,6 @@ def watch(console: Console, own: Sequence[str] = ()) -> Iterator[Callable[[Event
     """Show training as it goes: a bar on a terminal, a line a log in a pipe; yields `fit`'s observer.
 
     Args:
-      console: where.
       own: names or patterns of the metrics that the experiment names, the one of the best checkpoint first.
     """
     pace = _Pace()

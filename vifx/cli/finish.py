@@ -32,14 +32,7 @@ _EVALUATION = 0x6576616C  # separates the noise of the evaluation from that of t
 
 
 def finish(run: Run, built: Experiment, train_state: TrainState, console: Console) -> None:
-    """Measure the test split, draw every figure, write the report, and say where they are.
-
-    Args:
-      run: where to write.
-      built: what to measure and draw.
-      train_state: the model.
-      console: where the table goes.
-    """
+    """Measure the test split, draw every figure, write the report, and say where they are."""
     step = int(train_state.step)
     key = jax.random.fold_in(train_state.key, _EVALUATION)
     console.print(_announcement(run, built), markup=False)

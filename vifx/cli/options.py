@@ -168,7 +168,6 @@ def read_options(command: str, arguments: Sequence[str]) -> Any:
 
     Args:
       command: such as "resume"; the arguments of "data" begin with "prepare".
-      arguments: what follows the command.
 
     Raises:
       UsageError: if they are wrong.

@@ -40,9 +40,6 @@ def parse(options: type[C], arguments: Sequence[str], *, prog: str, description:
     """Parse arguments into the dataclass `options`.
 
     Args:
-      options: its fields, nested ones too, are the options.
-      arguments: what follows the command.
-      prog: the command, as messages call it.
       description: the first line of `--help`.
 
     Raises:

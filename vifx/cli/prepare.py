@@ -46,7 +46,6 @@ def mistakes(file: ExperimentFile | None = None, *, debug: bool = False) -> Iter
 
     Args:
       file: errors that pass through this file are located in it.
-      debug: keep errors with their traceback.
 
     Raises:
       UsageError: instead of the error.
@@ -61,7 +60,6 @@ def failures(file: ExperimentFile, *, debug: bool = False) -> Iterator[None]:
 
     Args:
       file: errors that pass through this file are located in it.
-      debug: keep errors with their traceback.
 
     Raises:
       Failure: instead of the error.
@@ -89,11 +87,6 @@ def parse_experiment(arguments: Sequence[str], command: str, options: type[T]) -
 
     FILE may be the name of a file in `experiments/`, and may stand behind options. It is executed before they are read,
     since its `Config` says which there are; only what can be no option of any config is refused before.
-
-    Args:
-      arguments: what follows the command.
-      command: such as "train".
-      options: a dataclass of the command's own options.
 
     Raises:
       UsageError: if there is no file, it cannot be loaded, or an option is wrong.
@@ -211,8 +204,6 @@ def saved_state(run: Run, built: Experiment, *, step: int | None = None) -> trai
     """Read a checkpoint of a run.
 
     Args:
-      run: the run.
-      built: its experiment.
       step: the update whose checkpoint to read; by default the best one if the run keeps one, else the last.
 
     Raises:

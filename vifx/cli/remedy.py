@@ -30,7 +30,6 @@ def damage_remedied(run: Run, *, resuming: bool) -> Iterator[None]:
     """Let the error about a damaged checkpoint name the command that goes on from a whole one.
 
     Args:
-      run: the run that is read inside.
       resuming: whether any other checkpoint will do; else the damaged one was meant, which resuming from an earlier
         one makes again, and another has to be named.
 

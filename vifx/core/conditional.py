@@ -74,10 +74,8 @@ def density(item: Factor, conditional: Any, value: Array, examples: int) -> Arra
     """Evaluate a conditional's log-density in nats at one or more values per example.
 
     Args:
-      item: the factor, for messages.
       conditional: one member per example, or without a batch axis.
       value: ``[copies × examples, *event]``, copy by copy.
-      examples: the conditional's number of examples.
 
     Returns:
       ``[copies × examples]``.

@@ -89,7 +89,6 @@ def stand_ins(batch: Batch, names: Iterable[str]) -> dict[str, Array]:
     Where no example has a weight, zeros stand in the place of all.
 
     Args:
-      batch: with or without weights.
       names: the entries; each may be a tree of arrays ``[examples, ...]``.
 
     Raises:
@@ -111,8 +110,6 @@ def check_weights(weights: np.ndarray, name: str, *, examples: int, whole: bool 
 
     Args:
       weights: ``[examples]``.
-      name: what they are called.
-      examples: how many there are.
       whole: whether these are all examples, of which some must count.
 
     Raises:

@@ -30,9 +30,6 @@ def plain(line: str) -> str:
 def latex(line: str) -> str:
     r"""Return a line in LaTeX: prose as ``\text``, names of several letters upright, the rest as mathematics.
 
-    Args:
-      line: prose, with formulas between dollars.
-
     Example:
       >>> print(latex("with $E[−log decoder(x | z)] ≥ 0$"))
       \text{with }\mathbb{E}[-\log \mathrm{decoder}(x \mid z)] \ge 0

@@ -43,7 +43,6 @@ def in_mode(call: Callable[..., Any], *, train: bool) -> dict[str, bool]:
 
     Args:
       call: a function, or a module, whose ``__call__`` is meant.
-      train: training mode.
 
     >>> in_mode(lambda x, deterministic: x, train=True)
     {'deterministic': False}
@@ -65,9 +64,6 @@ def from_linen(module: linen.Module) -> Net:
     ...) the state. The mode is passed on by every name that `in_mode` knows, whether it is an argument
     of ``__call__`` or an attribute of the module; the key serves every random stream that the module
     asks for, dropout included. State is written in training mode alone.
-
-    Args:
-      module: an unbound Linen module.
 
     Raises:
       TypeError: `module` is not a Linen module.

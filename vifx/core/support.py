@@ -34,9 +34,6 @@ def check_supports(
 
     Args:
       inference: its evidence is read from `batch`.
-      generative: over the same variables.
-      params: one entry per owner of both.
-      state: one entry per owner of both.
       batch: a minibatch or a split, ``[examples, ...]`` each.
 
     Raises:

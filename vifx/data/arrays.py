@@ -21,7 +21,6 @@ def checked_arrays(arrays: Mapping[str, ArrayLike], argument: str, *, whole: boo
 
     Args:
       arrays: by variable, each ``[examples, ...]``.
-      argument: the name of the argument, for messages.
       whole: whether these are all examples, of which some must have a weight above zero.
 
     Raises:
@@ -52,7 +51,6 @@ def checked_array(array: ArrayLike, argument: str, *, absent: np.ndarray | None 
 
     Args:
       array: ``[examples, ...]``.
-      argument: the name of the argument, for messages.
       absent: which examples have weight zero, ``[examples]``, and may hold anything.
 
     Raises:

@@ -38,10 +38,6 @@ CASINO = Casino(
 def draw_casino(stream: np.random.RandomState, size: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """Draw sequences of rolls, and the die that was used for each.
 
-    Args:
-      stream: the random numbers.
-      size: how many sequences.
-
     Returns:
       Faces from 0 to 5 and states, 1 for the loaded die, integers ``[size, 300]`` each.
 

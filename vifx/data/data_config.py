@@ -103,8 +103,6 @@ def check_validation(validation: object, *, name: str = "validation", owner: obj
     """Check that a part to hold out is a fraction in [0, 1) or a count of examples.
 
     Args:
-      validation: the part.
-      name: its name, for messages.
       owner: the config that has it as a field, if there is one.
 
     Raises:

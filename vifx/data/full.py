@@ -32,7 +32,6 @@ class Whole:
         """Return the whole data set, transformed with `key`; pure, to be called inside jit.
 
         Args:
-          key: the noise of the transform.
           arrays: `Full.arrays`, an argument so that they are not compiled in as constants.
           window: from `Full.window`.
           i: which minibatch; they are all the same but for the noise.

@@ -78,7 +78,6 @@ def generate(name: str, *, validation: int | float, split_seed: int) -> Dataset:
     Args:
       name: which one; see `modes` for the mixtures and `vifx.data.shapes.draw_shape` for the shapes in the plane.
       validation: how much of the training split to hold out (see `hold_out`).
-      split_seed: seed of the draws and of the held-out split.
 
     Raises:
       ValueError: if there is no such dataset, or `validation` is out of range.

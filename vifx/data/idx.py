@@ -60,9 +60,6 @@ def read_labelled_images(
     The names may have a dot before `idx`, as in `train-images.idx3-ubyte`.
 
     Args:
-      folder: the folder of the files.
-      prefix: what the names begin with.
-      classes: how many there are.
       shape: the height and width that the images must have, if any will not do.
 
     Returns:

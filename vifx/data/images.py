@@ -36,12 +36,7 @@ class Pixels(NamedTuple):
 
 
 def embedding(images: NDArray[Any], features: int | None) -> Pca | Pixels:
-    """Return the map from images to their principal components, or with None to their pixels, and back.
-
-    Args:
-      images: uint8, of the training split.
-      features: how many components.
-    """
+    """Return the map from images to their principal components, or with None to their pixels, and back."""
     return Pixels(images.shape[1:]) if features is None else pca(images, features)
 
 
@@ -49,9 +44,7 @@ def mapped(splits: Dataset, function: Callable[[NDArray[Any]], NDArray[Any]], *,
     """Return a data set with one variable replaced in every split.
 
     Args:
-      splits: the data set.
       function: from the variable's array, examples first, to the new one.
-      name: the variable.
     """
     train = {**splits.train, name: function(splits.train[name])}
     shape = train[name].shape[1:]
@@ -65,11 +58,7 @@ def mapped(splits: Dataset, function: Callable[[NDArray[Any]], NDArray[Any]], *,
 
 
 def binarized(splits: Dataset) -> Dataset:
-    """Return 8-bit images as vectors of zeros and ones, drawn once with the grey as the probability of a one.
-
-    Args:
-      splits: images, uint8.
-    """
+    """Return 8-bit images as vectors of zeros and ones, drawn once with the grey as the probability of a one."""
     parts = (splits.train, splits.validation, splits.test)
     train, validation, test = (fixed_binarization(split, seed) for seed, split in enumerate(parts))
     return mapped(Dataset(train, validation, test, splits.info), lambda x: x.reshape(len(x), -1))

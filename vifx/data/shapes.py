@@ -25,11 +25,6 @@ def draw_shape(name: str, stream: np.random.RandomState, size: int) -> Points:
     * ``pinwheel``: r = 1 + 0.3 ε₀ and 0.1 ε₁, turned by 2πk/5 + e^r / 4 and doubled, k one of five;
     * ``checkerboard``: uniform on the eight dark squares of a 4×4 board on [−4, 4)²; the density is 1/32.
 
-    Args:
-      name: which shape.
-      stream: the random numbers.
-      size: how many points.
-
     Returns:
       Points ``[size, 2]`` and the index of the part ``[size]``.
 

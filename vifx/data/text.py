@@ -104,7 +104,6 @@ def read_text(source: str | None, *, validation: int | float, test: int | float)
     Args:
       source: a text file in UTF-8; None for the docstrings of the standard library (see `standard_library`).
       validation: how much of the rest is held out for validation, a fraction below 1 or a number of windows.
-      test: how much is held out for the test, likewise.
 
     Raises:
       ValueError: if there is no such file, it is not a text in UTF-8 or is shorter than two windows, or nothing is left

@@ -15,11 +15,8 @@ def inside(name: str, lengths: Array, sequences: int, length: int) -> Array:
     """Return which steps are before the end of their sequence, ``[sequences, length]``.
 
     Args:
-      name: whose lengths they are, for messages.
       lengths: how many steps each sequence has, integers ``[sequences]`` from 1 to `length`; values are checked where
         they are concrete, and `possible` tells of the others.
-      sequences: how many there are.
-      length: the number of steps of the arrays.
 
     Raises:
       ValueError: the lengths are not integers, not one a sequence, or out of range.
@@ -46,6 +43,5 @@ def possible(lengths: Array, length: int) -> Array:
 
     Args:
       lengths: integers ``[sequences]``.
-      length: the number of steps of the arrays.
     """
     return jnp.where((lengths >= 1) & (lengths <= length), 0.0, jnp.nan)

@@ -14,10 +14,6 @@ def weighted(weight: Array, log: Array) -> Array:
 
     So ``weighted(probs, log_probs)`` is p log p. The gradient is that of the product, and 0 where the product is
     replaced.
-
-    Args:
-      weight: w, any shape.
-      log: ℓ, same shape.
     """
     nothing = (weight == 0) & ~jnp.isfinite(log)
     return jnp.where(nothing, 0, weight * jnp.where(nothing, 0, log))

@@ -34,9 +34,7 @@ def inside_of(support: Any, value: Array, *, event: int = 0) -> tuple[Array, Arr
     never NaN.
 
     Args:
-      support: a constraint.
       value: ``[..., *event]``.
-      event: how many axes an event has.
 
     Returns:
       Booleans ``[...]``, and an array of the shape of `value`.
@@ -51,7 +49,6 @@ def enumerated(values: Array | np.ndarray, batch_shape: tuple[int, ...], *, expa
 
     Args:
       values: ``[states, *event]``.
-      batch_shape: the batch shape of the distribution.
       expand: whether the values are repeated over the batch; otherwise its axes have one member each.
 
     Returns:

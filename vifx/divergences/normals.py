@@ -63,14 +63,6 @@ def normal_power(loc_p: Array, scale_p: Array, loc_q: Array, scale_q: Array, *, 
     """Return ``factor · (∫ p^α q^{1−α} − 1)`` for normals, elementwise, or infinity where the integral diverges.
 
     With ``v = α τ² + (1 − α) σ²`` the integral is ``σ^{1−α} τ^α v^{−1/2} exp(−½ α(1−α)(μ − ν)²/v)`` if v > 0.
-
-    Args:
-      loc_p: mean μ of P.
-      scale_p: standard deviation σ of P.
-      loc_q: mean ν of Q.
-      scale_q: standard deviation τ of Q.
-      order: the exponent α.
-      factor: what the excess over one is multiplied by.
     """
     ratio, shift = scale_p / scale_q, (loc_p - loc_q) / scale_q  # in units of Q's standard deviation
     variance = order + (1 - order) * ratio**2

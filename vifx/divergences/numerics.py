@@ -39,7 +39,6 @@ def within_range(exponent: Array, *, rise: float = 0.0, fall: float = 0.0, times
     so does a number that the exponential is multiplied by.
 
     Args:
-      exponent: ℓ, any shape, a float type.
       rise: the largest factor of ℓ in an exponential, 0 if there is none.
       fall: the largest factor of −ℓ in an exponential, 0 if there is none.
       times: the largest number that an exponential is multiplied by.
@@ -78,7 +77,6 @@ def around_zero(ratio: NDArray[np.float64], good: NDArray[np.bool_]) -> tuple[fl
 
     Args:
       ratio: an odd number of points, increasing, of which the middle one is 0.
-      good: where a function is as it should be.
     """
     middle = len(ratio) // 2
     low, high = (
@@ -99,9 +97,6 @@ def defined_where(condition: Array, function: Callable[[Array], Array], value: A
 
     Args:
       condition: where `value` is in the domain of the function, same shape.
-      function: elementwise.
-      value: any shape.
-      safe: a point of the domain.
     """
     return jnp.where(condition, function(jnp.where(condition, value, safe)), jnp.inf)
 

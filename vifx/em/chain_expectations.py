@@ -42,11 +42,6 @@ def chain_prior(given: Given) -> tuple[Factor, MarkovChain] | None:
 def chain_table(given: Given, item: Factor, prior: MarkovChain) -> ChainTable:
     """Evaluate every factor of a joint of one chain, in every state of every step.
 
-    Args:
-      given: every variable but the chain is known.
-      item: the factor of the chain.
-      prior: the chain before the data.
-
     Raises:
       ValueError: there is a further latent, or a factor does not apply to each step.
     """
@@ -119,9 +114,7 @@ def chain_expected(
 
     Args:
       given: what the table was made of, with all that families prepare.
-      table: of the sequences.
       factors: those of the generative joint that are families.
-      temperature: of the posterior.
       batch: its ``"@weights"``, ``[examples]``, weigh the sequences, and its ``"@responsibilities"``, ``[examples, T,
         K]``, take the place of the marginals in the statistics of emissions.
 

@@ -41,7 +41,6 @@ def checked_data(model: Model, x: ArrayLike, weights: ArrayLike | None) -> dict[
     """Return data and weights as the entries of a batch, checked on the host.
 
     Args:
-      model: whose rules hold.
       x: ``[examples, *event]``.
       weights: ``[examples]`` or None.
 

@@ -97,9 +97,6 @@ def best_params(model: Model, params: Params, state: State, batch: Batch) -> Par
     """Return the best parameters for given responsibilities.
 
     Args:
-      model: what is fitted.
-      params: those that an M step may start from.
-      state: the state that goes with them.
       batch: the data, with ``"@responsibilities"``.
     """
     step = solve(model.objective, "model")

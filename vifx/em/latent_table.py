@@ -140,10 +140,6 @@ def axis_states(item: Factor, conditional: Any) -> np.ndarray:
 
     They are concrete, also inside a transformation.
 
-    Args:
-      item: the latent's factor, for messages.
-      conditional: its conditional distribution.
-
     Raises:
       ValueError: it is not finite, or has more than `MOST_STATES` states.
     """

@@ -148,12 +148,7 @@ def _line(notation: str, source: Posterior) -> str:
 
 
 def posterior_params(source: Posterior, params: Params) -> Params:
-    """Return the parameters that a posterior is taken at: the anchors, where it is anchored and there are any.
-
-    Args:
-      source: of the factor.
-      params: one entry per owner, and anchors.
-    """
+    """Return the parameters that a posterior is taken at: the anchors, where it is anchored and there are any."""
     if not source.anchored:
         return params
     return {name: params.get(f"{name}@anchor", params.get(name)) for name in source.generative.owners}
@@ -163,7 +158,6 @@ def posterior_temperature(source: Posterior, state: State) -> float | Array:
     """Return the temperature now: a number, or a schedule's value at the model's update count.
 
     Args:
-      source: of the factor.
       state: has ``"model@updates"`` where there is a schedule.
 
     Raises:
@@ -182,7 +176,6 @@ def tempered_logits(log_prob: Array, temperature: float | Array, axes: tuple[int
     Args:
       log_prob: ``[examples, *states]`` in nats.
       temperature: T ≥ 0, a number or a scalar.
-      axes: which axes of states are summed out.
 
     Returns:
       ``[examples, *remaining states]``, unnormalized.

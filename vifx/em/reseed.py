@@ -45,7 +45,6 @@ def reseeded(step: Step, model: Model, starts: int) -> Step:
 
     Args:
       step: `training.solve` of the model, or `training.several` of it.
-      model: what is fitted.
       starts: how many starts the step has; of one, its parameters have no axis of starts.
     """
     if model.latent_axes > 1:

@@ -27,10 +27,6 @@ def solver(inference: Joint, generative: Joint) -> Solver | None:
 
     It has one if the inference joint is evidence and exact posteriors alone, which together are the posterior of
     all latents.
-
-    Args:
-      inference: evidence and posteriors.
-      generative: the joint that explains the evidence.
     """
     both = pair("solve", inference, generative)
     families = [item for item in generative.factors if item.turn is solver]

@@ -66,12 +66,7 @@ def in_batches(
     batch has one shape, and the result has exactly one row per example.
 
     Args:
-      key: given to each call.
       function: jitted; its leaves have a leading axis of the batch's examples.
-      params: passed on.
-      state: passed on.
-      split: arrays with one common leading axis.
-      batch_size: examples at a time.
 
     Returns:
       The leaves as NumPy arrays ``[examples, ...]``.
@@ -112,11 +107,7 @@ def samples(
     """Draw `n` values of ``x``, 500 at a time, with networks in evaluation mode.
 
     Args:
-      key: gives one key per batch.
       generative: a joint with a factor of ``x``.
-      params: one entry per network.
-      state: one entry per network.
-      n: how many.
       temperature: scales the standard deviation of the latents, or of the base of a flow.
       mean: whether to take the mean of ``x`` given its parents where it has one.
       given: what a conditional model is given, ``[n, …]``.

@@ -25,11 +25,7 @@ if TYPE_CHECKING:
 
 
 def order_of_dice(params: Params) -> NDArray[Any]:
-    """Return the learned states in the order fair, loaded: by their probability of a six.
-
-    Args:
-      params: of the casino's hidden Markov model.
-    """
+    """Return the learned states in the order fair, loaded: by their probability of a six."""
     return np.argsort(np.asarray(params["emissions"]["logits"])[:, -1], kind="stable")
 
 
@@ -41,7 +37,6 @@ def measure_dice(model: Model, split: Split) -> Measure:
     the log-likelihood of the true casino.
 
     Args:
-      model: a hidden Markov model of two states.
       split: rolls ``x`` and dice ``y``, ``[sequences, length]``.
     """
 
@@ -73,7 +68,6 @@ def draw_timeline(model: Model, split: Split) -> Drawing:
     """Draw the posterior probability of the loaded die in the first three sequences, above when it was really used.
 
     Args:
-      model: a hidden Markov model of two states.
       split: rolls ``x`` and dice ``y``.
     """
     few = {name: array[:3] for name, array in split.items()}

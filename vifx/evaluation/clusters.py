@@ -17,14 +17,7 @@ from vifx.evaluation.batches import Rows, in_batches
 
 
 def likeliest_components(model: Model, params: Params, state: State, x: ArrayLike) -> NDArray[np.int64]:
-    """Return the component that each example most likely belongs to, ``[examples]``.
-
-    Args:
-      model: a mixture.
-      params: one entry per owner.
-      state: one entry per owner.
-      x: examples as the model takes them.
-    """
+    """Return the component that each example most likely belongs to, ``[examples]``."""
     key = jax.random.key(0)  # nothing is drawn
     return in_batches(key, partial(_likeliest, model), params, state, {"x": x}, batch_size=2000)
 

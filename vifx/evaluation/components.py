@@ -31,12 +31,7 @@ if TYPE_CHECKING:
 
 
 def draw_means(model: Model, restore: Restore) -> Drawing:
-    """Draw the means of the largest components, at most 100, as images with their weights below.
-
-    Args:
-      model: a mixture.
-      restore: makes images of x.
-    """
+    """Draw the means of the largest components, at most 100, as images with their weights below."""
 
     def draw(key: Key, params: Params, state: State) -> Figure:
         weights, means = _components(model, key, params, state)
@@ -54,10 +49,7 @@ def draw_members(model: Model, restore: Restore, split: Split, images: NDArray[A
     """Draw the mean of each of the ten largest components before the first images that most likely belong to it.
 
     Args:
-      model: a mixture.
-      restore: makes images of x.
       split: ``x`` as the model takes it.
-      images: the same examples as images, uint8.
     """
 
     def draw(key: Key, params: Params, state: State) -> Figure:
@@ -78,8 +70,6 @@ def draw_choice(fits: Tried, split: Split, *, examples: int) -> Drawing:
     """Draw the Bayesian information criterion and the held-out log-likelihood over the numbers of components tried.
 
     Args:
-      fits: the models, fitted.
-      split: held out, usually the test split.
       examples: of the training split, by which the criterion is divided.
     """
 

@@ -208,8 +208,6 @@ def draw_temperatures(
 
     Args:
       generative: the flow, of images in (0, 1), with a normal base.
-      temperatures: from top to bottom.
-      columns: samples of each.
     """
 
     @jax.jit
@@ -242,9 +240,6 @@ def draw_straight_lines(
     Args:
       generative: the flow, a transformed factor of ``x``.
       split: images, uint8, whose first 2·`rows` are the pairs.
-      shades: shades of grey.
-      rows: how many pairs.
-      columns: images of each, the two real ones included.
 
     Raises:
       ValueError: the split has too few examples.

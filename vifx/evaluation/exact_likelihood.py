@@ -30,12 +30,7 @@ Tried: TypeAlias = Callable[[], Mapping[int, Fit]]
 
 
 def monitor_exact_likelihood(model: Model, split: Split) -> Measure:
-    """Measure ``loss``, −log q(x) in nats, of a validation split.
-
-    Args:
-      model: what is trained.
-      split: usually the validation split.
-    """
+    """Measure ``loss``, −log q(x) in nats, of a validation split."""
     x = jnp.asarray(split[model.observed])
     if not len(x):
         return unmeasured
@@ -65,7 +60,6 @@ def measure_exact_likelihood(
     Args:
       model: what is trained; if a network is not a family, there is no number of free parameters.
       splits: ``x`` as the model takes it.
-      step: to be timed, on the training split.
       others: models of other numbers of components; each adds ``bic/K`` and ``log_prob/test/K``.
       plain: a closed-form model to compare with; it is fitted from four starts, and adds ``log_prob/test/mixture``.
     """
@@ -96,14 +90,7 @@ def measure_exact_likelihood(
 
 
 def held_out(model: Model, split: Split, params: Params, state: State) -> Estimate:
-    """Return ``log q(x)`` of a split in nats, with its 95 % interval as a note.
-
-    Args:
-      model: of which.
-      split: usually the test split.
-      params: one entry per owner.
-      state: one entry per owner.
-    """
+    """Return ``log q(x)`` of a split in nats, with its 95 % interval as a note."""
     values = np.asarray(model.log_prob(params, state, split[model.observed]), np.float64)
     return Estimate(values, weights=split.get(WEIGHTS)).noted("mean log-likelihood, exact", digits=3)
 

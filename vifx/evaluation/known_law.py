@@ -47,7 +47,6 @@ def measure_against_law(measure: Measure, law: Modes, split: Split, *, metric: s
 
     Args:
       measure: of the model; one of its metrics is an `Estimate` of log-likelihoods, or of their negatives.
-      law: what the rows were drawn from.
       split: rows ``x``, usually the test split.
       metric: the name of that metric; those of ``nll/…`` change their sign.
     """
@@ -76,7 +75,6 @@ def draw_projection(generative: Joint, law: Modes) -> Drawing:
 
     Args:
       generative: of ``x``.
-      law: what the rows were drawn from.
     """
     line = law.centres[0] - law.centres[1]
     line = line / np.linalg.norm(line)
@@ -106,9 +104,7 @@ def draw_normal_fit(generative: Joint, modes: Modes, *, optimum: tuple[float, fl
 
     Args:
       generative: prior and generator of points ``[n, 1]``.
-      modes: the mixture.
       optimum: mean and scale of the best Gaussian, drawn beside it, such as `best_normal`.
-      n: how many samples.
     """
     grid = _grid(modes)
 

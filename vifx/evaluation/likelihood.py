@@ -114,13 +114,8 @@ def nll(
     """Return ``−log q(x)`` of every example in nats, ``[examples]``, of images with one draw of the noise.
 
     Args:
-      key: gives one key per example, for the noise.
-      generative: of which the split has every variable.
-      params: one entry per network.
       state: one entry per network; networks run in evaluation mode.
-      split: arrays with one common leading axis.
       shades: shades of grey of images, uint8, that are dequantized; None for real values.
-      batch_size: examples at a time.
     """
     return in_batches(key, partial(_nll_rows, generative, shades), params, state, split, batch_size=batch_size)
 

@@ -76,7 +76,6 @@ def quadrature(log_density: LogDensity, *, limit: float = 10.0, resolution: int 
     Args:
       log_density: ``[examples, 2] -> [examples]`` in nats.
       limit: half the side; outside the density must be negligible.
-      resolution: cells along a side.
 
     Raises:
       ValueError: more than a millionth of the mass is at the border of the square.
@@ -104,10 +103,6 @@ def measure_target(
     is the quadrature of the target.
 
     Args:
-      inference: the flow.
-      generative: the target.
-      log_density: of the target.
-      samples: K.
       repeats: how many times K draws are made, for the standard errors.
     """
     loss = importance_weighted(inference, generative, samples=samples).players["model"].loss
@@ -134,9 +129,6 @@ def draw_target(inference: Joint, log_density: LogDensity, *, n: int = 4000, tit
 
     Args:
       inference: the flow of ``z``.
-      log_density: of the target.
-      n: how many points of each.
-      title: above, on the left.
     """
 
     def points(key: Key) -> NDArray[Any]:

@@ -51,8 +51,6 @@ def draw_explained(model: Model, restore: Restore, split: Split) -> Drawing:
     """Draw the first 20 examples above what the factors of their likeliest component make of them.
 
     Args:
-      model: a mixture of probabilistic PCA.
-      restore: makes images of x.
       split: ``x`` as the model takes it.
     """
     x = jnp.asarray(split["x"][:20])
@@ -96,7 +94,6 @@ def measure_explained(model: Model, split: Split) -> Measure:
     ``reconstruction_rms``; for pixels divided by 255 the unit is a white pixel.
 
     Args:
-      model: a mixture of probabilistic PCA.
       split: ``x`` as the model takes it.
     """
     x = jnp.asarray(split["x"])

@@ -74,10 +74,6 @@ def chart(title: str, x_label: str, y_label: str, *, width: float = 6.4, height:
 
     Args:
       title: above, on the left; a legend fits between it and the axes.
-      x_label: under the axes.
-      y_label: beside the axes, with its unit.
-      width: in inches.
-      height: in inches.
     """
     figure = canvas(width, height, layout="constrained")
     axes = figure.add_subplot()
@@ -93,11 +89,6 @@ def panels(
     """Return an empty figure with pairs of axes in rows and columns, ``[rows · columns]``, row by row.
 
     Args:
-      rows: how many.
-      columns: how many.
-      title: above all of them, on the left.
-      width: in inches.
-      height: in inches.
       **options: those of matplotlib's `subplots`.
     """
     figure = canvas(width, height, layout="constrained")
@@ -107,13 +98,7 @@ def panels(
 
 
 def dress(axes: Axes, x_label: str, y_label: str) -> None:
-    """Give axes the look of every chart: labels, two spines, horizontal lines behind the data.
-
-    Args:
-      axes: changed.
-      x_label: under the axes.
-      y_label: beside the axes, with its unit.
-    """
+    """Give axes the look of every chart: labels, two spines, horizontal lines behind the data."""
     axes.set_xlabel(x_label, **STYLE.label)
     axes.set_ylabel(y_label, **STYLE.label)
     axes.tick_params(which="both", labelsize=STYLE.tick_size, color=STYLE.line, labelcolor=STYLE.muted)

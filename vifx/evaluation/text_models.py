@@ -170,7 +170,6 @@ def measure_characters(bounds: Measure, plain: Joint, splits: Dataset, *, classe
       bounds: `measure_bounds` of the model, which are kept.
       plain: a joint of ``x`` alone with a density.
       splits: windows ``x`` ``[examples, length]``; those of the bound are the first of the test split.
-      classes: how many symbols there are.
       bound: the name of the bound in `bounds`, such as ``"iwae/100"``.
     """
     length = splits.test["x"].shape[1]
@@ -217,11 +216,8 @@ def draw_text_reconstructions(
     """Draw the first `n` windows, each above two texts that the decoder draws from one draw of its latents.
 
     Args:
-      inference: evidence and encoder.
-      generative: prior and decoder.
       split: windows ``x``, usually of the test split.
       letters: of ``x``.
-      n: how many.
     """
     few = {"x": jnp.asarray(split["x"][:n])}
 

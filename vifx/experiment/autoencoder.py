@@ -49,11 +49,7 @@ def experiment(
     """Return the experiment: Adam on the objective, the bounds of the test split, and the usual drawings.
 
     Args:
-      config: its options.
       splits: images ``x``, uint8.
-      inference: evidence and encoder.
-      generative: prior and decoder.
-      objective: between the two.
       pixels: how the joints see them: each in one of 256 shades; or black or white, drawn anew for every minibatch, and
         once for the other splits.
       latent: the variable that is drawn, and whose active units are counted.

@@ -50,7 +50,6 @@ def experiment(config: Config, splits: Dataset, classifier: Any) -> Experiment:
     """Return the experiment: KL(inference ‖ generative) with its regularizer, and what to measure and draw.
 
     Args:
-      config: its options.
       splits: images ``x``, uint8, and labels ``y``.
       classifier: the network of ``y | x``, for pixels from 0 to 1.
     """
@@ -101,11 +100,6 @@ def subset(split: Split, examples: int | None, seed: int) -> Split:
     """Return some examples of a split, in its order; the whole split if it has no more, or `examples` is None.
 
     Which ones is a fixed function of the seed and of how many the split has, and more examples include the fewer.
-
-    Args:
-      split: arrays by variable.
-      examples: how many at most.
-      seed: chooses which.
     """
     size = len(next(iter(split.values())))
     if examples is None or examples >= size:

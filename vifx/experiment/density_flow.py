@@ -53,13 +53,7 @@ class ImageConfig(Config):
 
 
 def images(config: ImageConfig, *layers: Bijection, shades: int = 256) -> Experiment:
-    """Return the experiment of a flow on dequantized 8-bit images.
-
-    Args:
-      config: its options.
-      *layers: what follows the logits of the pixels.
-      shades: shades of grey.
-    """
+    """Return the experiment of a flow on dequantized 8-bit images."""
     splits = data.load(config.data)
     bijection = flows.chain(flows.logit(alpha=config.alpha), *layers)
     compare = evaluation.measure_gaussian(splits.train, splits.test, shades=shades, alpha=config.alpha)
@@ -92,11 +86,7 @@ def experiment(
     """Return the experiment of a flow from ``x`` to a standard normal, by maximum likelihood.
 
     Args:
-      config: its options.
       splits: real values ``x``, or images, uint8.
-      bijection: from data to a vector.
-      evaluate: measures the flow on the test split.
-      drawings: figures of the flow by file name.
       shades: shades of grey of images, which are dequantized; None for real values.
       weight_decay: as in `trainer`.
     """
@@ -122,8 +112,6 @@ def trainer(objective: Objective, config: Config, *, weight_decay: float = 0.0) 
     """Return the step: Adam with warm-up, cosine and clipped gradients, and an average of the parameters.
 
     Args:
-      objective: what is minimized.
-      config: its options.
       weight_decay: what an update takes from the weights of the couplings' networks, as a share of the step size. Their
         biases are left alone, so that what is taken is the dependence of one half on the other.
     """

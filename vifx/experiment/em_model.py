@@ -66,12 +66,7 @@ def images(
     """Return the experiment of a mixture of images, with its means, members and samples, and the choice of its size.
 
     Args:
-      config: its options.
       splits: ``x`` as the model takes it.
-      originals: the test images, uint8.
-      restore: makes images of x.
-      make: a model of a number of components.
-      size: the number of components.
     """
     model, others = make(size), tried(config, make, splits)
     drawings = mixture_drawings(model, restore, splits, originals, others)
@@ -85,11 +80,7 @@ def mixture_drawings(
     """Return what every mixture of images draws: means, members, samples, and where `others` are tried, the choice.
 
     Args:
-      model: a mixture.
-      restore: makes images of x.
       splits: ``x`` as the model takes it.
-      originals: the test images, uint8.
-      others: models of other numbers of components.
     """
     found = {
         "means": components.draw_means(model, restore),
@@ -115,10 +106,8 @@ def experiment(
     """Return the experiment of a model that EM fits.
 
     Args:
-      config: its options.
       model: such as `em.mixture` makes.
       splits: ``x`` as the model takes it.
-      drawings: figures by file name.
       sample: for `vifx sample`.
       others: models of other numbers of components, to be compared; see `tried`.
       seeds: see `starting`.
@@ -154,8 +143,6 @@ def starting(config: Config, model: Model, *, seeds: bool = False) -> Callable[[
     """Return the initialization: of several starts, the one that is best after a few iterations of EM.
 
     Args:
-      config: how to start, and how often.
-      model: what is fitted.
       seeds: start as the families do by themselves, whatever the options say: for latents that are not one
         finite variable.
     """
@@ -191,8 +178,6 @@ def tried(config: Config, make: Callable[[int], Model], splits: Dataset) -> Trie
     Each is fitted by `em.fit`, with the starts and at most the iterations of the experiment itself.
 
     Args:
-      config: says which numbers.
-      make: a model of a number of components.
       splits: ``x`` as the model takes it.
 
     Raises:
@@ -224,12 +209,7 @@ def tried(config: Config, make: Callable[[int], Model], splits: Dataset) -> Trie
 
 
 def only(optimizer: optax.GradientTransformation, *networks: str) -> optax.GradientTransformation:
-    """Return an optimizer that moves some networks of a player and leaves its others as they are.
-
-    Args:
-      optimizer: of these.
-      *networks: their names.
-    """
+    """Return an optimizer that moves some networks of a player and leaves its others as they are."""
 
     def labels(params: Params) -> dict[str, str]:
         return {name: "moved" if name in networks else "kept" for name in params}

@@ -82,12 +82,8 @@ def images(
     """Return the experiment of a generator of images, whose samples are compared with data.
 
     Args:
-      config: its options.
       splits: images ``x``, uint8.
-      model: the joints and their objective.
-      step: the training step.
       low: the value of a black pixel, where a white one has 1.
-      latent: the variable that is drawn.
       classes: of a model given labels ``y``, how many there are.
       drawn: which of the drawings of `DecodedImages`.
     """
@@ -149,10 +145,7 @@ def points(config: PointConfig, model: Assembly, *, turns: int = 1, updates: int
     """Return the experiment of a generator of points of the plane, whose data has modes that are known.
 
     Args:
-      config: its options.
       model: the joints and their objective; where the inference joint has a latent z, its codes are drawn.
-      turns: minibatches that the model sees in its turn.
-      updates: of the model on each of them.
     """
     splits, modes = data.load(config.data), data.modes(config.data.name)
     optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, turns * config.steps), b1=0.0, b2=0.99)
@@ -191,7 +184,6 @@ def alarms(*, monitored: Sequence[str] = ("modes",), modes: int | None = None, n
 
     Args:
       monitored: what `Experiment.monitor` measures of these.
-      modes: how many modes the data has.
       name: of the objective, as in `vifx.adversarial`.
 
     Raises:

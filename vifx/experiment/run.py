@@ -180,9 +180,7 @@ def open_run(directory: str | Path, *, trust: bool = False, tell: Callable[[str]
     or in the working directory, and have the SHA-256 that was recorded; both are looked at before it is run.
 
     Args:
-      directory: the run.
       trust: run whatever file the record names, as it is now.
-      tell: called with what is about to be run.
 
     Raises:
       FileNotFoundError: if it is not a run directory, or its experiment file is gone.
@@ -240,11 +238,6 @@ def _require_trusted(directory: Path, path: Path, changed: bool) -> None:
 
 def extend(run: Run, steps: int, *, at: int) -> Run:
     """Return the run with more `steps` to make; `record` writes it down.
-
-    Args:
-      run: as it is.
-      steps: how many it has in all from now on.
-      at: the update that it goes on from.
 
     Raises:
       ValueError: if it already goes further.

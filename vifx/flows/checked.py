@@ -108,11 +108,7 @@ def _check_input(where: str, value: Array, given: Any) -> None:
 
 
 def forget(state: PyTree) -> PyTree:
-    """Return a state without the shapes that `checked` stores, so that a bijection may take events of other shapes.
-
-    Args:
-      state: the state of any bijection.
-    """
+    """Return a state without the shapes that `checked` stores, so that a bijection may take events of other shapes."""
     if isinstance(state, Mapping):
         if _BARE in state:
             return forget(state[_BARE])
@@ -185,9 +181,7 @@ def check_output(where: str, value: Array, output: Array, log_det: Array) -> tup
     """Return the output of a bijection, checked against its input.
 
     Args:
-      where: the bijection and the direction, for messages.
       value: ``[examples, *event]``.
-      output: the value that the bijection returned.
       log_det: ``[examples]``.
 
     Raises:

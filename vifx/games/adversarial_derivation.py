@@ -134,7 +134,6 @@ def describe_terms(
     """Return every term of both losses with the way it is estimated.
 
     Args:
-      setting: what the losses depend on.
       init: of the objective, for the shapes of the networks.
       batch: arrays or shapes; None if not known.
     """
@@ -165,7 +164,6 @@ def how_drawn(both: Sides, init: Callable[[Key, Batch], tuple[Params, State]], b
     """Say how the expectations under A and B are taken.
 
     Args:
-      both: A and B.
       init: of the objective, for the shapes of the networks.
       batch: arrays or shapes; None if not known.
     """

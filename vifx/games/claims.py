@@ -44,14 +44,6 @@ def enumerated_critic(both: Sides, critic: Factor, judge: Game, params: Params, 
 
     For the labelled KL it is ``2 [KL(r ‖ t) − (1−π) KL(B ‖ A) + H(y)]`` of equation (5), in which KL(B ‖ A)
     cancels; for the others the expectations of the game's two functions.
-
-    Args:
-      both: A and B.
-      critic: as a factor.
-      judge: the game.
-      params: one entry per owner, and the critic's.
-      state: one entry per owner.
-      batch: examples whose empirical distribution is p̃.
     """
     points = _points(both, critic, params, state, batch)
     if judge.name != "labelled_kl":
@@ -79,14 +71,7 @@ def enumerated_model(
     functions; a proximal term adds ``λ KL(B ‖ B°)`` over all variables of B, the right side of equation (7).
 
     Args:
-      both: A and B.
-      critic: as a factor.
-      played: the game.
-      form: which form of it.
-      proximal: λ.
       params: one entry per owner, the critic's, and the anchors.
-      state: one entry per owner.
-      batch: examples whose empirical distribution is p̃.
     """
     points = _points(both, critic, params, state, batch)
     moves = both.a.moves
@@ -108,13 +93,6 @@ def enumerated_gap(both: Sides, played: Game, params: Params, state: State, batc
     """Return how far the form "full" lies above its claim, in nats: it takes KL(B ‖ B°) over all variables of B.
 
     ``2(1−π) {KL(B(s, h) ‖ B°(s, h)) − KL(B(s) ‖ B°(s))} ≥ 0`` with s the compared variables and h the others.
-
-    Args:
-      both: A and B.
-      played: the model's game.
-      params: one entry per owner, and the anchors.
-      state: one entry per owner.
-      batch: examples whose empirical distribution is p̃.
     """
     anchored = {**params, **{owner: _anchor(params, owner) for owner in both.owners}}
     whole, seen = (kl(both, params, anchored, state, batch) for kl in (_kl_to_anchor, _kl_of_marginals))
@@ -144,12 +122,6 @@ def enumerated_marginals(
     both: Sides, params: Params, state: State, batch: Batch
 ) -> tuple[dict[str, Array], Array, Array]:
     """Return the product of the supports of the compared variables, and the probabilities of A and B there.
-
-    Args:
-      both: A and B.
-      params: one entry per owner.
-      state: one entry per owner.
-      batch: examples whose empirical distribution is p̃.
 
     Returns:
       The values by variable, and two arrays of probabilities, each ``[points]``.

@@ -89,12 +89,6 @@ class Drawn(NamedTuple):
 def sides(caller: str, inference: Joint, generative: Joint, on: str | Sequence[str]) -> Sides:
     """Take the marginals of two joints on some variables, and say which is A.
 
-    Args:
-      caller: the estimator's name, for messages.
-      inference: the joint that starts from the data.
-      generative: the joint that starts from the prior.
-      on: the variables that are compared.
-
     Raises:
       TypeError: something that is not a joint or a name.
       ValueError: no variable or one twice, one that a joint lacks, one that both take from the data, or

@@ -91,9 +91,6 @@ def labelled_kl(*, label_prior: float = 0.5) -> Game:
     ``2π E_A[…] + 2(1−π) E_B[…]``: the usual sums at π = ½. The estimate is a lower bound of the
     Jensen–Shannon divergence with weights π and 1 − π, in nats.
 
-    Args:
-      label_prior: π, the probability of A.
-
     Raises:
       ValueError: if it is not between 0 and 1.
     """

@@ -81,12 +81,6 @@ class Setting:
 def critic_loss(key: Key, setting: Setting, networks: Networks, batch: Batch) -> tuple[Array, Aux]:
     """Return the critic's loss on samples that stand still, its penalties included.
 
-    Args:
-      key: folded per factor name.
-      setting: sides, games, penalties.
-      networks: of both sides, and the critic.
-      batch: the evidence.
-
     Returns:
       A scalar in nats (where the game has that unit), the mean over the batch, and metrics with the new state.
 
@@ -132,12 +126,6 @@ def critic_loss(key: Key, setting: Setting, networks: Networks, batch: Batch) ->
 
 def model_loss(key: Key, setting: Setting, networks: Networks, batch: Batch) -> tuple[Array, Aux]:
     """Return the model's loss against a critic that stands still.
-
-    Args:
-      key: folded per factor name.
-      setting: sides, games, penalties.
-      networks: of both sides, the critic, and the anchors.
-      batch: the evidence.
 
     Returns:
       A scalar in nats (where the game has that unit), the mean over the batch, and metrics with the new state.
@@ -212,13 +200,7 @@ def _critic_metrics(
 
 
 def init_networks(key: Key, batch: Batch, *, setting: Setting) -> tuple[Params, State]:
-    """Initialize the networks of both sides, and the critic on a draw of B.
-
-    Args:
-      key: folded per owner.
-      batch: the evidence.
-      setting: the sides and the critic.
-    """
+    """Initialize the networks of both sides, and the critic on a draw of B."""
     params, state = sides_init(key, batch, both=setting.sides)
     side, examples = setting.sides.b, count_examples(batch)
     drawn = side.joint.sample(fold(key, side.role), params, state, batch, examples=examples).values

@@ -29,7 +29,6 @@ def from_divergence(divergence: Divergence, *, parametrization: Parametrization 
     """The variational bound of an f-divergence, equations (9) and (10), as a game.
 
     Args:
-      divergence: D_f(A ‖ B).
       parametrization: ``"ratio"``: the critic outputs ℓ and ``T = f′(e^ℓ)``; ``"activation"``: it outputs v
         and ``T`` is the divergence's activation of v.
 
@@ -103,8 +102,6 @@ def game(divergence: str | Divergence, *, parametrization: Parametrization = "ra
     Args:
       divergence: ``"labelled_kl"``, ``"wasserstein"``, ``"hinge"``, ``"least_squares"``, ``"relativistic"``, the
         name of an f-divergence such as ``"pearson"`` or ``"alpha(0.5)"``, or a `Divergence`.
-      parametrization: of an f-divergence.
-      label_prior: of the labelled KL.
 
     Raises:
       ValueError: an unknown name, or an option of another game.

@@ -43,9 +43,6 @@ def anchor_distance(key: Key, side: Side, drawn: Drawn, networks: Networks) -> A
 
     Args:
       key: as for the walk that drew the side, so that networks see the same noise.
-      side: B.
-      drawn: its rows.
-      networks: as before the walk, with anchors.
 
     Raises:
       ValueError: an anchor is missing.
@@ -78,12 +75,6 @@ def anchor_distance(key: Key, side: Side, drawn: Drawn, networks: Networks) -> A
 
 def log_ratio_to_anchor(key: Key, side: Side, drawn: Drawn, networks: Networks) -> Array:
     """Return ``E log A°(s)/A(s)`` in nats at the rows of another side, the last term of equation (8).
-
-    Args:
-      key: folded per factor name.
-      side: A, whose factors are evaluated.
-      drawn: rows of B that hold every variable of A.
-      networks: with anchors.
 
     Raises:
       ValueError: an anchor is missing.

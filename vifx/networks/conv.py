@@ -81,10 +81,6 @@ def seed(
 
     Args:
       features: ``[examples, features]``.
-      size: height and width of the image.
-      channels: channels at each size, from small to large.
-      use_bias: add a learned vector, initially zero.
-      kernel_init: initializer of the dense layer.
 
     Raises:
       ValueError: if the size is not divisible.

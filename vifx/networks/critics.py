@@ -134,10 +134,6 @@ def logit(features: Array, *, kernel_init: Initializer = LECUN) -> Array:
     """Map features ``[examples, ...]`` by a dense layer to one logit: ``[examples]``.
 
     To be called inside a compact module.
-
-    Args:
-      features: of each example, flattened here.
-      kernel_init: initializer of the layer's kernel.
     """
     return nn.Dense(1, kernel_init=kernel_init)(join(features))[:, 0]
 

@@ -50,7 +50,6 @@ def normalize(x: Array, norm: Norm, *, train: bool, scale_init: Initializer = nn
       x: features ``[examples, ..., channels]``.
       norm: ``"batch"``, ``"layer"`` or None.
       train: use the batch's statistics, and write their running averages.
-      scale_init: initializer of the scale.
 
     Raises:
       ValueError: if `norm` is none of these.

@@ -39,10 +39,7 @@ def measure_answers(
 
     Args:
       generative: with the factor of ``answer``.
-      encoded: usually the test split.
-      longest: the most tokens of an answer.
       threshold: a start and an end need a probability above it.
-      unit: what a token is.
     """
 
     def measure(key: Key, params: Params, state: State) -> Mapping[str, Estimate | float]:
@@ -66,8 +63,6 @@ def answerer(
 
     Args:
       generative: with the factor of ``answer``.
-      loaded: gives the vocabulary and the lengths.
-      longest: the most tokens of an answer.
       threshold: a start and an end need a probability above it.
     """
 
@@ -84,7 +79,6 @@ def draw_heat_maps(generative: Joint, encoded: Encoded, *, n: int = 3) -> Mappin
 
     Args:
       generative: with the factor of ``answer``.
-      encoded: usually the test split.
       n: how many questions; those whose passages have no answer are left out.
     """
     with_answer = np.flatnonzero(encoded.arrays["answer"].any(axis=(1, 2)))

@@ -52,9 +52,6 @@ class Entry(NamedTuple):
     def text(self, *, empty: bool = False) -> str:
         """Return a string.
 
-        Args:
-          empty: whether it may have nothing but spaces.
-
         Raises:
           ValueError: if it is not a string, or has nothing in it.
         """

@@ -122,10 +122,6 @@ def gated_logits(scores: Array, gate: Array) -> Array:
     """Return the logit of ``σ(s) σ(g)``, which is ``−log(e^−s + e^−g + e^(−s−g))``.
 
     So neither a product that underflows nor the logarithm of one minus it is computed.
-
-    Args:
-      scores: s.
-      gate: g, of a shape that broadcasts to that of s.
     """
     gate = jnp.broadcast_to(gate, scores.shape)
     return -jnp.logaddexp(jnp.logaddexp(-scores, -gate), -scores - gate)

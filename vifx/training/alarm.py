@@ -118,12 +118,7 @@ def raised(alarms: Iterable[Alarm], history: Sequence[Row]) -> tuple[Raised, ...
 
 
 def raised_last(alarms: Iterable[Alarm], history: Sequence[Row]) -> Iterator[Raised]:
-    """Yield what `raised` returns, of a log that is not empty and was checked as it grew.
-
-    Args:
-      alarms: the rules.
-      history: every row so far.
-    """
+    """Yield what `raised` returns, of a log that is not empty and was checked as it grew."""
     for alarm in alarms:
         if alarm.metric in history[-1]:
             episodes = _episodes(alarm, _relevant(alarm, history))
@@ -149,7 +144,6 @@ def missing(alarms: Iterable[Alarm], history: Sequence[Row]) -> tuple[str, ...]:
     """Return a sentence on each alarm that cannot go off, since no row has its metric.
 
     Args:
-      alarms: the rules.
       history: rows, of which one at least is of an evaluation.
     """
     names = dict.fromkeys(name for row in history for name in row if name != "step")

@@ -54,10 +54,8 @@ def require_finite(
     """Check the updates after update `begin`.
 
     Args:
-      train_state: as they leave it.
       metrics: by name, ``[updates]`` or ``[updates, starts]``.
       row: what `chunk_row` makes of them; where it is finite, so are they.
-      begin: how many updates were made before.
       skips: how many updates in a row a guarded step may skip.
 
     Raises:

@@ -53,7 +53,6 @@ class Monotone:
 
         Args:
           metrics: by name, ``[updates]`` or, of several starts, ``[updates, starts]``.
-          begin: how many updates were made before.
 
         Raises:
           Diverged: if the metric fell by more than rounding.

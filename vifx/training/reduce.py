@@ -14,7 +14,6 @@ def mean_metrics(stacked: Metrics, shares: Array | None = None) -> Metrics:
     """Reduce metrics ``[updates]`` to scalars: floats to their mean, integers to their largest.
 
     Args:
-      stacked: by name.
       shares: how much each update counts in the mean, ``[updates]``; all alike by default.
 
     Integers are counters and codes, such as ``"guard/skipped"``, whose mean says nothing.

@@ -83,7 +83,6 @@ def last_gain(rows: Iterator[Row], metric: str) -> float:
 
     Args:
       rows: those that have the metric, the last one first.
-      metric: its name.
     """
     last, before = next(rows), next(rows, None)
     if before is None or any(of_starts(last, f"anew/{metric}")):

@@ -32,11 +32,6 @@ def bound(
     """Return the K-sample bound on log q(x), in nats, the mean over the batch; its metrics; the new state.
 
     Args:
-      key: folded per factor name.
-      both: the two joints.
-      networks: of both.
-      batch: the evidence.
-      samples: K, draws per example.
       gradient: the gradient estimator; the value does not depend on it.
 
     Raises:
@@ -141,7 +136,6 @@ def _over_multisets(log_weight: Array, log_p: Array, samples: int) -> tuple[Arra
     Args:
       log_weight: ``[states, examples]``.
       log_p: ``[states, examples]``.
-      samples: K.
 
     Returns:
       The bound and the ELBO, ``[examples]``.

@@ -37,7 +37,6 @@ def formula(inference: Any, generative: Any) -> Callable[[], Array] | None:
 
     Args:
       inference: p, batch ``[*batch]``.
-      generative: q, of a batch that broadcasts against it.
 
     Returns:
       A function without arguments whose result is in nats, ``[*batch]``.

@@ -77,7 +77,6 @@ def pair(caller: str, inference: Joint, generative: Joint, *, latents: bool = Tr
     """Check that two joints can be compared by densities.
 
     Args:
-      caller: the estimator's name, for messages.
       inference: starts from evidence, unless neither joint has any.
       generative: over the same variables; its evidence is part of the inference joint's.
       latents: whether latents must have densities too.

@@ -120,9 +120,7 @@ def walk(
     """Visit every factor of a joint.
 
     Args:
-      key: folded per factor name.
       joint: its evidence is read from `batch`.
-      networks: of the joint.
       batch: the evidence, ``[examples, *event]``, and the weights of the examples if there are any.
       samples: how many draws per example the first drawn latent makes; later ones make one per row.
       sums: which latents of finite support are summed; the others are drawn.
@@ -177,12 +175,6 @@ def log_density(key: Key, item: Factor, networks: Networks, rows: Rows) -> tuple
     """Return a factor's log-density at rows, ``[rows]`` in nats, and the networks in their new state.
 
     A network whose parents are all summed variables runs once for each combination of their states, not for each row.
-
-    Args:
-      key: noise of networks in training mode.
-      item: its variable and parents have values.
-      networks: of the joint.
-      rows: the values.
     """
     sizes = (*(size for _, size in rows.axes), rows.examples)
     own = [axis for axis, (name, _) in enumerate(rows.axes) if name in item.given]
@@ -282,11 +274,7 @@ def _repeated(rows: Rows, times: int, what: str | None) -> Rows:
 
 
 def is_finite(conditional: Any) -> bool:
-    """Return whether a conditional is over one variable of finite support, which can be summed.
-
-    Args:
-      conditional: the distribution.
-    """
+    """Return whether a conditional is over one variable of finite support, which can be summed."""
     if isinstance(conditional, Finite):
         return True
     return bool(getattr(conditional, "has_enumerate_support", False)) and tuple(conditional.event_shape) == ()
@@ -299,13 +287,7 @@ def _differentiable(conditional: Any, values: Array) -> bool:
 
 
 def treatments(visits: Callable[[Key, Batch], list[Visit]], batch: Batch, samples: int) -> dict[str, str]:
-    """Say how a walk treats each variable but the evidence, without computing anything.
-
-    Args:
-      visits: makes networks and walks a joint with them.
-      batch: arrays or shapes.
-      samples: how many draws the walk makes of each example.
-    """
+    """Say how a walk treats each variable but the evidence, without computing anything."""
     how: dict[str, str] = {}
 
     def trace(key: Key, batch: Batch) -> None:

@@ -66,9 +66,6 @@ def table(
     """Enumerate a joint on the product of its variables' supports.
 
     Args:
-      joint: factors over finite variables.
-      params: one entry per owner.
-      state: one entry per owner.
       batch: examples whose empirical distribution is p̃; concrete integers, ``[examples, *event]`` each.
       supports: the values of every variable, ``[states, *event]``, whose order is also the order of the
         assignments; taken from the joint if absent.
@@ -99,10 +96,6 @@ def supports_of(
     """Return the support of every variable of a joint, ``[states, *event]``: the batch's values, or the family's.
 
     Args:
-      joint: over finite variables.
-      params: one entry per owner.
-      state: one entry per owner.
-      batch: the evidence.
       observed: the values of variables of which no others matter, so that their family may be infinite.
 
     Raises:
@@ -139,13 +132,6 @@ def supports_of(
 def joint_kl(inference: Joint, generative: Joint, params: Params, state: State, batch: Batch) -> Array:
     """Enumerate ``KL(inference ‖ generative)``, equation (1), in nats.
 
-    Args:
-      inference: p.
-      generative: q, over the same variables.
-      params: one entry per owner of both.
-      state: one entry per owner of both.
-      batch: examples whose empirical distribution is p̃.
-
     Returns:
       A scalar, differentiable in `params`.
     """
@@ -172,14 +158,6 @@ def importance_weighted_terms(
     inference: Joint, generative: Joint, params: Params, state: State, batch: Batch, samples: int
 ) -> Array:
     """Enumerate ``−E log (1/K) Σ_k q(x,z_k)/p(z_k|x)`` over all K-tuples of latent states, in nats.
-
-    Args:
-      inference: p.
-      generative: q.
-      params: one entry per owner of both.
-      state: one entry per owner of both.
-      batch: examples whose empirical distribution is p̃.
-      samples: K.
 
     Raises:
       ValueError: there are too many tuples.
@@ -288,7 +266,6 @@ def expectation(log_p: Array, integrand: Array) -> Array:
 
     Args:
       log_p: the log-probability of every assignment, in nats.
-      integrand: its value there.
     """
     possible = log_p > -jnp.inf
     probability = jnp.exp(jnp.where(possible, log_p, 0))

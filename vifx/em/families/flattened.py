@@ -13,7 +13,6 @@ def flat(name: str, value: Array) -> Array:
     """Return values as vectors in floating point, ``[examples, size]``.
 
     Args:
-      name: the family's, for messages.
       value: ``[examples, *event]``, also booleans and integers.
 
     Raises:

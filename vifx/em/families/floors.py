@@ -12,7 +12,6 @@ def at_floor(variances: np.ndarray, floor: float, value: np.ndarray) -> tuple[st
 
     Args:
       variances: ``[states, directions]``, in squared units of the data.
-      floor: the least of them.
       value: what was fitted, ``[examples, d]``.
     """
     constant = np.flatnonzero(np.all(value == value[:1], axis=0))

@@ -14,9 +14,7 @@ def k_means_plus_plus(key: Key, x: Array, states: int) -> Array:
     """Choose examples as seeds, each with a probability proportional to its squared distance from those before.
 
     Args:
-      key: random key for the choices.
       x: ``[examples, d]``.
-      states: how many seeds.
 
     Returns:
       The indices of the seeds, ``[states]``.
@@ -46,7 +44,6 @@ def nearest_seeds(key: Key, x: Array, states: int) -> Array:
     Args:
       key: random key for the choice of seeds, by `k_means_plus_plus`.
       x: ``[examples, d]``.
-      states: how many.
     """
     x = _centred(x)
     seeds = x[k_means_plus_plus(key, x, states)]

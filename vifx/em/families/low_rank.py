@@ -50,7 +50,6 @@ def moments(state: Whitening, statistics: Array) -> Moments:
     """Return the moments of sums of ``[x_i x_j (i ≤ j), x, 1]`` of whitened data.
 
     Args:
-      state: how the data were whitened.
       statistics: ``[states, features]``.
     """
     size = state.shift.shape[0]
@@ -75,10 +74,7 @@ def low_rank(
     """``x = W_s u + μ_s + ε`` with u ~ N(0, I): ``N(x; μ_s, W_s W_sᵀ + Ψ_s)``, Ψ diagonal.
 
     Args:
-      name: the family's, for messages.
       states: the number of states of the parent, or of each parent.
-      latent: the number of columns of W.
-      floor: the least variance of the noise.
       maximizer: the M step of W and Ψ; it may depend on the old ones.
       isotropic: whether Ψ is σ²I; `scale` is then ``[states]`` and not ``[states, d]``.
 

@@ -18,7 +18,6 @@ def count(name: str, states: int | Sequence[int]) -> tuple[int, ...]:
     """Return the checked numbers of states of the parents.
 
     Args:
-      name: the family's, for messages.
       states: one number of `states`, or one for each parent.
 
     Raises:
@@ -34,7 +33,6 @@ def index(sizes: tuple[int, ...], parents: Sequence[Array]) -> Array | None:
     The last parent varies fastest.
 
     Args:
-      sizes: the number of states of each parent.
       parents: integers, ``[examples]`` each.
 
     Raises:
@@ -58,7 +56,6 @@ def by_state(
     """Return the `apply` of a family: the distribution at each example's combination of the parents' states.
 
     Args:
-      sizes: the number of states of each parent.
       distribution: ``(params, at) -> distribution``, `at` the numbers of the combinations, or 0 without parents.
     """
 

@@ -19,11 +19,6 @@ from vifx.em.families.whitening import Whitening, whiten
 def floor_of_shares(name: str, floor: float, values: int) -> float:
     """Return a checked least probability.
 
-    Args:
-      name: the family's, for messages.
-      floor: the probability.
-      values: how many values share one.
-
     Raises:
       ValueError: it is negative, or so large that nothing is free.
     """
@@ -92,10 +87,7 @@ def whitened(prior: NormalInverseWishart, state: Whitening, kind: str, states: i
     """Return a prior in the coordinates ``x′ = A (x − m)``.
 
     Args:
-      prior: in the coordinates of the data.
-      state: the map.
       kind: of covariance: ``"full"``, ``"tied"``, ``"diagonal"`` or ``"spherical"``.
-      states: how many.
 
     Raises:
       ValueError: a parameter has another shape than the data ask for, or ν is too small for the prior to be proper.

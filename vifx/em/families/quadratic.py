@@ -19,7 +19,6 @@ def vectors(name: str, value: Array) -> Array:
     """Return values as vectors in floating point, ``[examples, d]``.
 
     Args:
-      name: the family's, for messages.
       value: ``[examples, d]``.
 
     Raises:
@@ -122,8 +121,6 @@ class Matrices:
         """Return the best mean and covariance, the ones that there were for a state that nothing belongs to.
 
         Args:
-          params: as they are.
-          state: the whitening.
           sums: ``Σ w φ``.
           counts: what the weighted squares are divided by, ``[states]``: the number of examples.
         """
@@ -260,8 +257,6 @@ class Diagonals:
         """Return the best means and scales, the ones that there were for a state that nothing belongs to.
 
         Args:
-          params: as they are.
-          state: the whitening.
           sums: ``Σ w φ``.
           counts: what the weighted squares are divided by, ``[states]``: the number of examples.
         """

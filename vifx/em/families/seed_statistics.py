@@ -18,10 +18,6 @@ CHUNK = 4096
 def needs_values(name: str, value: Array | None) -> Array:
     """Return the values, which must be there.
 
-    Args:
-      name: the family's, for messages.
-      value: of its variable.
-
     Raises:
       ValueError: there are none: the variable is latent.
     """
@@ -39,9 +35,7 @@ def softened(key: Key, x: Array, states: int) -> Array:
     No state starts with a probability of exactly zero for what it has not seen, which EM could never leave.
 
     Args:
-      key: random key for the seeds.
       x: ``[examples, d]``, where distances make sense.
-      states: how many.
     """
     return 0.8 * nearest_seeds(key, x, states) + 0.2 / states
 

@@ -34,12 +34,7 @@ class Features:
 
 
 def if_concrete(check: Callable[[np.ndarray], None], value: Array) -> Array:
-    """Return a value, checked unless it is traced.
-
-    Args:
-      check: raises a ValueError if values break a rule.
-      value: concrete or not.
-    """
+    """Return a value, checked unless it is traced."""
     if not isinstance(value, Tracer):
         check(np.asarray(value))
     return value
@@ -62,10 +57,6 @@ def check_values(family: Family, value: chex.Array) -> None:
 def finite(name: str, value: np.ndarray) -> None:
     """Finite numbers.
 
-    Args:
-      name: the family's, for messages.
-      value: of any shape.
-
     Raises:
       ValueError: a value is not finite.
     """
@@ -81,9 +72,7 @@ def numbers(name: str, value: np.ndarray, *, floor: float) -> None:
     """Vectors of finite numbers; without a floor of variances none may be the same for all examples.
 
     Args:
-      name: the family's, for messages.
       value: ``[examples, d]`` or ``[examples]``.
-      floor: the least variance.
 
     Raises:
       ValueError: a value is not finite, or a feature is constant and there is no floor.
@@ -105,7 +94,6 @@ def fractions(name: str, value: np.ndarray) -> None:
     """Zeros and ones, or numbers between.
 
     Args:
-      name: the family's, for messages.
       value: ``[examples, *event]``.
 
     Raises:
@@ -126,7 +114,6 @@ def counts(name: str, value: np.ndarray) -> None:
     overflow.
 
     Args:
-      name: the family's, for messages.
       value: ``[examples, *event]``.
 
     Raises:
@@ -155,9 +142,7 @@ def categories(name: str, value: np.ndarray, classes: int) -> None:
     """Integers 0, ..., classes − 1, or weights of the classes that sum to one.
 
     Args:
-      name: the family's, for messages.
       value: integers ``[examples]`` or ``[examples, variables]``, or weights with one more axis.
-      classes: how many.
 
     Raises:
       ValueError: an integer is out of range or looks one-hot, or weights are negative or do not sum to one.

@@ -68,7 +68,6 @@ def standardizing(name: str, init: Callable[[Key, Array, Any], tuple[PyTree, PyT
     """Return ``z = (x − m) / s`` with a mean and a scale for each channel, the last axis.
 
     Args:
-      name: of the bijection, for messages.
       init: makes the parameters ``{"mean": m, "log_scale": log s}``, ``[channels]`` each.
     """
 

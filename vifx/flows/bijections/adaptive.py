@@ -29,7 +29,6 @@ def adaptive(solver: Any, *, tolerance: float, time: float) -> Callable[[Rate, A
     Args:
       solver: an adaptive solver of diffrax for ordinary differential equations.
       tolerance: relative and absolute tolerance of a step, positive.
-      time: the length of the path.
 
     Raises:
       ImportError: diffrax is not installed.

@@ -68,8 +68,6 @@ def own_rows(params: Mapping[str, Array], names: Sequence[str], given: Any, rows
     With `given`, a linear map of it, ``params["given"]``, is added; its columns are the parameters side by side.
 
     Args:
-      params: vectors and scalars by name.
-      names: which of them, in the order of the columns.
       given: what the bijection is conditioned on, or None.
       rows: the events as vectors, ``[examples, elements]``.
     """

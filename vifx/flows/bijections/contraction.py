@@ -30,7 +30,6 @@ def contraction(body: Any, lipschitz: float) -> Net:
     Args:
       body: hidden widths, for dense layers with LipSwish between them and the last one zero at first; or a network
         of ``(x, *given)`` made of dense layers and 1-Lipschitz activations, for which the caller is responsible.
-      lipschitz: the bound, positive.
 
     Raises:
       TypeError: `body` is neither.

@@ -24,8 +24,6 @@ def residual_inverse(residual: Callable[[Array], Array], z: Array, lipschitz: fl
 
     Args:
       residual: g, of rows ``[examples, elements]``, each row of its own; what it closes over may be differentiated.
-      z: rows of the same shape.
-      lipschitz: of g, below 1.
     """
     rounds = math.ceil(2 * math.log(jnp.finfo(z.dtype).eps) / math.log(lipschitz))
 

@@ -38,12 +38,6 @@ def masked(order: Sequence[int], hidden: Sequence[int], size: int, activation: C
     Parents enter the first layer unmasked; then there are hidden units of degree 0, which see nothing else, so that
     the first element depends on them too.
 
-    Args:
-      order: a permutation of the elements.
-      hidden: the width of each hidden layer.
-      size: outputs for each element.
-      activation: the nonlinearity.
-
     Reference: Germain et al., MADE: Masked Autoencoder for Distribution Estimation, 2015, arXiv:1502.03509.
     """
     elements = len(order)

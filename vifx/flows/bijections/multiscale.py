@@ -71,11 +71,6 @@ def multiscale(
 def of_images(name: str, whole: Bijection, halvings: int) -> Bijection:
     """Check the images with which a multi-scale flow is initialized, and the parameters that result.
 
-    Args:
-      name: its name in messages.
-      whole: the flow.
-      halvings: how many times it halves the images.
-
     Returns:
       The same bijection, whose `init` raises ValueError for images that cannot be halved so often, and for
       parameters that are not finite, as a channel without variance makes them.

@@ -37,7 +37,6 @@ def estimated_log_det(
       residual: g, of ``(constants, rows)``, each row of its own.
       constants: everything else that g depends on and is differentiated with respect to.
       rows: ``[examples, elements]``.
-      terms: how many terms are always there.
       survival: the probability with which the series goes on, or None.
     """
     probe = jax.random.rademacher(jax.random.fold_in(key, 0), rows.shape, rows.dtype)
