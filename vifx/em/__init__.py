@@ -50,7 +50,8 @@ if TYPE_CHECKING:
     from vifx.em.families.priors import NormalInverseWishart
     from vifx.em.families.student_t import student_t
     from vifx.em.families.valid_values import check_values
-    from vifx.em.fit import Fit, fit
+    from vifx.em.fit import fit
+    from vifx.em.fitted import Fit
     from vifx.em.hmm import hmm, most_likely_path
     from vifx.em.initial import Start, starts
     from vifx.em.k_means import k_means

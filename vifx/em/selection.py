@@ -13,7 +13,8 @@ from jax.typing import ArrayLike
 
 from vifx.checks import require, require_array, require_choice, require_function, require_integer, require_key
 from vifx.core.types import Key
-from vifx.em.fit import Fit, fit
+from vifx.em.fit import fit
+from vifx.em.fitted import Fit
 from vifx.em.model import Model
 
 Criterion: TypeAlias = Literal["bic", "aic", "held_out"]
