@@ -13,6 +13,8 @@ import scipy.integrate
 import scipy.special
 import scipy.stats
 
+import vifx
+from vifx.core.types import Estimate
 from vifx.distributions import Bernoulli, Categorical, MultivariateNormal, Normal, Poisson, standard_normal
 from vifx.variational.estimates import closed_form
 
@@ -339,3 +341,27 @@ def test_factorizations_come_one_after_the_other():
     )
     traced = jax.make_jaxpr(lambda: closed_form(one, other)())()
     assert factorizations_before(traced.jaxpr, {}, []) == [set(), {0}, {0, 1}, {0, 1, 2}]
+
+
+class Guessed(Normal):
+    """A normal that offers an unbiased estimate of its divergence from any other: the exact one and noise of mean 0."""
+
+    def kl_estimate(self, other):
+        exactly = closed_form(Normal(self.loc, self.scale), other)
+        return Estimate(lambda key: exactly() + jax.random.normal(key, self.batch_shape), "guess", True)
+
+
+def test_a_conditional_s_own_estimate_is_used_and_named():
+    """Drawn anew with every key, its mean over many examples is the exact divergence."""
+    inference = vifx.Joint(vifx.evidence("x"), vifx.factor("z | x", lambda x: Guessed(x, jnp.full_like(x, 0.5))))
+    generative = vifx.Joint(
+        vifx.factor("z", Normal(jnp.zeros(()), jnp.ones(()))),
+        vifx.factor("x | z", lambda z: Normal(z, jnp.ones_like(z))),
+    )
+    batch = {"x": jnp.linspace(-1.0, 1.0, 4000)}
+    loss = vifx.kl(inference, generative).players["model"].loss
+    one, two = (loss(jax.random.key(seed), {}, {}, batch)[1].metrics["kl/z_sampled"] for seed in range(2))
+    exact = np.mean(0.5 * (0.25 + np.linspace(-1, 1, 4000) ** 2 - 1) - np.log(0.5))
+    assert one != two
+    np.testing.assert_allclose([one, two], exact, atol=4 / np.sqrt(4000))
+    assert "by guess" in vifx.explain(vifx.kl(inference, generative), batch)
