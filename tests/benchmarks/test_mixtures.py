@@ -20,6 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from vifx import em, training
+from vifx.em.families.whitening import whiten
 
 pytestmark = pytest.mark.benchmark
 
@@ -106,7 +107,7 @@ def test_an_iteration(covariance, dtype, ratio):
     with jax.enable_x64(dtype == "float64"):
         _, model, batch, params, state = problem(covariance, dtype)
         full = covariance == "full"
-        white = jax.jit(em.whitening.whiten)(state["components"], batch["x"])
+        white = jax.jit(whiten)(state["components"], batch["x"])
         features = jax.jit(lambda x: raw_features(x, full))(white)
         theirs = jax.jit(lambda params, features: raw_iteration(params, features, full), donate_argnums=0)
         stored = {**batch, **jax.jit(model.solver.features)(state, batch)}
