@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from evaluation.known_models import PIXELS, affine, model, scaled
 from scipy import stats
 
 import vifx
 from vifx import evaluation, flows
-from vifx.core.types import Net
 from vifx.distributions import Normal
 from vifx.evaluation import DecodedImages, decoded_images, unscaled
 from vifx.flows import checked
@@ -18,19 +18,6 @@ from vifx.flows import checked
 
 def sampler(generative, low, high, **options):
     return DecodedImages(generative, unscaled(low, high), **options).sample
-
-
-def affine(latent=2, shift=0.0, scale=1.0):
-    """x = shift + scale·z, with its parameters and state."""
-    net = Net(
-        init=lambda key, *inputs: ({"shift": jnp.zeros((1, latent)), "scale": jnp.ones((1, latent))}, {}),
-        apply=lambda params, state, z, key=None, train=False: (params["shift"] + params["scale"] * z, state),
-    )
-    generative = vifx.Joint(
-        vifx.factor("z", vifx.standard_normal(latent)), vifx.implicit("x | z", net, name="generator")
-    )
-    params = {"generator": {"shift": jnp.full((1, latent), shift), "scale": jnp.full((1, latent), scale)}}
-    return generative, params, {"generator": {}}
 
 
 def test_sampler_maps_its_range_to_the_unit_interval():
@@ -116,30 +103,6 @@ def test_sampler_draws_means_scaled_and_tempered():
 
 
 generator = np.random.default_rng(0)
-PIXELS = {"x": generator.integers(0, 256, (30, 2, 3, 1)).astype(np.uint8)}
-
-
-def scaled(factor):
-    """z = factor·x + shift, flattened, on images of six pixels; the shift is the one parameter."""
-
-    def init(key, x, given):
-        return {"shift": jnp.zeros(())}, {}
-
-    def forward(params, state, x, given, key):
-        z = factor * x.reshape(len(x), -1) + params["shift"]
-        return z, jnp.full(len(x), z.shape[1] * jnp.log(factor))
-
-    def inverse(params, state, z, given, key):
-        x = (z - params["shift"]) / factor
-        return x.reshape(len(z), 2, 3, 1), jnp.full(len(z), -z.shape[1] * jnp.log(factor))
-
-    return checked("scaled", init, forward, inverse)
-
-
-def model(bijection, base=None, shift=0.0):
-    base = vifx.standard_normal(6) if base is None else base
-    generative = vifx.Joint(vifx.transformed("x", base, bijection, name="flow"))
-    return generative, {"flow": {"shift": jnp.asarray(shift)}}, {"flow": {}}
 
 
 def test_temperature_scales_the_base():

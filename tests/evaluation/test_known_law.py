@@ -6,11 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from evaluation.known_models import affine
 from scipy import stats
 
-import vifx
 from vifx import data, em
-from vifx.core.types import Net
 from vifx.evaluation import Estimate, known_law
 
 
@@ -65,19 +64,6 @@ def test_maximum_likelihood_costs_half_a_parameter_a_row():
         costs.append(2 * size * (law.log_prob(fresh) - values).mean() / fitted.degrees)
     # The mean of χ²_43/43 over 8 fits has a standard deviation of 0.076, and 40,000 rows add 0.04 to each fit.
     assert np.mean(costs) == pytest.approx(1, abs=4.3 * 0.09)
-
-
-def affine(latent=2, shift=0.0, scale=1.0):
-    """x = shift + scale·z, with its parameters and state."""
-    net = Net(
-        init=lambda key, *inputs: ({"shift": jnp.zeros((1, latent)), "scale": jnp.ones((1, latent))}, {}),
-        apply=lambda params, state, z, key=None, train=False: (params["shift"] + params["scale"] * z, state),
-    )
-    generative = vifx.Joint(
-        vifx.factor("z", vifx.standard_normal(latent)), vifx.implicit("x | z", net, name="generator")
-    )
-    params = {"generator": {"shift": jnp.full((1, latent), shift), "scale": jnp.full((1, latent), scale)}}
-    return generative, params, {"generator": {}}
 
 
 def test_gaussian_fit_gives_mean_and_scale():

@@ -6,34 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from evaluation.known_models import model, scaled
 
 import vifx
 from vifx import data, flows, training
 from vifx.experiment import density_flow
-from vifx.flows import checked
-
-
-def scaled(factor):
-    """z = factor·x + shift, flattened, on images of six pixels; the shift is the one parameter."""
-
-    def init(key, x, given):
-        return {"shift": jnp.zeros(())}, {}
-
-    def forward(params, state, x, given, key):
-        z = factor * x.reshape(len(x), -1) + params["shift"]
-        return z, jnp.full(len(x), z.shape[1] * jnp.log(factor))
-
-    def inverse(params, state, z, given, key):
-        x = (z - params["shift"]) / factor
-        return x.reshape(len(z), 2, 3, 1), jnp.full(len(z), -z.shape[1] * jnp.log(factor))
-
-    return checked("scaled", init, forward, inverse)
-
-
-def model(bijection, base=None, shift=0.0):
-    base = vifx.standard_normal(6) if base is None else base
-    generative = vifx.Joint(vifx.transformed("x", base, bijection, name="flow"))
-    return generative, {"flow": {"shift": jnp.asarray(shift)}}, {"flow": {}}
 
 
 def test_the_trainer_warms_up_and_averages():

@@ -7,24 +7,12 @@ import fnmatch
 import jax
 import jax.numpy as jnp
 import pytest
+from evaluation.known_models import affine
 
 import vifx
 from vifx import data, evaluation, training
 from vifx.core.types import Net
 from vifx.experiment import generator
-
-
-def affine(latent=2, shift=0.0, scale=1.0):
-    """x = shift + scale·z, with its parameters and state."""
-    net = Net(
-        init=lambda key, *inputs: ({"shift": jnp.zeros((1, latent)), "scale": jnp.ones((1, latent))}, {}),
-        apply=lambda params, state, z, key=None, train=False: (params["shift"] + params["scale"] * z, state),
-    )
-    generative = vifx.Joint(
-        vifx.factor("z", vifx.standard_normal(latent)), vifx.implicit("x | z", net, name="generator")
-    )
-    params = {"generator": {"shift": jnp.full((1, latent), shift), "scale": jnp.full((1, latent), scale)}}
-    return generative, params, {"generator": {}}
 
 
 def rows(**metrics):
