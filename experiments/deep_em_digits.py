@@ -52,24 +52,14 @@ def build(config: Config) -> Experiment:
         vifx.factor("z", em.categorical(config.components), name="prior"),
         vifx.factor("x | z", nets.in_precision(decoder, config.precision), name="decoder"),
     )
-    posterior = vifx.exact_posterior(generative, "z | x", anchored=config.inner > 1)
-    inference = vifx.Joint(vifx.evidence("x"), posterior)
-    objective = vifx.kl(inference, generative)
+    model = em.Model.of(generative, config.components, anchored=config.inner > 1)
+    inference, objective = model.inference, model.objective
 
     # The prior has a closed form, by statistics that are averaged over minibatches; the decoder descends.
     prior = training.solve(objective, "model", networks=("prior",), rate=training.cappe_moulines())
     adam = em_model.only(optax.adam(config.learning_rate), "decoder")
     step = training.in_turn(prior, training.optimize(objective, adam, updates={"model": config.inner}))
 
-    model = em.Model(
-        generative=generative,
-        inference=inference,
-        objective=objective,
-        likelihood=objective,
-        latent="z",
-        observed="x",
-        components=config.components,
-    )
     plain = em.mixture(em.bernoulli, config.components, pseudo_counts=0.1)
     return Experiment(
         objective=objective,

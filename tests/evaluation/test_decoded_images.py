@@ -102,9 +102,6 @@ def test_sampler_draws_means_scaled_and_tempered():
     np.testing.assert_allclose(draw(key, {}, {}, 2000, 0.5) - 0.5, (images - 0.5) / 2, rtol=1e-4, atol=1e-6)
 
 
-generator = np.random.default_rng(0)
-
-
 def test_temperature_scales_the_base():
     """x = z/4 + ½ for the standard normal: the rows are one draw around ½, by T."""
     generative, params, state = model(scaled(4.0), shift=-2.0)

@@ -66,6 +66,7 @@ def test_evidence_of_a_known_pair():
 def test_the_picture_shows_draws_of_the_target():
     inference = Joint(factor("z", distributions.standard_normal(2)))
     figure = targets.draw_target(inference, targets.banana, n=2000)(jax.random.key(0), {}, {})
+    assert figure.axes[0].get_title(loc="left") == "target, 2,000 points"
     drawn = np.asarray(figure.axes[0].collections[0].get_offsets())
     grid = targets.quadrature(targets.banana)
     centre = grid.probability @ grid.points

@@ -9,6 +9,7 @@ __all__ = [
     "factor",
     "has_density",
     "implicit",
+    "of_network",
     "target",
     "transformed",
 ]
@@ -148,7 +149,7 @@ def factor(notation: str, what: Any, *, name: str | None = None) -> Factor:
     if hasattr(what, "as_factor"):  # it offers more than a network does
         return what.as_factor(variable, given, _required(notation, name))
     if is_network(what):
-        return _parametric(variable, given, "density", what, _required(notation, name))
+        return of_network(variable, given, "density", what, _required(notation, name))
     if isinstance(what, Distribution) and not isinstance(what, type):
         if given:
             raise ValueError(
@@ -180,7 +181,7 @@ def implicit(notation: str, what: Any, *, name: str | None = None) -> Factor:
     if not given:
         raise ValueError(f"implicit {notation!r}: a map needs parents; write {variable + ' | z'!r} and a prior of z.")
     if is_network(what):
-        return _parametric(variable, given, "implicit", what, _required(notation, name))
+        return of_network(variable, given, "implicit", what, _required(notation, name))
     _require_function(notation, what)
     _refuse_name(notation, name)
     known = _without_parameters(lambda *parents: PointMass(what(*parents)))
@@ -275,7 +276,8 @@ def transformed(notation: str, base: Distribution, bijection: Bijection, *, name
     )
 
 
-def _parametric(variable: str, given: tuple[str, ...], kind: Kind, what: Any, name: str) -> Factor:
+def of_network(variable: str, given: tuple[str, ...], kind: Kind, what: Any, name: str) -> Factor:
+    """Return the factor whose conditional is a network's output, or for ``"implicit"`` a point mass on it."""
     net = as_net(what)
 
     def init(key: Key, value: Array | None, *parents: Array) -> tuple[PyTree, PyTree]:

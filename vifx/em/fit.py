@@ -7,7 +7,7 @@ __all__ = ["fit"]
 import math
 import signal
 from collections.abc import Callable, Mapping
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
@@ -138,9 +138,9 @@ def _measured(step: Step) -> Step:
     return Step(init, update, lambda transform: _measured(step.rebuild(transform)), step.batches)
 
 
-@cache
+@lru_cache(maxsize=32)
 def _step(model: Model, chunk: int, mesh: Mesh | None, restarts: int) -> Step:
-    """Return the step of a fit, of which equal ones are compiled once."""
+    """Return the step of a fit; fits of one model with the same options share it, and so one compiled program."""
     step = solve(model.objective, "model", chunk=chunk, mesh=mesh)
     if restarts > 1:  # products of matrices without an axis of one are faster
         step = several(step, restarts, best="objective")

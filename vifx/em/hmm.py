@@ -13,14 +13,13 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from vifx.checks import require_function
-from vifx.core.factor import evidence, factor
+from vifx.core.factor import factor
 from vifx.core.joint import Joint
 from vifx.core.objective import Schedule
 from vifx.core.types import Array, Params, State
-from vifx.em import check_values, each_step, exact_posterior, markov_chain
+from vifx.em import check_values, each_step, markov_chain
 from vifx.em.family import Family
 from vifx.em.model import Model, require_model
-from vifx.variational import kl
 
 
 def hmm(
@@ -70,10 +69,6 @@ def hmm(
     chain = markov_chain(states, length=length, concentration=concentration, stickiness=stickiness, parallel=parallel)
     family = make(states=states, **options)
     generative = Joint(factor("z", chain, name="chain"), factor("x | z", each_step(family), name="emissions"))
-    inference = Joint(evidence("x"), exact_posterior(generative, "z | x", temperature=temperature))
-    objective = likelihood = kl(inference, generative)
-    if callable(temperature) or temperature != 1:
-        likelihood = kl(Joint(evidence("x"), exact_posterior(generative, "z | x")), generative)
 
     def check(x: np.ndarray) -> None:
         if x.ndim < 2 or x.shape[1] != length:
@@ -83,17 +78,7 @@ def hmm(
             )
         check_values(family, x.reshape(-1, *x.shape[2:]))
 
-    return Model(
-        generative=generative,
-        inference=inference,
-        objective=objective,
-        likelihood=likelihood,
-        latent="z",
-        observed="x",
-        components=states,
-        check=check,
-        latent_axes=2,
-    )
+    return Model.of(generative, states, check=check, temperature=temperature, latent_axes=2)
 
 
 def most_likely_path(model: Model, params: Params, state: State, x: ArrayLike) -> Array:

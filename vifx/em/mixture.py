@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 
 from vifx.checks import require_function, require_integer
-from vifx.core.factor import evidence, factor
+from vifx.core.factor import factor
 from vifx.core.joint import Joint
 from vifx.core.objective import Schedule
-from vifx.em import categorical, check_values, exact_posterior
+from vifx.em import categorical, check_values
 from vifx.em.family import Family
 from vifx.em.model import Model
-from vifx.variational import kl
 
 
 def mixture(
@@ -52,10 +51,6 @@ def mixture(
         factor("z", categorical(components, concentration=weights_concentration), name="weights"),
         factor("x | z", family, name="components"),
     )
-    inference = Joint(evidence("x"), exact_posterior(generative, "z | x", temperature=temperature))
-    objective = likelihood = kl(inference, generative)
-    if callable(temperature) or temperature != 1:
-        likelihood = kl(Joint(evidence("x"), exact_posterior(generative, "z | x")), generative)
 
     def check(x: np.ndarray) -> None:
         if len(x) < components:
@@ -64,13 +59,4 @@ def mixture(
             )
         check_values(family, x)
 
-    return Model(
-        generative=generative,
-        inference=inference,
-        objective=objective,
-        likelihood=likelihood,
-        latent="z",
-        observed="x",
-        components=components,
-        check=check,
-    )
+    return Model.of(generative, components, check=check, temperature=temperature)

@@ -15,10 +15,13 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from vifx.checks import require, require_array, require_integer, require_key
+from vifx.core.factor import evidence
 from vifx.core.joint import Joint
-from vifx.core.objective import Objective
+from vifx.core.objective import Objective, Schedule
 from vifx.core.turn import Solver
 from vifx.core.types import Array, Batch, Key, Params, State
+from vifx.em.posterior import exact_posterior
+from vifx.variational.kl import kl
 
 
 def _no_rule(x: np.ndarray) -> None:
@@ -53,6 +56,45 @@ class Model:
     components: int
     check: Callable[[np.ndarray], None] = field(default=_no_rule)
     latent_axes: int = 1
+
+    @classmethod
+    def of(
+        cls,
+        generative: Joint,
+        components: int,
+        *,
+        check: Callable[[np.ndarray], None] = _no_rule,
+        temperature: float | Schedule = 1.0,
+        anchored: bool = False,
+        latent_axes: int = 1,
+    ) -> Model:
+        """Return the model of a joint of a latent ``z`` and data ``x``, with its exact posterior and their `kl`.
+
+        Args:
+          generative: ``q(z) q(x|z)``.
+          components: how many states the latent has.
+          check: raises for data that the model is not of.
+          temperature: of the posterior, see `exact_posterior`.
+          anchored: whether the posterior stays as it was at the start of a phase, likewise.
+          latent_axes: how many leading axes of x have a state each.
+        """
+
+        def against(**options: Any) -> tuple[Joint, Objective]:
+            inference = Joint(evidence("x"), exact_posterior(generative, "z | x", **options))
+            return inference, kl(inference, generative)
+
+        inference, objective = against(temperature=temperature, anchored=anchored)
+        return cls(
+            generative=generative,
+            inference=inference,
+            objective=objective,
+            likelihood=against()[1] if callable(temperature) or temperature != 1 else objective,
+            latent="z",
+            observed="x",
+            components=components,
+            check=check,
+            latent_axes=latent_axes,
+        )
 
     def __repr__(self) -> str:
         return f"Model({self.generative}, {self.components} components)"

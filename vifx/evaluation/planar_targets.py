@@ -138,4 +138,4 @@ def draw_target(inference: Joint, log_density: LogDensity, *, n: int = 4000, tit
         inside = np.asarray(jax.random.uniform(jitter, (n, 2)), np.float64) - 0.5
         return grid.points[np.asarray(cells)] + grid.step * inside
 
-    return draw_density(inference, points, variable="z", n=n, title=title)
+    return draw_density(inference, points, variable="z", n=n, title=title, name="target")

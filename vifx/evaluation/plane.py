@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["critic_field", "density_2d", "draw_critic", "draw_density", "draw_modes", "mode_scatter"]
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -126,6 +127,7 @@ def density_2d(
     samples: ArrayLike,
     *,
     title: str = "",
+    points: str = "data",
     resolution: int = 240,
 ) -> Figure:
     """Draw a density in the plane between the data that it was fitted to and samples from it.
@@ -140,6 +142,7 @@ def density_2d(
       data: ``[n, 2]``.
       samples: ``[n, 2]``.
       title: above, on the left.
+      points: what the data are, in the title of their panel.
       resolution: points of the grid along either axis.
 
     Raises:
@@ -154,7 +157,11 @@ def density_2d(
     mass = float(density.sum() * step.prod())
     visible = density[density > 1e-3 * density.max()]
     figure, panels = empty_panels(1, 3, title=title, width=10.8, height=4.1, sharex=True, sharey=True)
-    names = (f"data, {len(data):,} points", f"density, {mass:.1%} of it in the picture", f"{len(samples):,} samples")
+    names = (
+        f"{points}, {len(data):,} points",
+        f"density, {mass:.1%} of it in the picture",
+        f"{len(samples):,} samples",
+    )
     for axes, name in zip(panels, names, strict=True):
         dress(axes, "x₀", "x₁" if axes is panels[0] else "")
         axes.grid(visible=False)
@@ -163,8 +170,8 @@ def density_2d(
     extent = (float(low[0]), float(high[0]), float(low[1]), float(high[1]))
     top = float(np.quantile(visible, 0.995))
     panels[1].imshow(density, origin="lower", extent=extent, cmap="magma", vmin=0.0, vmax=top, interpolation="bilinear")
-    for axes, points in ((panels[0], data), (panels[2], samples)):
-        axes.scatter(*points.T, s=1.5, color=STYLE.lines[0], alpha=0.5, linewidths=0)
+    for axes, shown in ((panels[0], data), (panels[2], samples)):
+        axes.scatter(*shown.T, s=1.5, color=STYLE.lines[0], alpha=0.5, linewidths=0)
     _frame(panels[2], (low, high), samples)
     return figure
 
@@ -202,6 +209,7 @@ def draw_density(
     variable: str = "x",
     n: int = 4000,
     title: str = "",
+    name: str = "data",
 ) -> Drawing:
     """Draw the density of a variable in the plane, between points to compare it with and as many samples.
 
@@ -211,6 +219,7 @@ def draw_density(
       variable: its name.
       n: how many samples.
       title: above, on the left.
+      name: what the points are.
     """
 
     @jax.jit
@@ -219,9 +228,9 @@ def draw_density(
 
     def draw(key: Key, params: Params, state: State) -> Figure:
         samples = joint.sample(key, params, state, examples=n).values[variable]
-        return density_2d(
-            lambda x: np.asarray(log_prob(params, state, jnp.asarray(x))), points(key), samples, title=title
-        )
+        compared = points(jax.random.fold_in(key, 1))
+        known = partial(log_prob, params, state)
+        return density_2d(lambda x: np.asarray(known(jnp.asarray(x))), compared, samples, title=title, points=name)
 
     return draw
 

@@ -22,9 +22,9 @@ import jax.numpy as jnp
 
 from vifx.checks import nearest
 from vifx.core.conditional import fold
-from vifx.core.factor import Factor
+from vifx.core.factor import Factor, of_network
 from vifx.core.joint import Joint, check_owners
-from vifx.core.nets import as_net, is_network
+from vifx.core.nets import is_network
 from vifx.core.types import Array, Batch, Key, Networks, PyTree
 from vifx.variational.walk import Rows, Visit, walk
 
@@ -129,25 +129,7 @@ def critic_factor(critic: Any, on: tuple[str, ...], name: str) -> Factor:
             f"critic must be a Net, a Flax Linen or an NNX module that maps ({', '.join(on)}) to one logit per "
             f"example, got {type(critic).__name__}."
         )
-    net = as_net(critic)
-
-    def init(key: Key, value: Array | None, *parents: Array) -> tuple[PyTree, PyTree]:
-        del value
-        return net.init(key, *parents)
-
-    def conditional(key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool) -> tuple[Any, PyTree]:
-        return net.apply(params, state, *parents, key=key, train=train)
-
-    return Factor(
-        variables=("label",),
-        given=on,
-        kind="density",
-        label=name,
-        conditional=conditional,
-        owner=name,
-        source=critic,
-        init=init,
-    )
+    return of_network("label", on, "density", critic, name)
 
 
 def logits(key: Key | None, critic: Factor, networks: Networks, values: Mapping[str, Array]) -> tuple[Array, Networks]:

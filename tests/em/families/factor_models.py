@@ -7,24 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.special
 import scipy.stats
+from em.families.trajectories import assembled
 
-import vifx
-from vifx import em, training
-
-
-def mixture(family, states):
-    """The joint of weights and components, and its EM objective."""
-    generative = vifx.Joint(
-        vifx.factor("z", em.categorical(states), name="weights"),
-        vifx.factor("x | z", family, name="components"),
-    )
-    inference = vifx.Joint(vifx.evidence("x"), vifx.exact_posterior(generative, "z | x"))
-    return vifx.kl(inference, generative)
+from vifx import training
 
 
 def em_updates(family, states, x, turns, seed=0):
     """Run EM: the parameters after it, and the mean log-likelihood before every turn."""
-    objective = mixture(family, states)
+    objective = assembled(family, states)
     batch = {"x": jnp.asarray(x)}
     step = training.solve(objective, "model")
 
