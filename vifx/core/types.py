@@ -67,7 +67,7 @@ class Aux(NamedTuple):
 
 
 class Networks(NamedTuple):
-    """All networks, as one evaluation of a loss finds them; what it runs returns them with their new state.
+    """All networks as an evaluation of a loss finds them; functions that run networks return them in their new state.
 
     Attributes:
       params: one entry per owner.
@@ -159,7 +159,7 @@ class Structured(Protocol):
         ...
 
     def kl_estimate(self, other: Any) -> Estimate | None:
-        """Return that of KL(self ‖ other) in nats, or None if there is no way to compute it."""
+        """Return an estimate of KL(self ‖ other) in nats, or None if there is no way to compute one."""
         ...
 
 

@@ -161,7 +161,7 @@ class MarkovChain(numpyro.Distribution):
         return jnp.sum(weighted(marginals, steps), axis=(1, 2))
 
     def kl_estimate(self, other: object) -> Estimate | None:
-        """Return that of KL(self ‖ other) in nats, exact if the other one is a chain, else None."""
+        """Return an exact estimate of KL(self ‖ other) in nats if the other one is a chain, else None."""
         return Estimate(lambda _: self.kl(other), "closed form", False) if isinstance(other, MarkovChain) else None
 
     def kl(self, other: MarkovChain) -> Array:

@@ -39,8 +39,8 @@ class Family:
     Attributes:
       init: ``(key, value, *parents) -> (params, state)``; `value` is the variable itself, None if it is latent.
       apply: ``(params, state, *parents, key=None, train=False) -> (distribution, state)``, as a `Net`'s.
-      features: ``(state, value) -> φ``, leaves ``[examples, ...]``: what of a value does not depend on parameters.
-      prepare: ``(params, state) -> prepared``: what of the parameters does not depend on values.
+      features: ``(state, value) -> φ``, leaves ``[examples, ...]``: the part that does not depend on parameters.
+      prepare: ``(params, state) -> prepared``: the part that does not depend on values.
       maximize: ``(params, state, statistics) -> params``, the maximum of ``E log q + log_prior``.
       log_prior: ``(params, state) -> scalar``, the log-density in nats of the parameters' own prior up to a constant;
         0 for maximum likelihood.
