@@ -34,7 +34,8 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "distributions": ("core.types",),
     "networks": ("core.types", "loops", "core.nets", "distributions"),
     "lipschitz": ("core.types", "core.examples", "core.nets"),
-    "flows": ("core.types", "checks", "loops", "core.nets", "distributions", "networks", "lipschitz"),
+    "dynamics": (*CORE, "lazy", "checks", "loops", "networks"),
+    "flows": ("core.types", "checks", "loops", "core.nets", "distributions", "networks", "lipschitz", "dynamics"),
     "divergences": ("core.types", "distributions"),
     "data": ("lazy", "core.types", "checks", "core.examples"),
     "training": (
@@ -52,7 +53,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "variational": (*CORE, "lazy", "verification"),
     "games": (*CORE, "lazy", "verification", "variational"),
     "em": (*CORE, "lazy", "checks", "data", "variational", "training"),
-    "evaluation": (*CORE, "lazy", "files", "data", "networks", "flows", "variational", "training", "em"),
+    "evaluation": (*CORE, "lazy", "files", "data", "networks", "dynamics", "flows", "variational", "training", "em"),
     "reading": (
         "lazy",
         "core.types",
