@@ -329,6 +329,7 @@ def test_config_that_was_edited_or_damaged(tiny, vifx_command, tmp_path):
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == log
 
 
+@pytest.mark.thorough
 def test_resume_refuses_another_experiment_other_options_and_fewer_steps(tiny, vifx_command):
     assert vifx_command("train", tiny, "--run", "run", "--steps", "4").code == 0
     for arguments, expected in (

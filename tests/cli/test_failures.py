@@ -44,6 +44,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_part_of_a_file(copied, vifx_comma
     assert files(tmp_path) == before
 
 
+@pytest.mark.thorough
 def test_what_cannot_be_written_after_training_says_how_to_go_on(tiny, vifx_command, tmp_path):
     edit(
         tiny,

@@ -133,6 +133,7 @@ def test_evaluate_repeats_what_training_found(copied, vifx_command, tmp_path):
     assert again.out.splitlines()[-6:] == first.out.splitlines()[-6:]
 
 
+@pytest.mark.thorough
 def test_results_are_of_the_best_checkpoint(tiny, vifx_command, tmp_path):
     vifx_command("train", tiny, "--run", "run", "--learning-rate", "0.5", "--checkpoint-every", "2", "--steps", "12")
     rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
@@ -417,6 +418,7 @@ def test_run_that_was_stopped_before_its_first_row_can_be_resumed(copied, vifx_c
     assert vifx_command("resume", "run").code == 0
 
 
+@pytest.mark.thorough
 def test_damaged_checkpoint_names_the_command_that_goes_on(copied, vifx_command, tmp_path):
     copied("run")
     whole = leaves(tmp_path / "run")

@@ -100,6 +100,7 @@ def test_every_door_names_factor_variable_value_and_remedy(joints, batch, text):
             call()
 
 
+@pytest.mark.thorough
 def test_binarized_pixels_pass_and_shades_warn_once():
     joints = vae(BernoulliHead((6,)))
     start(joints, {"x": jnp.asarray(np.round(GREY))})

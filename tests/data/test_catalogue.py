@@ -239,6 +239,7 @@ def test_raw_files_that_are_wrong_prepare_nothing(idx_files, tmp_path):
     assert os.listdir(tmp_path / "data") == []
 
 
+@pytest.mark.thorough
 def test_interrupted_preparation_leaves_nothing_that_reads_as_complete(tmp_path):
     """Killed while writing, half way through the examples; the next use then succeeds."""
     program = f"""

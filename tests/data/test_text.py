@@ -37,6 +37,7 @@ def test_a_file_is_cut_into_windows_and_split_without_loss(file):
     assert dataset.info.notes == (f"{len(spaced):,} characters, text.txt",)
 
 
+@pytest.mark.thorough
 def test_the_default_is_the_docstrings_of_the_standard_library():
     text = standard_library()
     assert len(text) > 300_000

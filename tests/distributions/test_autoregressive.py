@@ -40,6 +40,7 @@ LAW = Autoregressive(logits, EXAMPLES, LENGTH, CLASSES)
 ORACLE = np.array([[expected(example, path) for example in range(EXAMPLES)] for path in PATHS])
 
 
+@pytest.mark.thorough
 def test_log_prob_is_the_sum_over_places_of_every_example_and_copy(x64):
     values = jnp.broadcast_to(jnp.asarray(PATHS)[:, None], (len(PATHS), EXAMPLES, LENGTH))
     np.testing.assert_allclose(LAW.log_prob(values), ORACLE, rtol=1e-12)

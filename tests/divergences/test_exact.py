@@ -124,7 +124,7 @@ def log_mixture(x):
     return jnp.logaddexp(*terms)
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", GOLDENS)
 def test_the_toy_optima_of_f_gan(x64, name):
     grid = jnp.linspace(-20.0, 25.0, 2001)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from vifx import data, em, training
 from vifx.em.reseed import MOST, reseeded
@@ -20,6 +21,7 @@ def problem():
     return x, mixture, good, bad, state
 
 
+@pytest.mark.thorough
 def test_an_empty_component_is_filled_in_the_start_that_has_one(x64):
     """Of two starts one has a component far away; the other is what it is alone."""
     x, mixture, good, bad, state = problem()

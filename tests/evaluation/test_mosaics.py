@@ -249,6 +249,7 @@ def test_importing_evaluation_imports_no_plotting_library():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.thorough
 def test_figures_leave_pyplot_alone():
     code = (
         "import sys, numpy; from vifx import evaluation; "

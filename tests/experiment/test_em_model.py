@@ -82,6 +82,7 @@ def test_a_run_that_was_stopped_continues_bit_for_bit(built, tmp_path):
     assert (np.diff([row["objective"] for row in whole.history]) > -1e-5).all()
 
 
+@pytest.mark.thorough
 def test_measures_are_those_of_scipys_mixture(built, model):
     params, state = jax.jit(built.objective.init)(jax.random.key(0), {"x": jnp.asarray(SPLITS.train["x"])})
     found = built.evaluate(jax.random.key(1), params, state)

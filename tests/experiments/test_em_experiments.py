@@ -125,7 +125,7 @@ def build(name, monkeypatch, tmp_path, **values):
     return file.build(file.config(**values))
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("covariance", ["full", "diagonal"])
 def test_each_iteration_has_scikit_learns_likelihood(covariance, prepared, x64, monkeypatch, tmp_path):
     """From the start that the experiment chooses, in double precision, 1e-6 nats an example."""

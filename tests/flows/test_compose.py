@@ -155,6 +155,7 @@ def test_conditioned_is_the_bijection_at_the_features(x64):
         bijection.forward(params, state, x)
 
 
+@pytest.mark.thorough
 def test_flow_is_the_density_of_its_samples(x64):
     """A dense map of a normal is a normal with a known covariance."""
     flow = flows.Flow(standard_normal(3), flows.chain(rotation(), rotation()))

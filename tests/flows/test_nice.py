@@ -63,6 +63,7 @@ def test_it_is_realnvp_at_zero_log_scale(x64):
     np.testing.assert_array_equal(value[1][1], np.full(4, np.sum(params[1]["log_scale"])))
 
 
+@pytest.mark.thorough
 def test_odd_depths_end_with_a_coupling_of_the_first_kind(x64):
     """Three couplings: a pair and one more, so that the first half is left as it is by the first and the last."""
     x, bijection = jnp.asarray(X), flows.nice(3, hidden=(4,))

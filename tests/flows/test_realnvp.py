@@ -80,6 +80,7 @@ def decode_by_hand(params, z):
     return jnp.concatenate((first, second), axis=1)
 
 
+@pytest.mark.thorough
 def test_the_compiled_program_is_no_larger_than_one_written_by_hand():
     """Density, samples and gradients: as many products, as many bytes, no loop, nothing gathered, copied or padded."""
     flow, x = flows.Flow(standard_normal(8), flows.realnvp(8, hidden=(8, 8))), jnp.asarray(np.resize(X, (64, 8)), "f4")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flows.places import place
 from flows.quadrature import mass
 
@@ -20,6 +21,7 @@ def test_the_density_integrates_to_one(x64):
     assert abs(mass(bijection, params, state, given) - 1) < 1e-4
 
 
+@pytest.mark.thorough
 def test_it_is_its_blocks_one_after_another(x64):
     """And its estimate is the exact flow's log-determinant on average, each block with noise of its own."""
     x, block = jnp.asarray(X), flows.residual_block((8,), lipschitz=0.9)

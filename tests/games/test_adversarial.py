@@ -273,6 +273,7 @@ def test_other_games_by_hand(x64):
     compare(cases)
 
 
+@pytest.mark.thorough
 def test_the_critic_may_be_fitted_by_another_divergence(x64):
     objective = gan(divergence="pearson", form="minimax", critic_divergence="labelled_kl")
     z = noise()

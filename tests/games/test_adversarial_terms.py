@@ -65,7 +65,7 @@ def expect_mean(found, expected):
     assert np.max(np.abs(expected) / error) > 12  # zero would be refused
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("has_rsample", [True, False])
 def test_proximal_term_without_a_closed_form_is_the_mean_log_ratio(x64, has_rsample):
     """Its value on the draws; its gradient the divergence's in the mean, and zero draw by draw at the anchor."""

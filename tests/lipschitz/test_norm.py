@@ -143,6 +143,7 @@ def test_the_reshaped_norm_is_not_that_of_the_convolution(x64):
     assert 1.4 < min(ratios) <= max(ratios) < 2.2
 
 
+@pytest.mark.thorough
 def test_vectors_are_feature_maps_of_the_layer(x64):
     shape, how = CONVOLUTIONS["strided"]
     kernel = normal(8, *shape)

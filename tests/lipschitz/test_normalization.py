@@ -36,6 +36,7 @@ class Critic(linen.Module):
 X = normal(0, 5, 6, 6, 2, dtype=np.float32)
 
 
+@pytest.mark.thorough
 def test_parameters_are_the_networks_own_and_state_is_as_documented():
     net, plain = spectral_normalization(Critic()), as_net(Critic())
     params, state = net.init(jax.random.key(0), X)

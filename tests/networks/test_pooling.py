@@ -48,6 +48,7 @@ def test_what_stands_at_padding_is_nothing():
     assert np.isfinite(clean[1][1]).all()
 
 
+@pytest.mark.thorough
 def test_more_padding_changes_nothing():
     """The same bits at every length, across the groups of the sums."""
     x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 40, 64)).astype(np.float32))

@@ -89,6 +89,7 @@ def test_dropped_symbols_are_not_read_and_only_in_training():
         net.apply(params, state, train=True)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("samples", [1, 3])
 def test_as_a_decoder_it_is_claimed_and_enumerated(samples):
     """A joint of a finite latent and sequences: the objective is their divergence, whatever the number of draws."""

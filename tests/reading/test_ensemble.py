@@ -29,6 +29,7 @@ def test_every_example_is_in_one_fold() -> None:
     assert min(counts) > 200 / 4 - 4 * np.sqrt(200 * 3 / 16)  # an example is in each fold as often
 
 
+@pytest.mark.thorough
 def test_an_ensemble_is_the_mean_of_its_members() -> None:
     net, inputs = as_net(READER), (QUESTION, PASSAGE, FEATURES)
     init = jax.jit(net.init)

@@ -123,6 +123,7 @@ def test_more_padding_changes_nothing():
     assert all(np.array_equal(found[0], other) for other in found[1:])
 
 
+@pytest.mark.thorough
 def test_padding_alone_is_refused_or_nothing():
     """On the host by name; in compiled code with a finite value and gradient."""
     data = batch()
@@ -184,6 +185,7 @@ def test_given_vectors_stay_or_are_trained(frozen):
         Reader(21, 8, vectors=vectors)
 
 
+@pytest.mark.thorough
 def test_one_length_compiles_once():
     both, data = objective(CODE), batch()
     chex.clear_trace_counter()

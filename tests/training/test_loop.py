@@ -129,7 +129,7 @@ def test_chunks_end_at_absolute_multiples_wherever_they_begin(tmp_path):
     assert equal(resumed.train_state, run(57).train_state)
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", [ToyResident, ToyStreaming])
 def test_a_mesh_gives_the_same_run(x64, kind, tmp_path):
     objective, step, _ = problem()

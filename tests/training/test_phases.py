@@ -104,7 +104,7 @@ def test_a_phase_equals_the_loop_by_hand(x64, turns, updates):
 GENERATORS = {"plain": lambda: affine(3, 2), "batch norm": lambda: networks.MLP((4,), norm="batch", outputs=2)}
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("generator", GENERATORS)
 def test_one_update_a_phase_is_bitwise_without_the_proximal_term(generator):
     """λ is an argument of one compiled program, so that λ = 0 and λ = 5 run the same instructions, in float32."""

@@ -43,7 +43,7 @@ def runs(kind, x, weights):
 WEIGHTS = pytest.mark.parametrize("weights", [None, np.arange(45) % 4])
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @WEIGHTS
 def test_em_on_all_examples_is_that_of_one_device(x64, weights):
     one, many = runs(solving, X, weights)

@@ -170,7 +170,7 @@ def bernoulli_bound(params, samples):
     return -jnp.sum(jnp.exp(jnp.sum(log_p[index], axis=1)) * bound)
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("samples", [0, 1, 2])
 def test_score_function_is_unbiased_on_binary_vectors(samples):
     """A latent that can be neither summed (it is a vector) nor reparameterized; 0 stands for `kl`."""

@@ -16,6 +16,7 @@ INFERENCE = Joint(evidence("x"), factor("z | x", tabular(3, states=3), name="enc
 GENERATIVE = Joint(factor("z", tabular(states=3), name="prior"), factor("x | z", tabular(3, states=3), name="decoder"))
 
 
+@pytest.mark.thorough
 def test_too_many_multisets_are_drawn_and_named():
     """Unbiased in value and gradient: a mean over keys against the exact bound by multisets of the same model."""
     joints = INFERENCE, GENERATIVE

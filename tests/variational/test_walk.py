@@ -74,6 +74,7 @@ def test_running_a_network_once_a_combination_changes_no_value_and_no_gradient()
     chex.assert_trees_all_close(*results, rtol=2e-5, atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_the_decoder_of_an_exact_posterior_sees_states_and_no_examples():
     calls = []
     decoder = watched(Conditional(MLP((6,)), BernoulliHead((4,)), inputs=(OneHot(3),)), calls)
@@ -122,6 +123,7 @@ def test_a_loss_of_draws_traces_each_network_once():
         assert len(calls) == 1
 
 
+@pytest.mark.thorough
 def test_finite_latents_are_summed_until_another_one_is_met():
     finite = ("a | x", tabular(2, states=3), "a")
     drawn = ("w | x", Conditional(MLP((4,)), DiagonalNormal((2,)), inputs=(OneHot(2),)), "w")

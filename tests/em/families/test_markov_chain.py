@@ -98,6 +98,7 @@ def test_a_chain_with_a_length_ends_there(x64):
         np.testing.assert_allclose(entropy[i], nats, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.thorough
 def test_emissions_start_and_count_step_by_step(x64):
     """`each_step` of a family is the family on all steps, laid end to end."""
     x = GENERATOR.normal(size=(3, LENGTH, 2))

@@ -89,6 +89,7 @@ def test_the_inverse_of_any_size(x64, channels):
     np.testing.assert_allclose(log_det, np.full(3, -np.linalg.slogdet(weight)[1]), rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_gradient_of_the_likelihood(x64):
     """Of a dense map of a normal: ``∂/∂W Σ log q = n W⁻ᵀ − Σ z xᵀ``, pulled back to the factors."""
     x, bijection = jnp.asarray(VECTORS), flows.linear(weight=WEIGHT)

@@ -90,7 +90,7 @@ def test_a_linear_branch_in_closed_form(x64):
     np.testing.assert_allclose(block.inverse(params, state, z)[0], X, rtol=1e-11)
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("scale", [0.01, 100.0])
 def test_the_certificate_holds_at_every_parameter(x64, scale):
     """No difference quotient, and no singular value of a Jacobian, is above L."""
