@@ -52,14 +52,21 @@ def autoregressive():
     return d.Autoregressive(logits, None, 3, 2)
 
 
+def gaussian_chain():
+    numbers = map(jnp.asarray, (np.array([0.3]), np.array([[1.1]]), np.array([[-0.7]]), np.array([0.4]), np.eye(1)))
+    return d.GaussianChain(*numbers, 2, reverse=True)
+
+
 TRIL = np.array([[0.8, 0.0], [0.5, 1.3]])
 DISTRIBUTIONS = {
+    "AffineNormal": Case(lambda: d.AffineNormal(jnp.array([0.3, -1.0]), jnp.asarray(TRIL)), PLANE, 0.05**2),
     "Autoregressive": Case(autoregressive, PATHS),
     "Bernoulli": Case(lambda: d.Bernoulli(jnp.asarray(0.7)), np.arange(2)),
     "Categorical": Case(lambda: d.Categorical(jnp.asarray(LOGITS)), np.arange(4)),
     "DiscretizedLogistic": Case(lambda: d.DiscretizedLogistic(jnp.asarray(0.3), jnp.asarray(-2.0)), np.arange(256)),
     "EachStep": Case(each_step, PATHS[:, None]),
     "Finite": Case(lambda: d.Finite(COUNTS[:4], jnp.asarray(LOGITS)), COUNTS[:4]),
+    "GaussianChain": Case(gaussian_chain, PLANE[:, :, None], 0.05**2),
     "MarkovChain": Case(markov_chain, PATHS),
     "MixtureOfDiscretizedLogistics": Case(
         lambda: d.MixtureOfDiscretizedLogistics(*(jnp.asarray(k * LOGITS) for k in (1, 0.3, 1))), np.arange(256)
@@ -83,8 +90,8 @@ DISTRIBUTIONS = {
 WITHOUT_A_DENSITY = {"PointMass", "Unnormalized"}  # a value; a density without its constant
 
 
-def head(module):
-    features = jnp.asarray(DRAW.normal(size=(1, 3)), jnp.float32)
+def head(module, shape=(1, 3)):
+    features = jnp.asarray(DRAW.normal(size=shape), jnp.float32)
     params = module.init(jax.random.key(0), features)
 
     def moved(leaf):
@@ -99,6 +106,9 @@ HEADS = {
     "CategoricalHead": Case(lambda: head(networks.CategoricalHead(3)), np.arange(3)[:, None]),
     "DiagonalNormal": Case(lambda: head(networks.DiagonalNormal((1,))), LINE[:, None, None], 0.0025),
     "DiscretizedLogisticHead": Case(lambda: head(networks.DiscretizedLogisticHead((1,))), PIXELS),
+    "GaussianChainHead": Case(
+        lambda: head(networks.GaussianChainHead(1, 0.4), (1, 2, 3)), 3 * PLANE[:, None, :, None], 0.15**2
+    ),
     "MixtureOfLogisticsHead": Case(lambda: head(networks.MixtureOfLogisticsHead((1,), 2)), PIXELS),
     "NormalFixedScale": Case(lambda: head(networks.NormalFixedScale((1,), 0.7)), LINE[:, None, None], 0.0025),
     "NormalGlobalScale": Case(lambda: head(networks.NormalGlobalScale((1,))), LINE[:, None, None], 0.0025),

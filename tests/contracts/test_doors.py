@@ -170,6 +170,7 @@ DOORS = [
     ),
     at(em, "fit", **EM, tolerance=1e-3, start="random", observe=lambda update, metrics: None, mesh=None),
     at(em, "hmm", make=em.gaussian, states=2, length=3, concentration=1.0, stickiness=0.0),
+    at(em, "lds", latent=2, length=3),
     at(em, "k_means", key=KEY, x=X, states=2, steps=1),
     at(em, "mixture", make=em.gaussian, components=2, weights_concentration=1.0),
     at(em, "most_likely_path", model=em.hmm(em.gaussian, 2, length=3), x=X),
@@ -239,6 +240,7 @@ def test_every_public_function_has_a_door():
         *(
             data.Alphabet,
             data.Casino,
+            data.Tracking,
             data.Dataset,
             data.Info,
             data.Modes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "CASINO",
+    "TRACKING",
     "Alphabet",
     "Casino",
     "Combined",
@@ -18,6 +19,7 @@ __all__ = [
     "Split",
     "Streaming",
     "Table",
+    "Tracking",
     "Transform",
     "Unobserved",
     "Window",
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
     from vifx.data.rows import Source, batches
     from vifx.data.streaming import Streaming
     from vifx.data.text import Alphabet, alphabet, spelled
+    from vifx.data.tracking import TRACKING, Tracking
     from vifx.data.transforms import (
         Transform,
         binarize,

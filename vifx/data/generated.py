@@ -15,9 +15,10 @@ from vifx.data.casino import draw_casino
 from vifx.data.dataset import Dataset, Info, Split, hold_out
 from vifx.data.names import GENERATED
 from vifx.data.shapes import SHAPES, draw_shape
+from vifx.data.tracking import draw_tracking
 
 _TRAIN, _TEST = 50_000, 10_000
-_ROLLED = 100
+_SEQUENCES = 100
 
 
 class Modes(NamedTuple):
@@ -68,10 +69,11 @@ def modes(name: str) -> Modes:
 
 
 def generate(name: str, *, validation: int | float, split_seed: int) -> Dataset:
-    """Draw a generated dataset: 50,000 examples for training and 10,000 for testing, 100 each for ``casino``.
+    """Draw a generated dataset: 50,000 examples for training and 10,000 for testing; 100 each if they are sequences.
 
     ``x`` is float32 ``[examples, dimensions]`` and ``y`` the index of the mode, or of the part of the shape, int32;
-    of ``casino`` they are the rolls and the dice (see `vifx.data.casino.draw_casino`), int32 ``[examples, length]``.
+    of ``casino`` they are the rolls and the dice (see `vifx.data.casino.draw_casino`), int32 ``[examples, length]``; of
+    ``tracking`` see `vifx.data.tracking.draw_tracking`.
     Everything, the test split too, is a fixed function of the seed; the validation split is held out of the training
     split as elsewhere.
 
@@ -87,9 +89,13 @@ def generate(name: str, *, validation: int | float, split_seed: int) -> Dataset:
     # RandomState because NumPy promises that its stream never changes; Generator's may.
     stream = np.random.RandomState(split_seed)
     if name == "casino":
-        (x, y), (test_x, test_y) = draw_casino(stream, _ROLLED), draw_casino(stream, _ROLLED)
+        (x, y), (test_x, test_y) = draw_casino(stream, _SEQUENCES), draw_casino(stream, _SEQUENCES)
         train, held = hold_out({"x": x, "y": y}, validation, split_seed)
         return Dataset(train, held, {"x": test_x, "y": test_y}, Info(name, x.shape[1:], None, 0, 5))
+    if name == "tracking":
+        drawn, test = draw_tracking(stream, _SEQUENCES), draw_tracking(stream, _SEQUENCES)
+        train, held = hold_out(drawn, validation, split_seed)
+        return Dataset(train, held, test, Info(name, drawn["x"].shape[1:], None, -np.inf, np.inf))
     if name in SHAPES:
         count, dimensions = SHAPES[name][0], 2
         drawn, test = (_split(*draw_shape(name, stream, size)) for size in (_TRAIN, _TEST))

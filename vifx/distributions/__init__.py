@@ -8,12 +8,14 @@ sample_shape)` and `log_prob(value)` in nats. Pixels that are images use `to_eve
 from __future__ import annotations
 
 __all__ = [
+    "AffineNormal",
     "Autoregressive",
     "Bernoulli",
     "Categorical",
     "DiscretizedLogistic",
     "EachStep",
     "Finite",
+    "GaussianChain",
     "MarkovChain",
     "MixtureOfDiscretizedLogistics",
     "Multinomial",
@@ -29,12 +31,14 @@ __all__ = [
     "uniform_categorical",
 ]
 
+from vifx.distributions.affine_normal import AffineNormal
 from vifx.distributions.autoregressive import Autoregressive
 from vifx.distributions.bernoulli import Bernoulli
 from vifx.distributions.categorical import Categorical, uniform_categorical
 from vifx.distributions.discretized_logistic import DiscretizedLogistic
 from vifx.distributions.each_step import EachStep
 from vifx.distributions.finite import Finite
+from vifx.distributions.gaussian_chain import GaussianChain
 from vifx.distributions.markov_chain import MarkovChain
 from vifx.distributions.mixture_of_discretized_logistics import MixtureOfDiscretizedLogistics
 from vifx.distributions.multinomial import Multinomial

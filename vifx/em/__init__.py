@@ -17,9 +17,12 @@ __all__ = [
     "factor_analysis",
     "fit",
     "gaussian",
+    "gaussian_chain",
     "hmm",
     "k_means",
     "latent_posterior",
+    "lds",
+    "linear_gaussian",
     "markov_chain",
     "mixture",
     "most_likely_path",
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
     from vifx.em.families.each_step import each_step
     from vifx.em.families.factor_analysis import factor_analysis
     from vifx.em.families.gaussian import gaussian
+    from vifx.em.families.gaussian_chain import gaussian_chain
+    from vifx.em.families.linear_gaussian import linear_gaussian
     from vifx.em.families.markov_chain import markov_chain
     from vifx.em.families.multinomial import multinomial
     from vifx.em.families.poisson import poisson
@@ -55,6 +60,7 @@ if TYPE_CHECKING:
     from vifx.em.hmm import hmm, most_likely_path
     from vifx.em.initial import Start, starts
     from vifx.em.k_means import k_means
+    from vifx.em.lds import lds
     from vifx.em.mixture import mixture
     from vifx.em.model import Model
     from vifx.em.posterior import exact_posterior

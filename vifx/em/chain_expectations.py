@@ -9,8 +9,8 @@ from __future__ import annotations
 __all__ = [
     "chain_expected",
     "chain_posterior",
-    "chain_prior",
     "chain_table",
+    "require_known",
 ]
 
 from collections.abc import Mapping, Sequence
@@ -29,16 +29,6 @@ from vifx.em.forward_backward import ChainTable, smoothed
 from vifx.em.given import Given
 
 
-def chain_prior(given: Given) -> tuple[Factor, MarkovChain] | None:
-    """Return the latent whose prior is a chain, and the prior; None if there is none."""
-    for item in given.joint.modelled:
-        if item.variables[0] not in given.values and all(name in given.values for name in item.given):
-            conditional = given.conditional(item, given.values, given.examples)
-            if isinstance(conditional, MarkovChain):
-                return item, conditional
-    return None
-
-
 def chain_table(given: Given, item: Factor, prior: MarkovChain) -> ChainTable:
     """Evaluate every factor of a joint of one chain, in every state of every step.
 
@@ -51,7 +41,7 @@ def chain_table(given: Given, item: Factor, prior: MarkovChain) -> ChainTable:
     for other in given.joint.modelled:
         if other is item:
             continue
-        _require_known(other, item, given.values)
+        require_known(other, item, given.values)
         if item.variables[0] in other.given:
             steps = steps + _step_log_probs(given, other, item.variables[0], prior)
         else:
@@ -61,7 +51,12 @@ def chain_table(given: Given, item: Factor, prior: MarkovChain) -> ChainTable:
     return ChainTable(item, prior, steps, rest, inside)
 
 
-def _require_known(other: Factor, item: Factor, known: Mapping[str, Array]) -> None:
+def require_known(other: Factor, item: Factor, known: Mapping[str, Array]) -> None:
+    """Refuse a latent beside a chain.
+
+    Raises:
+      ValueError: `other` is one.
+    """
     if other.variables[0] not in known:
         raise ValueError(
             f"{other} is a latent beside the chain {item}, and an exact posterior sums over one chain alone; condition "

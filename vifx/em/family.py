@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Family"]
+__all__ = ["Family", "no_prior"]
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +13,12 @@ import jax.numpy as jnp
 from vifx.core.factor import Factor
 from vifx.core.types import Array, Key, PyTree
 from vifx.em.solver import solver
+
+
+def no_prior(params: PyTree, state: PyTree) -> Array:
+    """Return 0: the parameters have no prior of their own."""
+    del params, state
+    return jnp.zeros((), jnp.result_type(float))
 
 
 def _linear(prepared: Array, features: Array | tuple[Array, Array]) -> Array:
@@ -50,9 +56,9 @@ class Family:
       remarks: ``(params, value) -> sentences``: what a user should know of fitted parameters and the concrete values
         that they were fitted to, such as which states are at a floor.
       log_probs: ``(prepared, φ) -> [examples, states]``, in nats; by default ``φ @ prepared``, where a pair of
-        features is (φ, h).
+        features is (φ, h). Of a parent that is a Gaussian chain, ``(prepared, φ, *known parents) -> LinearEvidence``.
       statistics: ``(prepared, φ, responsibilities [examples, states]) -> statistics``, sums over the examples; by
-        default ``responsibilities.T @ φ``.
+        default ``responsibilities.T @ φ``. Of a Gaussian chain, ``(prepared, φ, ChainMoments, *known parents)``.
     """
 
     init: Callable[..., tuple[PyTree, PyTree]]
@@ -64,8 +70,8 @@ class Family:
     degrees: Callable[[PyTree], int]
     magnitude: Callable[[PyTree, PyTree], Array | float] = lambda *_: 0.0
     remarks: Callable[[PyTree, Any], tuple[str, ...]] = lambda *_: ()
-    log_probs: Callable[[PyTree, PyTree], Array] = _linear
-    statistics: Callable[[PyTree, PyTree, Array], PyTree] = _weighted_sums
+    log_probs: Callable[..., Any] = _linear
+    statistics: Callable[..., PyTree] = _weighted_sums
 
     def as_factor(self, variable: str, given: tuple[str, ...], name: str) -> Factor:
         """Return the factor that `factor` makes of a family: a network that offers a closed-form turn."""

@@ -22,7 +22,7 @@ from vifx.data.full import Full
 from vifx.em.fit_data import checked_data, counted
 from vifx.em.fitted import Fit
 from vifx.em.initial import Start, starts
-from vifx.em.model import Model, require_model
+from vifx.em.model import Data, Model, require_model
 from vifx.em.reseed import reseeded
 from vifx.training import Diverged, Event, Interrupted, Progress, Step, TrainState, converged, several, solve
 from vifx.training import fit as train
@@ -35,9 +35,9 @@ from vifx.training.stop import last_gain
 def fit(
     key: Key,
     model: Model,
-    x: ArrayLike,
+    x: Data,
     *,
-    start: Start = "k-means",
+    start: Start | None = None,
     restarts: int = 1,
     steps: int = 1000,
     tolerance: float = 1e-5,
@@ -56,9 +56,9 @@ def fit(
 
     Args:
       key: random key for the starts.
-      model: made by `mixture` or `hmm`.
-      x: ``[examples, *event]``, all of it.
-      start: how it starts, see `starts`.
+      model: made by `mixture`, `hmm` or `lds`.
+      x: ``[examples, *event]``, all of it; of a model that is given more, such as lengths, all of it by name.
+      start: how it starts, see `starts`; by default ``"k-means"``, of a continuous latent ``"random"``.
       restarts: how many starts.
       steps: the most updates.
       tolerance: in mean nats per example; 0 makes all `steps`.
@@ -78,8 +78,9 @@ def fit(
     require_key(key)
     require_model(model, "fit")
     _check_options(restarts=restarts, steps=steps, chunk=chunk, tolerance=tolerance, mesh=mesh, observe=observe)
-    x, weights, start = counted(x, weights, start)
-    source = Full(checked_data(model, x, weights))
+    start = ("random" if model.components is None else "k-means") if start is None else start
+    named, weights, start = counted(model, x, weights, start)
+    source = Full(checked_data(model, named, weights))
     stacked, state = starts(jax.random.fold_in(key, 0), model, source.arrays, start, restarts)
     first = _of_start(stacked, 0)
     model.objective.check(first, state, source.arrays)
@@ -233,7 +234,7 @@ def _log_likelihood(model: Model, params: Params, state: State, batch: Batch, fi
     """Return ``Σ log q(x)``: what was fitted at temperature 1, else the sum over the examples."""
     if model.likelihood is model.objective:
         return fitted
-    log_prob = np.asarray(model.log_prob(params, state, batch[model.observed]), np.float64)
+    log_prob = np.asarray(model.log_prob(params, state, model.data(batch)), np.float64)
     return float(np.sum(log_prob * np.asarray(batch.get("@weights", 1.0), np.float64)))
 
 
@@ -243,8 +244,9 @@ def _lost_digits(model: Model, found: TrainState, batch: Batch, rounded: float) 
     It is said where they are further apart than a hundredth of a nat for each observation and each 100 nats, and an
     error beyond what is `rounded`, or beyond a hundredth of the whole.
     """
-    few, (params, state, _) = batch[model.observed][:256], found.progress
-    by_density, by_features = map(float, _by_density_and_features(model, params, state, few))
+    known = {name: batch[name][:256] for name in (model.observed, *model.given)}
+    few, (params, state, _) = known[model.observed], found.progress
+    by_density, by_features = map(float, _by_density_and_features(model, params, state, known))
     apart = abs(by_density - by_features)
     small = 20 * float(rounding(np.float32(by_density), observations=math.prod(few.shape[1 : model.latent_axes])))
     if apart <= small:
@@ -259,10 +261,10 @@ def _lost_digits(model: Model, found: TrainState, batch: Batch, rounded: float) 
 
 
 @partial(jax.jit, static_argnums=0)
-def _by_density_and_features(model: Model, params: Params, state: State, x: Array) -> tuple[Array, Array]:
+def _by_density_and_features(model: Model, params: Params, state: State, batch: Batch) -> tuple[Array, Array]:
     key = jax.random.key(0)  # nothing is drawn
-    loss, _ = model.likelihood.players["model"].loss(key, params, state, {model.observed: x}, train=False)
-    return -loss, jnp.mean(model.log_prob(params, state, x))
+    loss, _ = model.likelihood.players["model"].loss(key, params, state, batch, train=False)
+    return -loss, jnp.mean(model.log_prob(params, state, model.data(batch)))
 
 
 def _check_options(

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jax.typing import ArrayLike
 
 from vifx.core.types import Array, Key, Params, State
-from vifx.em.model import Model
+from vifx.em.model import Data, Model
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -70,31 +69,31 @@ class Fit:
         """``2 degrees − 2 Σ log q(x)`` in nats; less is better (Akaike, 1974)."""
         return 2 * self.degrees - 2 * self.log_likelihood
 
-    def log_prob(self, x: ArrayLike) -> Array:
+    def log_prob(self, x: Data) -> Array:
         """Return ``log q(x)`` in nats, ``[examples]``.
 
         Raises:
           TypeError: `x` is not an array.
           ValueError: its examples have another shape than those fitted.
         """
-        return self.model.log_prob(self.params, self.state, self._values(x))
+        return self.model.log_prob(self.params, self.state, self._checked(x))
 
-    def posterior(self, x: ArrayLike) -> Any:
+    def posterior(self, x: Data) -> Any:
         """Return ``p(z|x)``; of a mixture, its `probs` are the responsibilities ``[examples, components]``.
 
         Raises:
           TypeError: `x` is not an array.
           ValueError: its examples have another shape than those fitted.
         """
-        return self.model.posterior(self.params, self.state, self._values(x))
+        return self.model.posterior(self.params, self.state, self._checked(x))
 
     def sample(self, key: Key, examples: int) -> Mapping[str, Array]:
         """Draw latents and data; values by variable, ``[examples, *event]``."""
         return self.model.sample(key, self.params, self.state, examples)
 
-    def _values(self, x: ArrayLike) -> Array:
-        values = self.model.values(x)
+    def _checked(self, x: Data) -> Data:
+        values = self.model.batch(x)[self.model.observed]
         if values.shape[1:] != self.event:
             expected = ", ".join(map(str, ("examples", *self.event)))
             raise ValueError(f"x must have the shape [{expected}], as what was fitted, got {list(values.shape)}.")
-        return values
+        return x

@@ -41,12 +41,16 @@ class Given:
         noise = None if self.key is None else fold(self.key, item.name, "network")
         return condition(noise, item, self.networks, values, examples)[0]
 
-    def log_probs(self, item: Factor) -> Array:
-        """Return a family's log-densities in nats at its known values, in every state of its parents."""
+    def log_probs(self, item: Factor, *parents: Array) -> Any:
+        """Return a family's log-densities in nats at its known values, as a function of its latent parents.
+
+        Args:
+          item: the factor of a family.
+          parents: its known parents, of a family that takes any.
+        """
         owner, family = str(item.owner), item.source
         params, state = self.networks.params, self.networks.state.get(owner, {})
         ready = self.prepared[owner] if owner in self.prepared else family.prepare(params[owner], state)
         found = self.features.get(owner)
-        return family.log_probs(
-            ready, family.features(state, self.values[item.variables[0]]) if found is None else found
-        )
+        found = family.features(state, self.values[item.variables[0]]) if found is None else found
+        return family.log_probs(ready, found, *parents)

@@ -10,16 +10,15 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.typing import ArrayLike
 
 from vifx.checks import require_function
 from vifx.core.factor import factor
 from vifx.core.joint import Joint
 from vifx.core.objective import Schedule
-from vifx.core.types import Array, Params, State
+from vifx.core.types import Array, Batch, Params, State
 from vifx.em import check_values, each_step, markov_chain
 from vifx.em.family import Family
-from vifx.em.model import Model, require_model
+from vifx.em.model import Data, Model, require_model
 
 
 def hmm(
@@ -81,7 +80,7 @@ def hmm(
     return Model.of(generative, states, check=check, temperature=temperature, latent_axes=2)
 
 
-def most_likely_path(model: Model, params: Params, state: State, x: ArrayLike) -> Array:
+def most_likely_path(model: Model, params: Params, state: State, x: Data) -> Array:
     """Return ``argmax_z p(z|x)``, the likeliest sequence of states, integers ``[sequences, length]``.
 
     Args:
@@ -99,9 +98,9 @@ def most_likely_path(model: Model, params: Params, state: State, x: ArrayLike) -
     """
     if require_model(model, "most_likely_path").latent_axes != 2:
         raise ValueError("most_likely_path: model must be a hidden Markov model; make one with em.hmm(...).")
-    return _path(model, params, state, model.values(x))
+    return _path(model, params, state, model.batch(x))
 
 
 @partial(jax.jit, static_argnums=0)
-def _path(model: Model, params: Params, state: State, x: Array) -> Array:
-    return model.posterior(params, state, x).most_likely()
+def _path(model: Model, params: Params, state: State, batch: Batch) -> Array:
+    return model.posterior(params, state, model.data(batch)).most_likely()

@@ -37,6 +37,7 @@ def starts(key: Key, model: Model, batch: Batch, start: Start, restarts: int) ->
       start: ``"k-means"`` gives each example to the nearest centre of `k_means`, ``"k-means++"`` to the nearest of
         its seeds; ``"random"`` draws responsibilities; integer labels ``[examples]`` or responsibilities
         ``[examples, components]`` (of sequences, for every step) are taken as they are; ``(params, state)`` continues.
+        A continuous latent starts from the random initialization of its networks, ``"random"``.
       restarts: how many.
 
     Raises:
@@ -59,9 +60,16 @@ def starts(key: Key, model: Model, batch: Batch, start: Start, restarts: int) ->
                 f"start must be {', '.join(map(repr, _STEPS))}, labels, responsibilities or (params, state); got "
                 f"{start!r}."
             )
+        if model.components is None and start != "random":
+            raise ValueError(
+                f"start={start!r} needs components, and the latent of {model!r} is continuous; use 'random'."
+            )
         return _drawn(model, start, jax.random.split(key, restarts), batch)
     _single(start="labels and responsibilities", restarts=restarts)
-    given = _given(np.asarray(require_array(start, "start")), model, batch[model.observed].shape[: model.latent_axes])
+    if model.components is None:
+        raise ValueError("start must be 'random' or (params, state) where the latent is continuous: it has no labels.")
+    places = batch[model.observed].shape[: model.latent_axes]
+    given = _given(np.asarray(require_array(start, "start")), model.components, places)
     return _from_responsibilities(model, key, {**batch, "@responsibilities": jnp.asarray(given)})
 
 
@@ -71,6 +79,8 @@ def _drawn(model: Model, start: str, keys: Key, batch: Batch) -> tuple[Params, S
 
     def one(key: Key) -> Params:
         params, state = model.objective.init(jax.random.fold_in(key, 0), data)
+        if model.components is None:
+            return dict(params)
         x, noise = data[model.observed], jax.random.fold_in(key, 1)
         places, event = x.shape[: model.latent_axes], x.shape[model.latent_axes :]
         if start == "random":
@@ -110,16 +120,16 @@ def _single(*, start: str, restarts: int) -> None:
         raise ValueError(f"restarts={restarts} of {start} would all be the same; use restarts=1.")
 
 
-def _given(start: np.ndarray, model: Model, places: tuple[int, ...]) -> np.ndarray:
+def _given(start: np.ndarray, components: int, places: tuple[int, ...]) -> np.ndarray:
     if start.shape == places and np.issubdtype(start.dtype, np.integer):
-        if start.min() < 0 or start.max() >= model.components:
+        if start.min() < 0 or start.max() >= components:
             raise ValueError(
-                f"start has labels {start.min()} to {start.max()}, but the components are 0 to {model.components - 1}."
+                f"start has labels {start.min()} to {start.max()}, but the components are 0 to {components - 1}."
             )
-        return np.eye(model.components)[start]
-    if start.shape != (*places, model.components) or not np.issubdtype(start.dtype, np.floating):
+        return np.eye(components)[start]
+    if start.shape != (*places, components) or not np.issubdtype(start.dtype, np.floating):
         raise ValueError(
-            f"start must be integer labels {list(places)} or responsibilities {[*places, model.components]}, got "
+            f"start must be integer labels {list(places)} or responsibilities {[*places, components]}, got "
             f"{start.dtype}{list(start.shape)}."
         )
     sums = start.sum(axis=-1)

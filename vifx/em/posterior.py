@@ -17,8 +17,8 @@ from vifx.core.notation import parsed
 from vifx.core.objective import Schedule
 from vifx.core.types import Array, Key, Networks, Params, PyTree, State
 from vifx.distributions import Finite
-from vifx.em.chain_expectations import chain_posterior, chain_prior, chain_table
 from vifx.em.given import Given
+from vifx.em.latent_chain import latent_chain
 from vifx.em.latent_table import latent_table
 
 
@@ -46,8 +46,9 @@ def exact_posterior(
     its gradient. The latent is categorical, or a vector of finite variables with at most 4096 states; everything
     that the notation does not name is summed out, so that several latents follow by the chain rule:
     ``exact_posterior(g, "z | x"), exact_posterior(g, "w | x, z")``. A latent that is a `MarkovChain` (of
-    `em.markov_chain`) has one as posterior, by forward–backward; it is then the only latent. The posterior owns
-    no parameters, and no gradient flows through it: in EM it is free, and the E step has put it where it is.
+    `em.markov_chain`) has one as posterior, by forward–backward, and a `GaussianChain` (of `em.gaussian_chain`) by the
+    Kalman smoother; it is then the only latent. The posterior owns no parameters, and no gradient flows through it: in
+    EM it is free, and the E step has put it where it is.
 
     Args:
       generative: over finite latents and the variables that `notation` conditions on.
@@ -103,9 +104,9 @@ def exact_posterior(
             values=dict(zip(given, parents, strict=True)),
             examples=parents[0].shape[0],
         )
-        chain = chain_prior(known)
-        if chain is not None and chain[0].variables[0] == variable:
-            return chain_posterior(chain_table(known, *chain), posterior_temperature(source, state)), {}
+        chain = latent_chain(known)
+        if chain is not None and chain.variable == variable:
+            return chain.posterior(posterior_temperature(source, state)), {}
         table = latent_table(known)
         if variable not in table.states:
             raise ValueError(f"exact_posterior {notation!r}: {variable!r} is given by the data; it is not a latent.")

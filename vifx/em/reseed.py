@@ -85,7 +85,7 @@ def _left(params: Params, shape: tuple[int, ...] = ()) -> tuple[Params, Array, A
 
 def _split(model: Model, key: Key, params: Params, state: State, batch: Batch) -> tuple[Params, Array, Array]:
     """Return the parameters after the split, the component that was filled, and the one that gave."""
-    responsibilities = model.posterior(params, state, batch[model.observed]).probs
+    responsibilities = model.posterior(params, state, model.data(batch)).probs
     weights = batch["@weights"][:, None] if "@weights" in batch else jnp.ones((), responsibilities.dtype)
     counts = jnp.sum(responsibilities * jnp.broadcast_to(weights, responsibilities.shape), axis=0)
     empty, largest = jnp.argmin(counts).astype(jnp.int32), jnp.argmax(counts).astype(jnp.int32)

@@ -15,8 +15,8 @@ from vifx.core.factor import Factor
 from vifx.core.joint import Joint
 from vifx.core.turn import Expected, Solver
 from vifx.core.types import Array, Batch, Key, Networks, Params, PyTree, State
-from vifx.em.chain_expectations import chain_expected, chain_prior, chain_table
 from vifx.em.given import Given
+from vifx.em.latent_chain import latent_chain
 from vifx.em.latent_table import LatentTable, latent_table
 from vifx.em.posterior import Posterior, posterior_params, posterior_temperature, tempered_logits
 from vifx.variational.pair import Pair, pair
@@ -88,9 +88,9 @@ class _Turn:
             features=of_owner,
         )
         temperature = posterior_temperature(self.source, state)
-        chain = chain_prior(given)
+        chain = latent_chain(given)
         if chain is not None:
-            return chain_expected(given, chain_table(given, *chain), self.factors, temperature, batch)
+            return chain.expected(self.factors, temperature, batch)
         for item in self.factors:
             if observed := [name for name in item.given if name in values]:
                 raise ValueError(

@@ -9,12 +9,11 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from vifx import em, training
 from vifx.core.examples import WEIGHTS
-from vifx.core.types import Array, Key, Params, State
+from vifx.core.types import Key, Params, State
 from vifx.data import Dataset, Full, Split
 from vifx.em import Fit, Model
 from vifx.evaluation.clusters import cluster_accuracy, cluster_purity, likeliest_components
@@ -31,13 +30,14 @@ Tried: TypeAlias = Callable[[], Mapping[int, Fit]]
 
 def monitor_exact_likelihood(model: Model, split: Split) -> Measure:
     """Measure ``loss``, −log q(x) in nats, of a validation split."""
-    x = jnp.asarray(split[model.observed])
-    if not len(x):
+    if not len(split[model.observed]):
         return unmeasured
 
     def measure(key: Key, params: Params, state: State) -> Mapping[str, Estimate | float]:
         del key
-        return {"loss": Estimate(-np.asarray(model.log_prob(params, state, x)), weights=split.get(WEIGHTS))}
+        return {
+            "loss": Estimate(-np.asarray(model.log_prob(params, state, model.data(split))), weights=split.get(WEIGHTS))
+        }
 
     return measure
 
@@ -66,9 +66,8 @@ def measure_exact_likelihood(
     train, test = splits.train, splits.test
 
     def measure(key: Key, params: Params, state: State) -> Mapping[str, Estimate | float]:
-        x = jnp.asarray(train[model.observed])
         found: dict[str, Estimate | float] = {"log_prob/test": held_out(model, test, params, state)}
-        fitted = np.asarray(model.log_prob(params, state, x), np.float64)
+        fitted = np.asarray(model.log_prob(params, state, model.data(train)), np.float64)
         found["log_prob/train"] = Estimate(fitted)
         if not model.solver.others:
             degrees, total = model.solver.degrees(params), float(fitted.sum())
@@ -76,13 +75,13 @@ def measure_exact_likelihood(
             found["aic"] = 2 * degrees - 2 * total
             found["parameters"] = degrees
         if step is not None:
-            found["iteration_time"] = _milliseconds(jax.random.fold_in(key, 2), model, step, params, state, x)
+            found["iteration_time"] = _milliseconds(jax.random.fold_in(key, 2), model, step, params, state, train)
         found |= _clusters(model, splits, params, state)
         for size, fit in (others() if others else {}).items():
             found[f"bic/{size}"] = Noted(fit.bic, f"{size} components, {fit.degrees:,} parameters")
             found[f"log_prob/test/{size}"] = held_out(fit.model, test, fit.params, fit.state)
         if plain is not None:
-            fit = em.fit(jax.random.fold_in(key, 0), plain, train[model.observed], restarts=4)
+            fit = em.fit(jax.random.fold_in(key, 0), plain, model.data(train), restarts=4)
             found["log_prob/test/mixture"] = held_out(plain, test, fit.params, fit.state)
         return found
 
@@ -91,18 +90,18 @@ def measure_exact_likelihood(
 
 def held_out(model: Model, split: Split, params: Params, state: State) -> Estimate:
     """Return ``log q(x)`` of a split in nats, with its 95 % interval as a note."""
-    values = np.asarray(model.log_prob(params, state, split[model.observed]), np.float64)
+    values = np.asarray(model.log_prob(params, state, model.data(split)), np.float64)
     return Estimate(values, weights=split.get(WEIGHTS)).noted("mean log-likelihood, exact", digits=3)
 
 
-def _milliseconds(key: Key, model: Model, step: Step, params: Params, state: State, x: Array) -> float:
+def _milliseconds(key: Key, model: Model, step: Step, params: Params, state: State, split: Split) -> float:
     """Return the median time of an update after compilation, with the check that it is finite."""
     ends: list[float] = []
     training.fit(
         key,
         step,
         model.objective,
-        Full({model.observed: x}),
+        Full({name: split[name] for name in (model.observed, *model.given)}),
         steps=_TIMED + 1,
         log_every=1,
         initial=(params, state),
@@ -112,7 +111,7 @@ def _milliseconds(key: Key, model: Model, step: Step, params: Params, state: Sta
 
 
 def _clusters(model: Model, splits: Dataset, params: Params, state: State) -> Mapping[str, Estimate | float]:
-    if splits.info.classes is None or model.components < 2 or "y" not in splits.train:
+    if splits.info.classes is None or (model.components or 1) < 2 or "y" not in splits.train:
         return {}
     parts = (splits.train, splits.test)
     train, test = (likeliest_components(model, params, state, split[model.observed]) for split in parts)

@@ -125,7 +125,7 @@ def experiment(
     return Experiment(
         objective=objective,
         step=step,
-        source=data.Full({model.observed: splits.train[model.observed]}),
+        source=data.Full({name: splits.train[name] for name in (model.observed, *model.given)}),
         splits=splits,
         inference=model.inference,
         generative=model.generative,
@@ -135,7 +135,7 @@ def experiment(
         sample=sample,
         monotone="objective",
         alarms=(Alarm(empty, "above", 0, rows=1, meaning=lost),),
-        curves=curves if model.components > 1 else {},  # with one component there is nothing to climb
+        curves=curves if model.components != 1 else {},  # with one component there is nothing to climb
     )
 
 
@@ -149,7 +149,7 @@ def starting(config: Config, model: Model, *, seeds: bool = False) -> Callable[[
     step = training.solve(model.objective, "model", chunk=config.chunk)
 
     def init(key: Key, batch: Batch) -> tuple[Params, State]:
-        if seeds:
+        if seeds or model.components is None:
             keys = jax.random.split(key, config.restarts)
             stacked, states = jax.lax.map(lambda key: model.objective.init(key, batch), keys)
             state = jax.tree.map(lambda leaf: leaf[0], states)  # it does not depend on the key

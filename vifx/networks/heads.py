@@ -12,6 +12,7 @@ __all__ = [
     "CategoricalHead",
     "DiagonalNormal",
     "DiscretizedLogisticHead",
+    "GaussianChainHead",
     "MixtureOfLogisticsHead",
     "NormalFixedScale",
     "NormalGlobalScale",
@@ -31,6 +32,7 @@ from vifx.distributions import (
     Bernoulli,
     Categorical,
     DiscretizedLogistic,
+    GaussianChain,
     MixtureOfDiscretizedLogistics,
     Normal,
 )
@@ -195,6 +197,49 @@ class MixtureOfLogisticsHead(nn.Module):
         logits, loc, raw = jnp.split(outputs, 3, axis=-1)
         mixture = MixtureOfDiscretizedLogistics(logits, loc, _bounded_log_scale(raw))
         return mixture.to_event(len(self.event_shape))
+
+
+class GaussianChainHead(nn.Module):
+    """``z_1 ~ N(μ_1, S_1²)``, ``z_t ~ N(A_t z_{t−1} + μ_t, S_t²)``: all affine in the features of step t, S diagonal.
+
+    As an encoder it is a posterior that knows how the steps hang together: structured variational inference. A starts
+    at zero, so that the steps are independent at first, and its divergence from a Gaussian chain is a closed form.
+
+    Attributes:
+      latent: D, the size of a state.
+      minimum: the bound m below the standard deviations, ``m + (1 − m) softplus(· + log(e − 1))``.
+    """
+
+    latent: int
+    minimum: float = 1e-3
+
+    @nn.compact
+    def __call__(self, features: Array) -> GaussianChain:
+        """Return the chain of each sequence, of features ``[sequences, T, features]``.
+
+        Raises:
+          ValueError: if the features have no axis of time.
+        """
+        if features.ndim != 3:
+            raise ValueError(
+                f"GaussianChainHead: features must be [sequences, T, features], got shape {list(features.shape)}; give "
+                "a body that keeps the steps."
+            )
+        size, (sequences, length) = self.latent, features.shape[:2]
+        outputs = nn.Dense(2 * size)(features)
+        zeros = nn.initializers.zeros_init()
+        transitions = nn.Dense(size * size, kernel_init=zeros, name="transitions")(features[:, 1:])
+        loc, raw = jnp.split(outputs, 2, axis=-1)
+        identity = jnp.broadcast_to(jnp.eye(size, dtype=raw.dtype), (*raw.shape, size))
+        scale_tril = _positive(raw, self.minimum)[..., None] * identity
+        return GaussianChain(
+            loc[:, 0],
+            scale_tril[:, 0],
+            transitions.reshape(sequences, length - 1, size, size),
+            loc[:, 1:],
+            scale_tril[:, 1:],
+            length,
+        )
 
 
 def _bounded_log_scale(raw: Array) -> Array:

@@ -4,7 +4,7 @@ A walk visits the factors in order and carries *rows*: the examples, repeated fo
 finite latent and every draw. Three rules make the mean over rows, and its gradient, right:
 
 * a latent of finite support is **summed**: its rows carry the weight p(v|pa); a *structured* one, such as a chain, is
-  left out of the rows, since it takes expectations by itself;
+  left out of the rows, since it takes expectations by itself, unless an encoder makes it and it can be drawn;
 * a latent whose samples are differentiable in the parameters is **drawn**; the gradient flows
   through the draw (the reparameterization, or pathwise, estimator);
 * any other latent is drawn with the **score function**: its rows carry the weight
@@ -152,7 +152,7 @@ def walk(
             continue
         _require_values(item, visits)
         conditional, networks = condition(fold(key, item.name, "network"), item, networks, rows.values, rows.total)
-        if structured and isinstance(conditional, Structured):
+        if structured and _kept(item, conditional):
             visits.append(
                 Visit(factor=item, conditional=conditional, how="structured", before=rows, after=rows, log_prob=None)
             )
@@ -194,6 +194,15 @@ def log_density(key: Key, item: Factor, networks: Networks, rows: Rows) -> tuple
     moved = jnp.transpose(value.reshape(*sizes, *value.shape[1:]), (*order, *events)).reshape(value.shape)
     log_prob = density(item, conditional, moved, count).reshape([sizes[axis] for axis in order])
     return jnp.transpose(log_prob, [order.index(axis) for axis in range(len(sizes))]).reshape(-1), networks
+
+
+def _kept(item: Factor, conditional: Any) -> bool:
+    """Return whether a structured latent takes expectations by itself: of an encoder, only where it cannot be drawn.
+
+    What the other joint says of it itself, an exact posterior, is of a form whose expectations exist.
+    """
+    drawn = item.derived is None and bool(getattr(conditional, "has_rsample", False))
+    return isinstance(conditional, Structured) and not drawn
 
 
 def _require_values(item: Factor, visits: list[Visit]) -> None:

@@ -1,0 +1,83 @@
+"""Linear dynamical systems: Gaussian chains that are observed with noise."""
+
+from __future__ import annotations
+
+__all__ = ["lds"]
+
+from collections.abc import Mapping
+
+import numpy as np
+from jax.typing import ArrayLike
+
+from vifx.checks import require_integer
+from vifx.core.factor import evidence, factor
+from vifx.core.joint import Joint
+from vifx.em.families.gaussian_chain import Noise, gaussian_chain
+from vifx.em.families.linear_gaussian import linear_gaussian
+from vifx.em.model import Model
+
+_KNOWN = ("inputs", "mask", "lengths")
+
+
+def lds(
+    latent: int,
+    *,
+    length: int,
+    given: tuple[str, ...] = (),
+    noise: Noise = "diagonal",
+    chain: Mapping[str, ArrayLike] | None = None,
+    emissions: Mapping[str, ArrayLike] | None = None,
+    floor: float = 1e-6,
+    parallel: bool = False,
+) -> Model:
+    """A linear dynamical system ``z_{t+1} = A z_t + b + N(0, Q)``, ``x_t = C z_t + d + N(0, R)``, with its posterior.
+
+    It is only the assembly of `gaussian_chain` and `linear_gaussian`; its E step is the Kalman smoother. Data are
+    ``[sequences, length, d]``; the posterior is a `GaussianChain` with `means`, `covariances` and `cross_covariances`.
+    What is `given` makes data a mapping: ``em.fit(key, em.lds(4, length=50, given=("mask",)), {"x": x, "mask": m})``.
+
+    Args:
+      latent: D, the size of a state.
+      length: the number of steps of every sequence, of the longest one.
+      given: what is known beside x: ``"mask"``, which observations there are, booleans ``[sequences, length]`` or
+        ``[sequences, length, d]``, where x may be any number if there is none; ``"lengths"`` of the sequences, integers
+        ``[sequences]``; ``"inputs"``, ``[sequences, length, inputs]``, which move the state.
+      noise: the form of R: ``"diagonal"`` or ``"full"``.
+      chain: parameters of the chain that are known, by name, as ``fixed`` of `gaussian_chain`.
+      emissions: those of the emissions, as ``fixed`` of `linear_gaussian`.
+      floor: the least variance of any noise in any direction.
+      parallel: whether time is divided by an associative scan.
+
+    Raises:
+      ValueError: a number is out of range, or a name is not one of these.
+
+    References:
+      Kalman (1960); Rauch, Tung & Striebel (1965); Shumway & Stoffer (1982); Ghahramani & Hinton (1996).
+
+    Example:
+      >>> from vifx import em
+      >>> print(em.lds(4, length=50, given=("mask",)).generative)
+      p̃(mask) · chain(z) · emissions(x | z, mask)
+    """
+    require_integer(length, "lds: length")
+    unknown = [name for name in given if name not in _KNOWN]
+    if unknown or isinstance(given, str):
+        raise ValueError(f"lds: given must be some of {', '.join(map(repr, _KNOWN))}, got {given!r}.")
+    prior = gaussian_chain(latent, length=length, fixed=chain, floor=floor, parallel=parallel)
+    observed = linear_gaussian(noise=noise, fixed=emissions, floor=floor)
+    moved = [name for name in ("inputs", "lengths") if name in given]
+    seen = [name for name in ("mask", "lengths") if name in given]
+    generative = Joint(
+        *([evidence(*given)] if given else []),
+        factor(f"z | {', '.join(moved)}" if moved else "z", prior, name="chain"),
+        factor(", ".join(["x | z", *seen]), observed, name="emissions"),
+    )
+
+    def check(x: np.ndarray) -> None:
+        if x.ndim != 3 or x.shape[1] != length:
+            raise ValueError(
+                f"lds: x must be sequences [sequences, {length}, d], got shape {list(x.shape)}; one sequence alone is "
+                "x[None], and sequences of numbers are x[..., None]."
+            )
+
+    return Model.of(generative, None, check=check, latent_axes=2)
