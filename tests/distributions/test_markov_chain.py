@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from vifx.distributions import Categorical, EachStep, MarkovChain
-from vifx.variational.estimates import estimate
+from vifx.distributions.kl_estimates import estimate
 
 STATES, LENGTH, BATCH = 3, 4, 2
 PATHS = np.array(list(itertools.product(range(STATES), repeat=LENGTH)))

@@ -22,8 +22,8 @@ from vifx.core.conditional import condition, density, fold
 from vifx.core.factor import Factor
 from vifx.core.types import Array, Key, Networks
 from vifx.distributions import PointMass
+from vifx.distributions.kl_estimates import estimate
 from vifx.games.compared import Drawn, Side
-from vifx.variational.estimates import estimate
 from vifx.variational.walk import mean
 
 

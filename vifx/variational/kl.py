@@ -16,8 +16,8 @@ from vifx.core.factor import Factor
 from vifx.core.joint import Joint
 from vifx.core.objective import Objective, Part, Player, Schedule, Term
 from vifx.core.types import Array, Aux, Batch, Key, Networks, Params, State
+from vifx.distributions.kl_estimates import estimate
 from vifx.variational.derivation import derive, term_formulas
-from vifx.variational.estimates import estimate
 from vifx.variational.pair import Pair, pair, pair_init
 from vifx.variational.walk import Rows, Visit, describe, log_density, mean, walk
 from vifx.verification import enumeration

@@ -16,7 +16,7 @@ import scipy.stats
 import vifx
 from vifx.core.types import Estimate
 from vifx.distributions import Bernoulli, Categorical, MultivariateNormal, Normal, Poisson, standard_normal
-from vifx.variational.estimates import closed_form
+from vifx.distributions.kl_estimates import closed_form
 
 
 def quadrature(p, q, low, high):

@@ -18,7 +18,9 @@ from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import betaln, digamma, gammaln
 
 from vifx.core.types import Array
-from vifx.distributions import MultivariateNormal, Normal, Poisson
+from vifx.distributions.multivariate_normal import MultivariateNormal
+from vifx.distributions.normal import Normal
+from vifx.distributions.poisson import Poisson
 
 _Parameters: TypeAlias = tuple[Array, ...]
 _EULER = 0.5772156649015329

@@ -14,7 +14,7 @@ from jax.core import Tracer
 from numpyro.distributions import ExpandedDistribution, Independent
 
 from vifx.core.types import Array, Estimate
-from vifx.variational.kl_formulas import formula
+from vifx.distributions.kl_formulas import formula
 
 
 def estimate(inference: Any, generative: Any) -> Estimate | None:
