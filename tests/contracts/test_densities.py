@@ -13,6 +13,7 @@ import scipy.stats
 from vifx import distributions as d
 from vifx import flows, networks
 from vifx.distributions.transformed import Transformed
+from vifx.dynamics import Transition
 from vifx.networks import heads
 
 DRAW = np.random.default_rng(0)
@@ -35,6 +36,17 @@ class Case(NamedTuple):
 
 def markov_chain():
     return d.MarkovChain(jnp.asarray(LOGITS[:2]), jnp.asarray(LOGITS.reshape(2, 2)), 3)
+
+
+def chain():
+    """Logits of a state by the one before it, and by the step."""
+    table = jnp.asarray(LOGITS.reshape(2, 2))
+
+    def law(params, state, features, key, train):
+        previous, t = features
+        return d.Categorical(table[previous] * jnp.broadcast_to(1 + t, (len(previous), 2)))
+
+    return d.Chain(d.Categorical(jnp.asarray(LOGITS[2:])), Transition(lambda key, *_: ({}, {}), law), 3)
 
 
 def each_step():
@@ -63,6 +75,7 @@ DISTRIBUTIONS = {
     "Autoregressive": Case(autoregressive, PATHS),
     "Bernoulli": Case(lambda: d.Bernoulli(jnp.asarray(0.7)), np.arange(2)),
     "Categorical": Case(lambda: d.Categorical(jnp.asarray(LOGITS)), np.arange(4)),
+    "Chain": Case(chain, PATHS),
     "DiscretizedLogistic": Case(lambda: d.DiscretizedLogistic(jnp.asarray(0.3), jnp.asarray(-2.0)), np.arange(256)),
     "EachStep": Case(each_step, PATHS[:, None]),
     "Finite": Case(lambda: d.Finite(COUNTS[:4], jnp.asarray(LOGITS)), COUNTS[:4]),

@@ -13,6 +13,7 @@ import scipy.stats
 from vifx import distributions as d
 from vifx import flows
 from vifx.distributions.transformed import Transformed
+from vifx.dynamics import Transition
 
 INF, NAN = np.inf, np.nan
 ZEROS = jnp.zeros(3)
@@ -36,6 +37,12 @@ def squashed(loc):
     bijection = flows.chain(flows.logit(), flows.scale())
     params = [{}, {"log_scale": loc}]
     return Transformed(d.standard_normal(2), bijection, params, [{}, {}], None)
+
+
+def chain(loc, start, **options):
+    law = lambda params, state, features, key, train: d.Normal(features[0] + params, jnp.ones_like(features[0]))  # noqa: E731
+    transition = Transition(lambda key, *_: (0.0, {}), law)
+    return d.Chain(start, transition, 3, params=loc, state={}, **options)
 
 
 VECTORS = [[0.0, 0.0], [1e3, -1e3]], [[NAN, 0.0], [0.0, INF], [-INF, NAN]]
@@ -63,6 +70,18 @@ CASES = {
         (ZEROS,),
         [[0, 0], [0, 1], [1, 0]],
         [[1, 1], [-1, 0], [2, 0]],
+    ),
+    "chain": Case(
+        lambda loc: chain(loc, d.Normal(jnp.zeros(()), jnp.ones(()))),
+        (0.5,),
+        [[[0.0, 1e3, -1.0]], [[1.0, 2.0, 3.0]]],
+        [[[NAN, 0.0, 0.0]], [[0.0, INF, 0.0]], [[0.0, 0.0, -INF]]],
+    ),
+    "chain beyond the end": Case(
+        lambda loc: chain(loc, d.Normal(jnp.zeros(1), jnp.ones(1)), examples=1, lengths=jnp.array([2])),
+        (0.5,),
+        [[[0.0, 1.0, 2.0]], [[0.0, 1.0, NAN]], [[0.0, 0.0, INF]]],
+        [[[0.0, NAN, 0.0]], [[INF, 0.0, NAN]]],
     ),
     "markov chain": Case(lambda a, b: d.MarkovChain(a, b, 3), (ZEROS, jnp.zeros((3, 3))), *SEQUENCES),
     "markov chain of fractions": Case(

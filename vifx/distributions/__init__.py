@@ -12,6 +12,7 @@ __all__ = [
     "Autoregressive",
     "Bernoulli",
     "Categorical",
+    "Chain",
     "DiscretizedLogistic",
     "EachStep",
     "Finite",
@@ -35,6 +36,7 @@ from vifx.distributions.affine_normal import AffineNormal
 from vifx.distributions.autoregressive import Autoregressive
 from vifx.distributions.bernoulli import Bernoulli
 from vifx.distributions.categorical import Categorical, uniform_categorical
+from vifx.distributions.chain_distribution import Chain
 from vifx.distributions.discretized_logistic import DiscretizedLogistic
 from vifx.distributions.each_step import EachStep
 from vifx.distributions.finite import Finite

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["MarkovChain"]
+__all__ = ["MarkovChain", "all_sequences"]
+
+import itertools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as numpyro
 
 from vifx.checks import require_integer
@@ -13,6 +16,8 @@ from vifx.core.types import Array, Estimate, Key
 from vifx.distributions.each_step import EachStep
 from vifx.distributions.log_zero import weighted
 from vifx.distributions.supports import WholeNumbers, inside_of
+
+_MOST_SEQUENCES = 10**6
 
 
 class MarkovChain(numpyro.Distribution):
@@ -115,6 +120,14 @@ class MarkovChain(numpyro.Distribution):
         _, later = jax.lax.scan(step, first, (keys, self._over_time(self.transition_log_probs)))
         return jnp.moveaxis(jnp.concatenate([first[None], later]), 0, -1)
 
+    def every_sequence(self) -> Array:
+        """Return all sequences of states, integers ``[Kᵀ, T]``, to enumerate them; nothing else does.
+
+        Raises:
+          ValueError: if they are too many.
+        """
+        return all_sequences(self.states, self.length)
+
     @property
     def marginals(self) -> Array:
         """``P(z_t = k)``, ``[*batch, T, K]``."""
@@ -214,6 +227,20 @@ class MarkovChain(numpyro.Distribution):
 
         _, later = jax.lax.scan(forward, first, following)
         return jnp.moveaxis(jnp.concatenate([first[None], later]), 0, -1)
+
+
+def all_sequences(states: int, length: int) -> Array:
+    """Return all sequences of the states ``0 … states − 1``, integers ``[statesᵀ, length]``.
+
+    Raises:
+      ValueError: if they are too many to be enumerated.
+    """
+    if states**length > _MOST_SEQUENCES:
+        raise ValueError(
+            f"{states} states at {length} steps have {states}^{length} sequences, more than {_MOST_SEQUENCES}; "
+            "enumerate a shorter chain"
+        )
+    return jnp.asarray(np.array(list(itertools.product(range(states), repeat=length)), np.int32))
 
 
 def _walked(first: Array, tables: Array, parallel: bool) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "Among",
+    "FirstAndLater",
     "LabelsOrWeights",
     "Steps",
     "UnitInterval",
@@ -182,6 +183,58 @@ class Among(_Support):
         return jnp.broadcast_to(jnp.asarray(self.values)[0], jnp.shape(prototype))
 
 
+class FirstAndLater(_Support):
+    """Sequences of which the first step is in one support and the later ones in another.
+
+    Args:
+      first: the support of the first step.
+      later: that of each later one; None if it depends on the step before, so that nothing is known of it here.
+      length: T.
+      lengths: how many steps of each sequence there are, ``[sequences]``; None for all. Steps beyond hold anything.
+    """
+
+    def __init__(self, first: Any, later: Any, length: int, lengths: Array | None) -> None:
+        self.first, self.later, self.length, self.lengths = first, later, length, lengths
+        self.is_discrete, self.event_dim = first.is_discrete, first.event_dim + 1
+
+    def _split(self, x: Any) -> tuple[Any, Any]:
+        """Return the first steps and the later ones, time first."""
+        x = jnp.moveaxis(x, x.ndim - self.event_dim, 0)
+        return x[0], x[1:]
+
+    def steps_inside(self, x: Any) -> Array:
+        """Return which steps are valid if there are no lengths, ``[..., length]``."""
+        first, later = self._split(x)
+        found = jnp.asarray(self.first(first))[None]
+        if self.length > 1:
+            if self.later is None:
+                known = jnp.isfinite(later) if jnp.issubdtype(later.dtype, jnp.inexact) else jnp.ones(later.shape, bool)
+                after = jnp.all(known, axis=tuple(range(found.ndim, later.ndim)))
+            else:
+                after = jnp.asarray(self.later(later))
+            found = jnp.concatenate([found, after])
+        return jnp.moveaxis(found, 0, -1)
+
+    def __call__(self, x: Any) -> Any:
+        """Return where sequences are valid, ``[...]``."""
+        found = self.steps_inside(x)
+        if self.lengths is not None:
+            found = found | jnp.broadcast_to(
+                jnp.arange(self.length, dtype=self.lengths.dtype)[None] >= self.lengths[:, None], found.shape
+            )
+        return found.all(axis=-1)
+
+    def __repr__(self) -> str:
+        return f"sequences of {self.later or self.first!r}"
+
+    def feasible_like(self, prototype: Any) -> Array:
+        """Return what is feasible for every step."""
+        axis = prototype.ndim - self.event_dim
+        first, later = self._split(prototype)
+        after = jnp.zeros_like(later) if self.later is None else self.later.feasible_like(later)
+        return jnp.moveaxis(jnp.concatenate([self.first.feasible_like(first)[None], after]), 0, axis)
+
+
 class Steps(_Support):
     """Sequences of which each step is in a support; steps beyond the end of a sequence may hold anything.
 
@@ -201,7 +254,7 @@ class Steps(_Support):
         flat = x.reshape(*x.shape[:lead], x.shape[lead] * self.length, *x.shape[lead + 2 :])
         inside = self.each(flat).reshape(*x.shape[:lead], -1, self.length)
         if self.lengths is not None:
-            beyond = jnp.arange(self.length)[None] >= self.lengths[:, None]
+            beyond = jnp.arange(self.length, dtype=self.lengths.dtype)[None] >= self.lengths[:, None]
             inside = inside | jnp.broadcast_to(beyond, inside.shape)
         return inside.all(axis=-1)
 

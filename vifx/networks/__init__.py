@@ -11,7 +11,7 @@ and ``Critic(body)`` a critic of any body: one logit per example.
 
 `ConvConditioner` and `ZeroConv` are the body and the head of a flow's couplings of images. `GatedStack` and
 `AttentionPooling` take sequences of several lengths with a mask. `autoregressive(GatedSymbols(classes))` is a decoder
-of sequences of symbols, each given those before it.
+of sequences of symbols, each given those before it. `around` puts a normal distribution around what a network returns.
 """
 
 from __future__ import annotations
@@ -53,12 +53,14 @@ __all__ = [
     "SNResNetGenerator",
     "ZeroConv",
     "add_positions",
+    "around",
     "autoregressive",
     "convolve",
     "convolve_transpose",
     "sinusoids",
 ]
 
+from vifx.networks.around import around
 from vifx.networks.body_and_head import Conditional
 from vifx.networks.conv import ConvDecoder, ConvEncoder
 from vifx.networks.convolution import Conv, ConvTranspose, convolve, convolve_transpose

@@ -36,8 +36,7 @@ from vifx.distributions import (
     MixtureOfDiscretizedLogistics,
     Normal,
 )
-
-_UNIT = math.log(math.expm1(1.0))  # softplus(_UNIT) = 1
+from vifx.networks.layers import positive
 
 
 def _parameters(features: Array, event_shape: Sequence[int], count: int) -> Array:
@@ -51,15 +50,6 @@ def _parameters(features: Array, event_shape: Sequence[int], count: int) -> Arra
     else:
         outputs = nn.Dense(math.prod(event_shape) * count)(features.reshape(features.shape[0], -1))
     return outputs.reshape(features.shape[0], *event_shape, count)
-
-
-def _positive(raw: Array, minimum: float) -> Array:
-    """Map real numbers to scales: ``σ = m + (1 − m) softplus(r + log(e − 1))``, so that ``r = 0`` gives 1.
-
-    σ is above the minimum m, linear in r for large r, and its logarithm has bounded derivatives: nothing
-    overflows, and no density grows without bound.
-    """
-    return minimum + (1.0 - minimum) * jax.nn.softplus(raw + _UNIT)
 
 
 class DiagonalNormal(nn.Module):
@@ -77,7 +67,7 @@ class DiagonalNormal(nn.Module):
     def __call__(self, features: Array) -> numpyro.Distribution:
         """Return the normal of each example."""
         loc, raw = jnp.moveaxis(_parameters(features, self.event_shape, 2), -1, 0)
-        return Normal(loc, _positive(raw, self.minimum)).to_event(len(self.event_shape))
+        return Normal(loc, positive(raw, self.minimum)).to_event(len(self.event_shape))
 
 
 class NormalFixedScale(nn.Module):
@@ -122,7 +112,7 @@ class NormalGlobalScale(nn.Module):
         """Return the normal of each example."""
         loc = _parameters(features, self.event_shape, 1)[..., 0]
         raw = self.param("raw_scale", nn.initializers.zeros_init(), ())
-        scale = jnp.broadcast_to(_positive(raw, self.minimum).astype(loc.dtype), loc.shape)
+        scale = jnp.broadcast_to(positive(raw, self.minimum).astype(loc.dtype), loc.shape)
         return Normal(loc, scale).to_event(len(self.event_shape))
 
 

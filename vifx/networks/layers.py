@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["LECUN", "Activation", "Initializer", "Norm", "join", "normalize"]
+__all__ = ["LECUN", "Activation", "Initializer", "Norm", "join", "normalize", "positive"]
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
@@ -16,6 +18,7 @@ from vifx.core.types import Array
 Activation: TypeAlias = Callable[[Array], Array]
 Initializer: TypeAlias = Callable[..., Any]
 
+_UNIT = math.log(math.expm1(1.0))  # softplus(_UNIT) = 1
 LECUN: Initializer = nn.initializers.lecun_normal()
 Norm: TypeAlias = Literal["batch", "layer"] | None
 
@@ -62,3 +65,12 @@ def normalize(x: Array, norm: Norm, *, train: bool, scale_init: Initializer = nn
         case "layer":
             return nn.LayerNorm(scale_init=scale_init)(x)
     raise ValueError(f"norm must be None, 'batch' or 'layer', got {norm!r}")
+
+
+def positive(raw: Array, minimum: float) -> Array:
+    """Map real numbers to scales: ``σ = m + (1 − m) softplus(r + log(e − 1))``, so that ``r = 0`` gives 1.
+
+    σ is above the minimum m, linear in r for large r, and its logarithm has bounded derivatives: nothing
+    overflows, and no density grows without bound.
+    """
+    return minimum + (1.0 - minimum) * jax.nn.softplus(raw + _UNIT)

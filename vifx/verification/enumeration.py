@@ -37,7 +37,7 @@ from vifx.core.examples import WEIGHTS
 from vifx.core.joint import Joint
 from vifx.core.objective import Constant
 from vifx.core.types import Array, Batch, Networks, Params, State
-from vifx.distributions import Finite
+from vifx.distributions import Chain, Finite, MarkovChain
 from vifx.distributions.supports import LabelsOrWeights
 
 _MOST_TUPLES = 10**6
@@ -112,18 +112,20 @@ def supports_of(
         variable = item.variables[0]
         key = fold(jax.random.key(0), item.name)  # nothing is drawn
         conditional, _ = condition(key, item, Networks(params, state), first, 1)
-        finite = getattr(conditional, "has_enumerate_support", False)
+        sequences = isinstance(conditional, Chain | MarkovChain)
+        finite = sequences or getattr(conditional, "has_enumerate_support", False)
         if variable in (observed or {}) and not (finite and tuple(conditional.event_shape) == ()):
             supports[variable] = (observed or {})[variable]
             first[variable] = jnp.asarray(supports[variable][:1])
             continue
-        if not finite or not (isinstance(conditional, Finite) or tuple(conditional.event_shape) == ()):
+        if not finite or not (sequences or isinstance(conditional, Finite) or tuple(conditional.event_shape) == ()):
             raise ValueError(
                 f"{item} is not over a finite variable ({type(conditional).__name__}), so it cannot be enumerated; "
                 "state the same objective on finite factors, such as vifx.verification.tabular."
             )
         with jax.ensure_compile_time_eval():  # a support is static, also inside a transformation
-            support = np.asarray(conditional.enumerate_support(expand=False))
+            states = conditional.every_sequence() if sequences else conditional.enumerate_support(expand=False)
+            support = np.asarray(states)
             supports[variable] = support.reshape(len(support), *conditional.event_shape)
         first[variable] = jnp.asarray(supports[variable][:1])
     return supports
