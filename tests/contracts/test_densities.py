@@ -64,12 +64,14 @@ def autoregressive():
     return d.Autoregressive(logits, None, 3, 2)
 
 
-def gaussian_chain():
-    numbers = map(jnp.asarray, (np.array([0.3]), np.array([[1.1]]), np.array([[-0.7]]), np.array([0.4]), np.eye(1)))
-    return d.GaussianChain(*numbers, 2, reverse=True)
-
-
 TRIL = np.array([[0.8, 0.0], [0.5, 1.3]])
+
+
+def gaussian_chain():
+    start = (jnp.array([0.3]), jnp.array([[1.2]]))
+    return d.GaussianChain(*start, jnp.array([[0.8]]), jnp.array([-0.5]), jnp.array([[0.7]]), 2, reverse=True)
+
+
 DISTRIBUTIONS = {
     "AffineNormal": Case(lambda: d.AffineNormal(jnp.array([0.3, -1.0]), jnp.asarray(TRIL)), PLANE, 0.05**2),
     "Autoregressive": Case(autoregressive, PATHS),
@@ -79,7 +81,7 @@ DISTRIBUTIONS = {
     "DiscretizedLogistic": Case(lambda: d.DiscretizedLogistic(jnp.asarray(0.3), jnp.asarray(-2.0)), np.arange(256)),
     "EachStep": Case(each_step, PATHS[:, None]),
     "Finite": Case(lambda: d.Finite(COUNTS[:4], jnp.asarray(LOGITS)), COUNTS[:4]),
-    "GaussianChain": Case(gaussian_chain, PLANE[:, :, None], 0.05**2),
+    "GaussianChain": Case(gaussian_chain, PLANE[..., None], 0.05**2),
     "MarkovChain": Case(markov_chain, PATHS),
     "MixtureOfDiscretizedLogistics": Case(
         lambda: d.MixtureOfDiscretizedLogistics(*(jnp.asarray(k * LOGITS) for k in (1, 0.3, 1))), np.arange(256)

@@ -65,6 +65,19 @@ CASES = {
     ),
     "discretized logistic": Case(d.DiscretizedLogistic, (0.1, -2.0), *PIXELS),
     "mixture of discretized logistics": Case(d.MixtureOfDiscretizedLogistics, (ZEROS, ZEROS, ZEROS), *PIXELS),
+    "affine normal": Case(d.AffineNormal, (jnp.zeros(2), EYE), *VECTORS),
+    "affine normal, half observed": Case(
+        lambda loc, scale: d.AffineNormal(loc, scale, observed=jnp.array([True, False])),
+        (jnp.zeros(2), EYE),
+        [[0.0, 0.0], [1e3, NAN]],
+        [[NAN, 0.0], [-INF, NAN]],
+    ),
+    "gaussian chain": Case(
+        lambda *parameters: d.GaussianChain(*parameters, 2),
+        (jnp.zeros(2), EYE, EYE, jnp.zeros(2), EYE),
+        [[[0.0, 0.0], [1e2, -1e2]]],
+        [[[NAN, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, INF]]],
+    ),
     "finite": Case(
         lambda logits: d.Finite(jnp.array([[0, 0], [0, 1], [1, 0]]), logits),
         (ZEROS,),
@@ -96,14 +109,6 @@ CASES = {
     "normal": Case(d.Normal, (1.0, 2.0), [0.0, -1e3], [INF, -INF, NAN]),
     "standard normal": Case(lambda: d.standard_normal(2), (), *VECTORS),
     "tempered": Case(lambda loc: d.tempered(d.Normal(loc, jnp.ones(2)).to_event(1), 0.5), (jnp.zeros(2),), *VECTORS),
-    "affine normal": Case(
-        lambda loc, scale: d.AffineNormal(loc, scale, observed=jnp.array([True, True])), (jnp.zeros(2), EYE), *VECTORS
-    ),
-    "gaussian chain": Case(
-        lambda loc: d.GaussianChain(loc, jnp.eye(1), jnp.eye(1), loc, jnp.eye(1), 2),
-        (jnp.zeros(1),),
-        *([[[number] for number in path] for path in paths] for paths in VECTORS),
-    ),
     "multivariate normal": Case(d.MultivariateNormal, (jnp.zeros(2), EYE), *VECTORS),
     "student t": Case(d.MultivariateStudentT, (4.0, jnp.zeros(2), EYE), *VECTORS),
     "transformed": Case(transformed, (jnp.zeros(2),), *VECTORS),

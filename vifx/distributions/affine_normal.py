@@ -1,4 +1,4 @@
-"""Normal vectors whose mean is affine in their parents, of which some elements may not be observed."""
+"""Normal distributions whose mean is an affine function of their parents, with some elements observed."""
 
 from __future__ import annotations
 
@@ -7,55 +7,101 @@ __all__ = ["AffineNormal", "masked_factor"]
 import math
 
 import jax.numpy as jnp
+import numpyro.distributions as numpyro
 
 from vifx.core.types import Array
-from vifx.distributions.cholesky import whitened
 from vifx.distributions.multivariate_normal import MultivariateNormal
-from vifx.distributions.supports import inside_of
+from vifx.distributions.supports import PartlyReal, inside_of
+from vifx.distributions.triangular import lower_triangular, triangular_inverse
 
 
 class AffineNormal(MultivariateNormal):
-    """N(loc, L Lᵀ) with a promise: as functions of the parents, `loc` is affine and L constant.
+    """N(C z + d, L Lᵀ): a `MultivariateNormal` that says how it depends on its parents z.
 
-    So its expectation under Gaussian parents, such as the steps of a `GaussianChain`, is exact. With `observed`, the
-    log-density is that of the observed elements alone, and what stands in the place of the others may be anything.
+    It promises that `loc` is an affine function of the parents and that `scale_tril` does not depend on them, so that
+    an expectation under Gaussian parents is exact (`GaussianChain.expected_log_prob`).
+
+    With `observed`, `log_prob` is that of the observed elements alone, their marginal density; the other elements may
+    hold anything, NaN included. Where nothing is observed it is 0. Samples have all elements.
 
     Args:
       loc: the mean, ``[*batch, d]``.
-      scale_tril: L, lower triangular, ``[d, d]``.
-      observed: booleans ``[*batch, d]``; None for all elements.
+      scale_tril: L, lower triangular, ``[*batch, d, d]`` or ``[d, d]``.
+      observed: which elements are observed, booleans ``[*batch, d]``; all by default.
+
+    Raises:
+      ValueError: if `observed` is not boolean, or not of the shape of `loc`.
 
     >>> import jax.numpy as jnp
-    >>> AffineNormal(jnp.zeros((5, 3)), jnp.eye(3)).batch_shape
-    (5,)
+    >>> half = AffineNormal(jnp.zeros(2), 2 * jnp.eye(2), observed=jnp.array([True, False]))
+    >>> float(half.log_prob(jnp.array([0.0, jnp.nan]))) == float(MultivariateNormal(
+    ...     jnp.zeros(1), 2 * jnp.eye(1)).log_prob(jnp.zeros(1)))
+    True
     """
 
     pytree_data_fields = ("observed",)
 
     def __init__(self, loc: Array, scale_tril: Array, *, observed: Array | None = None) -> None:
-        self.observed = observed
         super().__init__(loc, scale_tril)
+        shape = (*self.batch_shape, *self.event_shape)
+        if observed is not None and (observed.shape != shape or observed.dtype != jnp.bool_):
+            raise ValueError(
+                f"observed must be booleans {list(shape)}, one for each element, got "
+                f"{observed.dtype}{list(observed.shape)}; give jnp.isfinite(x) if missing elements are NaN"
+            )
+        self.observed = observed
+
+    @property
+    def support(self) -> numpyro.constraints.Constraint:
+        """Vectors whose observed elements are real."""
+        return numpyro.constraints.real_vector if self.observed is None else PartlyReal(self.observed)
 
     def log_prob(self, value: Array) -> Array:
-        """Return the log-density in nats of what is observed, ``[..., *batch]``; −∞ if that is not finite."""
-        if self.observed is None:
-            return super().log_prob(value)
-        loc, factor = jnp.asarray(self.loc), masked_factor(jnp.asarray(self.scale_tril), self.observed)
+        """Return the log-density in nats of the observed elements, ``[..., *batch]``; −∞ if one is not finite."""
+        return self._log_prob(value, None)
+
+    def expected_log_prob(self, value: Array, deviations: Array) -> Array:
+        """Return ``E log N(x; μ + V ε, L Lᵀ) = log N(x; μ, L Lᵀ) − ½ ‖L⁻¹ V‖²`` in nats, ``[*batch]``.
+
+        It is the expectation over a mean that is itself normal, ``N(μ, V Vᵀ)``; of the observed elements alone.
+
+        Args:
+          value: x, ``[*batch, d]``.
+          deviations: V, ``[*batch, d, k]``, a square root of the covariance of the mean.
+        """
+        return self._log_prob(value, deviations)
+
+    def _log_prob(self, value: Array, deviations: Array | None) -> Array:
+        loc, scale_tril = jnp.asarray(self.loc), jnp.asarray(self.scale_tril)
         shape = jnp.broadcast_shapes(value.shape, loc.shape)
-        seen, loc = jnp.broadcast_to(self.observed, shape), jnp.broadcast_to(loc, shape)
-        inside, value = inside_of(self.support, jnp.where(seen, jnp.broadcast_to(value, shape), loc), event=1)
-        square, log_det = whitened(loc, factor, value)
-        constants = 0.5 * math.log(2 * math.pi) * jnp.sum(seen, axis=-1).astype(square.dtype)
-        return jnp.where(inside, -0.5 * square - log_det - constants, -jnp.inf)
+        value, loc = jnp.broadcast_to(value, shape), jnp.broadcast_to(loc, shape)
+        if self.observed is None:
+            number = jnp.asarray(shape[-1], loc.dtype)
+        else:
+            seen = jnp.broadcast_to(self.observed, shape)
+            value, loc = jnp.where(seen, value, 0), jnp.where(seen, loc, 0)
+            number = jnp.sum(self.observed, axis=-1).astype(loc.dtype)
+            scale_tril = masked_factor(scale_tril, self.observed)
+        inside, value = inside_of(self.support, value, event=1)
+        inverse = triangular_inverse(scale_tril)
+        total = jnp.sum(jnp.einsum("...ij,...j->...i", inverse, value - loc) ** 2, axis=-1)
+        if deviations is not None:
+            if self.observed is not None:
+                deviations = jnp.where(self.observed[..., None], deviations, 0)
+            total = total + jnp.sum((inverse @ deviations) ** 2, axis=(-2, -1))
+        log_det = jnp.sum(jnp.log(jnp.abs(jnp.diagonal(scale_tril, axis1=-2, axis2=-1))), axis=-1)
+        constant = log_det + 0.5 * math.log(2 * math.pi) * number
+        return jnp.where(inside, -0.5 * total - jnp.broadcast_to(constant, total.shape), -jnp.inf)
 
 
 def masked_factor(scale_tril: Array, observed: Array) -> Array:
-    """Return the Cholesky factors of L Lᵀ with the rows and columns of what is missing those of the identity.
+    """Return the Cholesky factor of ``L Lᵀ`` with the rows and columns that are not observed those of the identity.
 
     Args:
-      scale_tril: L, ``[d, d]`` or ``[..., d, d]``.
+      scale_tril: L, ``[..., d, d]``.
       observed: booleans ``[..., d]``.
     """
-    both = observed[..., :, None] & observed[..., None, :]
-    covariance = jnp.broadcast_to(scale_tril @ jnp.swapaxes(scale_tril, -1, -2), both.shape)
-    return jnp.linalg.cholesky(jnp.where(both, covariance, jnp.eye(both.shape[-1], dtype=scale_tril.dtype)))
+    own = jnp.where(observed[..., None], scale_tril, 0)
+    size = scale_tril.shape[-1]
+    others = jnp.where(observed[..., None], 0, jnp.broadcast_to(jnp.eye(size, dtype=own.dtype), own.shape))
+    return lower_triangular(jnp.concatenate([own, others], axis=-1))

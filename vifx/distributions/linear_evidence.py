@@ -57,7 +57,7 @@ def whitened_steps(residual: Array, loadings: Array, noise: Array, observed: Arr
         scale = jnp.where(observed, jnp.broadcast_to(noise, residual.shape), 1)
         constants = -jnp.sum(jnp.where(observed, jnp.log(scale) + half, 0), axis=-1)
         return LinearEvidence(loadings / scale[..., None], residual / scale, constants)
-    factor = masked_factor(noise, observed)
+    factor = masked_factor(jnp.broadcast_to(noise, (*observed.shape, observed.shape[-1])), observed)
     both = solve_triangular(factor, jnp.concatenate([loadings, residual[..., None]], axis=-1), lower=True)
     each = jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)) + jnp.where(observed, half, 0)
     return LinearEvidence(both[..., :-1], both[..., -1], -jnp.sum(each, axis=-1))

@@ -6,6 +6,7 @@ __all__ = [
     "Among",
     "FirstAndLater",
     "LabelsOrWeights",
+    "PartlyReal",
     "Steps",
     "UnitInterval",
     "WholeNumbers",
@@ -233,6 +234,30 @@ class FirstAndLater(_Support):
         first, later = self._split(prototype)
         after = jnp.zeros_like(later) if self.later is None else self.later.feasible_like(later)
         return jnp.moveaxis(jnp.concatenate([self.first.feasible_like(first)[None], after]), 0, axis)
+
+
+class PartlyReal(_Support):
+    """Vectors of which some elements are finite real numbers; the others may hold anything.
+
+    Args:
+      observed: which elements must be real, booleans ``[*batch, d]``.
+    """
+
+    event_dim = 1
+
+    def __init__(self, observed: Array | np.ndarray) -> None:
+        self.observed = observed
+
+    def __call__(self, x: Any) -> Any:
+        """Return where vectors are valid, ``[..., *batch]``."""
+        missing = ~self.observed
+        shape = np.broadcast_shapes(x.shape, missing.shape)
+        broadcast_to = np.broadcast_to if isinstance(x, np.ndarray) else jnp.broadcast_to
+        finite = abs(x) < np.inf
+        return (broadcast_to(finite, shape) | broadcast_to(missing, shape)).all(axis=-1)
+
+    def __repr__(self) -> str:
+        return "vectors whose observed elements are real"
 
 
 class Steps(_Support):

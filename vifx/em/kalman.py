@@ -23,9 +23,8 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 from vifx.core.types import Array
 from vifx.distributions import GaussianChain
 from vifx.distributions.linear_evidence import LinearEvidence
-
-_UNROLLED = 8
-"""Up to which size a triangular factor is found column by column, without a call of LAPACK for each matrix."""
+from vifx.distributions.linear_recursion import times
+from vifx.distributions.triangular import lower_triangular
 
 
 class Filtered(NamedTuple):
@@ -57,7 +56,7 @@ def filtered(prior: GaussianChain, evidence: LinearEvidence) -> Filtered:
     matrix, values = evidence.matrix, evidence.values
     precision = jnp.swapaxes(matrix, -1, -2) @ matrix
     pulls = jnp.einsum("...di,ntd->nti" if matrix.ndim == 2 else "ntdi,ntd->nti", matrix, values)
-    steps = _steps(prior, examples)
+    steps = prior.steps(examples)
     walk = _in_parallel if prior.parallel and length > 1 else _one_by_one
     means, roots, before, factors, inner = walk(prior, examples, precision, pulls, steps)
     found = jnp.einsum("...di,nti->ntd" if matrix.ndim == 2 else "ntdi,nti->ntd", matrix, means)
@@ -78,40 +77,28 @@ def smoothed(prior: GaussianChain, evidence: LinearEvidence) -> tuple[Array, Gau
     forward = filtered(prior, evidence)
     root, mean = forward.roots[:, :-1], forward.means[:, :-1]
     ahead, factor = forward.predicted_means[:, 1:], forward.predicted_scale_trils[:, 1:]
-    transition, _, noise = (jnp.moveaxis(each, 0, 1) for each in _steps(prior, len(mean)))
+    transition, _, noise = (jnp.moveaxis(each, 0, 1) for each in prior.steps(len(mean)))
     moved = transition @ root
     gain = jnp.swapaxes(cho_solve((factor, True), moved @ jnp.swapaxes(root, -1, -2)), -1, -2)
     left = root - gain @ moved
-    scale = _triangular(jnp.concatenate([left, gain @ noise], axis=-1))
+    scale = lower_triangular(jnp.concatenate([left, gain @ noise], axis=-1))
     offset = mean - jnp.einsum("ntij,ntj->nti", gain, ahead)
-    last = _triangular(forward.roots[:, -1])
+    last = lower_triangular(forward.roots[:, -1])
     posterior = GaussianChain(
         forward.means[:, -1], last, gain, offset, scale, prior.length, reverse=True, parallel=prior.parallel
     )
     return jnp.sum(forward.log_probs, axis=1), posterior
 
 
-def _steps(prior: GaussianChain, examples: int) -> tuple[Array, Array, Array]:
-    """Return A, b and the root of Q of every step and example, ``[T−1, examples, ...]``."""
-    lead = (prior.length - 1, examples)
-    each = prior.over_time()
-    return tuple(  # pyright: ignore[reportReturnType]
-        jnp.broadcast_to(
-            part if prior.batch_shape else part[:, None], (*lead, *part.shape[1 + len(prior.batch_shape) :])
-        )
-        for part in each
-    )
-
-
 def _updated(mean: Array, factor: Array, precision: Array, pull: Array) -> tuple[Array, Array, Array]:
     """Return the mean and root after an observation, and ``−½ ‖w‖² − log |G|``, for each example."""
     inner = jnp.swapaxes(factor, -1, -2) @ precision @ factor
     lower = _cholesky_of_one_and(inner)
-    push = pull - _times(precision, mean)
+    push = pull - times(precision, mean)
     move = cho_solve((lower, True), jnp.einsum("...ji,...j->...i", factor, push)[..., None])[..., 0]
     root = _divided(factor, lower)
     log_det = jnp.sum(jnp.log(jnp.diagonal(lower, axis1=-2, axis2=-1)), axis=-1)
-    return mean + _times(factor, move), root, -0.5 * jnp.sum(move**2, axis=-1) - log_det
+    return mean + times(factor, move), root, -0.5 * jnp.sum(move**2, axis=-1) - log_det
 
 
 def _one_by_one(
@@ -133,7 +120,7 @@ def _one_by_one(
     def step(now: tuple[Array, Array], by: tuple[tuple[Array, Array, Array], Array | None, Array]):  # noqa: ANN202
         (transition, offset, noise), at, pull = by
         mean = jnp.einsum("nij,nj->ni", transition, now[0]) + offset
-        factor = _triangular(jnp.concatenate([transition @ now[1], noise], axis=-1))
+        factor = lower_triangular(jnp.concatenate([transition @ now[1], noise], axis=-1))
         after, root, inner = seen(mean, factor, at, pull)
         return (after, root), (after, root, mean, factor, inner)
 
@@ -142,32 +129,6 @@ def _one_by_one(
     whole = (first[0], first[1], start, spread, first[2])
     joined = (jnp.concatenate([one[None], each]) for one, each in zip(whole, later, strict=True))
     return tuple(jnp.moveaxis(each, 0, 1) for each in joined)  # pyright: ignore[reportReturnType]
-
-
-def _triangular(root: Array) -> Array:
-    """Return the lower triangular L with ``L Lᵀ = R Rᵀ``, its diagonal not negative, of roots ``[..., D, k]``, k ≥ D.
-
-    Rows are made orthogonal one after another (modified Gram–Schmidt), whose triangular factor is that of a QR
-    decomposition to rounding; for large states LAPACK's.
-    """
-    size = root.shape[-2]
-    if size > _UNROLLED:
-        upper = jnp.linalg.qr(jnp.swapaxes(root, -1, -2), mode="r")
-        signs = jnp.where(jnp.diagonal(upper, axis1=-2, axis2=-1) < 0, -1.0, 1.0).astype(upper.dtype)
-        return jnp.swapaxes(upper * signs[..., None], -1, -2)
-    rows = [root[..., i, :] for i in range(size)]
-    columns = []
-    for j, row in enumerate(rows):
-        square = jnp.sum(row**2, axis=-1)
-        norm = jnp.sqrt(jnp.where(square > 0, square, 1))
-        unit = row / norm[..., None]
-        column = [jnp.zeros_like(norm)] * j + [jnp.where(square > 0, norm, 0)]
-        for i in range(j + 1, size):
-            along = jnp.sum(rows[i] * unit, axis=-1)
-            rows[i] = rows[i] - along[..., None] * unit
-            column.append(along)
-        columns.append(jnp.stack(column, axis=-1))
-    return jnp.stack(columns, axis=-1)
 
 
 def _in_parallel(
@@ -202,7 +163,7 @@ def _in_parallel(
     elements = tuple(jnp.concatenate([one[None], each]) for one, each in zip(none, rest, strict=True))
     _, means, roots, _, _ = jax.lax.associative_scan(_combined, elements)
     ahead = jnp.einsum("tnij,tnj->tni", transition, means[:-1]) + offset
-    factors = _triangular(jnp.concatenate([transition @ roots[:-1], noise], axis=-1))
+    factors = lower_triangular(jnp.concatenate([transition @ roots[:-1], noise], axis=-1))
     before, factors = jnp.concatenate([start[None], ahead]), jnp.concatenate([spread[None], factors])
     means, roots, found = _updated(before, factors, known, over)
     return tuple(  # pyright: ignore[reportReturnType]
@@ -219,26 +180,22 @@ def _combined(early: tuple[Array, ...], late: tuple[Array, ...]) -> tuple[Array,
     left = _divided(u, lower)
     # (I + C J)⁻¹ = I − left right, with C = U Uᵀ of the early part and J = Z Zᵀ of the late one
     right = solve_triangular(lower, both, lower=True) @ jnp.swapaxes(z_late, -1, -2)
-    mean = b + _times(u, _times(jnp.swapaxes(u, -1, -2), pull_late))
-    push = pull_late - _times(z_late, _times(jnp.swapaxes(z_late, -1, -2), b))
-    push = push - _times(jnp.swapaxes(right, -1, -2), _times(jnp.swapaxes(left, -1, -2), push))
+    mean = b + times(u, times(jnp.swapaxes(u, -1, -2), pull_late))
+    push = pull_late - times(z_late, times(jnp.swapaxes(z_late, -1, -2), b))
+    push = push - times(jnp.swapaxes(right, -1, -2), times(jnp.swapaxes(left, -1, -2), push))
     back = jnp.swapaxes(a, -1, -2)
     return (
         a_late @ (a - left @ (right @ a)),
-        _times(a_late, mean - _times(left, _times(right, mean))) + b_late,
-        _triangular(jnp.concatenate([a_late @ left, u_late], axis=-1)),
-        _times(back, push) + pull,
-        _triangular(jnp.concatenate([back @ _divided(z_late, other), z], axis=-1)),
+        times(a_late, mean - times(left, times(right, mean))) + b_late,
+        lower_triangular(jnp.concatenate([a_late @ left, u_late], axis=-1)),
+        times(back, push) + pull,
+        lower_triangular(jnp.concatenate([back @ _divided(z_late, other), z], axis=-1)),
     )
 
 
 def _cholesky_of_one_and(matrix: Array) -> Array:
     """Return the Cholesky factor of ``I + M``."""
     return jnp.linalg.cholesky(matrix + jnp.broadcast_to(jnp.eye(matrix.shape[-1], dtype=matrix.dtype), matrix.shape))
-
-
-def _times(matrix: Array, vector: Array) -> Array:
-    return jnp.einsum("...ij,...j->...i", matrix, vector)
 
 
 def _divided(root: Array, lower: Array) -> Array:

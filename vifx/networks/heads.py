@@ -221,7 +221,7 @@ class GaussianChainHead(nn.Module):
         transitions = nn.Dense(size * size, kernel_init=zeros, name="transitions")(features[:, 1:])
         loc, raw = jnp.split(outputs, 2, axis=-1)
         identity = jnp.broadcast_to(jnp.eye(size, dtype=raw.dtype), (*raw.shape, size))
-        scale_tril = _positive(raw, self.minimum)[..., None] * identity
+        scale_tril = positive(raw, self.minimum)[..., None] * identity
         return GaussianChain(
             loc[:, 0],
             scale_tril[:, 0],

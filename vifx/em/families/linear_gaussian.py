@@ -290,7 +290,7 @@ def _completed(prepared: PyTree, x: Array, moments: ChainMoments, *parents: Arra
         return Regression(targets, products, inner, jnp.sum(weights))
     factor = prepared["scale_tril"]
     covariance = factor @ factor.T
-    masked = masked_factor(factor, observed)
+    masked = masked_factor(jnp.broadcast_to(factor, (*x.shape, x.shape[-1])), observed)
     rows = jnp.where(observed[..., :, None], jnp.broadcast_to(covariance, (*x.shape, x.shape[-1])), 0)
     gain = jnp.swapaxes(jax.scipy.linalg.cho_solve((masked, True), rows), -1, -2)
     rest = jnp.broadcast_to(jnp.eye(x.shape[-1], dtype=x.dtype), gain.shape) - gain
