@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["Transition", "chain", "observed"]
+__all__ = [
+    "BlowUpError",
+    "Transition",
+    "blow_up",
+    "chain",
+    "grad_norm",
+    "observed",
+    "ode_path",
+    "ode_step",
+    "require_finite",
+    "solve",
+]
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +21,11 @@ from vifx.lazy import make_lazy
 
 if TYPE_CHECKING:
     from vifx.distributions.transition import Transition
+    from vifx.dynamics.blow_up import BlowUpError, blow_up, require_finite
     from vifx.dynamics.chain_network import chain
+    from vifx.dynamics.grad_norm import grad_norm
     from vifx.dynamics.observed_steps import observed
+    from vifx.dynamics.ode_step import ode_step
+    from vifx.dynamics.paths import ode_path, solve
 
 make_lazy(__name__)

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from vifx.checks import require_choice, require_integer, require_number
 from vifx.core.nets import as_net
 from vifx.core.types import Array, Bijection, Key, PyTree
-from vifx.flows.bijections.adaptive import adaptive
+from vifx.dynamics.adaptive import adaptive
+from vifx.dynamics.steppers import Field, rk4
 from vifx.flows.bijections.condition import parents
 from vifx.flows.checked import checked
 
@@ -68,7 +69,7 @@ def continuous(
     require_number(time, "continuous: time", above=0)
     require_choice(trace, ("exact", "hutchinson"), "continuous: trace")
     net = as_net(velocity)
-    integrate = None if solver is None else adaptive(solver, tolerance=tolerance, time=time)
+    integrate = None if solver is None else adaptive(solver, tolerance=tolerance, owner="continuous")
 
     def init(key: Key, x: Array, given: Any) -> tuple[PyTree, PyTree]:
         params, state = net.init(key, x, jnp.zeros((x.shape[0], 1), x.dtype), *parents(given))
@@ -81,9 +82,13 @@ def continuous(
         def path(x: Array, given: Any, probe: Array | None) -> tuple[Array, Array]:
             field = _field(net.apply, params, state, given)
             rate = _exact(field, x) if probe is None else _hutchinson(field, probe)
+            along: Field = lambda moving, now: rate(moving[0], now)  # noqa: E731
+            start = (x, jnp.zeros(x.shape[0], x.dtype))
             if integrate is None:
-                return _runge_kutta(rate, x, steps, time, backward)
-            return integrate(rate, x, backward)
+                return _runge_kutta(along, start, steps, time, backward)
+            ends = jnp.asarray((time, 0) if backward else (0, time), x.dtype)
+            moved = integrate(lambda moving, now, _: along(moving, now), start, ends, None)
+            return jax.tree.map(lambda kept: kept[0], moved)
 
         return path(x, given, probe) if integrate is None else _one_by_one(path)(x, given, probe)
 
@@ -142,23 +147,12 @@ def _hutchinson(field: Callable[[Array, Array], Array], probe: Array) -> Callabl
     return rate
 
 
-def _runge_kutta(
-    rate: Callable[[Array, Array], tuple[Array, Array]], x: Array, steps: int, time: float, backward: bool
-) -> tuple[Array, Array]:
-    """Integrate a value and its log-determinant with weights 1, 2, 2, 1."""
-    size = (-1 if backward else 1) * time / steps
+def _runge_kutta(along: Field, start: PyTree, steps: int, time: float, backward: bool) -> Any:
+    """Integrate a value and its log-determinant."""
+    length = (-1 if backward else 1) * time / steps
 
-    def one(carry: tuple[Array, Array], index: Array) -> tuple[tuple[Array, Array], None]:
-        x, total = carry
-        now = (time if backward else 0.0) + size * index
-        first = rate(x, now)
-        second = rate(x + 0.5 * size * first[0], now + 0.5 * size)
-        third = rate(x + 0.5 * size * second[0], now + 0.5 * size)
-        fourth = rate(x + size * third[0], now + size)
-        stages = zip(first, second, third, fourth, strict=True)
-        moved, grown = (size / 6 * (a + 2 * b + 2 * c + d) for a, b, c, d in stages)
-        return (x + moved, total + grown), None
+    def one(moving: PyTree, index: Array) -> tuple[PyTree, None]:
+        return rk4(along, moving, (time if backward else 0.0) + length * index, length), None
 
-    start = (x, jnp.zeros(x.shape[0], x.dtype))
-    indices = jnp.arange(steps, dtype=x.dtype)
+    indices = jnp.arange(steps, dtype=start[0].dtype)
     return jax.lax.scan(jax.checkpoint(one, prevent_cse=False), start, indices)[0]
