@@ -28,21 +28,27 @@ LENGTHS = np.array([4, 1, 3])
 
 def moved(params, features):
     """A normal law around what is linear in the value before, the time and the parents."""
-    before, t, place, inputs = features
-    loc = before @ params["matrix"] + t @ params["clock"] + params["given"][None] * place + inputs
+    before, t, gap, place, inputs = features
+    loc = (
+        before @ params["matrix"]
+        + jnp.concatenate([t, gap], 1) @ params["clock"]
+        + params["given"][None] * place
+        + inputs
+    )
     return Normal(loc, jnp.broadcast_to(params["scale"], loc.shape)).to_event(1)
 
 
 PLAIN = Transition(lambda key, *_: (PARAMS, {}), lambda params, state, features, key, train: moved(params, features))
 
 
-def advance(params, state, memory, previous, *rest):
+def advance(params, state, memory, inputs):
     """A memory of all values before: a running mean that forgets."""
+    previous, *rest = inputs
     memory = params["keep"] * memory + previous
     return memory, (memory, *rest)
 
 
-REMEMBERING = PLAIN._replace(begin=lambda params, state, previous, *rest: 0 * previous, advance=advance)
+REMEMBERING = PLAIN._replace(begin=lambda params, state, inputs: 0 * inputs[0], advance=advance)
 KINDS = {"plain": PLAIN, "memory": REMEMBERING}
 
 

@@ -178,28 +178,26 @@ class Chain(numpyro.Distribution):
             jnp.moveaxis(each, 1, 0)[1:] if along else each
             for each, along in zip(self.given, self.sequences, strict=True)
         ]
-        axes = tuple(0 if along else None for along in self.sequences)
-        others, axes = ((*given,), axes) if clock is None else ((clock, *given), (0, *axes))
+        axes = (*(0 for _ in clock), *(0 if along else None for along in self.sequences))
         count = self.steps - 1
         shape = tuple(self.start.event_shape)
         return ChainSteps(
-            self.transition, self.params, self.state, self.train, shape, rows, count, others, axes, self.noise
+            self.transition, self.params, self.state, self.train, shape, rows, count, (*clock, *given), axes, self.noise
         )
 
-    def _clock(self, rows: int, dtype: Any) -> Array | None:
-        """Return what the transition is told of the time, ``[steps − 1, rows, columns]`` in the type of the values."""
+    def _clock(self, rows: int, dtype: Any) -> list[Array]:
+        """Return what the transition is told of the time, ``[steps − 1, rows, 1]`` each, in the type of the values."""
+        shape = (self.steps - 1, rows, 1)
         if self.times is None:
-            if self.stationary:
-                return None
             index = jnp.arange(self.steps - 1).astype(dtype)
-            return jnp.broadcast_to(index[:, None, None], (self.steps - 1, rows, 1))
+            return [] if self.stationary else [jnp.broadcast_to(index[:, None, None], shape)]
         times = jnp.moveaxis(self.times, -1, 0)
         times = jnp.broadcast_to(times[:, None] if times.ndim == 1 else times, (self.steps, rows))
         gaps = jnp.diff(times, axis=0)
         if self.lengths is not None:  # what fills the end of a sequence is no time
             later = jnp.arange(1, self.steps, dtype=self.lengths.dtype)
             gaps = jnp.where(later[:, None] < self.lengths[None], gaps, 1)
-        return jnp.stack([gaps] if self.stationary else [times[:-1], gaps], axis=-1).astype(dtype)
+        return [each.reshape(shape).astype(dtype) for each in ([gaps] if self.stationary else [times[:-1], gaps])]
 
     def first_values(self, key: Key, *, copies: int | None = None) -> Array:
         """Draw first values ``[copies, *batch, *event]``; of None ``[*batch, *event]``, one row without a batch."""

@@ -65,17 +65,20 @@ class ChainSteps(NamedTuple):
         """The time and the parents of the second step, which the transition is initialized with."""
         return self.at([each[0] for each in self.moving])
 
-    def begin(self, first: Array) -> PyTree:
-        """Return the memory before the first value is read; nothing for a transition without one."""
-        if self.transition.begin is None:
-            return ()
-        return self.transition.begin(self.params, self.state, first, *self.first_arguments)
+    def read(self, previous: Array, now: Sequence[Array]) -> PyTree:
+        """Return what one step reads: the value before it, the time and the parents."""
+        told = (previous, *self.at(now))
+        return told if self.transition.read is None else self.transition.read(self.params, self.state, *told)
 
-    def advance(self, memory: PyTree, previous: Array, now: Sequence[Array]) -> tuple[PyTree, PyTree]:
+    def begin(self, inputs: PyTree) -> PyTree:
+        """Return the memory before the first value is read; nothing for a transition without one."""
+        return () if self.transition.begin is None else self.transition.begin(self.params, self.state, inputs)
+
+    def advance(self, memory: PyTree, inputs: PyTree) -> tuple[PyTree, PyTree]:
         """Return the memory after a value, and the features of the law of the next."""
         if self.transition.advance is None:
-            return memory, (previous, *self.at(now))
-        return self.transition.advance(self.params, self.state, memory, previous, *self.at(now))
+            return memory, inputs
+        return self.transition.advance(self.params, self.state, memory, inputs)
 
     def law(self, features: PyTree, noise: Key | None) -> Any:
         """Return the checked law of one step.
@@ -96,7 +99,8 @@ class ChainSteps(NamedTuple):
 
     def second(self, first: Array) -> Any:
         """Return the law of the second value given the first ones, ``[rows, *event]``."""
-        _, features = self.advance(self.begin(first), first, [each[0] for each in self.moving])
+        inputs = self.read(first, [each[0] for each in self.moving])
+        _, features = self.advance(self.begin(inputs), inputs)
         return self.law(features, self.noise(0))
 
     def features(self, values: Array) -> tuple[PyTree, Any]:
@@ -105,13 +109,13 @@ class ChainSteps(NamedTuple):
         Args:
           values: ``[steps, rows, *event]``.
         """
-        if self.transition.advance is None:
+        if self.transition.read is None and self.transition.advance is None:
             return (values[:-1], *self.others), (0, *self.axes)
-
-        def step(memory: PyTree, now: tuple[Array, list[Array]]) -> tuple[PyTree, PyTree]:
-            return self.advance(memory, *now)
-
-        return jax.lax.scan(step, self.begin(values[0]), (values[:-1], self.moving))[1], 0
+        inputs = jax.vmap(self.read)(values[:-1], self.moving)
+        if self.transition.advance is None:
+            return inputs, 0
+        begun = self.begin(jax.tree.map(lambda x: x[0], inputs))
+        return jax.lax.scan(self.advance, begun, inputs)[1], 0
 
     def over_time(self, function: Callable[[Any, Array], PyTree], values: Array) -> PyTree:
         """Apply a function of a law and its value to all steps but the first at once.
@@ -146,7 +150,8 @@ class ChainSteps(NamedTuple):
 
         def step(carry: tuple[PyTree, Array], now: Any) -> tuple[tuple[PyTree, Array], tuple[Array, Array]]:
             index, own, clamp = now
-            memory, features = self.advance(*carry, own)
+            memory, previous = carry
+            memory, features = self.advance(memory, self.read(previous, own))
             law = self.law(features, self.noise(index))
             value = law.sample(jax.random.fold_in(key, index))
             value = value if pathwise else jax.lax.stop_gradient(value)
@@ -154,7 +159,8 @@ class ChainSteps(NamedTuple):
                 value = jnp.where(beside(clamp[1], value), clamp[0], value)
             return (memory, value), (value, law.log_prob(value) if scored else jnp.zeros(()))
 
-        return jax.lax.scan(step, (self.begin(first), first), (jnp.arange(self.count), self.moving, known))[1]
+        begun = self.begin(self.read(first, [each[0] for each in self.moving]))
+        return jax.lax.scan(step, (begun, first), (jnp.arange(self.count), self.moving, known))[1]
 
 
 def beside(mask: Array, value: Array) -> Array:

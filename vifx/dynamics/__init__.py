@@ -8,11 +8,15 @@ __all__ = [
     "blow_up",
     "chain",
     "grad_norm",
+    "gru",
+    "lstm",
     "observed",
     "ode_path",
     "ode_step",
+    "recurrent",
     "require_finite",
     "solve",
+    "vanilla",
 ]
 
 from typing import TYPE_CHECKING
@@ -27,5 +31,6 @@ if TYPE_CHECKING:
     from vifx.dynamics.observed_steps import observed
     from vifx.dynamics.ode_step import ode_step
     from vifx.dynamics.paths import ode_path, solve
+    from vifx.dynamics.recurrent_cells import gru, lstm, recurrent, vanilla
 
 make_lazy(__name__)

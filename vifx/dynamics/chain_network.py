@@ -40,10 +40,11 @@ def chain(
     ``chain(standard_normal(2), lambda z, t: Normal(0.9 * z, 0.1).to_event(1), 50)`` is a random walk that forgets, and
     ``chain(standard_normal(2), networks.Conditional(networks.MLP((64,)), networks.DiagonalNormal((2,))), 50)`` learns.
 
-    The transition is called as ``transition(previous, t, *given)``: the value before, ``[rows, *event]``; the time; and
-    the parents at the step that is entered. It returns one distribution a row, of the next value. The time is
-    ``[rows, 1]``, floating: the number 0, 1, … of the value before. Where the steps have `times`, it is ``[rows, 2]``:
-    the time of the value before, and the gap to the next, which is what a stepper of an ODE asks for.
+    The transition is called as ``transition(previous, t, *given)``: the value before, ``[rows, *event]``; the time,
+    floating ``[rows, 1]``, which is the number 0, 1, … of the value before; and the parents at the step that is
+    entered. It returns one distribution a row, of the next value. Where the steps have `times`, it is called as
+    ``transition(previous, t, gap, *given)``, with the time of the value before and the gap to the next one, as
+    `ode_step` with ``length=None`` asks for them.
 
     A step whose value is missing cannot be conditioned on, and no weight of a loss puts that right. Leave such steps
     out and keep the times of the others, `vifx.dynamics.observed`; where steps are linear and Gaussian, `vifx.em`
@@ -64,7 +65,7 @@ def chain(
           log-density 0.
       times: the times of the steps of all examples, ``[steps]``, increasing.
       stationary: whether the transition does not read the time: it is called as ``transition(previous, *given)``, and
-        with times, as ``transition(previous, gap, *given)``, the gap ``[rows, 1]``.
+        with times as ``transition(previous, gap, *given)``. One with a memory is always called so.
       tabulated: whether the output is the `vifx.distributions.MarkovChain` of the same law, whose expectations and
         divergences are exact. For finitely many states K; it takes K times as long.
 
