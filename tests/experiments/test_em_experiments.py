@@ -22,7 +22,7 @@ from vifx.cli import main
 from vifx.training import read_metrics
 
 FOLDER = Path(__file__).parents[2] / "experiments"
-FAMILIES = ("gmm", "bernoulli", "ppca", "hmm", "deep")
+FAMILIES = ("gmm", "bernoulli", "ppca", "hmm", "lds", "deep")
 STEPS = ["--steps", "6", "--log-every", "1", "--checkpoint-every", "3", "--evaluate-every", "3"]
 EM = [*STEPS, "--restarts", "2", "--start-steps", "2", "--chunk", "500"]
 DIGITS = [*EM, "--data.name", "digits", "--components", "4", "--components-tried"]
@@ -38,6 +38,7 @@ CASES = {
     "bernoulli_mixture_digits": (DIGITS, [TRIED, ["--start", "k-means"]]),
     "ppca_digits": ([*DIGITS, "--latent", "2"], [["--components", "1"], []]),
     "hmm_casino": (EM, [[]]),
+    "lds_tracking": (EM, [[], ["--parallel"]]),
     "deep_em_digits": (DEEP, [["--inner", "3"], []]),
 }
 QUICK = ("gmm_digits", "hmm_casino")
@@ -85,7 +86,7 @@ def test_trains_to_the_end(name, small, extra, prepared, tmp_path, capsys):
     assert (gains > -5e-4).all()
     assert gains.sum() > 0 or "1" in extra
     assert found["log_prob/train"] >= rows[-1]["log_prob"] - 1e-3
-    count = {"hmm_casino": 90, "gmm_twonorm": 216}.get(name, 1293)
+    count = {"hmm_casino": 90, "lds_tracking": 90, "gmm_twonorm": 216}.get(name, 1293)
     bic = found["parameters"] * np.log(count) - 2 * count * found["log_prob/train"]
     assert found["bic"] == pytest.approx(bic, rel=1e-6)
     assert found["aic"] == pytest.approx(bic + found["parameters"] * (2 - np.log(count)), rel=1e-5, abs=1)
@@ -94,6 +95,12 @@ def test_trains_to_the_end(name, small, extra, prepared, tmp_path, capsys):
         assert found["log_prob/test/true"] > found["log_prob/test"]
         assert 0.5 < found["state_accuracy"] <= 1
         assert drawn >= {"dice", "timeline", "likelihood", "components", "loss"}
+        return
+    if name == "lds_tracking":
+        assert found["log_prob/test/true"] > found["log_prob/test"]
+        assert 0.8 < found["coverage/seen"] <= 1
+        assert drawn >= {"tracks", "likelihood", "loss"}
+        assert "components" not in drawn
         return
     if name == "gmm_twonorm":
         assert found["kl/true"] == pytest.approx(found["log_prob/test/true"] - found["log_prob/test"], rel=1e-6)
@@ -173,6 +180,8 @@ def test_each_iteration_has_scikit_learns_likelihood(covariance, prepared, x64, 
         ("gmm_twonorm", ["--data.name", "digits"], "name must be a mixture of Gaussians"),
         ("hmm_casino", ["--data.name", "digits"], "data.name must be 'casino'"),
         ("hmm_casino", ["--components-tried", "3"], "components_tried must be empty"),
+        ("lds_tracking", ["--data.name", "casino"], "data.name must be 'tracking'"),
+        ("lds_tracking", ["--components-tried", "3"], "components_tried must be empty"),
         ("deep_em_digits", ["--inner", "0"], "inner must be a positive integer"),
     ],
 )
