@@ -19,12 +19,12 @@ from vifx.core.factor import Factor
 from vifx.core.turn import Expected
 from vifx.core.types import Array, Batch
 from vifx.distributions import GaussianChain
+from vifx.distributions.kalman import smoothed
 from vifx.distributions.lengths import inside
 from vifx.distributions.linear_evidence import LinearEvidence, probed
 from vifx.em.chain_expectations import require_known
 from vifx.em.families.regression import ChainMoments
 from vifx.em.given import Given
-from vifx.em.kalman import smoothed
 
 
 class GaussianTable(NamedTuple):

@@ -36,6 +36,8 @@ from vifx.distributions import (
     MixtureOfDiscretizedLogistics,
     Normal,
 )
+from vifx.distributions.kalman import smoothed
+from vifx.distributions.linear_evidence import LinearEvidence
 from vifx.networks.layers import positive
 
 
@@ -190,14 +192,20 @@ class MixtureOfLogisticsHead(nn.Module):
 
 
 class GaussianChainHead(nn.Module):
-    """``z_1 ~ N(μ_1, S_1²)``, ``z_t ~ N(A_t z_{t−1} + μ_t, S_t²)``: all affine in the features of step t, S diagonal.
+    """A Gaussian chain that features of every step pull: ``p(z) ∝ c(z) Π_t exp(−½ ‖(z_t − μ_t) / σ_t‖²)``.
 
-    As an encoder it is a posterior that knows how the steps hang together: structured variational inference. A starts
-    at zero, so that the steps are independent at first, and its divergence from a Gaussian chain is a closed form.
+    μ_t and σ_t are affine in the features of step t; c is a chain ``z_1 ~ N(m, P)``, ``z_{t+1} = A z_t + b + L ε`` of
+    parameters. The product is a Gaussian chain again, by the Kalman smoother. As an encoder it is a posterior that
+    knows how the steps hang together, structured variational inference, and its divergence from a Gaussian chain is a
+    closed form.
 
     Attributes:
       latent: D, the size of a state.
-      minimum: the bound m below the standard deviations, ``m + (1 − m) softplus(· + log(e − 1))``.
+      minimum: the bound m below σ and the diagonal of L, ``m + (1 − m) softplus(· + log(e − 1))``.
+
+    References:
+      Johnson, Duvenaud, Wiltschko, Datta & Adams (2016), Composing graphical models with neural networks for structured
+      representations and fast inference; Archer et al. (2015), Black box variational inference for state space models.
     """
 
     latent: int
@@ -215,21 +223,27 @@ class GaussianChainHead(nn.Module):
                 f"GaussianChainHead: features must be [sequences, T, features], got shape {list(features.shape)}; give "
                 "a body that keeps the steps."
             )
-        size, (sequences, length) = self.latent, features.shape[:2]
-        outputs = nn.Dense(2 * size)(features)
+        size, shape = self.latent, (*features.shape[:2], self.latent)
+        loc, raw = jnp.split(nn.Dense(2 * size)(features), 2, axis=-1)
         zeros = nn.initializers.zeros_init()
-        transitions = nn.Dense(size * size, kernel_init=zeros, name="transitions")(features[:, 1:])
-        loc, raw = jnp.split(outputs, 2, axis=-1)
-        identity = jnp.broadcast_to(jnp.eye(size, dtype=raw.dtype), (*raw.shape, size))
-        scale_tril = positive(raw, self.minimum)[..., None] * identity
-        return GaussianChain(
-            loc[:, 0],
-            scale_tril[:, 0],
-            transitions.reshape(sequences, length - 1, size, size),
-            loc[:, 1:],
-            scale_tril[:, 1:],
-            length,
+
+        def matrix(name: str) -> Array:
+            each = self.param(name, zeros, (size, size)).astype(loc.dtype)
+            return jnp.tril(each, -1) + jnp.diag(positive(jnp.diagonal(each), self.minimum))
+
+        prior = GaussianChain(
+            self.param("initial_loc", zeros, (size,)).astype(loc.dtype),
+            matrix("initial_scale"),
+            self.param("transition", lambda *_: 0.9 * jnp.eye(size)).astype(loc.dtype),
+            self.param("offset", zeros, (size,)).astype(loc.dtype),
+            matrix("scale"),
+            shape[1],
         )
+        pull = 1 / positive(raw, self.minimum)
+        identity = jnp.broadcast_to(jnp.eye(size, dtype=loc.dtype), (*shape, size))
+        return smoothed(prior, LinearEvidence(pull[..., None] * identity, pull * loc, jnp.zeros(shape[:2], loc.dtype)))[
+            1
+        ]
 
 
 def _bounded_log_scale(raw: Array) -> Array:

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve, solve_triangular
 
 from vifx.core.types import Array
-from vifx.distributions import GaussianChain
+from vifx.distributions.gaussian_chain import GaussianChain
 from vifx.distributions.linear_evidence import LinearEvidence
 from vifx.distributions.linear_recursion import times
 from vifx.distributions.triangular import lower_triangular
