@@ -17,7 +17,6 @@ SIZE = 3
 MASKS = np.array(list(itertools.product([False, True], repeat=SIZE)))
 LOC, VALUE = DRAW.normal(size=(2, len(MASKS), SIZE))
 SCALE = np.tril(DRAW.normal(size=(SIZE, SIZE)), -1) + np.diag([0.6, 1.1, 1.4])
-SPREAD = DRAW.normal(size=(len(MASKS), SIZE, 2))
 HOLES = np.where(MASKS, VALUE, np.nan)
 
 
@@ -65,24 +64,6 @@ def test_without_a_pattern_it_is_the_normal(x64):
     # An observed element that is not finite is impossible, a missing one is no element.
     expected = np.where(MASKS[:, 0], -np.inf, np.asarray(seen.log_prob(jnp.asarray(VALUE))))
     np.testing.assert_allclose(seen.log_prob(jnp.asarray(VALUE).at[:, 0].set(jnp.nan)), expected, rtol=1e-12)
-
-
-@pytest.mark.parametrize("holes", [False, True])
-def test_the_expectation_over_a_normal_mean_is_its_quadrature(x64, holes):
-    """Gauss–Hermite in two dimensions is exact for a quadratic."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(5)
-    grid = np.stack(np.meshgrid(nodes, nodes, indexing="ij"), -1).reshape(-1, 2)
-    weights = np.outer(weights, weights).ravel() / (2 * np.pi)
-    observed = jnp.asarray(MASKS) if holes else None
-    value = jnp.asarray(HOLES if holes else VALUE)
-    found = AffineNormal(jnp.asarray(LOC), jnp.asarray(SCALE), observed=observed)
-
-    def at(node):
-        loc = jnp.asarray(LOC) + jnp.einsum("nij,j->ni", jnp.asarray(SPREAD), node)
-        return AffineNormal(loc, jnp.asarray(SCALE), observed=observed).log_prob(value)
-
-    expected = weights @ np.asarray(jax.jit(jax.vmap(at))(jnp.asarray(grid)))
-    np.testing.assert_allclose(found.expected_log_prob(value, jnp.asarray(SPREAD)), expected, rtol=1e-11, atol=1e-13)
 
 
 def test_bad_input():

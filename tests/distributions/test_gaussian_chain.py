@@ -11,7 +11,6 @@ import scipy.stats
 
 from vifx.distributions import AffineNormal, EachStep, GaussianChain, MultivariateNormal
 from vifx.distributions.kl_estimates import estimate
-from vifx.distributions.triangular import lower_triangular
 
 BATCH, LENGTH, SIZE, SEEN = 2, 5, 3, 2
 DRAW = np.random.default_rng(0)
@@ -227,16 +226,6 @@ def test_samples_have_the_moments_and_their_gradient(reverse):
         )
     )(own.offset)
     np.testing.assert_allclose(by_samples, expected, rtol=1e-5)
-
-
-def test_square_roots_of_any_size_and_of_singular_covariances(x64):
-    for size, width in ((1, 2), (4, 8), (11, 22)):
-        rows = jnp.asarray(DRAW.normal(size=(3, size, width)))
-        found = lower_triangular(rows)
-        np.testing.assert_allclose(found, np.linalg.cholesky(rows @ np.swapaxes(rows, -1, -2)), rtol=1e-9, atol=1e-12)
-    rows = jnp.asarray(np.array([[0.0, 0.0], [1.0, 2.0]]))
-    np.testing.assert_allclose(lower_triangular(rows), [[0, 0], [0, 5**0.5]], rtol=1e-14)
-    assert bool(jnp.all(jnp.isfinite(jax.jacobian(lower_triangular)(rows))))
 
 
 def test_bad_input():

@@ -11,8 +11,8 @@ import numpyro.distributions as numpyro
 
 from vifx.core.types import Array
 from vifx.distributions.multivariate_normal import MultivariateNormal
+from vifx.distributions.small_matrices import added, squared_norm, times, triangular_inverse
 from vifx.distributions.supports import PartlyReal, inside_of
-from vifx.distributions.triangular import lower_triangular, triangular_inverse
 
 
 class AffineNormal(MultivariateNormal):
@@ -58,20 +58,6 @@ class AffineNormal(MultivariateNormal):
 
     def log_prob(self, value: Array) -> Array:
         """Return the log-density in nats of the observed elements, ``[..., *batch]``; −∞ if one is not finite."""
-        return self._log_prob(value, None)
-
-    def expected_log_prob(self, value: Array, deviations: Array) -> Array:
-        """Return ``E log N(x; μ + V ε, L Lᵀ) = log N(x; μ, L Lᵀ) − ½ ‖L⁻¹ V‖²`` in nats, ``[*batch]``.
-
-        It is the expectation over a mean that is itself normal, ``N(μ, V Vᵀ)``; of the observed elements alone.
-
-        Args:
-          value: x, ``[*batch, d]``.
-          deviations: V, ``[*batch, d, k]``, a square root of the covariance of the mean.
-        """
-        return self._log_prob(value, deviations)
-
-    def _log_prob(self, value: Array, deviations: Array | None) -> Array:
         loc, scale_tril = jnp.asarray(self.loc), jnp.asarray(self.scale_tril)
         shape = jnp.broadcast_shapes(value.shape, loc.shape)
         value, loc = jnp.broadcast_to(value, shape), jnp.broadcast_to(loc, shape)
@@ -84,11 +70,7 @@ class AffineNormal(MultivariateNormal):
             scale_tril = masked_factor(scale_tril, self.observed)
         inside, value = inside_of(self.support, value, event=1)
         inverse = triangular_inverse(scale_tril)
-        total = jnp.sum(jnp.einsum("...ij,...j->...i", inverse, value - loc) ** 2, axis=-1)
-        if deviations is not None:
-            if self.observed is not None:
-                deviations = jnp.where(self.observed[..., None], deviations, 0)
-            total = total + jnp.sum((inverse @ deviations) ** 2, axis=(-2, -1))
+        total = squared_norm(times(inverse, value - loc))
         log_det = jnp.sum(jnp.log(jnp.abs(jnp.diagonal(scale_tril, axis1=-2, axis2=-1))), axis=-1)
         constant = log_det + 0.5 * math.log(2 * math.pi) * number
         return jnp.where(inside, -0.5 * total - jnp.broadcast_to(constant, total.shape), -jnp.inf)
@@ -104,4 +86,4 @@ def masked_factor(scale_tril: Array, observed: Array) -> Array:
     own = jnp.where(observed[..., None], scale_tril, 0)
     size = scale_tril.shape[-1]
     others = jnp.where(observed[..., None], 0, jnp.broadcast_to(jnp.eye(size, dtype=own.dtype), own.shape))
-    return lower_triangular(jnp.concatenate([own, others], axis=-1))
+    return added(own, others)

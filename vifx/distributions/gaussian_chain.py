@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["GaussianChain", "Moments"]
+__all__ = ["Factors", "GaussianChain", "Moments"]
 
 import math
 from typing import NamedTuple
@@ -15,9 +15,32 @@ from vifx.checks import require_integer
 from vifx.core.types import Array, Estimate, Key
 from vifx.distributions.each_step import EachStep
 from vifx.distributions.linear_evidence import probed
-from vifx.distributions.linear_recursion import scales_over_time, times, values_over_time
+from vifx.distributions.linear_recursion import scales_over_time, values_over_time
+from vifx.distributions.small_matrices import product, squared_norm, times, transposed, triangular_inverse
 from vifx.distributions.supports import inside_of
-from vifx.distributions.triangular import triangular_inverse
+
+
+class Factors(NamedTuple):
+    """The parameters of a chain with time in front, see `GaussianChain.over_time`.
+
+    Attributes:
+      initial_loc: ``[…, D]``.
+      initial_scale_tril: ``[…, D, D]``.
+      transition: ``[T−1, …, D, D]``.
+      offset: ``[T−1, …, D]``.
+      scale_tril: ``[T−1, …, D, D]``.
+    """
+
+    initial_loc: Array
+    initial_scale_tril: Array
+    transition: Array
+    offset: Array
+    scale_tril: Array
+
+    @property
+    def log_det(self) -> Array:
+        """The log-determinant of the square root of the covariance of a whole sequence, ``[…]`` in nats."""
+        return _log_det(self.initial_scale_tril) + jnp.sum(_log_det(self.scale_tril), axis=0)
 
 
 class Moments(NamedTuple):
@@ -118,36 +141,30 @@ class GaussianChain(numpyro.Distribution):
         """The size D of the state."""
         return self.initial_loc.shape[-1]
 
-    def steps(self, examples: int) -> tuple[Array, Array, Array]:
-        """Return A, b and L of every step and each of some examples, ``[T−1, examples, …]``."""
-        events = {"transition": 2, "offset": 1, "scale_tril": 2}
-        lead = (self.length - 1, examples)
+    def over_time(self, axes: int) -> Factors:
+        """Return the parameters with time in front and `axes` axes before those of the event.
 
-        def spread(name: str, event: int) -> Array:
-            each = self._over_time(name, 1)
-            return jnp.broadcast_to(each, (*lead, *each.shape[each.ndim - event :]))
-
-        transition, offset, scale = (spread(name, event) for name, event in events.items())
-        return transition, offset, scale
-
-    def _over_time(self, name: str, axes: int) -> Array:
-        """Return parameters with time in front, ``[T−1, …, *event]`` with `axes` axes in place of the dots.
-
-        These end in the batch; what is shared has 1 there, and so have the axes before it.
+        These axes end in the batch; what is shared has 1 there, and so have the axes before it.
         """
-        each, event = getattr(self, name), 1 if name == "offset" else 2
-        lead = each.shape[: each.ndim - event]
-        if len(lead) > 1:
-            each = jnp.moveaxis(each, len(lead) - 1, 0)
-        elif not lead:
-            each = jnp.broadcast_to(each, (self.length - 1, *each.shape))
-        return each.reshape(self.length - 1, *(1,) * (axes - max(len(lead) - 1, 0)), *each.shape[1:])
 
-    def _initial(self, axes: int) -> tuple[Array, Array]:
-        """Return the mean and the square root of the initial step, with `axes` axes before those of the event."""
+        def each(name: str, event: int) -> Array:
+            found = getattr(self, name)
+            lead = found.shape[: found.ndim - event]
+            if len(lead) > 1:
+                found = jnp.moveaxis(found, len(lead) - 1, 0)
+            elif not lead:
+                found = jnp.broadcast_to(found, (self.length - 1, *found.shape))
+            ones = axes - max(len(lead) - 1, 0)
+            return found.reshape(self.length - 1, *(1,) * ones, *found.shape[1:])
+
         loc, scale = self.initial_loc, self.initial_scale_tril
-        loc = loc.reshape(*(1,) * (axes - loc.ndim + 1), *loc.shape)
-        return loc, scale.reshape(*(1,) * (axes - scale.ndim + 2), *scale.shape)
+        return Factors(
+            loc.reshape(*(1,) * (axes - loc.ndim + 1), *loc.shape),
+            scale.reshape(*(1,) * (axes - scale.ndim + 2), *scale.shape),
+            each("transition", 2),
+            each("offset", 1),
+            each("scale_tril", 2),
+        )
 
     def _sequence(self, first: Array, later: Array) -> Array:
         """Put the initial step and the others ``[T−1, …]`` in the order of time."""
@@ -161,50 +178,39 @@ class GaussianChain(numpyro.Distribution):
         """Return the log-density in nats of sequences ``[..., T, D]``: ``[...]``; −∞ if an element is not finite."""
         shape = jnp.broadcast_shapes(value.shape, (*self.batch_shape, *self.event_shape))
         within, value = inside_of(self.support, jnp.broadcast_to(value, shape), event=2)
-        axes = len(shape) - 2
+        own = self.over_time(len(shape) - 2)
         first, before, after = self._split(jnp.moveaxis(value, -2, 0))
-        loc, scale = self._initial(axes)
-        moved = times(self._over_time("transition", axes), before) + self._over_time("offset", axes)
-        start = jnp.sum(times(triangular_inverse(scale), first - loc) ** 2, axis=-1)
-        later = times(triangular_inverse(self._over_time("scale_tril", axes)), after - moved)
-        square = start + jnp.sum(later**2, axis=(0, -1))
+        moved = times(own.transition, before) + own.offset
+        start = squared_norm(times(triangular_inverse(own.initial_scale_tril), first - own.initial_loc))
+        later = squared_norm(times(triangular_inverse(own.scale_tril), after - moved))
+        log_det = jnp.broadcast_to(own.log_det, start.shape)
         constant = 0.5 * self.length * self.size * math.log(2 * math.pi)
-        log_det = jnp.broadcast_to(self._log_det(axes), square.shape)
-        return jnp.where(within, -0.5 * square - log_det - constant, -jnp.inf)
-
-    def _log_det(self, axes: int) -> Array:
-        """Return the log-determinant of the square root of the covariance of a whole sequence, in nats."""
-        return _log_det(self._initial(axes)[1]) + jnp.sum(_log_det(self._over_time("scale_tril", axes)), axis=0)
+        return jnp.where(within, -0.5 * (start + jnp.sum(later, axis=0)) - log_det - constant, -jnp.inf)
 
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw sequences ``[*sample_shape, *batch, T, D]``, reparameterized."""
-        axes = len(sample_shape) + len(self.batch_shape)
+        own = self.over_time(len(sample_shape) + len(self.batch_shape))
         noise = jax.random.normal(key, (*sample_shape, *self.batch_shape, *self.event_shape), self.initial_loc.dtype)
         start, _, rest = self._split(jnp.moveaxis(noise, -2, 0))
-        loc, scale = self._initial(axes)
-        steps = self._over_time("offset", axes) + times(self._over_time("scale_tril", axes), rest)
-        return jnp.moveaxis(self._walked(loc + times(scale, start), steps, axes), 0, -2)
+        first = own.initial_loc + times(own.initial_scale_tril, start)
+        return jnp.moveaxis(self._walked(own, first, own.offset + times(own.scale_tril, rest)), 0, -2)
 
-    def _walked(self, first: Array, steps: Array, axes: int) -> Array:
-        transition, ways = self._over_time("transition", axes), {"reverse": self.reverse, "parallel": self.parallel}
-        return self._sequence(first, values_over_time(first, transition, steps, **ways))
+    def _walked(self, own: Factors, first: Array, steps: Array) -> Array:
+        ways = {"reverse": self.reverse, "parallel": self.parallel}
+        return self._sequence(first, values_over_time(first, own.transition, steps, **ways))
 
     def _timed_means(self) -> Array:
         """Return the means with time in front, ``[T, *batch, D]``."""
-        axes = len(self.batch_shape)
-        return self._walked(self.initial_loc, self._over_time("offset", axes), axes)
+        own = self.over_time(len(self.batch_shape))
+        return self._walked(own, own.initial_loc, own.offset)
 
     def _timed_scales(self) -> Array:
         """Return square roots of the covariances with time in front, ``[T, *batch, D, D]``, 1 in place of a batch."""
-        axes = len(self.batch_shape)
-        transition, scale = self._over_time("transition", axes), self._over_time("scale_tril", axes)
-        first = self._initial(axes)[1]
-        batch = jnp.broadcast_shapes(first.shape[:-2], transition.shape[1:-2], scale.shape[1:-2])
-        square = (self.size, self.size)
-        first = jnp.broadcast_to(first, (*batch, *square))
-        scale = jnp.broadcast_to(scale, (self.length - 1, *batch, *square))
-        ways = {"reverse": self.reverse, "parallel": self.parallel}
-        return self._sequence(first, scales_over_time(first, transition, scale, **ways))
+        own = self.over_time(len(self.batch_shape))
+        first, ways = own.initial_scale_tril, {"reverse": self.reverse, "parallel": self.parallel}
+        shape = jnp.broadcast_shapes(first.shape, own.transition.shape[1:], own.scale_tril.shape[1:])
+        first, scale = jnp.broadcast_to(first, shape), jnp.broadcast_to(own.scale_tril, (self.length - 1, *shape))
+        return self._sequence(first, scales_over_time(first, own.transition, scale, **ways))
 
     def _with_batch(self, each: Array) -> Array:
         """Put time behind the batch, and give every sequence what is shared: ``[*batch, T, …, D, D]``."""
@@ -235,16 +241,16 @@ class GaussianChain(numpyro.Distribution):
     def moments(self) -> Moments:
         """Return the means, covariances and cross-covariances by one pass along the chain."""
         scale = self._timed_scales()
-        covariances = scale @ jnp.swapaxes(scale, -1, -2)
+        covariances = product(scale, transposed(scale))
         _, left, _ = self._split(covariances)
-        transition = self._over_time("transition", len(self.batch_shape))
-        cross = left @ jnp.swapaxes(transition, -1, -2) if self.reverse else transition @ left
+        transition = self.over_time(len(self.batch_shape)).transition
+        cross = product(left, transposed(transition)) if self.reverse else product(transition, left)
         return Moments(self.means, self._with_batch(covariances), self._with_batch(cross))
 
     def entropy(self) -> Array:
         """``H(z_1) + Σ_t H(z_{t+1} | z_t)`` in nats, ``[*batch]``."""
         constant = 0.5 * self.length * self.size * (1 + math.log(2 * math.pi))
-        return jnp.broadcast_to(self._log_det(len(self.batch_shape)), self.batch_shape) + constant
+        return jnp.broadcast_to(self.over_time(len(self.batch_shape)).log_det, self.batch_shape) + constant
 
     expectation = "exact, by the Kalman smoother"
     """How an expectation under a chain is taken, see `vifx.core.types.Structured`."""
@@ -266,10 +272,10 @@ class GaussianChain(numpyro.Distribution):
         Raises:
           ValueError: if they are not emissions of one step each, `EachStep` of `AffineNormal`.
         """
-        evidence, moments = probed(conditional, value), self.moments()
-        residual = evidence.values - times(evidence.matrix, moments.means)
-        spread = jnp.sum((evidence.matrix @ moments.covariances) * evidence.matrix, axis=(-2, -1))
-        return jnp.sum(evidence.constants - 0.5 * (jnp.sum(residual**2, axis=-1) + spread), axis=-1)
+        evidence, means = probed(conditional, value), jnp.broadcast_to(self.means, (len(value), *self.event_shape))
+        square = squared_norm(evidence.values - times(evidence.matrix, means))
+        spread = squared_norm(product(evidence.matrix, self.scale_trils), axes=2)
+        return jnp.sum(evidence.constants - 0.5 * (square + jnp.broadcast_to(spread, square.shape)), axis=-1)
 
     def kl_estimate(self, other: object) -> Estimate | None:
         """Return an exact estimate of KL(self ‖ other) in nats if the other one is such a chain, else None."""
@@ -292,30 +298,25 @@ class GaussianChain(numpyro.Distribution):
                 "[length, D]; make the two agree"
             )
         axes = max(len(self.batch_shape), len(other.batch_shape))
-        means = self._timed_means().reshape(self.length, *self._ones(axes), *self.batch_shape, self.size)
-        scales = self._timed_scales()
-        scales = scales.reshape(self.length, *self._ones(axes), *scales.shape[1:])
-        _, left, _ = self._split(scales)
+        own, theirs = self.over_time(axes), other.over_time(axes)
+        ones = (1,) * (axes - len(self.batch_shape))
+        means, scales = (
+            x.reshape(self.length, *ones, *x.shape[1:]) for x in (self._timed_means(), self._timed_scales())
+        )
         first_mean, before, after = other._split(means)
-        first_scale, _, _ = other._split(scales)
-        loc, scale = other._initial(axes)
-        transition, back = other._over_time("transition", axes), self._over_time("transition", axes)
-        noise = self._over_time("scale_tril", axes)
+        left, first_scale = self._split(scales)[1], other._split(scales)[0]
         if self.reverse == other.reverse:
-            spread = [(back - transition) @ left, noise]
+            spread = [product(own.transition - theirs.transition, left), own.scale_tril]
         else:
-            identity = jnp.eye(self.size, dtype=back.dtype).reshape(*(1,) * (axes + 1), self.size, self.size)
-            spread = [(identity - transition @ back) @ left, transition @ noise]
-        shift = after - times(transition, before) - other._over_time("offset", axes)
-        later = _squares(other._over_time("scale_tril", axes), shift, *spread)
-        start = _squares(scale, first_mean - loc, first_scale)
-        later_det = _log_det(other._over_time("scale_tril", axes)) - _log_det(noise)
-        start_det = _log_det(scale) - _log_det(self._initial(axes)[1])
-        start = 0.5 * (start - self.size) + start_det
-        return start + jnp.sum(0.5 * (later - self.size) + later_det, axis=0)
-
-    def _ones(self, axes: int) -> tuple[int, ...]:
-        return (1,) * (axes - len(self.batch_shape))
+            identity = jnp.eye(self.size, dtype=means.dtype).reshape(*(1,) * (axes + 1), self.size, self.size)
+            back = identity - product(theirs.transition, own.transition)
+            spread = [product(back, left), product(theirs.transition, own.scale_tril)]
+        shift = after - times(theirs.transition, before) - theirs.offset
+        later = _squares(theirs.scale_tril, shift, *spread)
+        start = _squares(theirs.initial_scale_tril, first_mean - theirs.initial_loc, first_scale)
+        later = 0.5 * (later - self.size) + (_log_det(theirs.scale_tril) - _log_det(own.scale_tril))
+        apart = _log_det(theirs.initial_scale_tril) - _log_det(own.initial_scale_tril)
+        return 0.5 * (start - self.size) + apart + jnp.sum(later, axis=0)
 
 
 def _log_det(scale_tril: Array) -> Array:
@@ -325,7 +326,7 @@ def _log_det(scale_tril: Array) -> Array:
 def _squares(scale_tril: Array, shift: Array, *spread: Array) -> Array:
     """Return ``E ‖L⁻¹(s + Σ_i V_i ε_i)‖²``, a sum of squares."""
     inverse = triangular_inverse(scale_tril)
-    total = jnp.sum(times(inverse, shift) ** 2, axis=-1)
+    total = squared_norm(times(inverse, shift))
     for each in spread:
-        total = total + jnp.sum((inverse @ each) ** 2, axis=(-2, -1))
+        total = total + squared_norm(product(inverse, each), axes=2)
     return total

@@ -14,13 +14,15 @@ from vifx.core.types import Array
 from vifx.distributions.affine_normal import AffineNormal, masked_factor
 from vifx.distributions.each_step import EachStep
 from vifx.distributions.lengths import inside, possible
+from vifx.distributions.small_matrices import product, triangular_inverse
 
 
 class LinearEvidence(NamedTuple):
     """The log-density of what is known of each step, ``constants_t − ½ ‖values_t − matrix_t z_t‖²``, in nats.
 
     Attributes:
-      matrix: ``[d, D]`` for all steps, or ``[examples, T, d, D]``; zero for what is missing.
+      matrix: ``[d, D]`` for all steps, ``[T, d, D]`` or ``[examples, T, d, D]``; zero for what is missing. Without an
+        axis of examples, in a chain without one, their covariances are the same and computed once.
       values: ``[examples, T, d]``; zero for what is missing.
       constants: ``[examples, T]``.
     """
@@ -58,7 +60,7 @@ def whitened_steps(residual: Array, loadings: Array, noise: Array, observed: Arr
         constants = -jnp.sum(jnp.where(observed, jnp.log(scale) + half, 0), axis=-1)
         return LinearEvidence(loadings / scale[..., None], residual / scale, constants)
     factor = masked_factor(jnp.broadcast_to(noise, (*observed.shape, observed.shape[-1])), observed)
-    both = solve_triangular(factor, jnp.concatenate([loadings, residual[..., None]], axis=-1), lower=True)
+    both = product(triangular_inverse(factor), jnp.concatenate([loadings, residual[..., None]], axis=-1))
     each = jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)) + jnp.where(observed, half, 0)
     return LinearEvidence(both[..., :-1], both[..., -1], -jnp.sum(each, axis=-1))
 

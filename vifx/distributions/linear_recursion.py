@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["added", "scales_over_time", "times", "values_over_time"]
+__all__ = ["scales_over_time", "values_over_time"]
 
 import jax
 import jax.numpy as jnp
 
 from vifx.core.types import Array
-from vifx.distributions.triangular import lower_triangular
-
-
-def times(matrix: Array, vector: Array) -> Array:
-    """Return the products of matrices ``[..., n, m]`` with vectors ``[..., m]``."""
-    return jnp.einsum("...ij,...j->...i", matrix, vector)
-
-
-def added(left: Array, right: Array) -> Array:
-    """Return the Cholesky factor of ``X Xᵀ + Y Yᵀ``."""
-    return lower_triangular(jnp.concatenate([left, jnp.broadcast_to(right, left.shape)], axis=-1))
+from vifx.distributions.small_matrices import added, product, times
 
 
 def values_over_time(first: Array, transition: Array, steps: Array, *, reverse: bool, parallel: bool) -> Array:
@@ -34,8 +24,8 @@ def values_over_time(first: Array, transition: Array, steps: Array, *, reverse: 
     if parallel:
         lead = jnp.broadcast_shapes(transition.shape[:-2], steps.shape[:-1])
         steps = jnp.broadcast_to(steps, (*lead, steps.shape[-1]))
-        matrix, step = jax.lax.associative_scan(_values_composed, (transition, steps), reverse=reverse)
-        return times(matrix, first[None]) + step
+        matrix, moved = jax.lax.associative_scan(_values_composed, (transition, steps), reverse=reverse)
+        return times(matrix, first[None]) + moved
 
     def step(now: Array, factor: tuple[Array, Array]) -> tuple[Array, Array]:
         following = times(factor[0], now) + factor[1]
@@ -57,18 +47,18 @@ def scales_over_time(first: Array, transition: Array, scale: Array, *, reverse: 
     if parallel:
         transition = jnp.broadcast_to(transition, scale.shape)
         matrix, scale = jax.lax.associative_scan(_scales_composed, (transition, scale), reverse=reverse)
-        return added(matrix @ first[None], scale)
+        return added(product(matrix, first[None]), scale)
 
     def step(now: Array, factor: tuple[Array, Array]) -> tuple[Array, Array]:
-        following = added(factor[0] @ now, factor[1])
+        following = added(product(factor[0], now), factor[1])
         return following, following
 
     return jax.lax.scan(step, first, (transition, scale), reverse=reverse)[1]
 
 
 def _values_composed(first: tuple[Array, Array], then: tuple[Array, Array]) -> tuple[Array, Array]:
-    return then[0] @ first[0], times(then[0], first[1]) + then[1]
+    return product(then[0], first[0]), times(then[0], first[1]) + then[1]
 
 
 def _scales_composed(first: tuple[Array, Array], then: tuple[Array, Array]) -> tuple[Array, Array]:
-    return then[0] @ first[0], added(then[0] @ first[1], then[1])
+    return product(then[0], first[0]), added(product(then[0], first[1]), then[1])
