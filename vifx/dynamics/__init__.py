@@ -4,17 +4,21 @@ from __future__ import annotations
 
 __all__ = [
     "BlowUpError",
+    "LeastSquares",
     "Transition",
     "blow_up",
     "chain",
+    "fit_ode",
     "grad_norm",
     "gru",
+    "least_squares",
     "lstm",
     "observed",
     "ode_path",
     "ode_step",
     "recurrent",
     "require_finite",
+    "scattered",
     "solve",
     "vanilla",
 ]
@@ -27,7 +31,9 @@ if TYPE_CHECKING:
     from vifx.distributions.transition import Transition
     from vifx.dynamics.blow_up import BlowUpError, blow_up, require_finite
     from vifx.dynamics.chain_network import chain
+    from vifx.dynamics.fit_ode import fit_ode
     from vifx.dynamics.grad_norm import grad_norm
+    from vifx.dynamics.least_squares import LeastSquares, least_squares, scattered
     from vifx.dynamics.observed_steps import observed
     from vifx.dynamics.ode_step import ode_step
     from vifx.dynamics.paths import ode_path, solve

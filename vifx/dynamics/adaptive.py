@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["adaptive"]
+__all__ = ["adaptive", "forward_mode"]
 
 from collections.abc import Callable
 from typing import Any
@@ -85,6 +85,11 @@ def adaptive(
         return jax.tree.map(marked, solution.ys)
 
     return integrate
+
+
+def forward_mode(solver: Any, owner: str) -> Any:
+    """Return diffrax's way to differentiate forward, which Jacobians of few parameters need."""
+    return _library(solver, None, owner).ForwardMode()
 
 
 def _library(solver: Any, adjoint: Any, owner: str) -> Any:

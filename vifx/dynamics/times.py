@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Grid", "known_times", "step_grid"]
+__all__ = ["Grid", "known_times", "segment_grid", "step_grid"]
 
 import math
 from typing import Any, NamedTuple
@@ -81,33 +81,68 @@ def step_grid(times: Any, dtype: Any, *, substeps: int | None, step: float | Non
     Raises:
       ValueError: both are given, one is out of range, or `step` is given with times that are not known.
     """
-    if substeps is not None and step is not None:
-        raise ValueError(f"{owner}: give substeps={substeps} or step={step}, not both.")
-    intervals = times.shape[-1] - 1
-    if step is None:
-        counts = [require_integer(1 if substeps is None else substeps, f"{owner}: substeps")] * intervals
-    else:
-        require_number(step, f"{owner}: step", above=0)
-        if isinstance(times, Tracer):
-            raise ValueError(
-                f"{owner}: step={step} needs times that are known before compilation, but they are an argument of a "
-                "compiled function; give substeps=, or close over the times."
-            )
-        longest = np.diff(times, axis=-1).reshape(-1, intervals).max(axis=0)
-        # A thousandth of a step is left for the rounding of the times.
-        counts = [max(1, math.ceil(length / step - 1e-3)) for length in longest]
+    counts = _counts(times, substeps=substeps, step=step, owner=owner)
     group = math.gcd(*counts)
-    owners = np.repeat(np.arange(intervals), [count // group for count in counts])
+    owners = np.repeat(np.arange(len(counts)), [count // group for count in counts])
     within = np.concatenate([np.arange(count // group) for count in counts]) * group
     times = times if isinstance(times, Tracer) else jnp.asarray(times)
-    spans = times[..., 1:] - times[..., :-1]
-    lengths = jnp.where(spans > 0, spans, jnp.nan) / jnp.asarray(counts, times.dtype).reshape(
-        *(1,) * (times.ndim - 1), -1
-    )
-    per_group = lengths[..., owners]
-    offsets = jnp.asarray(within, times.dtype).reshape(*(1,) * (times.ndim - 1), -1)
-    starts = times[..., :-1][..., owners] + offsets * per_group
+    per_group = _lengths(times, counts)[..., owners]
+    starts = times[..., :-1][..., owners] + _last_axis(within, times) * per_group
     if times.ndim == 2:
         starts, per_group = (jnp.moveaxis(part, 0, 1)[:, :, None] for part in (starts, per_group))
     ends = np.cumsum([count // group for count in counts]) - 1
     return Grid(starts.astype(dtype), per_group.astype(dtype), group, ends)
+
+
+def segment_grid(
+    times: NDArray[Any], dtype: Any, *, examples: int, substeps: int | None, step: float | None, owner: str
+) -> Grid:
+    """Return the steps of `step_grid` with the intervals side by side: one row for each interval of each example.
+
+    Rows of fewer steps than others end with steps of length zero.
+
+    Args:
+      times: of `known_times`, known.
+      dtype: of the result.
+      examples: how many there are; the rows of one example stand together.
+      substeps: as in `step_grid`.
+      step: as in `step_grid`.
+      owner: who asks, for messages.
+    """
+    counts = _counts(times, substeps=substeps, step=step, owner=owner)
+    group = math.gcd(*counts)
+    groups = np.asarray(counts) // group
+    own = np.broadcast_to(times, (examples, times.shape[-1]))
+    lengths = np.diff(own, axis=1) / np.asarray(counts)
+    index = np.arange(groups.max())[:, None, None]
+    used = np.where(index < groups, lengths, 0.0)
+    starts = own[:, :-1] + np.minimum(index, groups) * group * lengths
+    starts, used = (jnp.asarray(part.reshape(len(part), -1, 1), dtype) for part in (starts, used))
+    return Grid(starts, used, group, np.asarray([len(index) - 1]))
+
+
+def _counts(times: Any, *, substeps: int | None, step: float | None, owner: str) -> list[int]:
+    """Return how many steps each interval has."""
+    if substeps is not None and step is not None:
+        raise ValueError(f"{owner}: give substeps={substeps} or step={step}, not both.")
+    intervals = times.shape[-1] - 1
+    if step is None:
+        return [require_integer(1 if substeps is None else substeps, f"{owner}: substeps")] * intervals
+    require_number(step, f"{owner}: step", above=0)
+    if isinstance(times, Tracer):
+        raise ValueError(
+            f"{owner}: step={step} needs times that are known before compilation, but they are an argument of a "
+            "compiled function; give substeps=, or close over the times."
+        )
+    longest = np.diff(times, axis=-1).reshape(-1, intervals).max(axis=0)
+    # A thousandth of a step is left for the rounding of the times.
+    return [max(1, math.ceil(length / step - 1e-3)) for length in longest]
+
+
+def _lengths(times: Array, counts: list[int]) -> Array:
+    spans = times[..., 1:] - times[..., :-1]
+    return jnp.where(spans > 0, spans, jnp.nan) / _last_axis(counts, times)
+
+
+def _last_axis(numbers: Any, like: Array) -> Array:
+    return jnp.asarray(numbers, like.dtype).reshape(*(1,) * (like.ndim - 1), -1)
