@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from vifx.core.types import Array
 from vifx.distributions.gaussian_chain import GaussianChain
+from vifx.distributions.kalman_steps import Moments, Problem, in_parallel, one_by_one
 from vifx.distributions.linear_evidence import LinearEvidence
 from vifx.distributions.small_matrices import (
     lower_triangular,
@@ -19,7 +20,6 @@ from vifx.distributions.small_matrices import (
     transposed,
     triangular_inverse,
 )
-from vifx.em.kalman_steps import Moments, Problem, in_parallel, one_by_one
 
 
 class Filtered(NamedTuple):

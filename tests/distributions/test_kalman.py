@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from vifx.distributions import GaussianChain
+from vifx.distributions.kalman import filtered, smoothed
 from vifx.distributions.linear_evidence import LinearEvidence
-from vifx.em.kalman import filtered, smoothed
 
 DRAW = np.random.default_rng(0)
 SEQUENCES, LENGTH, SIZE, SEEN = 3, 6, 3, 2
