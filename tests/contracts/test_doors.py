@@ -242,6 +242,7 @@ def test_every_public_function_has_a_door():
             data.Casino,
             data.Tracking,
             data.Dataset,
+            data.Grammar,
             data.Info,
             data.Modes,
             data.Pca,

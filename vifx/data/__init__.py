@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "CASINO",
+    "REBER",
     "TRACKING",
     "Alphabet",
     "Casino",
@@ -11,6 +12,7 @@ __all__ = [
     "Config",
     "Dataset",
     "Full",
+    "Grammar",
     "Info",
     "Modes",
     "Pca",
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
     from vifx.data.names import available, data_directory
     from vifx.data.order import epoch_order
     from vifx.data.pca import Pca, pca
+    from vifx.data.reber import REBER, Grammar
     from vifx.data.resident import Resident, Window
     from vifx.data.rows import Source, batches
     from vifx.data.streaming import Streaming

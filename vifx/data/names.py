@@ -20,6 +20,7 @@ GENERATED: Mapping[str, str] = MappingProxyType(
         "pinwheel": "generated: five bent arms in the plane",
         "checkerboard": "generated: the dark squares of a 4×4 board",
         "casino": "generated: 300 rolls a sequence of a die that is now and then a loaded one",
+        "reber": "generated: strings of the embedded Reber grammar, whose last letter but one repeats the second",
         "tracking": "generated: 60 steps a target of nearly constant velocity, seen with noise and gaps",
     }
 )

@@ -1,0 +1,40 @@
+"""Every experiment of sequences builds, trains, measures and draws: a full run's code, with small numbers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vifx.cli import main
+from vifx.training import read_metrics
+
+FOLDER = Path(__file__).parents[2] / "experiments"
+STEPS = ["--steps", "6", "--log-every", "2", "--checkpoint-every", "6", "--evaluate-every", "6"]
+
+
+def trained(name, options, tmp_path, capsys):
+    run = tmp_path / "run"
+    code = main(["train", str(FOLDER / f"{name}.py"), *STEPS, *options, "--run", str(run)])
+    shown = capsys.readouterr()
+    assert code == 0, shown.err
+    rows = read_metrics(run / "metrics.jsonl")
+    assert [row["step"] for row in rows] == [2, 4, 6]
+    assert all(np.isfinite(value) for row in rows for value in row.values())
+    found = json.loads((run / "results.json").read_text())["metrics"]
+    drawn = {path.stem for path in (run / "figures").iterdir()}
+    return rows, {name: metric["value"] for name, metric in found.items()}, drawn
+
+
+@pytest.mark.first(1)
+@pytest.mark.parametrize("cell", ["gru", "vanilla", "lstm"])
+def test_strings_of_a_grammar(cell, tmp_path, capsys):
+    options = ["--features", "8", "--data.batch-size", "20", "--cell", cell]
+    rows, found, drawn = trained("gru_sequence", options, tmp_path, capsys)
+    assert rows[-1]["nll/x"] < rows[0]["nll/x"]
+    assert found["nll/x"] == pytest.approx(found["nll/x/true"] + found["kl/true"], rel=1e-4)
+    assert found["kl/true"] > 1
+    assert 0 < found["recall"] < 0.9
+    assert drawn >= {"steps", "samples", "loss"}
