@@ -1,9 +1,11 @@
-"""Verification: objectives against the enumerated divergences that they claim to be."""
+"""Verification: objectives against the enumerated divergences that they claim to be; posteriors by simulation."""
 
 from __future__ import annotations
 
 __all__ = [
+    "RankCalibration",
     "Verification",
+    "calibrate",
     "tabular",
     "verify",
 ]
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING
 from vifx.lazy import make_lazy
 
 if TYPE_CHECKING:
+    from vifx.verification.calibrate import RankCalibration, calibrate
     from vifx.verification.tabular import tabular
     from vifx.verification.verify import Verification, verify
 
