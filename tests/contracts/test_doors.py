@@ -240,6 +240,7 @@ def test_every_public_function_has_a_door():
         *(
             data.Alphabet,
             data.Casino,
+            data.SpiralPaths,
             data.Tracking,
             data.Dataset,
             data.Grammar,

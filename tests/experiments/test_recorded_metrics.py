@@ -18,6 +18,7 @@ from vifx.cli import main
 
 FILES = sorted((Path(__file__).parents[2] / "experiments").glob("*.py"))
 HEADERS = {
+    r"distance ([\d.]+) between and ([\d.]+) after what was seen": ("error/between", "error/after"),
     r"([\d.]+) nats a character": ("nll/character",),
     r"KL ([\d.]+) nats from the true density": ("kl/true",),
     r"−ELBO ([\d.]+) and IWAE-1000 ([\d.]+) nats": ("elbo", "iwae/1000"),
@@ -32,6 +33,8 @@ HEADERS = {
     r"log evidence ([\d.]+) nats and effective share ([\d.]+)": ("log_evidence", "effective_share"),
 }
 TOLERANCES = {
+    "error/between": {"abs": 0.02},
+    "error/after": {"abs": 0.1},
     "nll/character": {"abs": 0.05},
     "kl/true": {"abs": 0.02},
     "elbo": {"abs": 1.0},
@@ -85,6 +88,9 @@ def test_headers_record_plausible_metrics(path):
         assert 0 < found["kl/true"] < 0.08  # the standard error of the true density's own score
     if "nll/character" in found:
         assert 1 < found["nll/character"] < math.log(97)  # of characters that are drawn alike
+    if "error/between" in found:
+        assert 0.03 < found["error/between"] < 0.1  # less than the noise of a point
+        assert found["error/between"] < found["error/after"] < 0.5
     if "accuracy" in found:
         assert 0.85 < found["accuracy"] < 1
         assert 0 < found["calibration_error"] < 0.05

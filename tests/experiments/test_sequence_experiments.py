@@ -38,3 +38,14 @@ def test_strings_of_a_grammar(cell, tmp_path, capsys):
     assert found["kl/true"] > 1
     assert 0 < found["recall"] < 0.9
     assert drawn >= {"steps", "samples", "loss"}
+
+
+@pytest.mark.thorough
+def test_latent_ode_of_spirals(tmp_path, capsys):
+    options = ["--hidden", "8", "--features", "8", "--data.batch-size", "10", "--bound-examples", "4"]
+    rows, found, drawn = trained("latent_ode_spirals", [*options, "--latent", "2"], tmp_path, capsys)
+    assert {"kl/z", "nll/x", "gru/nll/x"} <= set(rows[-1])
+    assert found["elbo"] == pytest.approx(-found["kl/z"] - found["nll/x"], rel=1e-4)
+    assert found["error/after/still"] == pytest.approx(2.575, rel=1e-3)
+    assert min(found[f"error/{name}"] for name in ("between", "after", "after/chain")) > 0.2
+    assert drawn >= {"paths", "terms", "loss"}

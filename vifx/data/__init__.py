@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "CASINO",
     "REBER",
+    "SPIRAL_PATHS",
     "TRACKING",
     "Alphabet",
     "Casino",
@@ -18,6 +19,7 @@ __all__ = [
     "Pca",
     "Resident",
     "Source",
+    "SpiralPaths",
     "Split",
     "Streaming",
     "Table",
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
     from vifx.data.reber import REBER, Grammar
     from vifx.data.resident import Resident, Window
     from vifx.data.rows import Source, batches
+    from vifx.data.spiral_paths import SPIRAL_PATHS, SpiralPaths
     from vifx.data.streaming import Streaming
     from vifx.data.text import Alphabet, alphabet, spelled
     from vifx.data.tracking import TRACKING, Tracking

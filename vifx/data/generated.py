@@ -16,11 +16,17 @@ from vifx.data.dataset import Dataset, Info, Split, hold_out
 from vifx.data.names import GENERATED
 from vifx.data.reber import draw_reber
 from vifx.data.shapes import SHAPES, draw_shape
+from vifx.data.spiral_paths import draw_spiral_paths
 from vifx.data.tracking import draw_tracking
 
 _TRAIN, _TEST = 50_000, 10_000
 _SEQUENCES = 100
-_STRINGS = 5000, 1000
+_TRAIN_TEST = 5000, 1000
+
+
+_MANY: Mapping[str, tuple[Callable[..., Split], float, float]] = MappingProxyType(
+    {"reber": (draw_reber, 0, 6), "spiral_paths": (draw_spiral_paths, -np.inf, np.inf)}
+)
 
 
 class Modes(NamedTuple):
@@ -75,8 +81,8 @@ def generate(name: str, *, validation: int | float, split_seed: int) -> Dataset:
 
     ``x`` is float32 ``[examples, dimensions]`` and ``y`` the index of the mode, or of the part of the shape, int32;
     of ``casino`` they are the rolls and the dice (see `vifx.data.casino.draw_casino`), int32 ``[examples, length]``; of
-    ``tracking`` see `vifx.data.tracking.draw_tracking`, and of the 5,000 and 1,000 strings of ``reber``
-    `vifx.data.reber.draw_reber`.
+    ``tracking`` see `vifx.data.tracking.draw_tracking`, and of the 5,000 and 1,000 sequences of ``reber`` and
+    ``spiral_paths`` `vifx.data.reber.draw_reber` and `vifx.data.spiral_paths.draw_spiral_paths`.
     Everything, the test split too, is a fixed function of the seed; the validation split is held out of the training
     split as elsewhere.
 
@@ -95,10 +101,11 @@ def generate(name: str, *, validation: int | float, split_seed: int) -> Dataset:
         (x, y), (test_x, test_y) = draw_casino(stream, _SEQUENCES), draw_casino(stream, _SEQUENCES)
         train, held = hold_out({"x": x, "y": y}, validation, split_seed)
         return Dataset(train, held, {"x": test_x, "y": test_y}, Info(name, x.shape[1:], None, 0, 5))
-    if name == "reber":
-        drawn, test = draw_reber(stream, _STRINGS[0]), draw_reber(stream, _STRINGS[1])
+    if name in _MANY:
+        draw, low, high = _MANY[name]
+        drawn, test = draw(stream, _TRAIN_TEST[0]), draw(stream, _TRAIN_TEST[1])
         train, held = hold_out(drawn, validation, split_seed)
-        return Dataset(train, held, test, Info(name, drawn["x"].shape[1:], None, 0, 6))
+        return Dataset(train, held, test, Info(name, drawn["x"].shape[1:], None, low, high))
     if name == "tracking":
         drawn, test = draw_tracking(stream, _SEQUENCES), draw_tracking(stream, _SEQUENCES)
         train, held = hold_out(drawn, validation, split_seed)

@@ -21,6 +21,7 @@ GENERATED: Mapping[str, str] = MappingProxyType(
         "checkerboard": "generated: the dark squares of a 4×4 board",
         "casino": "generated: 300 rolls a sequence of a die that is now and then a loaded one",
         "reber": "generated: strings of the embedded Reber grammar, whose last letter but one repeats the second",
+        "spiral_paths": "generated: 30 points a spiral at irregular times, seen with noise, and how its path goes on",
         "tracking": "generated: 60 steps a target of nearly constant velocity, seen with noise and gaps",
     }
 )

@@ -5,12 +5,14 @@ from __future__ import annotations
 __all__ = [
     "BlowUpError",
     "LeastSquares",
+    "SequenceReader",
     "Transition",
     "blow_up",
     "chain",
     "fit_ode",
     "grad_norm",
     "gru",
+    "latent_ode",
     "least_squares",
     "lstm",
     "observed",
@@ -33,10 +35,12 @@ if TYPE_CHECKING:
     from vifx.dynamics.chain_network import chain
     from vifx.dynamics.fit_ode import fit_ode
     from vifx.dynamics.grad_norm import grad_norm
+    from vifx.dynamics.latent_paths import latent_ode
     from vifx.dynamics.least_squares import LeastSquares, least_squares, scattered
     from vifx.dynamics.observed_steps import observed
     from vifx.dynamics.ode_step import ode_step
     from vifx.dynamics.paths import ode_path, solve
     from vifx.dynamics.recurrent_cells import gru, lstm, recurrent, vanilla
+    from vifx.dynamics.sequence_reader import SequenceReader
 
 make_lazy(__name__)
