@@ -216,6 +216,19 @@ def test_em_never_falls_and_finds_the_dynamics():
         assert fitted.degrees == 2 + 3 + 4 + 2 + 3 + 6 + 3 + 3
 
 
+@pytest.mark.thorough
+def test_the_size_of_the_state_is_found():
+    """The Bayesian information criterion has its minimum at the size that the data were drawn with."""
+    with jax.enable_x64(True):
+        noise, z = np.random.default_rng(1), np.zeros((1, 300, 2))
+        rotation = 0.98 * np.array([[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]])
+        for t in range(1, 300):
+            z[:, t] = z[:, t - 1] @ rotation.T + 0.2 * noise.normal(size=(1, 2))
+        x = z @ noise.normal(size=(2, 4)) + 0.3 * noise.normal(size=(1, 300, 4))
+        found = em.select(jax.random.key(0), lambda size: em.lds(size, length=300), [1, 2, 3], x, steps=100)
+        assert found.best.components == 2
+
+
 def test_a_network_that_is_affine_in_the_chain_has_the_same_posterior():
     with jax.enable_x64(True):
         model, data, batch, params, state = made(PARTLY)

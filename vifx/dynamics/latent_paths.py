@@ -35,8 +35,8 @@ def latent_ode(
       f: the derivative, a `Net`, Linen or NNX module or a function, of ``(z, t)`` with t as ``[examples, 1]``.
       decoder: a `Net`, Linen or NNX module from the state at one time, ``[rows, *latent]``, to the distribution of what
         is seen then.
-      stationary: whether the derivative does not read the time: `f` is then of ``(z)`` alone. What has seen a time
-        never does not know what it means, so this is how to extrapolate.
+      stationary: whether the derivative does not read the time: `f` is then of ``(z)`` alone. One that reads it cannot
+        know what to do at times beyond those of training, so this is how to extrapolate.
       origin: the time of z; every time of `times` is later.
       method: of fixed steps: ``"euler"``, ``"midpoint"`` or ``"rk4"``, as in `solve`.
       substeps: how many steps lead from one time to the next.

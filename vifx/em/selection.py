@@ -4,18 +4,17 @@ from __future__ import annotations
 
 __all__ = ["Candidate", "Selection", "select"]
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 from vifx.checks import require, require_array, require_choice, require_function, require_integer, require_key
 from vifx.core.types import Key
 from vifx.em.fit import fit
 from vifx.em.fitted import Fit
-from vifx.em.model import Model
+from vifx.em.model import Data, Model
 
 Criterion: TypeAlias = Literal["bic", "aic", "held_out"]
 
@@ -54,19 +53,20 @@ def select(
     key: Key,
     make: Callable[[int], Model],
     components: Sequence[int],
-    x: ArrayLike,
+    x: Data,
     *,
     criterion: Criterion = "bic",
-    held_out: ArrayLike | None = None,
+    held_out: Data | None = None,
     **options: Any,
 ) -> Selection:
     """Fit a model for each number of components, and choose one.
 
     Args:
       key: folded by the number of components, so that adding one changes no other's starts.
-      make: the model of a number of components, such as ``lambda k: mixture(em.gaussian, k)``.
+      make: the model of a number of components, such as ``lambda k: mixture(em.gaussian, k)``; or of any other number,
+        such as the size of a state, ``lambda d: lds(d, length=50)``.
       components: the numbers to try.
-      x: ``[examples, *event]``.
+      x: ``[examples, *event]``, or all known variables by name.
       criterion: ``"bic"``, ``"aic"``, or ``"held_out"``, the mean log-likelihood of other examples.
       held_out: these examples.
       **options: of `fit`.
@@ -82,7 +82,7 @@ def select(
     require_function(make, "select: make", "of the number of components, such as lambda k: mixture(em.gaussian, k)")
     for number in require(components, Sequence, "select: components", "a sequence of numbers", "write range(1, 8)"):
         require_integer(number, "select: components")
-    if held_out is not None:
+    if held_out is not None and not isinstance(held_out, Mapping):
         require_array(held_out, "select: held_out")
     require_choice(criterion, get_args(Criterion), "select: criterion")
     if criterion == "held_out" and held_out is None:

@@ -121,7 +121,7 @@ def experiment(
     step = training.solve(objective, "model", chunk=config.chunk, mesh=mesh)
     smallest, empty = f"smallest/{model.latent}", f"empty/{model.latent}"
     lost = "a component has no examples; use fewer components or another start"
-    curves = {"likelihood": ("log_prob",)}
+    curves: dict[str, tuple[str, ...]] = {"likelihood": ("log_prob",)}
     if model.components is not None:
         curves["components"] = (smallest, empty)
     return Experiment(
