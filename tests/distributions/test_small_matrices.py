@@ -16,13 +16,15 @@ SIZES = [3, 11]
 @pytest.mark.parametrize("size", SIZES)
 def test_values_and_gradients_are_those_of_linear_algebra(x64, size):
     rows, other = (jnp.asarray(DRAW.normal(size=(2, size, 2 * size))) for _ in range(2))
-    weights = jnp.asarray(DRAW.normal(size=(6, 2, size, size)))
+    weights = jnp.asarray(DRAW.normal(size=(8, 2, size, size)))
     flip = lambda matrix: matrix[..., ::-1, ::-1]  # noqa: E731
 
     def found(rows):
         lower, unit = own.lower_triangular(rows), own.orthonormal_rows(rows)
         each = [lower, own.triangular_inverse(lower), own.added(rows, other[:1]), unit[..., :size], unit[..., size:]]
         column = own.times(rows, other[:, 0])
+        both = own.product(*own.triangular_and_unit(rows))
+        each = [*each, both[..., :size], both[..., size:]]
         return jnp.stack([*each, own.product(rows, own.transposed(other[:1])) + column[..., None]])
 
     def expected(rows):
@@ -33,7 +35,8 @@ def test_values_and_gradients_are_those_of_linear_algebra(x64, size):
         sums = jnp.linalg.cholesky(squares + jnp.broadcast_to(other[:1] @ other[:1].mT, squares.shape))
         column = jnp.einsum("nij,nj->ni", rows, other[:, 0])[..., None]
         products = jnp.einsum("nik,jk->nij", rows, other[0]) + column
-        return jnp.stack([lower, jnp.linalg.inv(lower), sums, unit[..., :size], unit[..., size:], products])
+        halves = [unit[..., :size], unit[..., size:], rows[..., :size], rows[..., size:]]
+        return jnp.stack([lower, jnp.linalg.inv(lower), sums, *halves, products])
 
     def run(function):
         def total(rows):

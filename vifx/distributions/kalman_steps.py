@@ -25,6 +25,7 @@ from vifx.distributions.small_matrices import (
     squared_norm,
     times,
     transposed,
+    triangular_and_unit,
 )
 
 
@@ -101,7 +102,7 @@ def in_parallel(problem: Problem) -> Moments:
             jnp.zeros_like(later.transition[:1]),
             start_mean[None],
             start_scale[None],
-            jnp.zeros_like(later.vector[:1]),
+            jnp.zeros_like(later.values[:1]),
             jnp.zeros_like(later.root[:1]),
         )
         found = jax.lax.associative_scan(_composed, jax.tree.map(lambda *x: jnp.concatenate(x), first, later))
@@ -144,12 +145,12 @@ def _conditioned(mean: Array, scale: Array, matrix: Array, values: Array) -> tup
 
 
 class _Element(NamedTuple):
-    """Some steps: ``p(z_t | z_s, x) = N(A z_s + b, L Lᵀ)`` and ``q(x | z_s) ∝ exp(ηᵀ z_s − ½ ‖Zᵀ z_s‖²)``."""
+    """Some steps: ``p(z_t | z_s, x) = N(A z_s + b, L Lᵀ)`` and ``q(x | z_s) ∝ exp(−½ ‖v − Zᵀ z_s‖²)``."""
 
     transition: Array
     mean: Array
     scale: Array
-    vector: Array
+    values: Array
     root: Array
 
 
@@ -160,36 +161,40 @@ def _elements(problem: Problem) -> _Element:
     lead = (values.shape[0], *problem.scale_batch)
     noise = jnp.broadcast_to(prior.scale_tril, (*lead, size, size))
     upper, gain = _rows(noise, matrix)
-    scale = product(noise, transposed(upper))
+    scale, across = product(noise, transposed(upper)), transposed(gain)
     ahead = product(matrix, prior.transition)
     innovation = values - times(matrix, prior.offset)
-    # What is known of the step before has the precision I − Gᵀ G = B Bᵀ, where B projects on the complement of Q.
+    # What y says of the step before has the precision I − Gᵀ G: the squared norm of what Q leaves of [0, y].
     seen, move = product(gain, ahead), times(gain, innovation)
-    beyond = jnp.concatenate([-product(transposed(upper), seen), ahead - product(transposed(gain), seen)], axis=-2)
-    rest = jnp.concatenate([-times(transposed(upper), move), innovation - times(transposed(gain), move)], axis=-1)
+    beyond = jnp.concatenate([-product(transposed(upper), seen), ahead - product(across, seen)], axis=-2)
+    rest = jnp.concatenate([-times(transposed(upper), move), innovation - times(across, move)], axis=-1)
     beyond = jnp.broadcast_to(beyond, (*lead, *beyond.shape[-2:]))
+    root, unit = triangular_and_unit(transposed(beyond))
     return _Element(
         prior.transition - product(scale, seen),
         jnp.broadcast_to(prior.offset, (*values.shape[:-1], size)) + times(scale, move),
         scale,
-        times(transposed(beyond), rest),
-        added(transposed(beyond), jnp.zeros((*lead, size, size), beyond.dtype)),
+        times(unit, rest),
+        root,
     )
 
 
 def _composed(first: _Element, then: _Element) -> _Element:
-    upper, _ = _rows(first.scale, transposed(then.root))
-    scale = product(first.scale, transposed(upper))  # of z_s, once the later steps are known
+    matrix = transposed(then.root)
+    upper, gain = _rows(first.scale, matrix)
     lower, _ = _rows(then.root, transposed(first.scale))
-    root = product(then.root, transposed(lower))
-    vector = then.vector - times(then.root, times(transposed(then.root), first.mean))
-    mean = first.mean + times(scale, times(transposed(scale), vector))
-    seen = product(transposed(scale), product(then.root, product(transposed(then.root), first.transition)))
-    vector = vector - times(then.root, times(transposed(then.root), times(scale, times(transposed(scale), vector))))
+    # The middle step, given the earlier one and what the later steps say of it; and what they say of the earlier one.
+    scale = product(first.scale, transposed(upper))
+    innovation = then.values - times(matrix, first.mean)
+    ahead = product(matrix, first.transition)
+    mean = first.mean + times(scale, times(gain, innovation))
+    transition = first.transition - product(scale, product(gain, ahead))
+    both = jnp.concatenate([transposed(product(lower, ahead)), first.root], axis=-1)
+    root, unit = triangular_and_unit(both)
     return _Element(
-        product(then.transition, first.transition - product(scale, seen)),
+        product(then.transition, transition),
         times(then.transition, mean) + then.mean,
         added(product(then.transition, scale), then.scale),
-        times(transposed(first.transition), vector) + first.vector,
-        added(product(transposed(first.transition), root), first.root),
+        times(unit, jnp.concatenate([times(lower, innovation), first.values], axis=-1)),
+        root,
     )

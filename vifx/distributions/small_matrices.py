@@ -14,6 +14,7 @@ __all__ = [
     "squared_norm",
     "times",
     "transposed",
+    "triangular_and_unit",
     "triangular_inverse",
 ]
 
@@ -69,24 +70,49 @@ def lower_triangular(rows: Array) -> Array:
 
     Reference: Björck (1967), Solving linear least squares problems by Gram–Schmidt orthogonalization.
     """
-    size = rows.shape[-2]
-    if size > _WRITTEN_OUT:
+    if rows.shape[-2] > _WRITTEN_OUT:
         upper = jnp.linalg.qr(transposed(rows), mode="r")
         return transposed(upper) * _signs(upper)[..., None, :]
-    units, lower = [], []
+    return _orthogonalized(rows, passes=1)[0]
+
+
+def triangular_and_unit(rows: Array) -> tuple[Array, Array]:
+    """Return L as `lower_triangular` does, and Q with ``X = L Q``, whose rows are orthonormal.
+
+    A row of Q is 0 where the diagonal of L is.
+
+    Args:
+      rows: X, ``[..., n, m]`` with ``m ≥ n``.
+
+    Reference: Giraud, Langou & Rozložník (2005), on orthogonalizing twice.
+    """
+    if rows.shape[-2] > _WRITTEN_OUT:
+        unitary, upper = jnp.linalg.qr(transposed(rows))
+        signs = _signs(upper)[..., None, :]
+        return transposed(upper) * signs, transposed(unitary * signs)
+    return _orthogonalized(rows, passes=2)
+
+
+def _orthogonalized(rows: Array, *, passes: int) -> tuple[Array, Array]:
+    """Return L and Q by modified Gram–Schmidt, each row made orthogonal to those before it so many times."""
+    size = rows.shape[-2]
+    units: list[Array] = []
+    lower: list[Array] = []
     for index in range(size):
-        row, entries = rows[..., index, :], []
-        for unit in units:
-            along = _dot(row, unit)
-            row = row - along * unit
-            entries.append(along)
-        square = squared_norm(row)[..., None]
+        row = rows[..., index, :]
+        entries = [jnp.zeros((*row.shape[:-1], 1), row.dtype)] * index
+        for _ in range(passes):
+            for before, unit in enumerate(units):
+                along = _dot(row, unit)
+                row = row - along * unit
+                entries[before] = entries[before] + along
+        square = _dot(row, row)
         found = square > 0
         length = jnp.where(found, jnp.sqrt(jnp.where(found, square, 1)), 0)
         units.append(row / jnp.where(found, length, 1))
         beyond = jnp.zeros((*length.shape[:-1], size - 1 - index), rows.dtype)
         lower.append(jnp.concatenate([*entries, length, beyond], axis=-1))
-    return jnp.stack(lower, axis=-2)
+    return jnp.stack(lower, axis=-2), jnp.stack(units, axis=-2)
 
 
 def added(left: Array, right: Array) -> Array:
@@ -103,26 +129,12 @@ def added(left: Array, right: Array) -> Array:
 
 
 def orthonormal_rows(rows: Array) -> Array:
-    """Return Q with ``Q Qᵀ = I`` and ``X = U Q``, where U is upper triangular with a diagonal > 0.
-
-    The last row of Q is that of X, normalized; each of the others is made orthogonal to those below it, twice.
+    """Return Q with orthonormal rows and ``X = U Q``, where U is upper triangular with a diagonal ≥ 0.
 
     Args:
-      rows: X, ``[..., n, m]`` with ``m ≥ n``, of rank n.
-
-    Reference: Giraud, Langou & Rozložník (2005), on why twice is enough.
+      rows: X, ``[..., n, m]`` with ``m ≥ n``.
     """
-    size = rows.shape[-2]
-    if size > _WRITTEN_OUT:
-        unitary, upper = jnp.linalg.qr(transposed(rows[..., ::-1, :]))
-        return transposed(unitary * _signs(upper)[..., None, :])[..., ::-1, :]
-    units: list[Array] = []
-    for index in reversed(range(size)):
-        row = rows[..., index, :]
-        for unit in [*units, *units]:
-            row = row - _dot(row, unit) * unit
-        units.append(row / jnp.sqrt(squared_norm(row)[..., None]))
-    return jnp.stack(units[::-1], axis=-2)
+    return triangular_and_unit(rows[..., ::-1, :])[1][..., ::-1, :]
 
 
 def triangular_inverse(scale_tril: Array) -> Array:
