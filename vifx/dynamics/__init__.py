@@ -10,8 +10,10 @@ __all__ = [
     "blow_up",
     "chain",
     "fit_ode",
+    "gaussian_around",
     "grad_norm",
     "gru",
+    "laplace",
     "latent_ode",
     "least_squares",
     "lstm",
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from vifx.dynamics.chain_network import chain
     from vifx.dynamics.fit_ode import fit_ode
     from vifx.dynamics.grad_norm import grad_norm
+    from vifx.dynamics.laplace import gaussian_around, laplace
     from vifx.dynamics.latent_paths import latent_ode
     from vifx.dynamics.least_squares import LeastSquares, least_squares, scattered
     from vifx.dynamics.observed_steps import observed

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["TESTS", "RankTests", "rank_tests"]
+__all__ = ["TESTS", "RankTests", "pooled_width", "rank_tests"]
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,13 +36,11 @@ def rank_tests(ranks: NDArray[Any], draws: int) -> RankTests:
     from scipy import stats
 
     count = len(ranks)
-    scores = stats.norm.ppf((np.arange(draws + 1) + 0.5) / (draws + 1))
-    scores /= np.sqrt(np.mean(scores**2))
+    scores = _normal_scores(draws)
     own = scores[ranks]
-    square = float(np.sum(own**2))
-    # A sum of squares has the mean n and the variance n (E s⁴ − 1), both exactly; with many draws it is a χ² of n.
-    spread = float(np.mean(scores**4) - 1)
-    gamma = stats.gamma(count / spread, scale=spread)
+    square = float(np.mean(own**2))
+    # The mean of squares has the mean 1 and the variance (E s⁴ − 1)/n, both exactly.
+    width = _two_sided(square, float(np.mean(scores**4) - 1) / count)
     bins = np.array_split(np.arange(draws + 1), min(20, draws + 1, max(2, count // 10)))
     edges = np.cumsum([len(each) for each in bins])
     seen = np.bincount(np.searchsorted(edges, ranks, side="right"), minlength=len(bins))
@@ -50,8 +48,39 @@ def rank_tests(ranks: NDArray[Any], draws: int) -> RankTests:
     return RankTests(
         {
             "bias": float(2 * stats.norm.sf(abs(np.sum(own)) / np.sqrt(count))),
-            "width": float(min(1.0, 2 * min(gamma.sf(square), gamma.cdf(square)))),
+            "width": width,
             "shape": float(stats.chi2.sf(np.sum((seen - expected) ** 2 / expected), len(bins) - 1)),
         },
-        float(np.sqrt(square / count)),
+        float(np.sqrt(square)),
     )
+
+
+def pooled_width(ranks: Sequence[NDArray[Any]], draws: int) -> RankTests:
+    """Test the widths of several quantities together, which may depend on each other.
+
+    For each simulation, the squared normal scores are averaged over the quantities; the variance of these averages is
+    that of the sample.
+
+    Args:
+      ranks: of each quantity, ``[simulations]``.
+      draws: the largest rank.
+    """
+    means = np.mean(_normal_scores(draws)[np.stack(ranks)] ** 2, axis=0)
+    square = float(np.mean(means))
+    return RankTests({"width": _two_sided(square, float(np.var(means, ddof=1)) / len(means))}, float(np.sqrt(square)))
+
+
+def _normal_scores(draws: int) -> NDArray[Any]:
+    """Return ``Φ⁻¹((rank + ½)/(draws + 1))`` of each rank, in units of their standard deviation."""
+    from scipy import stats
+
+    scores = stats.norm.ppf((np.arange(draws + 1) + 0.5) / (draws + 1))
+    return scores / np.sqrt(np.mean(scores**2))
+
+
+def _two_sided(mean: float, variance: float) -> float:
+    """Return the p-value of a mean of squares that should be 1, by a gamma distribution of that mean and variance."""
+    from scipy import stats
+
+    gamma = stats.gamma(1 / variance, scale=variance)
+    return float(min(1.0, 2 * min(gamma.sf(mean), gamma.cdf(mean))))
