@@ -30,6 +30,7 @@ HEADERS = {
     r"log q\(x\) (−?[\d.]+) nats": ("log_prob/test",),
     r"F1 ([\d.]+) on \d+": ("f1",),
     r"accuracy ([\d.]+) and calibration error ([\d.]+)": ("accuracy", "calibration_error"),
+    r"RSS ([\d.]+), and bands that cover ([\d.]+)": ("rss", "covered"),
     r"log evidence ([\d.]+) nats and effective share ([\d.]+)": ("log_evidence", "effective_share"),
 }
 TOLERANCES = {
@@ -48,6 +49,8 @@ TOLERANCES = {
     "bits_per_dim": {"abs": 0.05},
     "nll/x": {"abs": 0.03},
     "log_prob/test": {"abs": 0.3},
+    "rss": {"rel": 0.005},
+    "covered": {"abs": 0.1},
     "log_evidence": {"abs": 0.02},
     "effective_share": {"abs": 0.05},
     "f1": {"abs": 0.04},
@@ -94,6 +97,12 @@ def test_headers_record_plausible_metrics(path):
     if "accuracy" in found:
         assert 0.85 < found["accuracy"] < 1
         assert 0 < found["calibration_error"] < 0.05
+    if "rss" in found:
+        assert 0.8 < found["covered"] <= 1
+        if path.stem == "ode_competition":
+            assert abs(found["rss"] - 0.529) < 5e-4  # the exact equation's
+        else:
+            assert abs(found["rss"] / 9 - 35) < 4.3 * math.sqrt(2 * 35)  # 41 observations, 6 parameters, noise 3
     if "f1" in found:
         assert 0.1 < found["f1"] < 1
     if "modes" in found:
