@@ -61,6 +61,7 @@ def test_what_cannot_be_written_after_training_says_how_to_go_on(tiny, vifx_comm
     assert not list((tmp_path / "a run").rglob("*.partial"))
 
 
+@pytest.mark.thorough
 def test_an_error_of_the_experiment_while_it_trains_is_one_line_with_its_place(tiny, vifx_command):
     edit(tiny, (MONITOR, "        monitor=Monitor(),\n"), ('best="validation/loss",', ""))
     tiny.write_text(
@@ -200,6 +201,7 @@ def test_extension_that_cannot_restore_writes_nothing(copied, vifx_command, tmp_
     assert record.read_bytes() == before
 
 
+@pytest.mark.thorough
 def test_extension_is_refused_if_another_process_extended_the_run_meanwhile(copied, tiny, vifx_command, tmp_path):
     copied("run")
     record = tmp_path / "run" / "config.json"

@@ -136,6 +136,7 @@ def test_mixture_samples_pass_chi_square():
     assert_chi_square(np.asarray(draws)[:, 0], mixture_reference(*parameters))
 
 
+@pytest.mark.thorough
 def test_mixture_is_finite_at_extremes():
     def total(parameters):
         return MixtureOfDiscretizedLogistics(*parameters).log_prob(jnp.asarray(PIXELS, jnp.uint8)[:, None]).sum()

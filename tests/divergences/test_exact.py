@@ -144,6 +144,7 @@ def test_the_toy_optima_of_f_gan(x64, name):
         assert value_at(best + step) > found.value
 
 
+@pytest.mark.thorough
 def test_kl_matches_the_moments_of_the_mixture(x64):
     found = divergences.nearest_normal(divergences.kl, log_mixture, jnp.linspace(-20.0, 25.0, 2001))
     mean = sum(w * m for w, m, _ in MIXTURE)

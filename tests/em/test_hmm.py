@@ -181,7 +181,7 @@ def enumerated(model, params, state, x):
     return jax.jit(jax.vmap(one))(jnp.asarray(PATHS))
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("parallel", [False, True])
 def test_the_path_and_tempered_posteriors_are_those_of_all_paths(x64, parallel):
     x = jnp.asarray(VECTORS[:, :4])

@@ -190,6 +190,7 @@ def test_a_tempered_posterior_raises_the_joint_to_a_power(temperature, x64):
     np.testing.assert_allclose(product.reshape(6, -1), expected, atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_a_schedule_of_temperatures_reads_the_update_count(x64):
     generative, _, _ = single()
     falling = optax.linear_schedule(3.0, 1.0, 2)
@@ -206,6 +207,7 @@ def test_a_schedule_of_temperatures_reads_the_update_count(x64):
         assert abs(value - expected) < 1e-12
 
 
+@pytest.mark.thorough
 def test_an_anchored_posterior_stays_while_the_model_moves(x64):
     generative, _, _ = single()
     held = vifx.exact_posterior(generative, "z | x", anchored=True)

@@ -63,6 +63,7 @@ def test_evidence_of_a_known_pair():
     np.testing.assert_allclose(found["effective_share"].mean, 1 / second, rtol=0.05)
 
 
+@pytest.mark.thorough
 def test_the_picture_shows_draws_of_the_target():
     inference = Joint(factor("z", distributions.standard_normal(2)))
     figure = targets.draw_target(inference, targets.banana, n=2000)(jax.random.key(0), {}, {})

@@ -158,6 +158,7 @@ def on_the_ring():
     return vifx.Joint(vifx.factor("z", vifx.standard_normal(2)), vifx.implicit("x | z", place))
 
 
+@pytest.mark.thorough
 def test_modes_are_measured_on_the_samples():
     found = evaluation.measure_modes(on_the_ring(), RING, n=2000)(jax.random.key(0), {}, {})
     assert found["modes"] == 5
@@ -185,6 +186,7 @@ def test_draw_critic_evaluates_the_critic_with_its_parameters():
     assert limit == pytest.approx(2 * expected, rel=1e-5)
 
 
+@pytest.mark.thorough
 def test_draw_density_shows_the_flow():
     base = vifx.standard_normal(2)
     bijection = flows.actnorm()

@@ -47,7 +47,7 @@ RUNS = [
 ]
 FAMILIES = (
     *("vae", "iwae", "hvae", "cvae", "nice", "realnvp", "spline", "maf", "glow", "fvae", "flow"),
-    *("gmm", "bernoulli", "ppca", "hmm", "deep", "classifier", "dgcnn"),
+    *("gmm", "bernoulli", "ppca", "hmm", "deep", "classifier", "dgcnn", "lds", "gru", "latent", "ode"),
 )
 
 

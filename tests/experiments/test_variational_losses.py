@@ -82,6 +82,7 @@ def test_hvae_needs_two_levels():
         file.config(latents=(3,))
 
 
+@pytest.mark.thorough
 def test_cvae_draws_what_it_is_asked_for(folder):
     """Samples change with the class and not with the classes of other images."""
     _, built = build("cvae_digits", folder, hidden=(16,), latent=2)

@@ -42,6 +42,7 @@ def test_one_step_of_its_network(x64):
     np.testing.assert_allclose(z, X + 0.5 / 6 * (a + 2 * b + 2 * c + d), rtol=1e-12)
 
 
+@pytest.mark.thorough
 def test_the_density_integrates_to_one(x64):
     """Of a stack of two, conditional."""
     x, given, flow = jnp.asarray(X), jnp.asarray(np.cos(X[:, :1])), flows.stack(flows.cnf(hidden=(8,), steps=8), 2)

@@ -24,6 +24,7 @@ def test_both_directions_and_the_jacobian_agree(dtype):
         check(bijection, x, given, params=params, state=state)
 
 
+@pytest.mark.thorough
 def test_a_sample_is_one_pass_of_the_sigmoid_form(x64):
     """``x = z σ(s + 2)/σ(2) + t`` with s and t of the base's elements before."""
     bijection, z = flows.iaf(1, hidden=(8,)), jnp.asarray(X)
@@ -38,6 +39,7 @@ def test_a_sample_is_one_pass_of_the_sigmoid_form(x64):
     np.testing.assert_allclose(log_det, np.log(scale).sum(1), rtol=1e-12)
 
 
+@pytest.mark.thorough
 def test_it_is_the_inverse_of_a_masked_flow(x64):
     settings = {"hidden": (8,), "elementwise": flows.affine(bound=2.0), "activation": jnp.tanh}
     one, other = flows.iaf(3, **settings), flows.maf(3, **settings)

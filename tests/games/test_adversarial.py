@@ -402,6 +402,7 @@ def hand_written_penalty(key, critic, at_a, at_b):
     return jnp.sum(slopes**2, axis=1), {"penalty/mine": jnp.max(slopes)}
 
 
+@pytest.mark.thorough
 def test_penalties_are_weighted_scheduled_and_see_both_samples(x64):
     """Plain, with a weight and with a schedule of the critic's updates; each has a key of its own."""
     penalties = (
@@ -523,6 +524,7 @@ def test_vae_gan_is_the_sum_of_its_parts(x64):
     assert {"elbo", "kl/z", "nll/x", "adversarial/x", "proximal/x"} <= set(metrics)
 
 
+@pytest.mark.thorough
 def test_batch_statistics_are_threaded_and_the_anchor_sees_the_same_batch():
     module = networks.MLP((8,), norm="batch", outputs=DATA)
     objective = vifx.adversarial(*gan_joints(module), networks.MLP((8,), outputs=1), on="x", proximal=1.0)

@@ -144,6 +144,7 @@ def test_proximal_schedules_count_the_updates_of_the_model(x64):
         scheduled.players["model"].loss(key, params, {}, batch)
 
 
+@pytest.mark.thorough
 def test_finite_latents_beside_reals_use_the_score_function(x64):
     """The gradient's mean is that of the mixture by quadrature, of its weights too."""
 
@@ -211,6 +212,7 @@ def test_adversarial_variational_bayes_has_the_gradient_of_the_elbo_on_finite_sp
     assert float(jnp.max(jnp.abs(slope(log_ratio + 0.3)))) > 1e-2
 
 
+@pytest.mark.thorough
 def test_adversarial_variational_bayes_on_normals(x64):
     """With the exact log ratio as critic, the gradient's mean is that of the closed-form divergence."""
 

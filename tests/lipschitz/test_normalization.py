@@ -122,6 +122,7 @@ def test_operator_norm_makes_the_convolution_itself_of_norm_one():
     chex.assert_trees_all_equal(seen, by_leaf)
 
 
+@pytest.mark.thorough
 def test_reshaped_norm_normalizes_the_published_matrix():
     net = spectral_normalization(Critic())
     params, state = net.init(jax.random.key(0), X)
@@ -217,6 +218,7 @@ def regression():
     return Objective(init, {"model": Player(("f",), loss)}, ())
 
 
+@pytest.mark.thorough
 def test_training_keeps_the_vectors_converged_and_checkpoints_carry_them(tmp_path):
     objective = regression()
     batch = {"x": normal(7, 32, 4, dtype=np.float32), "y": normal(8, 32, dtype=np.float32)}

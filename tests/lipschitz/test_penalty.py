@@ -66,6 +66,7 @@ def test_r1_looks_at_the_data_and_r2_at_the_model(x64):
     assert float(jnp.mean(at_b)) == pytest.approx(1.5 * float(jnp.mean(jnp.sum(b**2, (1, 2)))), rel=1e-12)
 
 
+@pytest.mark.thorough
 def test_points_are_uniform_between_pairs_with_one_share_for_all_variables(x64):
     n = 100_000
     a, b = (jnp.ones((n, 1)), jnp.ones((n, 1))), (jnp.zeros((n, 1)), jnp.zeros((n, 1)))
@@ -136,6 +137,7 @@ def test_a_flat_critic_has_a_finite_gradient(penalty):
         assert float(jax.grad(value)(jnp.zeros(()))) == 0.0
 
 
+@pytest.mark.thorough
 def test_second_derivatives_agree_with_the_jacobian(x64):
     a, w = normal(5, 6, 3), normal(6, 3, 4)
 

@@ -110,6 +110,7 @@ def test_convolve_transpose_is_lax_conv_transpose(x64, images, kernel, stride, p
         np.testing.assert_allclose(ours(x, weights), theirs(x, weights), rtol=0, atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_transposed_is_the_adjoint_of_the_flipped_convolution(x64):
     small, kernel = images_and_kernel((4, 4, 3), (4, 4, 2))
     large = jnp.asarray(np.random.default_rng(2).normal(size=(2, 8, 8, 2)))

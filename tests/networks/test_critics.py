@@ -75,6 +75,7 @@ def test_mode_and_batch_statistics_reach_the_body():
     np.testing.assert_allclose(evaluated, dense(params["Dense_0"], pre)[:, 0], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.thorough
 def test_pair_critic_joins_the_features_of_both():
     x, z = noise(5, 4, 4, 1), noise(5, 3, seed=1)
     net = PairCritic(ConvEncoder((2,)), MLP((4,), activation=jnp.tanh), features=(6, 5), leak=0.1)

@@ -387,7 +387,7 @@ def test_killed_between_write_and_rename_the_one_before_is_whole(tmp_path):
         assert float(checkpoints.restore(template)["x"][-1]) == 1000.0
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("files", [1, 0, 5])
 def test_killed_while_an_old_checkpoint_is_deleted_nothing_is_left_half(files, tmp_path):
     code = """

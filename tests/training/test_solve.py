@@ -183,6 +183,7 @@ def test_hard_em_of_equal_spheres_is_k_means(x64):
         np.testing.assert_allclose(progress.params["components"]["mean"], centres, atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_annealed_em_ends_where_em_ends(x64):
     objective = gaussian_mixture(3)
     annealed = gaussian_mixture(3, temperature=optax.linear_schedule(5.0, 1.0, 30))

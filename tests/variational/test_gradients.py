@@ -183,6 +183,7 @@ def test_score_function_is_unbiased_on_binary_vectors(samples):
     assert max(map(abs, z_scores(grads, true_gradient))) < LIMIT
 
 
+@pytest.mark.thorough
 def test_dropping_the_score_is_caught():
     """The control: the same draws without their score factor."""
     objective = vifx.kl(*bernoulli_joints())

@@ -89,6 +89,7 @@ def _weighted(flow, generative, samples):
     return vifx.importance_weighted(flow, generative, samples=samples)
 
 
+@pytest.mark.thorough
 def test_evidence_and_effective_samples_are_those_of_the_weights(x64):
     flow, generative = joints()
     objective = _weighted(flow, generative, 300)

@@ -53,6 +53,7 @@ def test_at_convergence_it_is_scikit_learn_and_no_better_optimum_is_near(x64):
     np.testing.assert_allclose(gradient, 0, atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_a_mixture_climbs_and_its_loss_is_minus_the_log_likelihood(x64):
     family = em.factor_analysis(2, latent=1)
     params, found, each, (objective, first, state, batch) = em_updates(family, 2, TWO, 40)

@@ -52,7 +52,7 @@ def test_every_iteration_is_scikit_learns(x64, kind):
     assert family.degrees(params["components"]) + 2 == mixture._n_parameters()
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", KINDS)
 def test_far_from_the_origin(kind):
     """Mean 1000, scale 1: float64 within 1e-8 of scikit-learn, float32 within 1e-3 of float64."""

@@ -35,6 +35,7 @@ def test_one_turn_is_scikit_learns_pca(x64):
     np.testing.assert_allclose(np.abs(posterior.loc[:, 0, ::-1]), np.abs(expected), atol=1e-9)
 
 
+@pytest.mark.thorough
 def test_it_is_a_maximum(x64):
     params, _, _, (objective, _, state, batch) = em_updates(em.ppca(1, latent=2), 1, X, 2)
     loss = jax.jit(jax.value_and_grad(lambda p: objective.players["model"].loss(jax.random.key(0), p, state, batch)[0]))

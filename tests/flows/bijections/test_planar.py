@@ -48,6 +48,7 @@ def test_every_parameter_is_invertible(along, dtype):
         np.testing.assert_allclose(log_det, -log_det_forward, rtol=20 * eps, atol=20 * eps)
 
 
+@pytest.mark.thorough
 def test_a_normal_of_zero_is_a_constant_shift(x64):
     params = {"shift": jnp.array([1.0, 2.0, 3.0]), "normal": jnp.zeros(3), "offset": jnp.array(0.5)}
 

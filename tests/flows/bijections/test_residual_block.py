@@ -67,6 +67,7 @@ def test_both_directions_and_the_jacobian_agree(build, conditional, dtype):
         check(block, x, own, params=params, state=state)
 
 
+@pytest.mark.thorough
 def test_images_are_vectors(x64):
     x = jnp.asarray(np.random.default_rng(1).standard_normal((3, 2, 2, 1)))
     block = flows.residual_block((8,), lipschitz=L)
@@ -74,6 +75,7 @@ def test_images_are_vectors(x64):
     check(block, x, params=params, state=state)
 
 
+@pytest.mark.thorough
 def test_a_linear_branch_in_closed_form(x64):
     """``z = (I + W) x``: value, inverse and determinant are those of a matrix, at the certificate itself."""
     linear = nets.from_functions(
@@ -107,6 +109,7 @@ def test_the_certificate_holds_at_every_parameter(x64, scale):
     assert scale < 1 or singular.max() > 0.9 * L  # the bound is one that is met
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("sharpness", [-2.0, 0.5, 6.0])
 def test_the_activation_keeps_the_bound_and_meets_it(x64, sharpness):
     """One hidden unit with large kernels: the slope of g is L times that of LipSwish, whose largest is 0.9999."""
@@ -199,6 +202,7 @@ def test_the_roulette_is_unbiased(setting, settings, x64):
     assert _z(*_directions(gradients, setting[4])).max() < 4.26
 
 
+@pytest.mark.thorough
 def test_the_series_is_biased_within_its_bound(setting, x64):
     """The control of the test above: a series that ends is off, by more than noise and by less than the bound."""
     values, gradients = _draws(setting, 10_000, log_det="series", terms=1)
