@@ -5,7 +5,8 @@ Source:   Chen, Rubanova, Bettencourt and Duvenaud (2018), Neural ordinary diffe
 Command:  vifx train experiments/latent_ode_spirals.py
 Hardware: 2 CPU cores, about a minute and a half of processor time.
 Metric:   distance 0.040 between and 0.156 after what was seen (of 30 points with noise of 0.1), from the path without
-          noise; the GRU is 0.126 off after it. Log-likelihoods of 42.0 nats at least (IWAE-100) and, of the GRU, 41.
+          noise; the GRU is 0.126 off after it. Log-likelihoods of 42.0 nats at least (IWAE-100, on 200
+          test paths) and, of the GRU, 41.8 (on 1,000).
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "Candidate",
+    "Filtered",
     "Fit",
     "Model",
     "NormalInverseWishart",
@@ -15,7 +16,9 @@ __all__ = [
     "each_step",
     "exact_posterior",
     "factor_analysis",
+    "filtered",
     "fit",
+    "forecast",
     "gaussian",
     "gaussian_chain",
     "hmm",
@@ -57,9 +60,11 @@ if TYPE_CHECKING:
     from vifx.em.families.valid_values import check_values
     from vifx.em.fit import fit
     from vifx.em.fitted import Fit
+    from vifx.em.forecast import filtered, forecast
     from vifx.em.hmm import hmm, most_likely_path
     from vifx.em.initial import Start, starts
     from vifx.em.k_means import k_means
+    from vifx.em.latent_chain import Filtered
     from vifx.em.lds import lds
     from vifx.em.mixture import mixture
     from vifx.em.model import Model

@@ -11,7 +11,7 @@ its marginals follow forward.
 
 from __future__ import annotations
 
-__all__ = ["ChainTable", "smoothed"]
+__all__ = ["ChainTable", "filtered", "smoothed"]
 
 from typing import NamedTuple
 
@@ -67,6 +67,47 @@ def smoothed(table: ChainTable, *, temperature: float | Array = 1.0) -> tuple[Ar
     return total, logits
 
 
+def filtered(table: ChainTable) -> tuple[Array, Array, Array]:
+    """Pass messages forward: what is known of each state from the observations up to it, and from those before it.
+
+    Args:
+      table: as `chain_table` makes it.
+
+    Returns:
+      ``log q(x_t | x_1 … x_{t−1})`` in nats, ``[examples, T]``, and ``log p(z_t | x_1 … x_t)`` and
+      ``log p(z_t | x_1 … x_{t−1})``, ``[examples, T, K]`` each.
+    """
+    steps = jnp.moveaxis(table.steps, 1, 0)
+    tables = _over_time(table.prior.transition_log_probs, steps)
+
+    def seen(before: Array, step: Array) -> tuple[Array, Array]:
+        total = _log_sum(before + step)
+        return before + step - _finite(total)[:, None], total
+
+    def forward(now: Array, at: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array, Array]]:
+        table, step = at
+        shape = (*now.shape, now.shape[-1])
+        before = _log_sum(jnp.swapaxes(now[:, :, None] + jnp.broadcast_to(table, shape), 1, 2))
+        after, total = seen(before, step)
+        return after, (total, after, before)
+
+    start = jnp.broadcast_to(table.prior.initial_log_probs, steps.shape[1:])
+    first, total = seen(start, steps[0])
+    _, later = jax.lax.scan(forward, first, (tables, steps[1:]))
+    joined = (jnp.concatenate([one[None], each]) for one, each in zip((total, first, start), later, strict=True))
+    log_probs, current, predicted = (jnp.moveaxis(each, 0, 1) for each in joined)
+    return log_probs, current, predicted
+
+
+def _over_time(tables: Array, steps: Array) -> Array:
+    """Return transitions with time in front, ``[T−1, examples or 1, K, K]``."""
+    length, _, states = steps.shape
+    tables = tables[None] if tables.ndim == 2 else tables  # [times or 1, K, K] or [examples, times, K, K]
+    tables = jnp.moveaxis(tables, -3, 0)
+    tables = tables if tables.ndim == 4 else tables[:, None]
+    return jnp.broadcast_to(tables, (length - 1, tables.shape[1], states, states))
+
+
 def _smoothed(table: ChainTable, power: float | Array) -> tuple[Array, MarkovChain]:
     """Pass messages backward: the posterior's transitions are ``∝ A_ij q(x_{t+1}|j) β_{t+1}(j)``."""
     prior, steps = table.prior, jnp.moveaxis(table.steps, 1, 0)
@@ -74,10 +115,7 @@ def _smoothed(table: ChainTable, power: float | Array) -> tuple[Array, MarkovCha
     initial, tables = prior.initial_log_probs, prior.transition_log_probs
     if not (isinstance(power, float) and power == 1):
         initial, tables, steps = initial * power, tables * power, steps * power
-    tables = tables[None] if tables.ndim == 2 else tables  # [times or 1, K, K] or [examples, times, K, K]
-    tables = jnp.moveaxis(tables, -3, 0)
-    tables = tables if tables.ndim == 4 else tables[:, None]
-    tables = jnp.broadcast_to(tables, (length - 1, tables.shape[1], states, states))
+    tables = _over_time(tables, steps)
     run = _messages_in_parallel if prior.parallel and length > 1 else _messages
     messages, scale = run(tables, steps)
     start = jnp.broadcast_to(initial, (examples, states)) + messages[0]
