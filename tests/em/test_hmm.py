@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
-from hmmlearn.hmm import CategoricalHMM, GaussianHMM
+from hmmlearn.hmm import CategoricalHMM, GaussianHMM, PoissonHMM
 
 import vifx
 from vifx import em, training
@@ -30,6 +30,7 @@ KINDS = {
     "diagonal": (em.gaussian, {"covariance": "diagonal", "floor": 0.0}, VECTORS),
     "full": (em.gaussian, {"covariance": "full", "floor": 0.0}, VECTORS),
     "categorical": (lambda states: em.categorical(4, states=states), {}, SYMBOLS),
+    "poisson": (em.poisson, {}, GENERATOR.poisson(np.exp(MEANS[HIDDEN]) + 0.2)),
 }
 
 
@@ -61,6 +62,9 @@ def peer_of(kind, params, turns):
     if kind == "categorical":
         peer = CategoricalHMM(STATES, emissionprob_prior=1.0, n_features=4, **common)
         peer.emissionprob_ = np.asarray(jax.nn.softmax(params["emissions"]["logits"]))
+    elif kind == "poisson":
+        peer = PoissonHMM(STATES, lambdas_prior=0.0, lambdas_weight=0.0, **common)
+        peer.lambdas_ = np.exp(np.asarray(params["emissions"]["log_rate"]))
     else:
         own = params["emissions"]
         peer = GaussianHMM(
@@ -103,6 +107,24 @@ def test_every_turn_is_hmmlearns(x64, kind, caplog):
     np.testing.assert_array_equal(path.ravel(), peer.predict(flat, [LENGTH] * SEQUENCES))
     each = [peer.score(sequence.reshape(LENGTH, -1)) for sequence in x]
     np.testing.assert_allclose(model.log_prob(last, state, x), each, rtol=0, atol=1e-7)
+
+
+def test_a_chain_that_is_known_stays_and_the_rest_is_hmmlearns(x64, caplog):
+    """With the transitions held fixed, which hmmlearn leaves alone as well."""
+    params, state = start(em.hmm(em.gaussian, STATES, length=LENGTH, covariance="diagonal", floor=0.0), VECTORS)
+    known = {"transitions": params["chain"]["transitions"]}
+    model = em.hmm(em.gaussian, STATES, length=LENGTH, covariance="diagonal", floor=0.0, chain=known)
+    peer = peer_of("diagonal", params, 8)
+    peer.params = "smc"
+    own = {**params, "chain": {"initial": params["chain"]["initial"]}}
+    last, _, metrics = turns(model.objective, own, state, {"x": jnp.asarray(VECTORS)}, 8)
+    caplog.set_level(logging.ERROR, "hmmlearn")
+    peer.fit(VECTORS.reshape(SEQUENCES * LENGTH, -1), [LENGTH] * SEQUENCES)
+    np.testing.assert_allclose(metrics["log_prob"] * SEQUENCES, list(peer.monitor_.history), rtol=1e-10)
+    np.testing.assert_allclose(jax.nn.softmax(last["chain"]["initial"]), peer.startprob_, atol=1e-9)
+    assert {*last["chain"]} == {"initial"}
+    free, held = em.hmm(em.gaussian, STATES, length=LENGTH), em.hmm(em.gaussian, STATES, length=LENGTH, chain=known)
+    assert free.solver.degrees(params) - held.solver.degrees(own) == STATES * (STATES - 1)
 
 
 @pytest.mark.thorough

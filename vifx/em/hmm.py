@@ -4,12 +4,13 @@ from __future__ import annotations
 
 __all__ = ["hmm", "most_likely_path"]
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 
 from vifx.checks import require_function
 from vifx.core.factor import factor
@@ -28,6 +29,7 @@ def hmm(
     length: int,
     concentration: float = 1.0,
     stickiness: float = 0.0,
+    chain: Mapping[str, ArrayLike] | None = None,
     parallel: bool = False,
     temperature: float | Schedule = 1.0,
     **options: Any,
@@ -48,6 +50,7 @@ def hmm(
       length: the number of steps of every sequence.
       concentration: of the Dirichlet priors of the initial distribution and of the rows of the transitions.
       stickiness: counts that the prior adds to staying in a state.
+      chain: parameters of the chain that are known, by name, as ``fixed`` of `markov_chain`.
       parallel: whether time is divided by an associative scan.
       temperature: of the posterior: above 1 annealed EM, 0 Viterbi training.
       **options: further options of the family, such as ``covariance="full"``.
@@ -65,9 +68,11 @@ def hmm(
       chain(z) · emissions(x | z)
     """
     require_function(make, "hmm: make", "that makes a family, such as em.gaussian")
-    chain = markov_chain(states, length=length, concentration=concentration, stickiness=stickiness, parallel=parallel)
+    prior = markov_chain(
+        states, length=length, concentration=concentration, stickiness=stickiness, fixed=chain, parallel=parallel
+    )
     family = make(states=states, **options)
-    generative = Joint(factor("z", chain, name="chain"), factor("x | z", each_step(family), name="emissions"))
+    generative = Joint(factor("z", prior, name="chain"), factor("x | z", each_step(family), name="emissions"))
 
     def check(x: np.ndarray) -> None:
         if x.ndim < 2 or x.shape[1] != length:

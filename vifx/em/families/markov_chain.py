@@ -5,21 +5,29 @@ from __future__ import annotations
 __all__ = ["markov_chain"]
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from vifx.checks import require_integer, require_number
 from vifx.core.types import Array, Key, PyTree
 from vifx.distributions import MarkovChain
 from vifx.distributions.lengths import inside, possible
+from vifx.em.families.held import Held
 from vifx.em.families.zero_probabilities import best_shares, normalized
 from vifx.em.family import Family
 
 
 def markov_chain(
-    states: int, *, length: int, concentration: float = 1.0, stickiness: float = 0.0, parallel: bool = False
+    states: int,
+    *,
+    length: int,
+    concentration: float = 1.0,
+    stickiness: float = 0.0,
+    fixed: Mapping[str, ArrayLike] | None = None,
+    parallel: bool = False,
 ) -> Family:
     """A chain of `length` steps, ``q(z) = π(z_1) Π_t A(z_t, z_{t+1})``: the prior of a hidden Markov model.
 
@@ -34,11 +42,13 @@ def markov_chain(
       length: the number of steps T, of the longest sequence.
       concentration: α ≥ 1 of the Dirichlet prior of π and of each row of A; 1 is maximum likelihood.
       stickiness: κ ≥ 0, counts that the prior adds to staying.
+      fixed: parameters that are known and do not move, logits by name, such as ``{"transitions": jnp.log(A)}``; a
+        transition that is impossible has −10³⁰.
       parallel: whether time is divided by an associative scan (`MarkovChain`).
 
     Returns:
       A family with parameters ``initial [K]`` and ``transitions [K, K]``, logits of π and of the rows of A; a logit of
-      −∞ is a transition that stays impossible, at concentration 1.
+      −∞ is a transition that stays impossible, at concentration 1. Those that are fixed are not among them.
 
     Raises:
       ValueError: a number is out of range, or parents that are not lengths.
@@ -48,6 +58,7 @@ def markov_chain(
     """
     _check_numbers(states, length, concentration, stickiness)
     pseudo, stay = float(concentration) - 1, float(stickiness)
+    held = Held("markov_chain", fixed, {"initial": (states,), "transitions": (states, states)})
 
     def init(key: Key, value: Array | None, *parents: Array) -> tuple[PyTree, PyTree]:
         del key
@@ -55,13 +66,13 @@ def markov_chain(
         if lengths is not None:
             inside("markov_chain", lengths, len(lengths), length)
         uniform = jnp.full((states, states), -math.log(states), jnp.result_type(float))
-        return {"initial": uniform[0], "transitions": uniform}, {}
+        return held.free({"initial": uniform[0], "transitions": uniform}), {}
 
     def apply(
         params: PyTree, state: PyTree, *parents: Array, key: Key | None = None, train: bool = False
     ) -> tuple[MarkovChain, PyTree]:
         del key, train
-        initial, transitions = params["initial"], params["transitions"]
+        initial, transitions = (held.all(params)[name] for name in ("initial", "transitions"))
         lengths = _lengths(parents)
         if lengths is not None:
             initial = jnp.broadcast_to(initial, (len(lengths), states))
@@ -77,15 +88,17 @@ def markov_chain(
 
     def maximize(params: PyTree, state: PyTree, statistics: tuple[Array, Array]) -> PyTree:
         del state
-        first, pairs = statistics
+        (first, pairs), old = statistics, held.all(params)
         added = pseudo + stay * jnp.eye(states, dtype=pairs.dtype)
-        return {
-            "initial": best_shares(first + pseudo, 0.0, params["initial"]),
-            "transitions": best_shares(pairs + added, 0.0, params["transitions"]),
+        best = {
+            "initial": best_shares(first + pseudo, 0.0, old["initial"]),
+            "transitions": best_shares(pairs + added, 0.0, old["transitions"]),
         }
+        return held.free(best)
 
     def log_prior(params: PyTree, state: PyTree) -> Array:
-        initial, transitions = _prepare(params, state)
+        del state
+        initial, transitions = _prepare(held.all(params))
         # Counts of zero say nothing of what is impossible.
         total = pseudo * jnp.sum(initial) + pseudo * jnp.sum(transitions) if pseudo else jnp.zeros((), initial.dtype)
         return total + stay * jnp.sum(jnp.diagonal(transitions)) if stay else total
@@ -94,17 +107,16 @@ def markov_chain(
         init=init,
         apply=apply,
         features=features,
-        prepare=_prepare,
+        prepare=lambda params, _: _prepare(held.all(params)),
         log_probs=_log_probs,
         statistics=_statistics,
         maximize=maximize,
         log_prior=log_prior,
-        degrees=lambda _: states - 1 + states * (states - 1),
+        degrees=lambda params: sum(leaf.size - leaf.size // states for leaf in params.values()),
     )
 
 
-def _prepare(params: PyTree, state: PyTree) -> tuple[Array, Array]:
-    del state
+def _prepare(params: PyTree) -> tuple[Array, Array]:
     return normalized(params["initial"]), normalized(params["transitions"])
 
 
