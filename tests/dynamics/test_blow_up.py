@@ -71,6 +71,7 @@ def test_the_norms_of_gradients_by_time(x64):
     assert norms[0, 0] > 100 * norms[0, -1]
 
 
+@pytest.mark.thorough
 def test_the_norms_of_gradients_count_every_path_of_influence(x64):
     """Of a loss of all states, with steps of unequal number, against the gradient of what is left from each state."""
     times, x0 = np.array([0.0, 0.3, 0.5, 1.1]), np.array([[1.0, -2.0], [0.5, 0.3]])

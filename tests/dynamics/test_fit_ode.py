@@ -14,6 +14,7 @@ import scipy.optimize
 from dynamics.competition import PUBLISHED, TABLE, TIMES, competition
 
 from vifx import dynamics
+from vifx.dynamics.shooting import Shooting
 
 EULER = {"method": "euler", "step": 0.1}
 
@@ -68,6 +69,7 @@ def test_the_best_fit_to_the_table_from_every_near_start(x64, how, rss, expected
     np.testing.assert_allclose(found, np.exp(other.x), rtol=1e-4)
 
 
+@pytest.mark.thorough
 def test_exact_data_are_fitted_exactly_and_far_starts_are_counted(x64):
     """Single shooting alone, from factors within ``e^{±3}``: what fails is counted, and is not called a minimum."""
     exact = dynamics.solve(competition, TABLE[:, 0], TIMES, rows(PUBLISHED), **EULER)
@@ -87,6 +89,7 @@ def swinging(x, t, params):
     return jnp.stack([x[:, 1], -params["pull"] * jnp.sin(x[:, 0]) - params["friction"] * x[:, 1]], axis=1)
 
 
+@pytest.mark.thorough
 def test_multiple_shooting_converges_where_single_shooting_does_not(x64):
     """Five swings, from pulls a half to twice the true one: out of phase, single shooting finds bad minima.
 
@@ -126,6 +129,45 @@ def test_multiple_shooting_converges_where_single_shooting_does_not(x64):
     for name, value in truth.items():
         np.testing.assert_allclose(multiple.params[name], value, rtol=1e-6)
     np.testing.assert_allclose(multiple.params["first"], [1.2, 0.4], rtol=1e-6)
+
+
+@pytest.mark.first(2)
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"method": "euler", "step": 0.7},
+        {"method": "rk4", "substeps": 3},
+        {"solver": diffrax.Tsit5(), "tolerance": 1e-10},
+    ],
+    ids=["euler", "rk4", "tsit5"],
+)
+def test_a_path_has_no_gaps(x64, how):
+    """Knots on the path of single shooting, in intervals of unequal length, of two examples with times of their own."""
+    times = np.stack([TIMES, TIMES**1.1 + 1])
+    params = {name: np.log(value) for name, value in PUBLISHED.items()}
+    natural = rows(PUBLISHED, 2)
+    path = dynamics.solve(competition, np.repeat(TABLE[:, 0], 2, 0), times, natural, **how)
+    problem = Shooting(
+        f=competition,
+        times=times,
+        values=path,
+        seen=jnp.ones(path.shape, bool),
+        x0=path[:, 0],
+        observe=lambda path: path,
+        positive=True,
+        how={"method": "rk4", "substeps": None, "step": None, **how},
+    )
+    misfit, gaps = problem.multiple(params, path[:, 1:], 10.0)
+    np.testing.assert_array_equal(misfit, 0)
+    np.testing.assert_allclose(gaps, 0, atol=1e-9 if "solver" not in how else 1e-5)
+    np.testing.assert_allclose(problem.single(params), 0, atol=1e-9)
+    moved, apart = problem.multiple(params, path[:, 1:] + 0.5, 10.0)
+    np.testing.assert_array_equal(moved, path[:, 1:] + 0.5 - path[:, 1:])
+    expected = dynamics.solve(competition, path[:, 1] + 0.5, times[:, 1:3], natural, **how)[:, 1] - path[:, 2] - 0.5
+    if (
+        how.get("step") is None
+    ):  # with the longest step, intervals alone may have fewer steps than all examples together
+        np.testing.assert_allclose(apart[:, 1], 10 * expected, rtol=1e-5)
 
 
 def test_several_examples_with_times_of_their_own(x64):

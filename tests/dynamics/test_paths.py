@@ -37,7 +37,8 @@ def pendulum(x, t, pull):
     return jnp.stack([x[:, 1], -pull[:, 0] * jnp.sin(x[:, 0]) + 0.3 * jnp.sin(2 * t[:, 0])], axis=1)
 
 
-@pytest.mark.parametrize("times", [TIMES, OWN], ids=["shared", "own"])
+@pytest.mark.first(1)
+@pytest.mark.parametrize("times", [OWN, TIMES], ids=["own", "shared"])
 def test_a_linear_field_is_a_matrix_exponential(x64, times):
     path = jax.jit(lambda x0: dynamics.solve(turning, x0, times, step=0.01))(X0)
     np.testing.assert_allclose(path, turned(X0, times), rtol=1e-7)
@@ -100,7 +101,11 @@ def test_a_path_is_the_recurrence_written_out(x64):
         np.testing.assert_allclose(traced, np.stack(steps, axis=1), rtol=1e-12)
 
 
-def test_a_state_may_be_a_tree(x64):
+@pytest.mark.first(1)
+@pytest.mark.parametrize(
+    "how", [{"substeps": 3}, {"solver": diffrax.Tsit5(), "tolerance": 1e-10}], ids=["rk4", "tsit5"]
+)
+def test_a_state_may_be_a_tree(x64, how):
     def both(x, t):
         return {"angle": x["speed"], "speed": -jnp.sin(x["angle"]) * t[:, :, None]}
 
@@ -108,11 +113,10 @@ def test_a_state_may_be_a_tree(x64):
         lambda x, t: jnp.stack([x[:, 1], -jnp.sin(x[:, 0]) * t], axis=1), X0[:, :, None], TIMES, substeps=3
     )
     tree = {"angle": X0[:, :1, None], "speed": X0[:, 1:, None]}
-    for how in ({"substeps": 3}, {"solver": diffrax.Tsit5(), "tolerance": 1e-10}):
-        path = dynamics.solve(both, tree, TIMES, **how)
-        rtol = 1e-12 if "substeps" in how else 1e-4
-        np.testing.assert_allclose(path["angle"][:, :, 0], flat[:, :, 0], rtol=rtol)
-        np.testing.assert_allclose(path["speed"][:, :, 0], flat[:, :, 1], rtol=rtol)
+    path = dynamics.solve(both, tree, TIMES, **how)
+    rtol = 1e-12 if "substeps" in how else 1e-4
+    np.testing.assert_allclose(path["angle"][:, :, 0], flat[:, :, 0], rtol=rtol)
+    np.testing.assert_allclose(path["speed"][:, :, 0], flat[:, :, 1], rtol=rtol)
 
 
 class Velocity(linen.Module):
@@ -125,7 +129,7 @@ class Velocity(linen.Module):
 ADAPTIVE = {"solver": diffrax.Tsit5(), "tolerance": 1e-10}
 
 
-@pytest.mark.first(2)
+@pytest.mark.first(1)
 @pytest.mark.parametrize(
     ("how", "rtol"),
     [
@@ -159,6 +163,7 @@ def test_gradients_are_the_direct_ones(x64, how, rtol):
         np.testing.assert_allclose((ends[0] - ends[1]) / 2e-5, slope, rtol=1e-7)
 
 
+@pytest.mark.thorough
 def test_checkpoints_keep_one_state_an_interval():
     x0 = jnp.zeros((50, 2))
 
@@ -179,14 +184,15 @@ class Wide(linen.Module):
         return linen.Dense(x.shape[1])(jnp.tanh(linen.Dense(256)(x)))
 
 
-def test_times_that_stop_to_increase_in_a_compiled_function_end_in_nan(x64):
+@pytest.mark.first(1)
+@pytest.mark.parametrize("how", [{}, {"solver": diffrax.Tsit5(), "tolerance": 1e-8}], ids=["rk4", "tsit5"])
+def test_times_that_stop_to_increase_in_a_compiled_function_end_in_nan(x64, how):
     """From there on alone; and the same values as without compilation before."""
     times = jnp.asarray([0.0, 0.3, 0.5, 0.5, 1.5])
-    for how in ({}, {"solver": diffrax.Tsit5(), "tolerance": 1e-8}):
-        path = jax.jit(lambda times: dynamics.solve(turning, jnp.asarray(X0), times, **how))(times)  # noqa: B023
-        before = dynamics.solve(turning, X0, TIMES[:3], **how)
-        np.testing.assert_allclose(path[:, :3], before, rtol=1e-6)
-        assert np.isnan(path[:, 3:]).all()
+    path = jax.jit(lambda times: dynamics.solve(turning, jnp.asarray(X0), times, **how))(times)
+    before = dynamics.solve(turning, X0, TIMES[:3], **how)
+    np.testing.assert_allclose(path[:, :3], before, rtol=1e-6)
+    assert np.isnan(path[:, 3:]).all()
 
 
 @pytest.mark.first(2)

@@ -103,6 +103,7 @@ def test_the_posterior_of_an_ode_is_that_of_quadrature():
     assert started < bound
 
 
+@pytest.mark.thorough
 def test_the_loss_and_its_gradient_are_those_of_quadrature(x64):
     """At a Gaussian that is not the best: Gauss–Hermite nodes in place of draws."""
     x, (inference, generative) = observation(np.float64), joints()

@@ -69,8 +69,9 @@ def test_the_figure_has_the_bands():
             np.testing.assert_allclose(drawn["true"], factor * TRUTH[place] * GRID - less, rtol=1e-5, atol=1e-6)
             np.testing.assert_allclose(drawn["median"], factor * TRUTH[place] * GRID - less, atol=0.01)
             band = axes.collections[0].get_paths()[0].vertices
-            top = factor * (TRUTH[place] + 1.96 * 0.1) * 2 - less[-1]
-            np.testing.assert_allclose(band[band[:, 0] == 2.0][:, 1].max(), top, atol=0.03)
+            for sign, edge in ((1, np.max), (-1, np.min)):
+                end = factor * (TRUTH[place] + sign * 1.96 * 0.1) * 2 - less[-1]
+                np.testing.assert_allclose(edge(band[band[:, 0] == 2.0][:, 1]), end, rtol=1e-5, atol=0.03)
     np.testing.assert_allclose(
         figure.axes[2].get_lines()[-1].get_ydata(), 0.1 * TIMES - 0.3 * TIMES, rtol=1e-5, atol=1e-6
     )

@@ -26,7 +26,7 @@ def test_every_experiment_with_an_equation_is_tried():
     assert {path.stem for path in FOLDER.glob("ode_*.py")} == {parameter.values[0] for parameter in RUNS}
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "extra"), RUNS)
 def test_trains_to_the_end(name, extra, tmp_path, capsys):
     run = tmp_path / "run"

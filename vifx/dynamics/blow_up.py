@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vifx.core.types import Array, PyTree
-from vifx.dynamics.field import examples_of
+from vifx.dynamics.field import examples_of, require_values
 
 
 class BlowUpError(ArithmeticError):
@@ -40,6 +40,7 @@ def blow_up(path: PyTree) -> Array:
       >>> print(blow_up(jnp.asarray([[[1.0], [jnp.inf]], [[1.0], [2.0]]])))
       [1 2]
     """
+    examples_of(path, "blow_up", name="path")
     finite = [jnp.all(jnp.isfinite(leaf.reshape(*leaf.shape[:2], -1)), axis=2) for leaf in jax.tree.leaves(path)]
     whole = jnp.all(jnp.stack(finite), axis=0)
     return jnp.sum(jnp.cumprod(whole.astype(jnp.int32), axis=1), axis=1)
@@ -56,8 +57,8 @@ def require_finite(path: PyTree, times: Any) -> PyTree:
       BlowUpError: it is not; the message says which example, and between which times.
       ValueError: the path has another number of times.
     """
-    times = np.asarray(times)
-    examples = examples_of(path, "require_finite")
+    examples = examples_of(path, "require_finite", name="path")
+    times = np.asarray(require_values(times, "require_finite: times"))
     first = np.asarray(blow_up(path))
     count = jax.tree.leaves(path)[0].shape[1]
     if times.shape not in ((count,), (examples, count)):

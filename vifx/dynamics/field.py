@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["as_field", "checked_field", "examples_of"]
+__all__ = ["as_field", "checked_field", "examples_of", "require_values"]
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from vifx.checks import require_function
+from vifx.checks import described, require_function
 from vifx.core.nets import as_net, from_functions, is_network
 from vifx.core.types import Net, PyTree
 
@@ -49,7 +50,7 @@ def checked_field(f: Callable[..., PyTree], x0: PyTree, owner: str) -> Callable[
     return field
 
 
-def examples_of(x0: PyTree, owner: str) -> int:
+def examples_of(x0: PyTree, owner: str, *, name: str = "x0") -> int:
     """Return the number of examples of a state, an array ``[examples, *event]`` or a tree of such arrays.
 
     Raises:
@@ -57,13 +58,26 @@ def examples_of(x0: PyTree, owner: str) -> int:
       TypeError: an array is not real.
     """
     leaves = jax.tree.leaves(x0)
+    for leaf in leaves:
+        require_values(leaf, f"{owner}: {name}")
     shapes = [jnp.shape(leaf) for leaf in leaves]
     if not leaves or len({shape[:1] for shape in shapes}) > 1 or not shapes[0]:
         raise ValueError(
-            f"{owner}: x0 must be an array [examples, *event], or a tree of such arrays, got the shapes "
+            f"{owner}: {name} must be an array [examples, *event], or a tree of such arrays, got the shapes "
             f"{[list(shape) for shape in shapes]}; a single state is x[None]."
         )
     for leaf in leaves:
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
-            raise TypeError(f"{owner}: x0 must be real, got {jnp.result_type(leaf)}; give x0.astype(float).")
+            raise TypeError(f"{owner}: {name} must be real, got {jnp.result_type(leaf)}; give it as floating numbers.")
     return shapes[0][0]
+
+
+def require_values(value: Any, name: str) -> Any:
+    """Return an array, or numbers that can be made one.
+
+    Raises:
+      TypeError: it is something else.
+    """
+    if not hasattr(value, "dtype") and np.asarray(value).dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be an array of numbers, got {described(value)}.")
+    return value

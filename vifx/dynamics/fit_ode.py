@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from vifx.checks import require_choice, require_function, require_number
+from vifx.checks import described, require_choice, require_function, require_number
 from vifx.core.types import Array, PyTree
 from vifx.dynamics.adaptive import forward_mode
+from vifx.dynamics.field import require_values
 from vifx.dynamics.least_squares import LeastSquares, collected, minimizer
 from vifx.dynamics.shooting import Shooting
 from vifx.dynamics.steppers import METHODS
@@ -89,9 +90,13 @@ def fit_ode(
     """
     require_function(f, "fit_ode: f", "(x, t, params) -> dx/dt")
     require_choice(method, METHODS, "fit_ode: method")
+    if not isinstance(continuity, Sequence):
+        raise TypeError(f"fit_ode: continuity must be a sequence of numbers, got {described(continuity)}.")
+    if not callable(x0):
+        require_values(x0, "fit_ode: x0")
     for weight in continuity:
         require_number(weight, "fit_ode: continuity", above=0)
-    data = jnp.asarray(values)
+    data = jnp.asarray(require_values(values, "fit_ode: values"))
     seen = _seen(data, mask)
     problem = Shooting(
         f=f,
@@ -151,6 +156,7 @@ def _times(times: Any, data: Array) -> NDArray[Any]:
 def _knots(knots: Any, data: Array) -> Array | None:
     if knots is None:
         return None
+    require_values(knots, "fit_ode: knots")
     if jnp.shape(knots)[:2] != data.shape[:2]:
         raise ValueError(
             f"fit_ode: knots must have the shape [{data.shape[0]}, {data.shape[1]}, *event], got "
@@ -166,7 +172,7 @@ def _seen(data: Array, mask: Any) -> Array:
             f"fit_ode: values must have the shape [examples, times, *observed], got {list(data.shape)}; one path is "
             "values[None]."
         )
-    seen = jnp.ones(data.shape, bool) if mask is None else jnp.asarray(mask)
+    seen = jnp.ones(data.shape, bool) if mask is None else jnp.asarray(require_values(mask, "fit_ode: mask"))
     if seen.dtype != bool or seen.shape not in (data.shape, data.shape[:2]):
         raise ValueError(
             f"fit_ode: mask must be booleans {list(data.shape[:2])} or {list(data.shape)}, got {seen.dtype}"

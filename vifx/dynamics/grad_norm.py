@@ -57,8 +57,8 @@ def grad_norm(
     require_function(loss, "grad_norm: loss", "path -> scalar")
     require_function(f, "grad_norm: f", "(x, t, *given) -> dx/dt")
     require_choice(method, METHODS, "grad_norm: method")
-    x0 = jax.tree.map(jnp.asarray, x0)
     known = known_times(times, "grad_norm", examples=examples_of(x0, "grad_norm"))
+    x0 = jax.tree.map(jnp.asarray, x0)
     grid = step_grid(known, jax.tree.leaves(x0)[0].dtype, substeps=substeps, step=step, owner="grad_norm")
     field = checked_field(lambda x, t: f(x, t, *given), x0, "grad_norm")
 

@@ -14,6 +14,7 @@ from vifx.checks import require_function
 from vifx.core.nets import is_network
 from vifx.core.types import Array, Key, Net, PyTree
 from vifx.distributions import MultivariateNormal
+from vifx.dynamics.field import require_values
 from vifx.dynamics.least_squares import minimizer
 
 
@@ -40,6 +41,7 @@ def laplace(residuals: Callable[[Array], PyTree], starts: Array, *, steps: int =
     Reference: Tierney & Kadane (1986), Accurate approximations for posterior moments and marginal densities.
     """
     require_function(residuals, "laplace: residuals", "vector -> residuals")
+    require_values(starts, "laplace: starts")
     minimize = minimizer(steps, None, "laplace")
     ends, rss, _, _ = jax.vmap(lambda start: minimize(residuals, start))(starts)
     mode = ends[jnp.argmin(jnp.where(jnp.isfinite(rss), rss, jnp.inf))]

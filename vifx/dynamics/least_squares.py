@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from vifx.checks import require_function, require_integer, require_key, require_number
+from vifx.checks import require, require_function, require_integer, require_key, require_number
 from vifx.core.types import Array, Key, PyTree
+from vifx.dynamics.field import require_values
 
 Minimizer = Callable[[Callable[[PyTree], PyTree], PyTree], tuple[PyTree, Array, Array, Array]]
 """``(residuals, start) -> (where it ended, residual sum of squares, whether it converged, steps)``."""
@@ -106,7 +107,7 @@ def least_squares(
     def one(start: PyTree) -> tuple[PyTree, Array, Array, Array]:
         return minimize(lambda raw: residuals(natural(raw, positive=positive)), start)
 
-    raw = unconstrained(starts, "least_squares", positive=positive)
+    raw = unconstrained(starts, "least_squares: starts", positive=positive)
     first = jax.jit(jax.vmap(lambda start: _square(residuals(natural(start, positive=positive)))))(raw)
     least = float(jnp.min(jnp.where(jnp.isfinite(first), first, jnp.inf)))
     rounding = float(jnp.finfo(first.dtype).eps) * (least if np.isfinite(least) else 0.0)
@@ -133,7 +134,7 @@ def collected(
     Raises:
       ValueError: no start has finite residuals, or parameters that must be positive are not.
     """
-    raw, rss, converged, count = jax.jit(jax.vmap(one))(unconstrained(starts, owner, positive=positive))
+    raw, rss, converged, count = jax.jit(jax.vmap(one))(unconstrained(starts, f"{owner}: starts", positive=positive))
     rss, finite = np.asarray(rss), np.isfinite(rss)
     if not finite.any():
         raise ValueError(
@@ -209,7 +210,7 @@ def scattered(key: Key, center: PyTree, starts: int, *, spread: float) -> PyTree
     require_key(key)
     require_integer(starts, "scattered: starts")
     require_number(spread, "scattered: spread", least=0)
-    leaves, structure = jax.tree.flatten(jax.tree.map(jnp.asarray, center))
+    leaves, structure = jax.tree.flatten(center)
     raw = jax.tree.leaves(unconstrained(leaves, "scattered: center", positive=True))
     draws = [
         jax.random.uniform(jax.random.fold_in(key, number), (starts, *leaf.shape), leaf.dtype, -spread, spread)
@@ -224,7 +225,10 @@ def unconstrained(params: PyTree, owner: str, *, positive: bool) -> PyTree:
     Raises:
       ValueError: parameters that should be positive are not.
     """
+    for leaf in jax.tree.leaves(params):
+        require_values(leaf, owner)
     params = jax.tree.map(jnp.asarray, params)
+    require(positive, bool, f"{owner}: positive", "a boolean", "give True or False")
     if not positive:
         return params
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):

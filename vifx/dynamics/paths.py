@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vifx.checks import require_choice, require_function
+from vifx.checks import require, require_choice, require_function
 from vifx.core.nets import is_network
 from vifx.core.types import Array, Key, Net, PyTree
 from vifx.dynamics.adaptive import adaptive
@@ -158,6 +158,7 @@ def _finder(
 ) -> Callable[..., PyTree]:
     """Return ``find(field, x0, times, given, shared=()) -> path``, with ``field(x, t, (*shared, given))``."""
     require_choice(method, METHODS, f"{owner}: method")
+    require(checkpoint, bool, f"{owner}: checkpoint", "a boolean", "give True or False")
     free = None if solver is None else adaptive(solver, tolerance=tolerance, owner=owner, adjoint=adjoint)
     if free is None and adjoint is not None:
         raise ValueError(f"{owner}: adjoint={adjoint!r} is diffrax's and needs solver=; give one, or checkpoint=True.")
@@ -165,8 +166,8 @@ def _finder(
         raise ValueError(f"{owner}: solver={solver!r} chooses its own steps; leave substeps= and step= out.")
 
     def find(f: Callable[..., PyTree], x0: PyTree, times: Any, given: Any, shared: tuple[Any, ...] = ()) -> PyTree:
-        x0 = jax.tree.map(jnp.asarray, x0)
         examples = examples_of(x0, owner)
+        x0 = jax.tree.map(jnp.asarray, x0)
         known, dtype = known_times(times, owner, examples=examples), jax.tree.leaves(x0)[0].dtype
         if free is None:  # steps of fixed size
             field = checked_field(lambda x, t: f(x, t, (*shared, given) if shared else given), x0, owner)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vifx.checks import require_integer, require_number
 from vifx.core.types import Array
+from vifx.dynamics.field import require_values
 
 
 class Grid(NamedTuple):
@@ -45,6 +46,7 @@ def known_times(times: Any, owner: str, *, examples: int) -> Array | NDArray[Any
     Raises:
       ValueError: wrong shape, fewer than two, not finite, or not increasing; the message says where.
     """
+    require_values(times, f"{owner}: times")
     if not isinstance(times, Tracer):
         times = np.asarray(times)
         times = times if np.issubdtype(times.dtype, np.floating) else times.astype(np.float64)
