@@ -236,6 +236,8 @@ DOORS = [
         letters=data.alphabet(CODES, least=1),
     ),
     at(em, "fit", **EM, tolerance=1e-3, start="random", observe=lambda update, metrics: None, mesh=None),
+    at(em, "filtered", model=em.hmm(em.gaussian, 2, length=3), x=X),
+    at(em, "forecast", key=KEY, model=em.hmm(em.gaussian, 2, length=3), x=X, steps=1, samples=1),
     at(em, "hmm", make=em.gaussian, states=2, length=3, concentration=1.0, stickiness=0.0),
     at(em, "lds", latent=2, length=3),
     at(em, "k_means", key=KEY, x=X, states=2, steps=1),
@@ -273,7 +275,7 @@ def test_every_argument_is_checked_at_the_door(function, arguments):
     rest = {}
     if function is training.replicate:
         rest = {"tree": BATCH}
-    if function is em.most_likely_path:
+    if function in (em.most_likely_path, em.filtered, em.forecast):
         rest = {"params": fitted_mixture().params, "state": fitted_mixture().state}
     for name in arguments:
         refuses(function, {**arguments, **rest}, name)
@@ -303,7 +305,7 @@ def test_every_public_function_has_a_door():
         *(training.Diverged, training.Interrupted, training.CheckpointError),
         *(training.Step, training.Progress, training.TrainState, training.Fitted, training.Event, training.Raised),
         training.Stop,
-        *(em.Fit, em.Model, em.Candidate, em.Selection),
+        *(em.Fit, em.Filtered, em.Model, em.Candidate, em.Selection),
         vifx.exact_posterior,
         *(
             data.Alphabet,

@@ -90,12 +90,9 @@ def fit_ode(
     """
     require_function(f, "fit_ode: f", "(x, t, params) -> dx/dt")
     require_choice(method, METHODS, "fit_ode: method")
-    if not isinstance(continuity, Sequence):
-        raise TypeError(f"fit_ode: continuity must be a sequence of numbers, got {described(continuity)}.")
+    _check_continuity(continuity)
     if not callable(x0):
         require_values(x0, "fit_ode: x0")
-    for weight in continuity:
-        require_number(weight, "fit_ode: continuity", above=0)
     data = jnp.asarray(require_values(values, "fit_ode: values"))
     seen = _seen(data, mask)
     problem = Shooting(
@@ -130,6 +127,13 @@ def fit_ode(
 
     rounding = float(jnp.finfo(data.dtype).eps * jnp.sum(jnp.where(seen, data, 0) ** 2))
     return collected(staged, starts, positive=positive, rounding=rounding, owner="fit_ode")
+
+
+def _check_continuity(continuity: Sequence[float]) -> None:
+    if not isinstance(continuity, Sequence):
+        raise TypeError(f"fit_ode: continuity must be a sequence of numbers, got {described(continuity)}.")
+    for weight in continuity:
+        require_number(weight, "fit_ode: continuity", above=0)
 
 
 def _whole(path: Array) -> Array:

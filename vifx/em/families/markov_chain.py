@@ -88,20 +88,11 @@ def markov_chain(
 
     def maximize(params: PyTree, state: PyTree, statistics: tuple[Array, Array]) -> PyTree:
         del state
-        (first, pairs), old = statistics, held.all(params)
-        added = pseudo + stay * jnp.eye(states, dtype=pairs.dtype)
-        best = {
-            "initial": best_shares(first + pseudo, 0.0, old["initial"]),
-            "transitions": best_shares(pairs + added, 0.0, old["transitions"]),
-        }
-        return held.free(best)
+        return held.free(_best(statistics, held.all(params), pseudo, stay))
 
     def log_prior(params: PyTree, state: PyTree) -> Array:
         del state
-        initial, transitions = _prepare(held.all(params))
-        # Counts of zero say nothing of what is impossible.
-        total = pseudo * jnp.sum(initial) + pseudo * jnp.sum(transitions) if pseudo else jnp.zeros((), initial.dtype)
-        return total + stay * jnp.sum(jnp.diagonal(transitions)) if stay else total
+        return _log_prior(*_prepare(held.all(params)), pseudo, stay)
 
     return Family(
         init=init,
@@ -118,6 +109,21 @@ def markov_chain(
 
 def _prepare(params: PyTree) -> tuple[Array, Array]:
     return normalized(params["initial"]), normalized(params["transitions"])
+
+
+def _best(statistics: tuple[Array, Array], old: PyTree, pseudo: float, stay: float) -> dict[str, Array]:
+    first, pairs = statistics
+    added = pseudo + stay * jnp.eye(len(pairs), dtype=pairs.dtype)
+    return {
+        "initial": best_shares(first + pseudo, 0.0, old["initial"]),
+        "transitions": best_shares(pairs + added, 0.0, old["transitions"]),
+    }
+
+
+def _log_prior(initial: Array, transitions: Array, pseudo: float, stay: float) -> Array:
+    # Counts of zero say nothing of what is impossible.
+    total = pseudo * jnp.sum(initial) + pseudo * jnp.sum(transitions) if pseudo else jnp.zeros((), initial.dtype)
+    return total + stay * jnp.sum(jnp.diagonal(transitions)) if stay else total
 
 
 def _log_probs(prepared: tuple[Array, Array], features: tuple[Array, Array]) -> Array:
