@@ -21,7 +21,8 @@ LINEAR = nets.from_functions(lambda key, z: jnp.asarray(MATRIX), lambda matrix, 
 READ = nets.from_functions(lambda key, z: {}, lambda params, z: z @ jnp.asarray(LOADINGS).T)
 
 
-@pytest.mark.parametrize("lengths", [None, np.array([3, 1, 2])])
+@pytest.mark.first(1)
+@pytest.mark.parametrize("lengths", [np.array([3, 1, 2]), None])
 def test_the_density_is_that_of_the_matrix_exponential_with_its_gradient(x64, lengths):
     net = dynamics.latent_ode(LINEAR, networks.around(READ, 0.3), stationary=True, substeps=20)
     given = (jnp.asarray(Z), jnp.asarray(TIMES), *(() if lengths is None else (jnp.asarray(lengths),)))
@@ -71,6 +72,7 @@ def test_a_chain_around_the_steps_of_an_ode_has_the_density_of_its_flow(x64):
             np.testing.assert_allclose(found[row, t], expected, rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_fixed_steps_of_an_ode_are_those_of_the_chain(x64):
     """One unit of time a step, the default of both: dx/dt = t leads from x at time t to x + t + ½."""
     step = dynamics.ode_step(lambda x, t: t + 0 * x, method="midpoint")

@@ -13,7 +13,7 @@ from vifx import dynamics, networks
 
 T, ROWS, WIDTH = 5, 3, 4
 X = np.random.default_rng(0).normal(size=(ROWS, T, 2)).astype(np.float32)
-CELLS = {"vanilla": dynamics.vanilla, "gru": dynamics.gru, "lstm": dynamics.lstm}
+CELLS = {"lstm": dynamics.lstm, "gru": dynamics.gru, "vanilla": dynamics.vanilla}
 HEAD = networks.DiagonalNormal((2,))
 
 
@@ -23,6 +23,7 @@ def spread(params):
     return jax.tree.map(lambda leaf: leaf + 0.3 * generator.normal(size=leaf.shape).astype(leaf.dtype), params)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", CELLS)
 def test_the_density_is_that_of_the_loop_of_flax(name):
     """`linen.RNN` over the values before, the head on each of its outputs."""
@@ -83,6 +84,7 @@ def test_two_cells_read_symbols_gaps_and_parents_in_their_order():
     np.testing.assert_allclose(log_prob, again, rtol=1e-4)
 
 
+@pytest.mark.thorough
 def test_a_value_depends_on_all_before_it_and_on_none_after():
     net = dynamics.chain(d.standard_normal(2), dynamics.recurrent(dynamics.lstm(WIDTH), HEAD), T)
     params = spread(net.init(jax.random.key(0))[0])

@@ -18,6 +18,7 @@ PLACE = GENERATOR.normal(size=(ROWS, 3)).astype(np.float32)
 LENGTHS = np.array([5, 1, 3], np.int32)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("backward", [True, False])
 def test_it_is_the_memory_after_a_loop_over_what_there_is(backward):
     cell = dynamics.lstm(4)
@@ -43,6 +44,7 @@ def test_it_is_the_memory_after_a_loop_over_what_there_is(backward):
         np.testing.assert_allclose(features[row], np.concatenate(memory), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_it_is_the_body_of_an_encoder_of_symbols():
     reader = SequenceReader(dynamics.gru(4))
     net = networks.Conditional(reader, networks.DiagonalNormal((2,)), inputs=(networks.OneHot(3),))

@@ -28,7 +28,7 @@ def trained(name, options, tmp_path, capsys):
     return rows, {name: metric["value"] for name, metric in found.items()}, drawn
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("cell", ["gru", "vanilla", "lstm"])
 def test_strings_of_a_grammar(cell, tmp_path, capsys):
     options = ["--features", "8", "--data.batch-size", "20", "--cell", cell]
