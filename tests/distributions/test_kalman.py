@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vifx.distributions import GaussianChain
+from vifx.distributions import GaussianChain, MultivariateNormal
 from vifx.distributions.kalman import filtered, smoothed
 from vifx.distributions.linear_evidence import LinearEvidence
 
@@ -189,3 +191,173 @@ def test_everything_is_that_of_the_dense_normal(x64, name, parallel):
     peers, peer = run(lambda at: expected(*at, jnp.asarray(x), everything))
     chex.assert_trees_all_close(values, peers, rtol=1e-10, atol=1e-10)
     chex.assert_trees_all_close(gradient, peer, rtol=1e-9, atol=1e-9)
+
+
+def test_one_step_is_factor_analysis(x64):
+    """``log N(x; C m + d, C P Cᵀ + R)``; and where nothing is seen the posterior is the prior."""
+    chain, emission, x = system(length=1)
+    (loc, initial, *rest), (matrix, offset, scale) = chain, emission
+    observed = np.array([[[True, True]], [[True, True]], [[False, False]]])
+    for parallel in (False, True):
+        prior = GaussianChain(*map(jnp.asarray, (loc, initial, *rest)), 1, parallel=parallel)
+        total, posterior = smoothed(prior, whitened(emission, jnp.asarray(x), jnp.asarray(observed)))
+        covariance = matrix @ initial @ initial.T @ matrix.T + scale @ scale.T
+        peer = MultivariateNormal(jnp.asarray(matrix @ loc + offset), jnp.linalg.cholesky(covariance))
+        np.testing.assert_allclose(total[:2], peer.log_prob(jnp.asarray(x[:2, 0])), rtol=1e-12)
+        assert total[2] == 0
+        np.testing.assert_allclose(posterior.covariances[2, 0], initial @ initial.T, rtol=1e-12)
+        np.testing.assert_allclose(posterior.means[2, 0], loc, rtol=1e-12)
+
+
+def in_both_precisions(function, at):
+    """What a function returns in single and in double precision, as arrays of NumPy."""
+    single = function(*jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), at))
+    with jax.enable_x64(True):
+        double = function(*jax.tree.map(jnp.asarray, at))
+    return ([np.asarray(leaf, np.float64) for leaf in leaves] for leaves in (single, double))
+
+
+def test_ten_thousand_steps_from_a_diffuse_start_in_single_precision():
+    """P_1 = 10⁶, Q = 10⁻⁴, a gap and missing elements: against double precision; an innovation has variance 1."""
+    length, size = 10_000, 2
+    random = np.random.default_rng(3)
+    path = np.cumsum(1e-2 * random.normal(size=(1, length, size)), axis=1) + 700
+    observed = random.random((1, length, size)) < 0.7
+    observed[:, 4000:5000] = False
+    values = np.where(observed, path + random.normal(size=path.shape), 0)
+    matrix = np.where(observed[..., None], np.eye(size), 0)
+    start = (np.zeros(size), 1e3 * np.eye(size), np.eye(size), np.zeros(size), 1e-2 * np.eye(size))
+
+    @jax.jit
+    def found(start, matrix, values):
+        prior = GaussianChain(*start, length)
+        total, posterior = smoothed(prior, LinearEvidence(matrix, values, jnp.zeros(values.shape[:2], values.dtype)))
+        means, covariances, pairs = posterior.moments()
+        return total, means, covariances, pairs, posterior.scale_trils, posterior.entropy(), posterior.kl(prior)
+
+    single, double = in_both_precisions(found, (start, matrix, values))
+    for value, peer in zip(single, double, strict=True):
+        np.testing.assert_allclose(value, peer, rtol=1e-3, atol=1e-3 * float(np.abs(peer).max()))
+    for index in (0, 5):
+        np.testing.assert_allclose(single[index], double[index], rtol=1e-4)
+    assert np.diagonal(single[4], axis1=-2, axis2=-1).min() > 0
+
+
+@pytest.mark.parametrize("parallel", [False, pytest.param(True, marks=pytest.mark.thorough)])
+def test_single_precision_keeps_what_squares_would_lose(parallel):
+    """A diffuse start, P_1 = 10⁶, seen once with noise 10⁻²: ``I + Lᵀ Cᵀ C L`` has lost I to rounding."""
+    size, length = 3, 4
+    matrix = np.concatenate([np.ones((1, size)), [[0.0, 1.0, 2.0]], [[1.0, 0.0, 0.5]]]) * 1e2
+    seen = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 1]])
+    matrix = np.where(seen[:, :, None], matrix, 0)
+    values = seen[None] * np.array([3.0, -2.0, 1.0])
+    start = (np.zeros(size), 1e3 * np.eye(size), np.eye(size), np.zeros(size), 1e-2 * np.eye(size))
+
+    @jax.jit
+    def found(start, matrix, values):
+        prior = GaussianChain(*start, length, parallel=parallel)
+        total, posterior = smoothed(prior, LinearEvidence(matrix, values, jnp.zeros(values.shape[:2], values.dtype)))
+        return total, posterior.means, posterior.covariances
+
+    single, double = in_both_precisions(found, (start, matrix, values))
+    np.testing.assert_allclose(single[0], double[0], rtol=1e-4)
+    deviations = np.sqrt(np.diagonal(double[2], axis1=-2, axis2=-1))
+    np.testing.assert_allclose(single[1] / deviations, double[1] / deviations, rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose(single[2], double[2], rtol=1e-2, atol=1e-3 * float(np.abs(double[2]).max()))
+
+
+@pytest.mark.first(1)
+@pytest.mark.parametrize("parallel", [False, True])
+def test_noise_may_be_singular(x64, parallel):
+    """A velocity that is pushed, a position that only integrates it: against the dense normal, with its gradient."""
+    chain, emission, x = system()
+    push = np.zeros((SIZE, SIZE))
+    push[:, 0] = [0.5, 1.0, -0.7]
+    at = jax.tree.map(jnp.asarray, ((*chain[:4], push), emission))
+    everything = np.ones(x.shape, bool)
+
+    def total(at, function):
+        found = function(at)
+        return jnp.sum(found["log_prob"]), (found["means"], found["covariances"], found["pairs"])
+
+    run = jax.jit(jax.value_and_grad(total, has_aux=True), static_argnums=1)
+    (value, moments), gradient = run(at, lambda at: own(*at, jnp.asarray(x), None, parallel))
+    (peer, peers), slope = run(at, lambda at: expected(*at, jnp.asarray(x), everything))
+    np.testing.assert_allclose(value, peer, rtol=1e-10)
+    chex.assert_trees_all_close(moments, peers, rtol=1e-9, atol=1e-9)
+    for index in (0, 2, 3):
+        np.testing.assert_allclose(gradient[0][index], slope[0][index], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("parallel", [False, True])
+def test_a_state_of_eleven_that_is_seen_in_twenty(x64, parallel):
+    """Beyond eight, libraries of linear algebra take over: the density of all observations at once."""
+    size, seen, length = 11, 20, 4
+    random = np.random.default_rng(5)
+    transition, matrix = 0.3 * random.normal(size=(size, size)), random.normal(size=(seen, size))
+    x = random.normal(size=(2, length, seen))
+    root, wide = np.eye(size), []
+    prior = (np.zeros(size), np.eye(size), transition, np.zeros(size), 0.5 * np.eye(size))
+    root = np.concatenate([root, np.zeros((size, (length - 1) * size))], axis=1)
+    for t in range(length):
+        wide.append(root)
+        root = transition @ root
+        if t < length - 1:
+            root[:, (t + 1) * size : (t + 2) * size] = 0.5 * np.eye(size)
+    wide = np.kron(np.eye(length), matrix) @ np.concatenate(wide)
+    covariance = wide @ wide.T + np.eye(length * seen)
+    evidence = LinearEvidence(
+        jnp.asarray(matrix), jnp.asarray(x), jnp.full(x.shape[:2], -0.5 * seen * np.log(2 * np.pi))
+    )
+    total, _ = jax.jit(smoothed)(GaussianChain(*map(jnp.asarray, prior), length, parallel=parallel), evidence)
+    zeros = jnp.zeros(length * seen)
+    peer = MultivariateNormal(zeros, jnp.linalg.cholesky(covariance)).log_prob(jnp.asarray(x.reshape(2, -1)))
+    np.testing.assert_allclose(total, peer, rtol=1e-11)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("parallel", [False, True])
+def test_against_dynamax(x64, parallel):
+    """Two hundred steps; dynamax adds 10⁻⁹ to the diagonals of covariances."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of its own dependencies
+        from dynamax.linear_gaussian_ssm import lgssm_smoother
+        from dynamax.linear_gaussian_ssm.inference import make_lgssm_params
+    (loc, initial, transition, offset, noise), emission, x = system(length=200)
+    matrix, shift, sensor = emission
+    params = make_lgssm_params(
+        *(loc, initial @ initial.T, transition, noise @ noise.T, matrix, sensor @ sensor.T),
+        dynamics_bias=offset,
+        emissions_bias=shift,
+    )
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        peer = jax.jit(jax.vmap(lambda row: lgssm_smoother(params, row)))(jnp.asarray(x))
+    prior = GaussianChain(*map(jnp.asarray, (loc, initial, transition, offset, noise)), 200, parallel=parallel)
+    evidence = shared(emission, jnp.asarray(x))
+    total, posterior = jax.jit(smoothed)(prior, evidence)
+    steps = jax.jit(filtered)(prior, evidence)
+    means, covariances, pairs = posterior.moments()
+    products = jnp.einsum("nti,ntj->ntij", means[:, :-1], means[:, 1:])
+    np.testing.assert_allclose(total, peer.marginal_loglik, rtol=1e-8)
+    np.testing.assert_allclose(means, peer.smoothed_means, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(covariances, peer.smoothed_covariances, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(pairs.mT + products, peer.smoothed_cross_covariances, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(steps.means, peer.filtered_means, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(
+        steps.scale_trils @ steps.scale_trils.mT, peer.filtered_covariances, rtol=1e-6, atol=1e-7
+    )
+
+
+def test_bad_input():
+    chain = (jnp.zeros(3), jnp.eye(3), jnp.eye(3), jnp.zeros(3), jnp.eye(3))
+    prior = GaussianChain(*chain, 5)
+    right = LinearEvidence(jnp.zeros((2, 3)), jnp.zeros((4, 5, 2)), jnp.zeros((4, 5)))
+    with pytest.raises(ValueError, match="prior must be a chain that runs forward, got one with reverse=True"):
+        smoothed(GaussianChain(*chain, 5, reverse=True), right)
+    with pytest.raises(ValueError, match=r"values must have the shape \[sequences, 5, d\] .*got \[4, 6, 2\]; pad"):
+        filtered(prior, right._replace(values=jnp.zeros((4, 6, 2))))
+    with pytest.raises(ValueError, match=r"\[2, 3\], \[5, 2, 3\] or \[4, 5, 2, 3\] .*got \[4, 2, 3\]"):
+        filtered(prior, right._replace(matrix=jnp.zeros((4, 2, 3))))
+    with pytest.raises(ValueError, match=r"constants must have the shape \[4, 5\] of the steps, got \[4\]"):
+        filtered(prior, right._replace(constants=jnp.zeros(4)))
