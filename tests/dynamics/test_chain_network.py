@@ -11,6 +11,7 @@ from flax import linen
 import vifx
 from vifx import distributions as d
 from vifx import dynamics, nets, networks
+from vifx.core.support import check_supports
 from vifx.dynamics import chain
 from vifx.verification import tabular
 
@@ -319,3 +320,18 @@ def test_observations_of_another_length_are_refused():
     generative = vifx.Joint(vifx.factor("x", chain(NORMAL, STEP, 3), name="walk"))
     with pytest.raises(ValueError, match=r"is over events of shape \[3, 1\], but 'x' has \[4, 1\] per example"):
         generative.log_prob({"walk": {"start": {}, "transition": {}}}, {"walk": NO_STATE}, {"x": jnp.zeros((2, 4, 1))})
+
+
+def test_observations_outside_of_the_support_are_refused_before_training():
+    """A number that is none in a step, and a symbol too many: the message has the example."""
+    walk = vifx.Joint(vifx.factor("x", chain(d.standard_normal(2), STEP, 3), name="walk"))
+    symbols = chain(d.uniform_categorical(3), lambda x, t: d.Categorical(jnp.zeros((len(x), 3))), 3)
+    counts = vifx.Joint(vifx.factor("x", symbols, name="walk"))
+    missing = np.zeros((4, 3, 2), np.float32)
+    missing[2, 1, 0] = np.nan
+    many = np.zeros((4, 3), np.int32)
+    many[1, 2] = 3
+    networks_of = {"walk": {"start": {}, "transition": {}}}, {"walk": NO_STATE}
+    for joint, x, message in ((walk, missing, "'x' of example 2 is"), (counts, many, r"'x' of example 1 is \[0 0 3\]")):
+        with pytest.raises(ValueError, match=message):
+            check_supports(vifx.Joint(vifx.evidence("x")), joint, *networks_of, {"x": x})

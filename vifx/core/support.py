@@ -107,11 +107,14 @@ def _single(support: Any) -> Any:
 
 
 def _shown(support: Any, value: np.ndarray) -> str:
-    """Return the first offending number of an example, or the whole of it."""
+    """Return the first offending number of an example, or the whole of it where the support is of whole events."""
+    whole = str(value) if value.size <= 8 else f"an array of {value.dtype}{list(value.shape)}"
+    if getattr(support, "event_dim", 0):
+        return whole
     single = np.asarray(support(value.reshape(-1))) if value.ndim else np.asarray(True)
     flat = value.reshape(-1)
     if single.shape != flat.shape or single.all():
-        return str(value) if value.size <= 8 else f"an array of {value.dtype}{list(value.shape)}"
+        return whole
     place = tuple(int(i) for i in np.unravel_index(int(np.argmin(single)), value.shape))
     return f"{flat[np.argmin(single)]}" + (f" at {place}" if len(place) > 1 else "")
 
