@@ -27,7 +27,7 @@ LENGTH, SEQUENCES, SIZE, SEEN = 1000, 64, 4, 8
 def problem(missing):
     random = np.random.default_rng(0)
     transition = 0.95 * np.linalg.qr(random.normal(size=(SIZE, SIZE)))[0]
-    observed = random.random((SEQUENCES, LENGTH, SEEN)) < 0.8
+    observed = random.uniform(size=(SEQUENCES, LENGTH, SEEN)) < 0.8
     matrix = random.normal(size=(SEEN, SIZE))
     x = random.normal(size=(SEQUENCES, LENGTH, SEEN))
     if missing:

@@ -21,6 +21,7 @@ LENGTH = 3
 
 # Two states each. A family that has no entry is one of vectors of reals that needs nothing but its number of states.
 EMISSIONS = {
+    "autoregressive": (lambda: em.autoregressive(2), DRAW.normal(size=(8, LENGTH, 2))),
     "bernoulli": (lambda: em.bernoulli(2), (COUNTS > 2).astype(float)),
     "categorical": (lambda: em.categorical(3, states=2), COUNTS[:, 0] % 3),
     "each_step": (lambda: em.each_step(em.gaussian(2)), DRAW.normal(size=(8, LENGTH, 2))),
@@ -30,7 +31,7 @@ EMISSIONS = {
     "poisson": (lambda: em.poisson(2), COUNTS),
     "ppca": (lambda: em.ppca(2, latent=1), ROWS),
 }
-SEQUENCES = ("each_step", "markov_chain")
+SEQUENCES = ("autoregressive", "each_step", "markov_chain")
 NO_FAMILY = {"NormalInverseWishart", "check_values", "latent_posterior", "reconstruct"}  # the other names of their room
 
 

@@ -222,7 +222,7 @@ def test_ten_thousand_steps_from_a_diffuse_start_in_single_precision():
     length, size = 10_000, 2
     random = np.random.default_rng(3)
     path = np.cumsum(1e-2 * random.normal(size=(1, length, size)), axis=1) + 700
-    observed = random.random((1, length, size)) < 0.7
+    observed = random.uniform(size=(1, length, size)) < 0.7
     observed[:, 4000:5000] = False
     values = np.where(observed, path + random.normal(size=path.shape), 0)
     matrix = np.where(observed[..., None], np.eye(size), 0)

@@ -10,6 +10,7 @@ __all__ = [
     "NormalInverseWishart",
     "Selection",
     "Start",
+    "autoregressive",
     "bernoulli",
     "categorical",
     "check_values",
@@ -43,6 +44,7 @@ from typing import TYPE_CHECKING
 from vifx.lazy import make_lazy
 
 if TYPE_CHECKING:
+    from vifx.em.families.autoregressive import autoregressive
     from vifx.em.families.bernoulli import bernoulli
     from vifx.em.families.categorical import categorical
     from vifx.em.families.continuous_latent import latent_posterior, reconstruct

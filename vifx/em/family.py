@@ -59,6 +59,7 @@ class Family:
         features is (φ, h). Of a parent that is a Gaussian chain, ``(prepared, φ, *known parents) -> LinearEvidence``.
       statistics: ``(prepared, φ, responsibilities [examples, states]) -> statistics``, sums over the examples; by
         default ``responsibilities.T @ φ``. Of a Gaussian chain, ``(prepared, φ, ChainMoments, *known parents)``.
+      sequences: whether its values are whole sequences, which `each_step` leaves as they are.
     """
 
     init: Callable[..., tuple[PyTree, PyTree]]
@@ -72,6 +73,7 @@ class Family:
     remarks: Callable[[PyTree, Any], tuple[str, ...]] = lambda *_: ()
     log_probs: Callable[..., Any] = _linear
     statistics: Callable[..., PyTree] = _weighted_sums
+    sequences: bool = False
 
     def as_factor(self, variable: str, given: tuple[str, ...], name: str) -> Factor:
         """Return the factor that `factor` makes of a family: a network that offers a closed-form turn."""

@@ -16,7 +16,8 @@ from vifx.checks import require_integer, require_key
 from vifx.core.factor import Factor
 from vifx.core.types import Array, Batch, Key, Networks, Params, State
 from vifx.distributions import GaussianChain, MarkovChain
-from vifx.distributions.linear_recursion import added
+from vifx.distributions.autoregressive_steps import AutoregressiveSteps
+from vifx.distributions.small_matrices import added
 from vifx.em.given import Given
 from vifx.em.latent_chain import Filtered, LatentChain, latent_chain
 from vifx.em.model import Data, Model, require_model
@@ -147,6 +148,9 @@ def _forecast(
     path = chain.sample(draw, (samples,))
     rows = path.reshape(-1, *path.shape[2:])
     emission = _alone(joint.factor_of(model.observed), params, state, rows)
+    if isinstance(emission, AutoregressiveSteps):
+        ends = seen[jnp.arange(len(seen)), last]
+        emission = emission.after(jnp.tile(ends, (samples, 1)))
     drawn = emission.sample(emit)
     return {model.latent: path, model.observed: drawn.reshape(samples, len(seen), *drawn.shape[1:])}
 

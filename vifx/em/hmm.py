@@ -80,7 +80,7 @@ def hmm(
                 f"hmm: x must be sequences [sequences, {length}, ...], got shape {list(x.shape)}; one sequence alone "
                 "is x[None]."
             )
-        check_values(family, x.reshape(-1, *x.shape[2:]))
+        check_values(family, x if family.sequences else x.reshape(-1, *x.shape[2:]))
 
     return Model.of(generative, states, check=check, temperature=temperature, latent_axes=2)
 

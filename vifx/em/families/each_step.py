@@ -37,7 +37,7 @@ def each_step(emission: Emission) -> Emission:
       TypeError: `emission` is neither.
     """
     if isinstance(emission, Family):
-        return _family(emission)
+        return emission if emission.sequences else _family(emission)
     if isinstance(emission, Net):
         net = emission
 
