@@ -108,6 +108,6 @@ def test_what_an_associative_scan_costs(missing, capsys):
             print(
                 f"\nW6 {'missing observations' if missing else 'all observed'}, {jax.default_backend()}: "
                 f"{'an associative scan' if parallel else 'a scan'} takes {1e3 * np.median(times[1:]):.1f} ms, and "
-                f"{times[0]:.1f} s to compile"
+                f"{times[0]:.1f} s at the first call"
             )
     np.testing.assert_allclose(found[True].means, found[False].means, rtol=1e-3, atol=1e-3)
