@@ -128,6 +128,7 @@ def test_samples_have_the_moments_of_the_dense_gaussian_and_their_own_density(x6
     assert scipy.stats.kstest(((np.asarray(one).reshape(-1) - mean) / deviation), "norm").pvalue > 1e-6
 
 
+@pytest.mark.thorough
 def test_a_sequence_goes_on_from_what_is_known_by_the_same_law(x64):
     """The rest given the first k steps: the conditional of the dense Gaussian, with k of each example."""
     law, draws, known = chain("memory"), 4000, np.array([1, 2, 3])
@@ -222,6 +223,7 @@ def finite(tables):
     return Chain(Categorical(tables["initial"]), READ, T, params=tables, state={}, examples=2)
 
 
+@pytest.mark.thorough
 def test_finitely_many_states_are_the_chain_of_their_tables(x64):
     law = finite(jax.tree.map(jnp.asarray, TABLES))
     expected = MarkovChain(jnp.asarray(TABLES["initial"]), jnp.asarray(TABLES["table"]), T)
@@ -243,6 +245,7 @@ def test_finitely_many_states_are_the_chain_of_their_tables(x64):
     assert np.isneginf(law.log_prob(jnp.array([[0, 1, 3, 0], [-1, 0, 0, 0]]))).all()
 
 
+@pytest.mark.thorough
 def test_the_divergence_of_finite_chains_has_the_gradient_of_the_score_function(x64):
     one = jax.tree.map(jnp.asarray, TABLES)
     other = jax.tree.map(lambda leaf: -0.7 * leaf, one)

@@ -82,7 +82,7 @@ def emissions(matrix, offset, scale, observed=None):
     return at
 
 
-@pytest.mark.first(3)
+@pytest.mark.first(1)
 @pytest.mark.parametrize("parallel", [False, True])
 @pytest.mark.parametrize(("kind", "reverse"), [("each", True), ("shared", False), ("by time", True), ("each", False)])
 def test_everything_is_that_of_the_dense_normal(x64, kind, reverse, parallel):
@@ -142,6 +142,7 @@ def compare(found, expected, at):
     chex.assert_trees_all_close(lower(gradient), lower(expected_gradient), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("reverse", [False, True])
 def test_expected_emissions_are_those_of_the_dense_normal(x64, reverse):
     """A quadratic form has the expectation ``½ tr(H Cov)`` + its value at the mean; H by automatic differentiation."""
@@ -179,6 +180,7 @@ def test_expected_emissions_are_those_of_the_dense_normal(x64, reverse):
     assert bool(jnp.all(jnp.isfinite(gradient)))
 
 
+@pytest.mark.thorough
 def test_one_step_is_its_start(x64):
     for reverse in (False, True):
         own = chain((*PARAMETERS["shared"][:2], *OTHER["shared"][2:]), length=1, reverse=reverse, parallel=reverse)
@@ -191,6 +193,7 @@ def test_one_step_is_its_start(x64):
         np.testing.assert_allclose(own.kl(own), np.zeros(BATCH), atol=1e-13)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("reverse", [False, True])
 def test_samples_have_the_moments_and_their_gradient(reverse):
     """The empirical mean and covariance of all steps; samples move with the offset as the means do."""

@@ -164,7 +164,7 @@ CASES = {
 }
 
 
-@pytest.mark.first(4)
+@pytest.mark.first(1)
 @pytest.mark.parametrize("parallel", [False, True])
 @pytest.mark.parametrize("name", CASES)
 def test_everything_is_that_of_the_dense_normal(x64, name, parallel):
@@ -196,6 +196,7 @@ def test_everything_is_that_of_the_dense_normal(x64, name, parallel):
     chex.assert_trees_all_close(gradient, peer, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.thorough
 def test_one_step_is_factor_analysis(x64):
     """``log N(x; C m + d, C P Cᵀ + R)``; and where nothing is seen the posterior is the prior."""
     chain, emission, x = system(length=1)

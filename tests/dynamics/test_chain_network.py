@@ -66,6 +66,7 @@ def sequences(tabulated):
 SEQUENCES = {"x": jnp.array([[0, 1, 2], [2, 2, 0]])}
 
 
+@pytest.mark.thorough
 def test_tables_of_a_latent_chain_are_exact(x64):
     """`kl` takes expectations by forward–backward: the enumerated divergence, by value and by gradient."""
     objective = vifx.kl(*sequences(tabulated=True))
@@ -167,6 +168,7 @@ def test_the_start_reads_the_parents_of_the_first_step():
     np.testing.assert_allclose(mean, read @ np.asarray(params["start"]["weights"]).T, rtol=1e-5)
 
 
+@pytest.mark.thorough
 def test_fixed_times_and_copies_of_examples():
     """Times that all share, and several draws an example in `kl`: the density of each copy is that of its example."""
     net = chain(d.standard_normal(3), Told(), T, times=[0.0, 0.5, 2.0])

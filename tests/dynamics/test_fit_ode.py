@@ -170,6 +170,7 @@ def test_a_path_has_no_gaps(x64, how):
         np.testing.assert_allclose(apart[:, 1], 10 * expected, rtol=1e-5)
 
 
+@pytest.mark.thorough
 def test_several_examples_with_times_of_their_own(x64):
     """One parameter for all, against the slope of a regression: ``log x`` falls by the rate; signs are free."""
     times = np.array([[0.0, 1.0, 2.5], [1.0, 1.5, 4.0]])
@@ -181,6 +182,7 @@ def test_several_examples_with_times_of_their_own(x64):
     assert fit.rss < 1e-12
 
 
+@pytest.mark.thorough
 def test_a_path_that_blows_up_is_no_step(x64):
     """``ẋ = a x²`` from 1 has its pole at 1/a: starts beyond it have no finite residuals, and the others avoid it."""
     times = np.linspace(0, 1, 6)

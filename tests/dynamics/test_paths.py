@@ -72,6 +72,7 @@ def test_the_order_of_a_method(x64, method, order):
     assert abs(np.log2(errors[0] / errors[1]) - order) < 0.1
 
 
+@pytest.mark.thorough
 def test_a_path_is_the_recurrence_written_out(x64):
     """Euler's in NumPy, on unequal intervals, with the same times and with their own; `ode_path`; `ode_step`."""
     pull = np.array([[1.0], [0.5], [2.0]])
@@ -195,7 +196,7 @@ def test_times_that_stop_to_increase_in_a_compiled_function_end_in_nan(x64, how)
     assert np.isnan(path[:, 3:]).all()
 
 
-@pytest.mark.first(2)
+@pytest.mark.first(1)
 @pytest.mark.parametrize(
     ("times", "how"),
     [

@@ -23,6 +23,7 @@ def spread(params):
     return jax.tree.map(lambda leaf: leaf + 0.3 * generator.normal(size=leaf.shape).astype(leaf.dtype), params)
 
 
+@pytest.mark.first(1)
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", CELLS)
 def test_the_density_is_that_of_the_loop_of_flax(name):

@@ -41,7 +41,7 @@ def test_states_up_to_each_step_are_the_posterior_of_what_was_seen_by_then(x64):
     params, state = random_params(hmm(LENGTH), X)
     found = em.filtered(hmm(LENGTH), params, state, X)
     transitions = np.asarray(jax.nn.softmax(params["chain"]["transitions"]))
-    for t in range(1, LENGTH + 1):
+    for t in (1, LENGTH - 1, LENGTH):
         posterior = hmm(t).posterior(params, state, X[:, :t])
         np.testing.assert_allclose(found.current.probs[:, t - 1], posterior.marginals[:, -1], rtol=1e-10)
         total = np.sum(np.asarray(found.log_probs)[:, :t], axis=1)
@@ -102,6 +102,7 @@ def test_vectors_to_come_are_the_posterior_of_a_longer_sequence_that_is_not_seen
     np.testing.assert_allclose(high - low, 2 * 1.6449 * np.sqrt(variance), rtol=0.05)
 
 
+@pytest.mark.thorough
 def test_each_sequence_goes_on_from_its_own_end(x64):
     lengths = np.array([5, 2, 4])
     model = em.lds(2, length=LENGTH, given=("lengths",))

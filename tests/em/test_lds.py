@@ -42,7 +42,7 @@ CASES = {
 }
 PARTLY = "elements missing, full noise"
 cases = pytest.mark.parametrize("name", CASES)
-few = pytest.mark.first(3)
+few = pytest.mark.first(1)
 
 
 def made(name):
@@ -229,6 +229,7 @@ def test_the_size_of_the_state_is_found():
         assert found.best.components == 2
 
 
+@pytest.mark.thorough
 def test_a_network_that_is_affine_in_the_chain_has_the_same_posterior():
     with jax.enable_x64(True):
         model, data, batch, params, state = made(PARTLY)

@@ -47,6 +47,7 @@ def test_it_is_the_product_of_a_chain_and_of_what_each_step_says():
         np.testing.assert_allclose(apart, np.broadcast_to(apart[:1], apart.shape), rtol=1e-9)
 
 
+@pytest.mark.thorough
 def test_as_an_encoder_its_divergence_is_exact_and_it_is_drawn_for_the_rest():
     """The metric's name says that the divergence is exact; the loss is that of many draws."""
     decoder = networks.Conditional(networks.MLP((4,)), networks.DiagonalNormal((2,)))

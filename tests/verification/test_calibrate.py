@@ -135,6 +135,7 @@ def test_ranks_are_counts(x64):
     np.testing.assert_array_equal(parts.ranks["lead"], expected)
 
 
+@pytest.mark.thorough
 def test_a_finite_latent_with_ties_and_several_variables():
     """The exact posterior of a coin and a number passes, ties in random order; the number at a wrong coin fails."""
     joint = vifx.Joint(
