@@ -1,6 +1,6 @@
 """What every number here rests on: compiled sums are those of NumPy.
 
-In jaxlib 0.10.2 on CPUs, a product that is broadcast along the examples, summed over a short axis and added to something
+In jaxlib 0.10.2 on CPUs, a product that is broadcast along the examples, summed over a short axis and added to more
 is wrong for arrays of some tens of thousands of rows, which is why that version is excluded.
 """
 
