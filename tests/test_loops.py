@@ -163,6 +163,7 @@ def test_a_convolution_is_found_at_any_depth_and_not_where_there_is_none():
     assert not slow_in_loops(jax.jit(lambda kernel: networks.convolve(x, kernel)), kernel)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("trunk", [LinenTrunk(), NNXTrunk(), OurTrunk()], ids=["linen", "nnx", "ours"])
 def test_fit_takes_convolutions_update_by_update_and_gets_what_single_steps_get(trunk):
     traces = []
@@ -199,6 +200,7 @@ def rolled(jaxpr):
     return False
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("wrap", [training.repeat, training.accumulated])
 def test_turns_and_microbatches_over_convolutions_have_no_loop(wrap):
     for trunk, loops in ((LinenTrunk(), False), (OurTrunk(), True)):

@@ -248,6 +248,7 @@ def test_transformed_density_is_a_change_of_variables(x64):
     np.testing.assert_allclose(log_prob, scipy.stats.norm.logpdf(values, 0, 0.7).sum(1), rtol=1e-12)
 
 
+@pytest.mark.thorough
 def test_conditional_transformed_density(x64):
     joint = Joint(evidence("y"), transformed("x | y", standard_normal(2), SCALE, name="flow"))
     y, x = (jax.random.normal(jax.random.key(i), (6, 2), float) for i in (1, 2))
@@ -294,6 +295,7 @@ def test_implicit_factors_sample_and_have_no_density():
         joint.log_prob(params, state, values)
 
 
+@pytest.mark.thorough
 def test_functions_and_learned_priors():
     prior = from_functions(lambda key: jnp.zeros(3), lambda params: Categorical(logits=params))
     joint = Joint(

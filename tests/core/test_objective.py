@@ -128,6 +128,7 @@ def test_zero_does_not_divide():
         vifx.kl(INFERENCE, GENERATIVE) / 0
 
 
+@pytest.mark.thorough
 def test_metrics_of_a_sum_must_be_told_apart():
     both = vifx.kl(INFERENCE, GENERATIVE) + vifx.reconstruction(INFERENCE, GENERATIVE)
     params, state = both.init(jax.random.key(0), BATCH)

@@ -184,6 +184,7 @@ def test_mixup_mixes_all_variables_of_one_pair_with_one_ratio():
     np.testing.assert_allclose(found["y"].sum(axis=1), 1, atol=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("alpha", [1.0, 0.4])
 def test_mixup_ratio_is_beta(alpha):
     """Mixing an indicator of each example: ε stands on the diagonal unless an example meets itself."""

@@ -265,6 +265,7 @@ def test_the_divergence_of_finite_chains_has_the_gradient_of_the_score_function(
         np.testing.assert_array_less(np.abs(np.mean(draws, axis=0) - value), 4.5 * error + 1e-9)
 
 
+@pytest.mark.thorough
 def test_a_chain_of_one_step_is_its_start(x64):
     start, other = Normal(jnp.asarray(PLACE), jnp.full((EXAMPLES, D), 0.5)).to_event(1), standard_normal(D)
     alone, second = (Chain(law, PLAIN, 1, examples=EXAMPLES) for law in (start, other))

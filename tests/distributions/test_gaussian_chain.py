@@ -142,7 +142,7 @@ def compare(found, expected, at):
     chex.assert_trees_all_close(lower(gradient), lower(expected_gradient), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("reverse", [False, True])
 def test_expected_emissions_are_those_of_the_dense_normal(x64, reverse):
     """A quadratic form has the expectation ``½ tr(H Cov)`` + its value at the mean; H by automatic differentiation."""
@@ -193,7 +193,7 @@ def test_one_step_is_its_start(x64):
         np.testing.assert_allclose(own.kl(own), np.zeros(BATCH), atol=1e-13)
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("reverse", [False, True])
 def test_samples_have_the_moments_and_their_gradient(reverse):
     """The empirical mean and covariance of all steps; samples move with the offset as the means do."""

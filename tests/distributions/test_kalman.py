@@ -270,7 +270,7 @@ def test_single_precision_keeps_what_squares_would_lose(parallel):
     np.testing.assert_allclose(single[2], double[2], rtol=1e-2, atol=1e-3 * float(np.abs(double[2]).max()))
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("parallel", [False, True])
 def test_noise_may_be_singular(x64, parallel):
     """A velocity that is pushed, a position that only integrates it: against the dense normal, with its gradient."""

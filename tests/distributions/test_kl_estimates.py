@@ -76,6 +76,7 @@ def test_finite_families_are_summed(x64):
     np.testing.assert_allclose(bits, expected, rtol=1e-12)
 
 
+@pytest.mark.thorough
 def test_impossible_states_count_for_nothing(x64):
     logits = jnp.array([0.0, -jnp.inf, 1.0])
     run = jax.value_and_grad(lambda q: closed_form(Categorical(logits), Categorical(q))())

@@ -90,6 +90,7 @@ def assert_same(found, expected):
     chex.assert_trees_all_close(found, expected, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", TABLES)
 def test_samples_have_the_pair_marginals(kind):
     own = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), chain(kind))
@@ -130,6 +131,7 @@ def test_what_is_impossible_counts_for_nothing(x64):
     np.testing.assert_allclose(gradient, by_scan, atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_one_step_is_a_categorical(x64):
     own = MarkovChain(jnp.asarray(INITIAL), jnp.zeros((STATES, STATES)), 1)
     peer = Categorical(jnp.asarray(INITIAL))

@@ -13,6 +13,7 @@ DRAW = np.random.default_rng(0)
 SIZES = [3, 11]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("size", SIZES)
 def test_values_and_gradients_are_those_of_linear_algebra(x64, size):
     rows, other = (jnp.asarray(DRAW.normal(size=(2, size, 2 * size))) for _ in range(2))

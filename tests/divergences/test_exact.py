@@ -98,6 +98,7 @@ def test_states_of_probability_zero(x64, divergence):
         assert abs(near - expected) < 2e-2
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize("name", divergences.NAMES)
 def test_far_ratios_do_not_overflow(name):
     """Single precision, at ratios whose square has no float."""

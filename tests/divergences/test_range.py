@@ -30,7 +30,7 @@ def forms(divergence):
     return [form for form in both if form is not None]
 
 
-@pytest.mark.first(8)
+@pytest.mark.first(2)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @every
 def test_finite_in_value_and_gradient(divergence, dtype):
@@ -139,6 +139,7 @@ def test_alphas_without_a_value_of_their_own_are_refused(value):
         divergences.alpha(value)
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize("divergence", cases.SMOOTH, ids=cases.name)
 def test_beyond_the_range_it_is_still_a_lower_bound(divergence):
     """T and f*(T) belong to one t: Fenchel–Young holds with equality however large ℓ is."""

@@ -84,6 +84,7 @@ def test_fenchel_young(x64, divergence):
     assert np.max(np.abs(np.diagonal(gap)) / (1 + np.abs(u * t))) <= 1e-10
 
 
+@pytest.mark.first(2)
 @each
 def test_the_conjugate_is_the_supremum(x64, divergence):
     u = np.exp(np.linspace(-6, 6, 40_001))
@@ -94,6 +95,7 @@ def test_the_conjugate_is_the_supremum(x64, divergence):
         assert supremum - 1e-12 * (1 + abs(supremum)) <= conjugate <= supremum + 3e-7 * (1 + abs(supremum))
 
 
+@pytest.mark.first(2)
 @each
 def test_the_conjugate_outside_of_the_range_of_the_slope(x64, divergence):
     low, high = divergence.domain
@@ -121,6 +123,7 @@ def test_the_activation_is_monotone_onto_the_domain(x64, divergence):
     assert np.all((targets > ends[0]) & (targets < ends[1])) or divergence.name == "total_variation"
 
 
+@pytest.mark.first(2)
 @every
 def test_the_ranges_are_the_limits(x64, divergence):
     """The range of f*(T) ends at −f(0); at −∞ and ∞ the forms are their limits."""

@@ -131,7 +131,7 @@ def test_multiple_shooting_converges_where_single_shooting_does_not(x64):
     np.testing.assert_allclose(multiple.params["first"], [1.2, 0.4], rtol=1e-6)
 
 
-@pytest.mark.first(2)
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "how",
     [

@@ -37,7 +37,7 @@ def pendulum(x, t, pull):
     return jnp.stack([x[:, 1], -pull[:, 0] * jnp.sin(x[:, 0]) + 0.3 * jnp.sin(2 * t[:, 0])], axis=1)
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("times", [OWN, TIMES], ids=["own", "shared"])
 def test_a_linear_field_is_a_matrix_exponential(x64, times):
     path = jax.jit(lambda x0: dynamics.solve(turning, x0, times, step=0.01))(X0)

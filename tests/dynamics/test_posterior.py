@@ -85,6 +85,7 @@ def test_laplace_of_a_linear_model_is_its_posterior(x64):
     np.testing.assert_array_equal(np.triu(factor, 1), 0)
 
 
+@pytest.mark.thorough
 def test_the_posterior_of_an_ode_is_that_of_quadrature():
     """Means, covariance and the evidence, to which the bound comes close; it starts and ends below."""
     x = observation(np.float32)

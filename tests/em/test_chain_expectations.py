@@ -168,6 +168,7 @@ def test_a_chain_as_encoder_has_the_enumerated_divergence(x64):
     assert float(jnp.abs(gradient["encoder"]["to"]).max()) > 1e-3
 
 
+@pytest.mark.thorough
 def test_statistics_of_a_turn_are_those_of_all_paths(x64):
     made = two_emissions()
     objective, batch = objective_of(made)

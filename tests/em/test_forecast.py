@@ -50,6 +50,7 @@ def test_states_up_to_each_step_are_the_posterior_of_what_was_seen_by_then(x64):
     np.testing.assert_allclose(found.predicted.probs[:, 1:], ahead, rtol=1e-10)
 
 
+@pytest.mark.thorough
 def test_vectors_up_to_each_step_are_the_posterior_of_what_was_seen_by_then(x64):
     data = {"x": X, "mask": MASK}
     params, state = random_params(lds(LENGTH), data)
@@ -83,6 +84,7 @@ def test_states_to_come_are_as_often_as_the_chain_says(x64):
     np.testing.assert_allclose(share, transitions[start], atol=0.02)
 
 
+@pytest.mark.thorough
 def test_vectors_to_come_are_the_posterior_of_a_longer_sequence_that_is_not_seen(x64):
     data = {"x": X, "mask": MASK}
     params, state = random_params(lds(LENGTH), data)

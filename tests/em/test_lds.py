@@ -180,6 +180,7 @@ def test_steps_that_are_seen_in_part_are_completed():
         np.testing.assert_allclose(moved["scale_tril"] @ moved["scale_tril"].T, noise, rtol=1e-9)
 
 
+@pytest.mark.thorough
 def test_what_is_expected_of_a_short_sequence_is_that_of_its_own_length():
     """Sequences of several lengths in one array have the sums that they have one by one."""
     with jax.enable_x64(True):

@@ -233,6 +233,7 @@ def test_an_anchored_posterior_stays_while_the_model_moves(x64):
     chex.assert_trees_all_close(dict(moved.params), dict(params), rtol=1e-7, atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_importance_weights_of_an_exact_posterior_are_constant(x64):
     generative, (posterior,), _ = single()
     inference = vifx.Joint(vifx.evidence("x"), posterior)

@@ -205,6 +205,7 @@ def test_model_without_latents_is_evaluated_exactly():
     np.testing.assert_allclose(bounds[4].values, expected, rtol=1e-5)
 
 
+@pytest.mark.thorough
 def test_average_metrics_equals_the_loss_on_the_whole_split():
     """kl's loss with its closed form and an exact decoder mean: per-example values average to the batch's."""
     inference, generative, params, state = model(rough)

@@ -11,6 +11,7 @@ from vifx import data, em
 from vifx.evaluation import tracks
 
 
+@pytest.mark.thorough
 def test_the_true_law_is_measured_right():
     """With the true parameters the noises have no error, and nineteen in twenty points are in their ellipses."""
     law, split = data.TRACKING, data.load(data.Config("tracking")).test

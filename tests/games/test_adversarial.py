@@ -442,6 +442,7 @@ def gan_estimate(params, z):
     return jnp.log(2) - 0.5 * (jnp.mean(jnp.log1p(jnp.exp(-a))) + jnp.mean(jnp.log1p(jnp.exp(b))))
 
 
+@pytest.mark.thorough
 def test_only_the_critic_moves_in_its_turn(x64):
     """Samples of both sides stand still, so its loss has no gradient for the model."""
     objective = gan(penalties=(vifx.lipschitz.r2(1.0),))

@@ -109,6 +109,7 @@ CONVEX = {
 }
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize("name", CONVEX)
 def test_f_divergences(x64, name):
     f, at_one = CONVEX[name]
@@ -126,6 +127,7 @@ def test_f_divergences(x64, name):
     np.testing.assert_array_equal(np.sign(played.score(jnp.asarray(LOGITS))), np.sign(LOGITS))
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("name", ["reverse_kl", "neyman", "total_variation", "jensen_shannon"])
 def test_the_score_is_positive_where_a_is_likelier(x64, name):
     """Also of falling activations, where the critic's output is negative there."""

@@ -60,7 +60,7 @@ def steepest(net, params, state, x):
     return float(jnp.max(random)), float(jnp.maximum(jnp.max(random), jnp.max(ascended)))
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", NETWORKS)
 def test_it_is_never_below_a_difference_quotient(x64, name):
     module, shape, maps = NETWORKS[name]
@@ -129,6 +129,7 @@ def test_dense_chains_are_products_of_singular_values_rounded_up(x64):
     assert lipschitz_bound(single) == pytest.approx(product, rel=1e-6)
 
 
+@pytest.mark.thorough
 def test_a_spectrally_normalized_network_has_a_bound_near_one():
     net = spectral_normalization(networks.MLP((16, 16), outputs=1))
     x = normal(7, 4, 8, dtype=np.float32)

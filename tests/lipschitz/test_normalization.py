@@ -130,6 +130,7 @@ def test_reshaped_norm_normalizes_the_published_matrix():
     assert svd_norm(seen["Conv_0"]["kernel"].reshape(-1, 3)) == pytest.approx(1.0, rel=1e-5)
 
 
+@pytest.mark.thorough
 def test_the_networks_own_state_and_mode_pass_through():
     net = spectral_normalization(Critic())
     params, state = net.init(jax.random.key(0), X)

@@ -88,6 +88,7 @@ def test_residual_block_adds_the_branch():
     np.testing.assert_allclose(jax.jit(block.apply)({"params": params}, x), shortcut + branch, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("net", [*ENCODERS, *DECODERS], ids=lambda net: type(net).__name__)
 def test_gradients_reach_every_parameter_once_branches_are_open(net):
     x = image((4, 4)) if net in ENCODERS else image((1, 5))

@@ -145,6 +145,7 @@ def test_modules_apply_kernel_and_bias(module):
     np.testing.assert_allclose(y, expected + bias[None, None, None], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("module", [Conv, ConvTranspose])
 def test_kernel_has_lecun_variance_and_bias_starts_at_zero(module):
     params = module(256, kernel_size=3).init(jax.random.key(0), jnp.zeros((1, 4, 4, 64)))["params"]
@@ -153,6 +154,7 @@ def test_kernel_has_lecun_variance_and_bias_starts_at_zero(module):
     assert "bias" not in module(4, use_bias=False).init(jax.random.key(0), jnp.zeros((1, 4, 4, 2)))["params"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("module", [Conv(8), ConvTranspose(8)])
 def test_modules_compute_in_bfloat16(module):
     x = jax.random.normal(jax.random.key(0), (2, 6, 6, 3))

@@ -30,6 +30,7 @@ def assert_every_slope(net, variables, *parents):
         assert np.any(np.asarray(slope) != 0), path
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("shapes", [[(2,)], [(4, 4, 1)], [(4, 4, 1), (3,)]], ids=["z", "x", "x and z"])
 def test_critic_is_an_affine_map_of_the_body(shapes):
     parents = [noise(5, *shape, seed=i) for i, shape in enumerate(shapes)]

@@ -132,6 +132,7 @@ def test_further_parents_of_the_critic_are_channels():
     np.testing.assert_allclose(conditional.apply({"params": params}, pixels, y), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(("size", "channels"), [(8, (64, 32)), (28, (128, 64)), (32, (8, 8, 8)), (64, (8, 8, 8, 8))])
 def test_the_usual_sizes_start_with_small_kernels(size, channels):
     z = noise(2, 16)
@@ -156,6 +157,7 @@ def test_kernels_and_scales_are_drawn_as_published():
     np.testing.assert_allclose(np.std(critic["Dense_0"]["kernel"]), 0.02, rtol=0.05)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("norm", [None, "batch"])
 def test_gradients_reach_every_parameter_of_both(norm):
     z = noise(4, 5)

@@ -104,6 +104,7 @@ def test_padding_holds_nothing():
         np.testing.assert_array_equal(of_x[n, length:], 0.0)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("examples", "features"), [(1, 64), (3, 48)])
 def test_more_padding_changes_nothing(examples, features):
     """The same bits at every length: on CPUs the rows of all but tiny products do not depend on how many there are."""

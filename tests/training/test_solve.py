@@ -108,6 +108,7 @@ def test_chunks_and_stored_features_change_nothing(covariance, x64):
     assert (np.diff(values) > 0).all()
 
 
+@pytest.mark.thorough
 def test_eight_devices_agree_with_one(x64):
     objective = gaussian_mixture(3, covariance="full")
     batch = {"x": jnp.asarray(clusters(96))}

@@ -99,6 +99,7 @@ def test_a_floor_is_the_least_variance(x64):
     np.testing.assert_allclose(found["scale_tril"][0], 0.2 * np.eye(SIZE), rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.thorough
 def test_samples_are_regressions_on_the_step_before():
     """Whitened innovations of draws are standard normal; the mean is that of the recursion."""
     family = em.autoregressive(STATES)
@@ -117,6 +118,7 @@ def test_samples_are_regressions_on_the_step_before():
     np.testing.assert_allclose(law.log_prob(jnp.asarray(x[:5, None], jnp.float32))[:, 0], expected, rtol=1e-4)
 
 
+@pytest.mark.thorough
 def test_em_climbs_and_finds_the_regressions(x64):
     length = 60
     generative = joint(length)

@@ -47,6 +47,7 @@ def best(kind, *, estimated):
     return turn
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("kind", "df"), [("full", "each"), ("diagonal", 4.0)])
 def test_the_turns_are_those_of_an_independent_em(x64, kind, df):
     family = em.student_t(2, covariance=kind, df=df)

@@ -14,6 +14,7 @@ VECTORS = np.random.default_rng(0).standard_normal((6, 3)) * [1.0, 5.0, 0.1] + [
 IMAGES = np.random.default_rng(1).gamma(2.0, size=(4, 2, 3, 2)) * [1.0, 20.0]
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("data", [VECTORS, IMAGES], ids=["vectors", "images"])
 @pytest.mark.parametrize("build", [flows.actnorm, lambda: flows.stack(flows.actnorm(), 3)], ids=["one", "stack"])

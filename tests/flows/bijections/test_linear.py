@@ -34,6 +34,7 @@ def test_both_directions_and_the_jacobian_agree(build, data, dtype):
         check(build(), jnp.asarray(data, dtype))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("data", [VECTORS, IMAGES], ids=["vectors", "images"])
 def test_it_is_its_three_factors_at_every_position(x64, data):
     x, bijection = jnp.asarray(data), flows.linear()

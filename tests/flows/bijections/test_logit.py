@@ -16,6 +16,7 @@ from vifx.distributions import standard_normal
 X = np.random.default_rng(0).uniform(size=(5, 2, 3))
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("alpha", [0.0, 1e-6, 0.05])
 def test_both_directions_and_the_jacobian_agree(alpha, dtype):
@@ -49,7 +50,7 @@ def test_single_precision_near_the_ends(alpha):
     np.testing.assert_allclose(log_det, expected[:, 0], rtol=6 * eps)
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("alpha", [0.0, 0.05])
 def test_its_density_is_normalized(x64, alpha):
     """Over the open interval that samples can be in, which is a little wider than [0, 1]."""
