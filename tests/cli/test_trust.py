@@ -39,7 +39,7 @@ def test_changed_file_is_not_executed(arguments, copied, tiny, vifx_command, tmp
     assert not mark.exists()
 
 
-@pytest.mark.first(4)
+@pytest.mark.first(1)
 @pytest.mark.parametrize("arguments", COMMANDS, ids=lambda words: words[0])
 @pytest.mark.parametrize("way", ["outside", "link", "parent"])
 def test_file_elsewhere_is_not_executed_without_trust(

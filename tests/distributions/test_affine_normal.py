@@ -54,6 +54,7 @@ def test_every_pattern_is_the_marginal_of_its_elements(x64):
     np.testing.assert_allclose(values[-1], whole, rtol=1e-12)
 
 
+@pytest.mark.thorough
 def test_without_a_pattern_it_is_the_normal(x64):
     own, peer = (make(jnp.asarray(LOC), jnp.asarray(SCALE)) for make in (AffineNormal, MultivariateNormal))
     np.testing.assert_allclose(own.log_prob(jnp.asarray(VALUE)), peer.log_prob(jnp.asarray(VALUE)), rtol=1e-12)

@@ -19,6 +19,7 @@ def paths(**how):
     return jax.jit(lambda x0: dynamics.solve(lambda x, t: x**2, x0, TIMES, **how))(X0)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("how", [{"step": 1e-4}, {"solver": diffrax.Tsit5(), "tolerance": 1e-8}], ids=["rk4", "tsit5"])
 def test_the_pole_is_named_with_its_time(x64, how):
     """Before it the states are the solution's; from it on nothing is finite; who has no pole is not disturbed."""

@@ -48,6 +48,7 @@ def test_the_density_is_that_of_the_loop_of_flax(name):
 NO_STATE = {"start": {}, "transition": {}}
 
 
+@pytest.mark.thorough
 def test_two_cells_read_symbols_gaps_and_parents_in_their_order():
     """A loop by hand: each cell reads what the one before returns, the first all that the chain tells."""
     inputs = (networks.OneHot(3), None, None, networks.OneHot(2))

@@ -225,6 +225,7 @@ def test_an_impossible_sequence_counts_for_nothing(x64):
     np.testing.assert_allclose(metrics["log_prob"], expected, rtol=1e-13)
 
 
+@pytest.mark.thorough
 def test_single_precision_over_a_long_sequence():
     """The messages are scaled, so that the error of a marginal does not grow with the length."""
     length = 2000

@@ -12,6 +12,7 @@ from vifx.experiment import question_answering
 QUESTIONS = reading.Config(questions=40, least=2, passage_length=48, overlap=16)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_reader_computes_in_the_precision_of_the_config(precision):
     config = question_answering.Config(

@@ -43,7 +43,7 @@ CASES = {
 }
 QUICK = ("gmm_digits", "hmm_casino")
 RUNS = [
-    pytest.param(name, small, extra, marks=() if name in QUICK and not index else pytest.mark.slow)
+    pytest.param(name, small, extra, marks=pytest.mark.thorough if name in QUICK and not index else pytest.mark.slow)
     for name, (small, extras) in CASES.items()
     for index, extra in enumerate(extras)
 ]
@@ -63,7 +63,6 @@ def test_every_em_experiment_is_tried():
     assert {path.stem for path in FOLDER.glob("*.py") if path.stem.split("_")[0] in FAMILIES} == set(CASES)
 
 
-@pytest.mark.first(1)
 @pytest.mark.parametrize(("name", "small", "extra"), RUNS, ids=lambda value: value if isinstance(value, str) else "")
 def test_trains_to_the_end(name, small, extra, prepared, tmp_path, capsys):
     run = tmp_path / "run"

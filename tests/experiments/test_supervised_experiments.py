@@ -27,6 +27,7 @@ RUNS = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "regularizer"), RUNS)
 def test_trains_to_the_end_and_prints_its_calibration(name, regularizer, folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("VIFX_DATA", str(folder))
@@ -77,6 +78,7 @@ def test_the_evidence_is_the_one_that_was_asked_for(name, folder):
     np.testing.assert_array_equal(paired["y"], plain["y"])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("regularizer", "weight"), [("spectral", "spectral_weight"), ("gradient", "gradient_weight")])
 def test_a_penalty_is_its_formula(regularizer, weight, folder):
     """The loss of the step is −log q(y | x) plus the penalty, by singular values and by the joint's gradient."""

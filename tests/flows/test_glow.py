@@ -92,6 +92,7 @@ def test_scales_are_those_of_the_given_elementwise_map():
     assert np.any(added["sigmoid"] < -32)
 
 
+@pytest.mark.thorough
 def test_it_starts_as_rotations_of_normalized_channels(x64):
     """The coupling changes nothing yet: the log-determinant is that of the first actnorm of each level."""
     x, bijection = jnp.asarray(X), small(levels=1)

@@ -15,6 +15,7 @@ BATCH = {"x": jax.random.normal(jax.random.key(3), (16, 2))}
 PRIOR = vifx.standard_normal(4)
 
 
+@pytest.mark.thorough
 def test_reduces_to_the_published_losses():
     """E_p log-loss and E_q log-loss with the labels exchanged, on the same draws, in value and gradient."""
     encoder = networks.Conditional(networks.MLP((8,)), networks.DiagonalNormal((4,)))

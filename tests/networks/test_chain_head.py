@@ -26,6 +26,7 @@ def made():
     return params, jax.jit(lambda params: head.apply({"params": params}, jnp.asarray(FEATURES, jnp.float64)))
 
 
+@pytest.mark.thorough
 def test_it_is_the_product_of_a_chain_and_of_what_each_step_says():
     """The log-densities differ by a constant of each sequence."""
     with jax.enable_x64(True):

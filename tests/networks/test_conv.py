@@ -101,6 +101,7 @@ def test_gradients_reach_every_parameter_once_branches_are_open(net):
         assert np.any(np.asarray(slope) != 0), path
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("net", [*ENCODERS, *DECODERS], ids=lambda net: type(net).__name__)
 def test_batch_norm_honours_train(net):
     net = net.clone(norm="batch")
