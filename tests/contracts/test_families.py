@@ -32,15 +32,18 @@ EMISSIONS = {
     "ppca": (lambda: em.ppca(2, latent=1), ROWS),
 }
 SEQUENCES = ("autoregressive", "each_step", "markov_chain")
+GAUSSIAN = {"gaussian_chain", "linear_gaussian"}  # of a continuous latent, tested as the pair that they are
 NO_FAMILY = {"NormalInverseWishart", "check_values", "latent_posterior", "reconstruct"}  # the other names of their room
 
 
 NAMED = {name for name in em.__all__ if getattr(em, name).__module__.startswith("vifx.em.families")}
-EMISSIONS |= {name: (partial(getattr(em, name), 2), ROWS) for name in sorted(NAMED - {*EMISSIONS, *NO_FAMILY})}
+EMISSIONS |= {
+    name: (partial(getattr(em, name), 2), ROWS) for name in sorted(NAMED - {*EMISSIONS, *NO_FAMILY, *GAUSSIAN})
+}
 
 
 def test_every_name_is_checked():
-    assert {*EMISSIONS, *NO_FAMILY} == NAMED
+    assert {*EMISSIONS, *NO_FAMILY, *GAUSSIAN} == NAMED
 
 
 def moved(params):
@@ -86,6 +89,42 @@ def test_kl_has_the_value_and_the_gradient_of_the_likelihood(x64, name):
 
     found, expected = jax.jit(lambda at: [jax.value_and_grad(each)(at) for each in (loss, oracle)])(params)
     chex.assert_trees_all_close(found, expected, rtol=1e-8, atol=1e-10)
+    assert all(np.any(np.abs(np.asarray(leaf)) > 1e-6) for leaf in jax.tree.leaves(found[1]))
+
+
+@pytest.mark.thorough
+def test_kl_of_gaussian_families_has_the_value_and_the_gradient_of_the_dense_likelihood(x64):
+    """All steps as one Gaussian: ``(I − S ⊗ A) z`` has independent steps, S the shift by one."""
+    generative = vifx.Joint(
+        vifx.factor("z", em.gaussian_chain(2, length=LENGTH), name="prior"),
+        vifx.factor("x | z", em.linear_gaussian(noise="full"), name="emission"),
+    )
+    inference = vifx.Joint(vifx.evidence("x"), vifx.exact_posterior(generative, "z | x"))
+    objective, x = vifx.kl(inference, generative), jnp.asarray(DRAW.normal(size=(5, LENGTH, 3)))
+    params, state = jax.jit(objective.init)(jax.random.key(0), {"x": x})
+    params = moved(params)
+
+    def loss(params):
+        return objective.players["model"].loss(jax.random.key(1), params, state, {"x": x})[0]
+
+    def oracle(params):
+        chain, seen = params["prior"], {name: jnp.asarray(leaf) for name, leaf in params["emission"].items()}
+        apart = jnp.eye(2 * LENGTH) - jnp.kron(jnp.eye(LENGTH, k=-1), chain["transitions"])
+        steps = jnp.concatenate([chain["initial_mean"], *[chain["offset"]] * (LENGTH - 1)])
+        roots = [jnp.tril(chain["initial_scale_tril"])] + [jnp.tril(chain["scale_tril"])] * (LENGTH - 1)
+        root = jnp.linalg.solve(apart, jax.scipy.linalg.block_diag(*roots))
+        loadings = jnp.kron(jnp.eye(LENGTH), seen["loadings"])
+        noise = jnp.kron(jnp.eye(LENGTH), jnp.tril(seen["scale_tril"]))
+        mean = loadings @ jnp.linalg.solve(apart, steps) + jnp.tile(seen["mean"], LENGTH)
+        covariance = loadings @ root @ root.T @ loadings.T + noise @ noise.T
+        density = jax.vmap(lambda row: jax.scipy.stats.multivariate_normal.logpdf(row, mean, covariance))
+        return -jnp.mean(density(x.reshape(5, -1)))
+
+    found, expected = jax.jit(lambda at: [jax.value_and_grad(each)(at) for each in (loss, oracle)])(params)
+    triangles = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: jnp.tril(leaf) if "tril" in path[-1].key else leaf, found[1]
+    )
+    chex.assert_trees_all_close((found[0], triangles), expected, rtol=1e-8, atol=1e-10)
     assert all(np.any(np.abs(np.asarray(leaf)) > 1e-6) for leaf in jax.tree.leaves(found[1]))
 
 
