@@ -138,6 +138,14 @@ def test_each_sequence_goes_on_from_its_own_end(x64):
             lambda: em.forecast(jax.random.key(0), hmm(5), {}, {}, X, steps=1, latent=jnp.zeros(2, int)),
             "one state for each of the 3 sequences",
         ),
+        (
+            lambda: em.forecast(jax.random.key(0), hmm(5), {}, {}, X, steps=1, latent=np.array([0, 1, 3])),
+            "latent must be integers from 0 to 2, got int64 from 0 to 3",
+        ),
+        (
+            lambda: em.forecast(jax.random.key(0), hmm(5), {}, {}, X, steps=1, latent=np.array([0.0, 1.0, 0.5])),
+            "latent must be integers from 0 to 2, got float64",
+        ),
         (lambda: em.forecast(jax.random.key(0), hmm(5), {}, {}, X, steps=0), "steps must be"),
     ],
 )

@@ -254,6 +254,26 @@ def test_a_network_that_is_affine_in_the_chain_has_the_same_posterior():
         np.testing.assert_allclose(value, -np.mean(model.log_prob(params, state, data)), rtol=1e-11)
 
 
+def test_inputs_move_what_is_observed():
+    """They are subtracted from it; and the M step solves for what they multiply."""
+    with jax.enable_x64(True):
+        prior = vifx.factor("z", em.gaussian_chain(LATENT, length=LENGTH), name="chain")
+        emission = vifx.factor("x | z, u", em.linear_gaussian(parents=("inputs",)), name="emissions")
+        model = em.Model.of(vifx.Joint(vifx.evidence("u"), prior, emission), None, latent_axes=2)
+        batch = model.batch({"x": X, "u": U})
+        params, state = jax.jit(model.objective.init)(jax.random.key(0), batch)
+        matrix = jnp.asarray(DRAW.normal(size=(SIZE, INPUTS)))
+        params = {**params, "emissions": {**params["emissions"], "inputs": matrix}}
+        plain = {**params, "emissions": {n: p for n, p in params["emissions"].items() if n != "inputs"}}
+        found = model.log_prob(params, state, {"x": X, "u": U})
+        alone = em.lds(LATENT, length=LENGTH).log_prob(plain, state, X - U @ np.asarray(matrix).T)
+        np.testing.assert_allclose(found, alone, rtol=1e-11)
+        step = training.solve(model.objective, "model")
+        after, metrics = jax.jit(step.update)(jax.random.key(0), training.Progress(params, state, ()), batch)
+        assert np.abs(np.asarray(after.params["emissions"]["inputs"] - matrix)).max() > 1e-3
+        assert np.mean(model.log_prob(after.params, state, {"x": X, "u": U})) > float(metrics["log_prob"])
+
+
 def test_an_observed_chain_is_a_regression():
     """With the states as data the M step is least squares of each step on the one before."""
     with jax.enable_x64(True):
@@ -290,6 +310,15 @@ def test_an_observed_chain_is_a_regression():
             lambda: em.fit(jax.random.key(0), em.lds(2, length=5, given=("mask",)), {"x": X, "mask": STEPS & False}),
             "nothing is observed",
         ),
+        (
+            lambda: em.fit(jax.random.key(0), em.lds(2, length=5, given=("mask",)), {"x": X, "mask": 1.0 * ELEMENTS}),
+            "mask must be booleans [examples, T] or [examples, T, d], got float32[3, 5, 3]",
+        ),
+        (
+            lambda: em.fit(jax.random.key(0), em.lds(2, length=5, given=("mask",)), {"x": X, "mask": STEPS[:, :4]}),
+            "the mask must have the shape [3, 5] or [3, 5, 3]",
+        ),
+        (lambda: em.linear_gaussian(parents="mask"), "parents must be some of 'inputs', 'mask', 'lengths', each once"),
         (
             lambda: em.fit(
                 jax.random.key(0), em.lds(2, length=5, given=("lengths",)), {"x": X, "lengths": LENGTHS + 3}

@@ -10,9 +10,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
-from vifx.checks import require_integer, require_key
+from vifx.checks import require_array, require_integer, require_key
 from vifx.core.factor import Factor
 from vifx.core.types import Array, Batch, Key, Networks, Params, State
 from vifx.distributions import GaussianChain, MarkovChain
@@ -93,13 +94,27 @@ def forecast(
                     "posterior, with a mask that hides the observations to come."
                 )
     if latent is not None:
-        latent = jnp.asarray(latent)
-        if latent.shape[:1] != batch[model.observed].shape[:1]:
-            raise ValueError(
-                f"forecast: latent must have one state for each of the {len(batch[model.observed])} sequences, got "
-                f"shape {list(latent.shape)}."
-            )
+        latent = _checked(model, latent, len(batch[model.observed]))
     return _forecast(model, steps, samples, key, params, state, batch, latent)
+
+
+def _checked(model: Model, latent: ArrayLike, sequences: int) -> Array:
+    """Return the given states, one for each sequence: integers of the components, or vectors."""
+    array = np.asarray(require_array(latent, "forecast: latent"))
+    if array.shape[:1] != (sequences,) or array.ndim != (2 if model.components is None else 1):
+        event = "" if model.components is not None else ", D"
+        raise ValueError(
+            f"forecast: latent must have one state for each of the {sequences} sequences, [{sequences}{event}], got "
+            f"shape {list(array.shape)}."
+        )
+    if model.components is not None and (
+        not np.issubdtype(array.dtype, np.integer) or array.min() < 0 or array.max() >= model.components
+    ):
+        raise ValueError(
+            f"forecast: latent must be integers from 0 to {model.components - 1}, got {array.dtype} from "
+            f"{array.min():g} to {array.max():g}."
+        )
+    return jnp.asarray(array)
 
 
 def _require_sequences(model: Model, caller: str) -> None:
@@ -177,6 +192,10 @@ def _continued(prior: Any, current: Any, last: Array, latent: Array | None, step
             mean, root = current.loc[rows, last], current.scale_tril[rows, last]
             scale = added(transition @ root, jnp.broadcast_to(scale, root.shape))
         else:
+            if latent.shape[1] != len(transition):
+                raise ValueError(
+                    f"forecast: latent must have {len(transition)} numbers a state, got {latent.shape[1]}."
+                )
             mean = latent.astype(transition.dtype)
         mean = mean @ transition.T + jnp.broadcast_to(prior.offset, mean.shape)
         return GaussianChain(mean, scale, transition, prior.offset, prior.scale_tril, steps)

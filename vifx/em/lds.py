@@ -13,7 +13,7 @@ from vifx.checks import require_integer
 from vifx.core.factor import evidence, factor
 from vifx.core.joint import Joint
 from vifx.em.families.gaussian_chain import Noise, gaussian_chain
-from vifx.em.families.linear_gaussian import linear_gaussian
+from vifx.em.families.linear_gaussian import Role, linear_gaussian
 from vifx.em.model import Model
 
 _KNOWN = ("inputs", "mask", "lengths")
@@ -64,9 +64,9 @@ def lds(
     if unknown or isinstance(given, str):
         raise ValueError(f"lds: given must be some of {', '.join(map(repr, _KNOWN))}, got {given!r}.")
     prior = gaussian_chain(latent, length=length, fixed=chain, floor=floor, parallel=parallel)
-    observed = linear_gaussian(noise=noise, fixed=emissions, floor=floor)
     moved = [name for name in ("inputs", "lengths") if name in given]
-    seen = [name for name in ("mask", "lengths") if name in given]
+    seen: list[Role] = [name for name in ("mask", "lengths") if name in given]
+    observed = linear_gaussian(parents=seen, noise=noise, fixed=emissions, floor=floor)
     generative = Joint(
         *([evidence(*given)] if given else []),
         factor(f"z | {', '.join(moved)}" if moved else "z", prior, name="chain"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["linear_gaussian"]
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,8 @@ from vifx.em.families.valid_values import if_concrete
 from vifx.em.families.whitening import Whitening, whiten
 from vifx.em.family import Family, no_prior
 
+Role: TypeAlias = Literal["inputs", "mask", "lengths"]
+"""What a known parent of an emission is."""
 _BLOCKS = ("loadings", "inputs", "mean")
 """The parameters that side by side are the coefficients of the regression."""
 
@@ -55,6 +57,11 @@ class _Known(NamedTuple):
         """Return which elements are observed, ``[examples, T, d]``, or for whole steps ``[examples, T, 1]``."""
         found = self.mask
         if found is not None:
+            if found.shape not in (x.shape[:2], x.shape):
+                raise ValueError(
+                    f"linear_gaussian: the mask must have the shape {list(x.shape[:2])} or {list(x.shape)} of what may "
+                    f"be observed, got {list(found.shape)}."
+                )
             found = found if found.ndim == 3 else found[:, :, None]
         if self.lengths is not None:
             within = inside("linear_gaussian", self.lengths, *x.shape[:2])[:, :, None]
@@ -63,7 +70,11 @@ class _Known(NamedTuple):
 
 
 def linear_gaussian(
-    *, noise: Noise = "diagonal", fixed: Mapping[str, ArrayLike] | None = None, floor: float = 1e-6
+    *,
+    parents: Sequence[Role] = (),
+    noise: Noise = "diagonal",
+    fixed: Mapping[str, ArrayLike] | None = None,
+    floor: float = 1e-6,
 ) -> Family:
     """``x_t = C z_t + d + ε``, ``ε ~ N(0, R)``: the emissions of a linear dynamical system, of sequences ``[T, d]``.
 
@@ -71,12 +82,14 @@ def linear_gaussian(
     `gaussian_chain` makes it. The M step is the regression of the observations on the states, on expected moments: with
     ``y = (z, 1)``, ``(C, d) = (Σ x E yᵀ)(Σ E y yᵀ)⁻¹`` and R the mean of ``E (x − C z − d)(…)ᵀ``.
 
-    Known parents follow the chain, in any order: inputs u ``[examples, T, U]``, in floating point, add ``B u_t``; a
-    mask, booleans ``[examples, T]`` or for each element ``[examples, T, d]``, says what is **observed**; lengths,
-    integers ``[examples]``, end each sequence. What is missing may hold anything, has no density, and counts for
-    nothing. With a full R, a step that is observed in part is completed by its expectation given the rest of it.
+    Known parents follow the chain: ``factor("x | z, mask", linear_gaussian(parents=("mask",)), name="emissions")``.
+    What is missing may hold anything, has no density, and counts for nothing. With a full R, a step that is observed in
+    part is completed by its expectation given the rest of it.
 
     Args:
+      parents: what each known parent is, in the order of the notation: ``"inputs"`` u ``[examples, T, U]``, in floating
+        point, which add ``B u_t``; ``"mask"``, booleans ``[examples, T]`` or for each element ``[examples, T, d]``,
+        which say what is **observed**; ``"lengths"``, integers ``[examples]``, which end each sequence.
       noise: the form of R: ``"diagonal"`` or ``"full"``.
       fixed: parameters that are known and do not move, by name, such as ``{"loadings": C, "mean": d}``.
       floor: the least variance of R in any direction, in squared units of the data.
@@ -93,14 +106,19 @@ def linear_gaussian(
     References:
       Shumway & Stoffer (1982); Ghahramani & Hinton (1996).
     """
-    own = _Emission(noise, fixed, floor)
+    own = _Emission(parents, noise, fixed, floor)
+    sums = _completed if noise == "full" else _observed_sums
+
+    def statistics(prepared: PyTree, x: Array, moments: ChainMoments, *parents: Array) -> Regression:
+        return sums(prepared, x, moments, own.known(parents))
+
     return Family(
         init=own.init,
         apply=own.apply,
         features=lambda state, value: whiten(state, _floating(value)),
         prepare=own.prepare,
         log_probs=own.evidence,
-        statistics=_completed if noise == "full" else _observed_sums,
+        statistics=statistics,
         maximize=own.maximize,
         log_prior=no_prior,
         degrees=free_numbers,
@@ -111,7 +129,15 @@ def linear_gaussian(
 class _Emission:
     """The conditional of `linear_gaussian` and its M step."""
 
-    def __init__(self, noise: Noise, fixed: Mapping[str, ArrayLike] | None, floor: float) -> None:
+    def __init__(
+        self, parents: Sequence[Role], noise: Noise, fixed: Mapping[str, ArrayLike] | None, floor: float
+    ) -> None:
+        if isinstance(parents, str) or len(set(parents)) < len(parents) or not set(parents) <= set(get_args(Role)):
+            raise ValueError(
+                f"linear_gaussian: parents must be some of {', '.join(map(repr, get_args(Role)))}, each once, got "
+                f"{parents!r}."
+            )
+        self.roles = tuple(parents)
         require_choice(noise, get_args(Noise), "linear_gaussian: noise")
         self.floor = require_number(floor, "linear_gaussian: floor", least=0)
         self.spread = "scale" if noise == "diagonal" else "scale_tril"
@@ -120,7 +146,7 @@ class _Emission:
         self.held = Held("linear_gaussian", fixed, {**shapes, self.spread: own})
 
     def init(self, key: Key, value: Array | None, chain: Array, *parents: Array) -> tuple[PyTree, PyTree]:
-        x, known = _checked(needs_values("linear_gaussian", value), chain), _known(parents)
+        x, known = _checked(needs_values("linear_gaussian", value), chain), self.known(parents)
         state, white, count = _standardized(x, known.observed(x))
         latent, size = chain.shape[-1], x.shape[-1]
         sizes, axes = jnp.linalg.eigh(jnp.einsum("nti,ntj->ij", white, white) / count)
@@ -141,7 +167,7 @@ class _Emission:
         self, params: PyTree, state: PyTree, chain: Array, *parents: Array, key: Key | None = None, train: bool = False
     ) -> tuple[EachStep, PyTree]:
         del key, train
-        params, known = self.held.all(params), _known(parents)
+        params, known = self.held.all(params), self.known(parents)
         loc = chain @ params["loadings"].T
         loc = loc + _explained(params, known, loc.shape)
         scale = params[self.spread]
@@ -151,12 +177,35 @@ class _Emission:
         each = AffineNormal(loc.reshape(-1, loc.shape[-1]), factor, observed=flat)
         return EachStep(each, loc.shape[1], lengths=known.lengths), state
 
+    def known(self, parents: Sequence[Array]) -> _Known:
+        """Return the known parents by what they are; without any, as of what is to come, all is observed."""
+        if not parents and "inputs" not in self.roles:
+            return _Known(None, None, None)
+        if len(parents) != len(self.roles):
+            raise ValueError(
+                f"linear_gaussian: its known parents are {', '.join(self.roles) or 'none'} (parents=), but the factor "
+                f"has {len(parents)} beside the chain."
+            )
+        found: dict[str, Array] = dict(zip(self.roles, parents, strict=True))
+        rules = {
+            "inputs": ("[examples, T, inputs] in floating point", (3,), jnp.floating),
+            "mask": ("booleans [examples, T] or [examples, T, d]", (2, 3), jnp.bool_),
+            "lengths": ("integers [examples]", (1,), jnp.integer),
+        }
+        for role, each in found.items():
+            what, axes, kind = rules[role]
+            if each.ndim not in axes or not jnp.issubdtype(each.dtype, kind):
+                raise ValueError(f"linear_gaussian: {role} must be {what}, got {each.dtype}{list(each.shape)}.")
+        if "mask" in found:
+            if_concrete(_some, found["mask"])
+        return _Known(*(found.get(role) for role in get_args(Role)))
+
     def prepare(self, params: PyTree, state: Whitening) -> PyTree:
         return {**_whitened(self.held.all(params), state), "log_scale": -jnp.log(state.matrix)}
 
     def evidence(self, prepared: PyTree, x: Array, *parents: Array) -> LinearEvidence:
         """Return what observations say of the states; the scale of the standardized data belongs to their density."""
-        known = _known(parents)
+        known = self.known(parents)
         observed = known.observed(x)
         seen = None if observed is None else jnp.broadcast_to(observed, x.shape)
         residual = x - _explained(prepared, known, x.shape)
@@ -191,22 +240,6 @@ def _checked(x: Array, chain: Array) -> Array:
 
 def _floating(x: Array) -> Array:
     return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.result_type(float))
-
-
-def _known(parents: Sequence[Array]) -> _Known:
-    inputs = [each for each in parents if each.ndim == 3 and jnp.issubdtype(each.dtype, jnp.floating)]
-    masks = [each for each in parents if each.ndim in (2, 3) and each.dtype == bool]
-    lengths = [each for each in parents if each.ndim == 1 and jnp.issubdtype(each.dtype, jnp.integer)]
-    found = (inputs, masks, lengths)
-    if sum(map(len, found)) < len(parents) or max(map(len, found)) > 1:
-        raise ValueError(
-            "linear_gaussian: beside the chain its parents may be inputs [examples, T, inputs] in floating point, a "
-            "mask of booleans [examples, T] or [examples, T, d] and lengths, integers [examples]; got "
-            f"{', '.join(f'{each.dtype}{list(each.shape)}' for each in parents)}."
-        )
-    for mask in masks:
-        if_concrete(_some, mask)
-    return _Known(*(next(iter(each), None) for each in found))
 
 
 def _some(mask: np.ndarray) -> None:
@@ -249,10 +282,9 @@ def _regressors(moments: ChainMoments, known: _Known) -> tuple[Array, int]:
     return regressors(moments.means, *(() if known.inputs is None else (known.inputs,))), moments.means.shape[-1]
 
 
-def _observed_sums(prepared: PyTree, x: Array, moments: ChainMoments, *parents: Array) -> Regression:
+def _observed_sums(prepared: PyTree, x: Array, moments: ChainMoments, known: _Known) -> Regression:
     """Return the moments of diagonal noise: each element over the steps where it is observed."""
     del prepared
-    known = _known(parents)
     y, latent = _regressors(moments, known)
     own, observed = (..., slice(None, latent), slice(None, latent)), known.observed(x)
     if observed is None or observed.shape[-1] == 1:
@@ -271,12 +303,11 @@ def _observed_sums(prepared: PyTree, x: Array, moments: ChainMoments, *parents: 
     return Regression(jnp.einsum("ntd,ntd->d", each, x**2), products, inner, jnp.sum(each, axis=(0, 1)))
 
 
-def _completed(prepared: PyTree, x: Array, moments: ChainMoments, *parents: Array) -> Regression:
+def _completed(prepared: PyTree, x: Array, moments: ChainMoments, known: _Known) -> Regression:
     """Return the moments of full noise, with what is missing of a step replaced by its expectation.
 
     With the gain K of what is observed, ``x̂ = K x + (I − K)(C z + B u + d)`` and covariance ``(I − K) R``.
     """
-    known = _known(parents)
     y, latent = _regressors(moments, known)
     observed, weights = known.observed(x), moments.weights
     own = (..., slice(None, latent), slice(None, latent))
