@@ -11,6 +11,7 @@ __all__ = [
     "chain_posterior",
     "chain_table",
     "require_known",
+    "sequence_weights",
 ]
 
 from collections.abc import Mapping, Sequence
@@ -51,6 +52,13 @@ def chain_table(given: Given, item: Factor, prior: MarkovChain) -> ChainTable:
     return ChainTable(item, prior, steps, rest, inside)
 
 
+def sequence_weights(objective: Array, batch: Batch) -> tuple[Array, Array]:
+    """Return the weights of sequences, and those in the statistics, where an impossible one counts for nothing."""
+    weights = batch["@weights"] if "@weights" in batch else jnp.ones(objective.shape, objective.dtype)
+    weights = weights.astype(objective.dtype)
+    return weights, jnp.where(objective > -jnp.inf, weights, 0)
+
+
 def require_known(other: Factor, item: Factor, known: Mapping[str, Array]) -> None:
     """Refuse a latent beside a chain.
 
@@ -68,12 +76,7 @@ def _step_log_probs(given: Given, item: Factor, latent: str, prior: MarkovChain)
     """Evaluate an emission of a chain in every state of every step, ``[examples, T, K]`` in nats, 0 beyond the end."""
     value, rows, length, states = given.values[item.variables[0]], given.examples, prior.length, prior.states
     if item.turn is None:
-        probes = prior.probes()
-        values = {
-            name: jnp.repeat(probes, rows, axis=0) if name == latent else _tiled(given.values[name], states)
-            for name in item.given
-        }
-        conditional = given.conditional(item, values, states * rows)
+        conditional = given.at_probes(item, latent, prior.probes())
         if not isinstance(conditional, EachStep):
             raise ValueError(
                 f"{item}: {latent!r} is a chain, and its emissions must depend on one step of it each, which "
@@ -117,12 +120,9 @@ def chain_expected(
       ValueError: those responsibilities are not of every step.
     """
     objective, chain = smoothed(table, temperature=temperature)
-    weights = batch["@weights"] if "@weights" in batch else jnp.ones(objective.shape, objective.dtype)
+    weights, share = sequence_weights(objective, batch)
     responsibilities = batch.get("@responsibilities")
     latent = table.item.variables[0]
-    weights = weights.astype(objective.dtype)
-    # An impossible sequence counts for nothing.
-    share = jnp.where(objective > -jnp.inf, weights, 0)
     marginals = chain.marginals
     if responsibilities is not None:
         if responsibilities.size != marginals.size:

@@ -22,7 +22,7 @@ from vifx.distributions import GaussianChain
 from vifx.distributions.kalman import smoothed
 from vifx.distributions.lengths import inside
 from vifx.distributions.linear_evidence import LinearEvidence, probed
-from vifx.em.chain_expectations import require_known
+from vifx.em.chain_expectations import require_known, sequence_weights
 from vifx.em.families.regression import ChainMoments
 from vifx.em.given import Given
 
@@ -114,10 +114,7 @@ def gaussian_expected(
     log_prob, chain = smoothed(table.prior, table.evidence)
     means, covariances, cross_covariances = chain.moments()
     objective = log_prob + table.rest
-    weights = jnp.ones(objective.shape, objective.dtype)
-    weights = batch["@weights"].astype(objective.dtype) if "@weights" in batch else weights
-    # An impossible sequence counts for nothing.
-    share = jnp.where(objective > -jnp.inf, weights, 0)
+    weights, share = sequence_weights(objective, batch)
     own = jnp.where(table.inside, share[:, None], 0)
     moments = ChainMoments(means, covariances, cross_covariances, own)
     statistics = {}
@@ -140,14 +137,7 @@ def _parents(given: Given, item: Factor, latent: str) -> tuple[Array, ...]:
 
 def _probed(given: Given, item: Factor, latent: str, prior: GaussianChain) -> LinearEvidence:
     """Find out an emission that is affine in the steps of a chain from its values at the chain's probes."""
-    probes, rows = prior.probes(), given.examples
-    values = {
-        name: jnp.repeat(probes, rows, axis=0)
-        if name == latent
-        else jnp.tile(given.values[name], (len(probes),) + (1,) * (given.values[name].ndim - 1))
-        for name in item.given
-    }
-    conditional = given.conditional(item, values, len(probes) * rows)
+    conditional = given.at_probes(item, latent, prior.probes())
     try:
         return probed(conditional, given.values[item.variables[0]])
     except ValueError as error:

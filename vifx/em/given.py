@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax.numpy as jnp
+
 from vifx.core.conditional import condition, fold
 from vifx.core.factor import Factor
 from vifx.core.joint import Joint
@@ -40,6 +42,23 @@ class Given:
         """Return a factor's conditional at values of its parents, ``[examples, *event]``."""
         noise = None if self.key is None else fold(self.key, item.name, "network")
         return condition(noise, item, self.networks, values, examples)[0]
+
+    def at_probes(self, item: Factor, latent: str, probes: Array) -> Any:
+        """Return a factor's conditional at the probes of a latent, ``[probes × examples]`` members, probe by probe.
+
+        Args:
+          item: the factor.
+          latent: the parent that has the probes' values; its other parents are known.
+          probes: ``[probes, *event]``.
+        """
+
+        def value(name: str) -> Array:
+            if name == latent:
+                return jnp.repeat(probes, self.examples, axis=0)
+            known = self.values[name]
+            return jnp.tile(known, (len(probes),) + (1,) * (known.ndim - 1))
+
+        return self.conditional(item, {name: value(name) for name in item.given}, len(probes) * self.examples)
 
     def log_probs(self, item: Factor, *parents: Array) -> Any:
         """Return a family's log-densities in nats at its known values, as a function of its latent parents.

@@ -23,7 +23,8 @@ class Filtered(NamedTuple):
     """What is known of each step of a latent chain from the observations up to it.
 
     Attributes:
-      log_probs: ``log q(x_t | x_1 … x_{t−1})`` in nats, ``[examples, T]``; their sum over time is ``log q(x)``.
+      log_probs: ``log q(x_t | x_1 … x_{t−1})`` in nats, ``[examples, T]``; their sum over time is the log-density of
+        all that the chain emits.
       current: ``p(z_t | x_1 … x_t)``, a distribution of one state with the batch ``[examples, T]``.
       predicted: ``p(z_t | x_1 … x_{t−1})``, likewise.
     """
