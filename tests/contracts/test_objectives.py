@@ -201,7 +201,7 @@ def test_singly_scanned_and_on_eight_devices(name):
     close(single.params, scanned.params, 2e-5)
     close(metrics, {key: values[-1] for key, values in history.items()}, 2e-4)
 
-    mesh = training.data_mesh()
+    mesh = training.make_mesh()
     assert mesh.size == 8
     on_mesh, sharded = training.compile(step, mesh), fresh()
     for _ in range(length):

@@ -109,7 +109,7 @@ def test_turns_that_take_minibatches_of_their_own_see_those_of_the_run_of_single
 @pytest.mark.thorough
 def test_a_mesh_gives_the_same_run(x64):
     one = run(6)
-    two = run(6, mesh=training.data_mesh(jax.devices()[:2]))
+    two = run(6, mesh=training.make_mesh(jax.devices()[:2]))
     np.testing.assert_allclose(two.train_state.params["line"], one.train_state.params["line"], rtol=1e-5)
 
 

@@ -248,7 +248,7 @@ def test_weights_are_counts(x64):
 def test_devices_share_the_data(x64):
     for x in (clusters(96), clusters(90)):
         one = em.fit(KEY, model("full"), x, steps=5, tolerance=0.0, restarts=2)
-        mesh = training.data_mesh()
+        mesh = training.make_mesh()
         eight = em.fit(KEY, model("full"), x, steps=5, tolerance=0.0, restarts=2, chunk=5, mesh=mesh)
         np.testing.assert_allclose(one.histories, eight.histories, rtol=1e-11)
         assert eight.examples == len(x)

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from training.problems import equal
 
-from vifx.training import CheckpointError, Checkpoints, data_mesh
+from vifx.training import CheckpointError, Checkpoints, make_mesh
 
 
 class Slot(NamedTuple):
@@ -81,7 +81,7 @@ def test_doubles_come_back(x64, tmp_path):
 
 
 def test_a_checkpoint_goes_to_any_mesh(tmp_path):
-    eight, two = data_mesh(), data_mesh(jax.devices()[:2])
+    eight, two = make_mesh(), make_mesh(jax.devices()[:2])
     value = {"w": jnp.arange(12.0), "key": jax.random.key(1)}
     spread = jax.device_put(
         value["w"].reshape(4, 3), jax.sharding.NamedSharding(two, jax.sharding.PartitionSpec("data"))
@@ -169,9 +169,9 @@ def test_without_the_seal_a_flipped_bit_still_never_changes_a_value(copy):
 
 def test_a_bit_flipped_in_stored_numbers_is_found_by_the_checksum(copy, monkeypatch):
     """orbax gives back a damaged array without a word when its own container is intact."""
-    from orbax.checkpoint import StandardCheckpointer
+    from orbax.checkpoint import Checkpointer
 
-    honest = StandardCheckpointer.restore
+    honest = Checkpointer.restore
 
     def damaging(self, *args, **kwargs):
         result = honest(self, *args, **kwargs)
@@ -179,7 +179,7 @@ def test_a_bit_flipped_in_stored_numbers_is_found_by_the_checksum(copy, monkeypa
         array.reshape(-1).view(np.uint8)[5] ^= 1
         return result | {"3": array}
 
-    monkeypatch.setattr(StandardCheckpointer, "restore", damaging)
+    monkeypatch.setattr(Checkpointer, "restore", damaging)
     with pytest.raises(
         CheckpointError, match=r"20: leaf \['params'\].*is damaged \(its checksum is wrong\); resume from .*\[10\]"
     ):
@@ -227,8 +227,8 @@ def test_a_renamed_directory_and_a_newer_format_are_refused(copy):
         restore(copy)
     path = copy / "10" / "manifest" / "metadata"
     (copy / "10" / "sha256").unlink()
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 2}))
-    with pytest.raises(CheckpointError, match="has format 2, this version of vifx reads up to 1; update vifx"):
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 3}))
+    with pytest.raises(CheckpointError, match="has format 3, this version of vifx reads up to 2; update vifx"):
         restore(copy, step=10)
 
 
@@ -278,6 +278,7 @@ def test_nothing_to_restore(tmp_path):
 def test_two_writers_are_refused_and_a_reader_is_not(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, {"x": jnp.ones(())})
+        checkpoints.wait()
         with (
             pytest.raises(CheckpointError, match="another process is training in this directory"),
             Checkpoints(tmp_path),
@@ -339,9 +340,11 @@ def test_a_full_disk_loses_nothing(tmp_path):
     value = lambda seed: {"x": jnp.asarray(np.random.default_rng(seed).normal(size=50_000), jnp.float32)}
     with Checkpoints(sys.argv[1]) as checkpoints:
         checkpoints.save(1, value(1))
+        checkpoints.wait()
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, -1))
         try:
             checkpoints.save(2, value(2))
+            checkpoints.wait()
         except CheckpointError as error:
             print(error)
         resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))
@@ -406,6 +409,7 @@ def test_killed_while_an_old_checkpoint_is_deleted_nothing_is_left_half(files, t
         honest(*args)
     with Checkpoints(sys.argv[1], keep=1) as checkpoints:
         checkpoints.save(1, {"x": jnp.arange(1000.0)})
+        checkpoints.wait()
         Checkpoints._prune = prune
         checkpoints.save(2, {"x": jnp.arange(1000.0) + 1})
     """

@@ -10,8 +10,7 @@ import optax
 import pytest
 from training.problems import equal, line_data, regression
 
-from vifx.training import accumulated, averaged, compile, data_mesh, descend, replicate, scanned, shard_batch, start
-from vifx.training.sharding import data_sharding
+from vifx.training import accumulated, averaged, compile, descend, make_mesh, replicate, scanned, shard_batch, start
 
 
 def setup(noise=0.1, traces=None, **kwargs):
@@ -73,7 +72,7 @@ def test_scan_and_single_updates_draw_the_same_noise(x64):
 @pytest.mark.parametrize("wrap", [lambda step: step, lambda step: accumulated(step, 5)])
 def test_eight_devices_agree_with_one(x64, wrap):
     objective, step, data = setup(dtype=np.float64)
-    step, mesh = wrap(step), data_mesh()
+    step, mesh = wrap(step), make_mesh()
     assert mesh.shape["data"] == 8
     one, many = (start(jax.random.key(0), step, objective, data) for _ in range(2))
     host = {name: np.asarray(value) for name, value in data.items()}
@@ -87,7 +86,7 @@ def test_eight_devices_agree_with_one(x64, wrap):
 
 def test_the_batch_is_divided_and_the_program_reduces_over_devices():
     objective, step, data = setup()
-    mesh = data_mesh()
+    mesh = make_mesh()
     batch = shard_batch(data, mesh)
     assert {shard.data.shape for shard in batch["x"].addressable_shards} == {(5, 3)}
     again = shard_batch(batch, mesh)
@@ -101,7 +100,7 @@ def test_the_batch_is_divided_and_the_program_reduces_over_devices():
 
 def test_a_mesh_traces_once_and_donates():
     objective, step, data = setup(traces=1)
-    mesh = data_mesh()
+    mesh = make_mesh()
     old = replicate(start(jax.random.key(0), step, objective, data), mesh)
     new, _ = compile(step, mesh)(old, data)
     new, _ = compile(step, mesh)(new, data)
@@ -111,8 +110,8 @@ def test_a_mesh_traces_once_and_donates():
 def test_remainders_and_meshes_are_named():
     objective, step, data = setup(examples=42)
     with pytest.raises(ValueError, match=r"42 examples of 'x' .* 8 devices .*remainder 2.* multiple of 8"):
-        compile(step, data_mesh())(start(jax.random.key(0), step, objective, data), data)
+        compile(step, make_mesh())(start(jax.random.key(0), step, objective, data), data)
     mesh = jax.make_mesh((8,), ("model",), axis_types=(jax.sharding.AxisType.Auto,))
     with pytest.raises(ValueError, match=r"axis named 'data', got \('model',\)"):
-        data_sharding(mesh)
-    assert data_mesh(jax.devices()[:2]).shape["data"] == 2
+        compile(step, mesh)
+    assert make_mesh(jax.devices()[:2]).shape["data"] == 2

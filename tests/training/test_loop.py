@@ -23,10 +23,10 @@ from vifx.training import (
     Diverged,
     Interrupted,
     averaged,
-    data_mesh,
     descend,
     fit,
     guarded,
+    make_mesh,
     optimize,
     read_metrics,
     repeat,
@@ -135,8 +135,8 @@ def test_a_mesh_gives_the_same_run(x64, kind, tmp_path):
     objective, step, _ = problem()
     source = kind(line_data(dtype=np.float64), 8, seed=3, transform=jitter)
     one = run(14, (objective, step, source))
-    run(10, (objective, step, source), mesh=data_mesh(), directory=tmp_path)
-    many = run(14, (objective, step, source), mesh=data_mesh(jax.devices()[:2]), directory=tmp_path)
+    run(10, (objective, step, source), mesh=make_mesh(), directory=tmp_path)
+    many = run(14, (objective, step, source), mesh=make_mesh(jax.devices()[:2]), directory=tmp_path)
     chex.assert_trees_all_close(one.train_state.progress, many.train_state.progress, rtol=1e-9)
     assert len(many.train_state.params["line"]["w"].sharding.device_set) == 2
 
@@ -414,7 +414,7 @@ def test_arguments_that_cannot_work_together_are_refused():
     objective = regression()
     parts = objective, optimize(objective, optax.sgd(0.1)), ToyResident(line_data(), 10)
     with pytest.raises(ValueError, match=r"10 examples of 'x' do not divide over the 8 devices .*multiple of 8"):
-        run(10, parts, mesh=data_mesh())
+        run(10, parts, mesh=make_mesh())
 
 
 def test_rows_are_json_without_times(tmp_path):

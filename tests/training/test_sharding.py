@@ -35,7 +35,7 @@ def solving(mesh):
 def runs(kind, x, weights):
     """Three updates on one device, and on eight."""
     source = data.Full({"x": x} if weights is None else {"x": x, "@weights": weights})
-    for mesh in (None, training.data_mesh()):
+    for mesh in (None, training.make_mesh()):
         objective, step = kind(mesh)
         yield training.fit(jax.random.key(0), step, objective, source, steps=3, log_every=1, mesh=mesh)
 
@@ -63,7 +63,7 @@ def test_gradients_of_all_examples_are_those_of_one_device(weights):
 
 
 def test_padding_is_copies_of_the_last_example_without_weight():
-    mesh = training.data_mesh(jax.devices()[:4])
+    mesh = training.make_mesh(jax.devices()[:4])
     batch = {"x": jnp.arange(12.0).reshape(6, 2), "x@features": (jnp.arange(6),), "@weights": jnp.arange(6)}
     found = padded(batch, mesh)
     np.testing.assert_array_equal(found["x"], jnp.concatenate([batch["x"], batch["x"][-1:], batch["x"][-1:]]))
@@ -76,4 +76,4 @@ def test_padding_is_copies_of_the_last_example_without_weight():
 
 @pytest.mark.parametrize("batch", [{}, {"x": np.zeros(8)}, {"x": np.zeros(3), "y": np.zeros(5)}])
 def test_what_divides_or_has_several_numbers_of_examples_is_not_padded(batch):
-    assert padded(batch, training.data_mesh(jax.devices()[:4])) is batch
+    assert padded(batch, training.make_mesh(jax.devices()[:4])) is batch

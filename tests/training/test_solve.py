@@ -114,7 +114,7 @@ def test_eight_devices_agree_with_one(x64):
     batch = {"x": jnp.asarray(clusters(96))}
     params, state = start(objective, batch)
     expected, history = run(objective, batch, 3, params, state)
-    mesh = training.data_mesh()
+    mesh = training.make_mesh()
     assert mesh.size == 8
     moved, other = run(objective, training.shard_batch(batch, mesh), 3, params, state, chunk=5, mesh=mesh)
     same(moved, expected, 1e-10)

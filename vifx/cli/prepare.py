@@ -197,7 +197,7 @@ def mesh_of(config: Config) -> Mesh | None:
         sentence = f"must be at most {jax.device_count()}, which this machine has; got {config.devices}"
         sentence += virtual if jax.default_backend() == "cpu" else ""
         raise ArgumentError("devices", sentence, value=config.devices, owner=config)
-    return training.data_mesh(jax.devices()[: config.devices]) if config.devices > 1 else None
+    return training.make_mesh(jax.devices()[: config.devices]) if config.devices > 1 else None
 
 
 def saved_state(run: Run, built: Experiment, *, step: int | None = None) -> training.TrainState:

@@ -117,7 +117,7 @@ def experiment(
     """
     model.check(splits.train[model.observed])
     objective = dataclasses.replace(model.objective, init=starting(config, model, seeds=seeds))
-    mesh = training.data_mesh(jax.devices()[: config.devices]) if config.devices > 1 else None
+    mesh = training.make_mesh(jax.devices()[: config.devices]) if config.devices > 1 else None
     step = training.solve(objective, "model", chunk=config.chunk, mesh=mesh)
     smallest, empty = f"smallest/{model.latent}", f"empty/{model.latent}"
     lost = "a component has no examples; use fewer components or another start"

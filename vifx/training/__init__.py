@@ -26,13 +26,14 @@ __all__ = [
     "compile",
     "constrained",
     "converged",
-    "data_mesh",
     "descend",
     "evaluated",
     "episodes",
     "fit",
+    "fsdp",
     "guarded",
     "in_turn",
+    "make_mesh",
     "optimize",
     "patience",
     "raised",
@@ -61,11 +62,12 @@ if TYPE_CHECKING:
     from vifx.training.errors import CheckpointError, Diverged
     from vifx.training.guard import blame, guarded
     from vifx.training.interrupt import Interrupted
+    from vifx.training.layout import fsdp, replicate
     from vifx.training.loop import Evaluate, Event, Fitted, fit
     from vifx.training.metrics import read_metrics
     from vifx.training.scan import scanned
     from vifx.training.several import several
-    from vifx.training.sharding import data_mesh, replicate, shard_batch
+    from vifx.training.sharding import make_mesh, shard_batch
     from vifx.training.solve import cappe_moulines, solve
     from vifx.training.state import TrainState, start
     from vifx.training.step import LossTransform, Progress, Step

@@ -8,18 +8,27 @@ import fcntl
 import json
 import math
 import shutil
+import uuid
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from vifx.checks import require, require_integer
 from vifx.core.types import PyTree
+from vifx.training import hosts, stored_arrays
+from vifx.training.checkpoint_scores import best_of, read_scores, record_scores
 from vifx.training.checksums import damage, seal
-from vifx.training.errors import CheckpointError
+from vifx.training.errors import CheckpointError, HostsError
+from vifx.training.layout import Layout, Rule
 from vifx.training.manifest import (
+    WHOLE,
+    Leaf,
     check_manifest,
     check_structure,
     describe,
@@ -27,9 +36,8 @@ from vifx.training.manifest import (
     named_leaves,
     rebuild,
 )
-from vifx.training.metrics import decode, encode
+from vifx.training.metrics import decode
 
-_SCORES = "metrics.json"  # of every checkpoint, beside them
 _DELETED = ".deleted"  # behind the name of a checkpoint while its files go
 _MARGIN = 1 << 20  # bytes that the bookkeeping of a checkpoint takes at most
 
@@ -41,10 +49,14 @@ class Checkpoints:
     one before. It goes by a rename, too, and what a killed run left of it goes when the next one
     begins. The SHA-256 of every file, and of every leaf with its path, shape and dtype, is
     stored and verified before it is used, so a damaged file is an error and never a value; nothing
-    falls back to another checkpoint unasked. Arrays are stored whole, whatever mesh they were on.
+    falls back to another checkpoint unasked. It can be read on any number of devices and processes.
 
     Use it as a context manager. A writer holds a lock that ends with its process; a reader
-    (``write=False``) needs and changes nothing.
+    (``write=False``) needs and changes nothing. Of several processes all write together, each the parts of divided
+    arrays that it has, on a file system that they share; process 0 holds the lock and does the rest.
+
+    A checkpoint is written while training goes on: what looks at the directory, the next `save` and the end of the
+    context wait for it, and raise its error.
 
         with Checkpoints(directory, best="elbo") as checkpoints:
             checkpoints.save(100, train_state, {"elbo": 91.2})
@@ -83,16 +95,12 @@ class Checkpoints:
         self.config_hash, self.keep, self.best, self.write = config_hash, keep, best, write
 
     def __enter__(self) -> Checkpoints:
-        import orbax.checkpoint as ocp  # installs log handlers, so not before it is needed
-
+        self._saving: int | None = None
         with ExitStack() as stack:
             if self.write:
                 self._lock(stack)
-                for half in (*self._half_written(), *self.directory.glob(f"*{_DELETED}")):
-                    shutil.rmtree(half)
-                # One process at a time saves, so the rename is over when `save` returns.
-                options = ocp.CheckpointManagerOptions(create=False, enable_async_checkpointing=False)
-                self._manager = stack.enter_context(ocp.CheckpointManager(self.directory, options=options))
+                self._saver = stack.enter_context(stored_arrays.saver())
+                stack.callback(self.wait)
             elif not self.directory.is_dir():
                 raise CheckpointError(f"{self.directory}: there is no such directory; name that of a run")
             self._stack = stack.pop_all()
@@ -102,6 +110,16 @@ class Checkpoints:
         self._stack.close()
 
     def _lock(self, stack: ExitStack) -> None:
+        """Take the lock in process 0, and see in the others that they have the same directory."""
+        token = hosts.broadcast(partial(self._claim, stack), f"the lock of {self.directory}")
+        lock = self.directory / ".lock"
+        if not lock.is_file() or lock.read_text(encoding="utf-8") != token:
+            raise HostsError(
+                f"{self.directory}: process {jax.process_index()} of {jax.process_count()} does not see what process 0 "
+                "writes there; give a directory on a file system that all hosts share"
+            )
+
+    def _claim(self, stack: ExitStack) -> str:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             lock = stack.enter_context((self.directory / ".lock").open("ab"))
@@ -116,48 +134,88 @@ class Checkpoints:
                 f"{self.directory}: another process is training in this directory; wait for it, stop it, "
                 "or choose another directory"
             ) from error
+        for half in (*self._half_written(), *self.directory.glob(f"*{_DELETED}")):
+            shutil.rmtree(half)
+        token = uuid.uuid4().hex
+        lock.truncate(0)
+        lock.write(token.encode())
+        lock.flush()
+        return token
 
     def steps(self) -> list[int]:
         """Return the steps that have a checkpoint, in order, damaged ones included."""
+        self.wait()
+        return self._steps()
+
+    def _steps(self) -> list[int]:
         return sorted(int(path.name) for path in self.directory.iterdir() if path.name.isdecimal())
 
     def save(self, step: int, tree: PyTree, metrics: Mapping[str, int | float] | None = None) -> None:
-        """Write a checkpoint; when it returns, the checkpoint is whole and on the disk.
+        """Begin to write a checkpoint; the arrays are copied before it returns.
 
-        Then checkpoints are deleted that are neither among the last `keep` nor the best.
+        Once it is whole, checkpoints are deleted that are neither among the last `keep` nor the best.
 
         Raises:
-          CheckpointError: if it cannot be written; those of before are untouched.
-          ValueError: if there is one for this step, or `best` is not in the metrics of a run that
-            has any.
+          CheckpointError: if it, or the one before, cannot be written; those of before are untouched.
+          HostsError: if another process does not save the same.
+          ValueError: if there is one for this step.
         """
-        import orbax.checkpoint as ocp
-
         if step in self.steps():
             raise ValueError(f"{self.directory / str(step)}: there is a checkpoint of step {step} already")
         leaves = named_leaves(tree)
-        manifest = describe(leaves, step=step, config_hash=self.config_hash, metrics=metrics or {})
-        arrays = {str(i): leaf.data for i, leaf in enumerate(leaves.values()) if leaf.data.size}
-        self._require_space(step, sum(array.nbytes for array in arrays.values()))
-        items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), manifest=ocp.args.JsonSave(manifest))
+        parts = self._gathered(step, leaves)
+        manifest = describe(leaves, parts, step=step, config_hash=self.config_hash, metrics=metrics or {})
+        data = {str(i): leaf.data for i, leaf in enumerate(leaves.values()) if leaf.data.size}
+        self._require_space(step, sum(array.nbytes for array in data.values()))
+        self._saving = step
         try:
-            self._manager.save(step, args=items, force=True)
-            seal(self.directory / str(step))
+            self._saver.save(self.directory / str(step), args=stored_arrays.items(data, manifest))
         except Exception as error:
-            raise CheckpointError(
-                f"{self.directory / str(step)}: cannot be written ({first_line(error)}); free some space or choose "
-                f"another directory. Checkpoints that are whole: {self.steps() or 'none'}"
-            ) from error
-        self._prune(self._scores())
+            raise self._unwritten(error) from error
+
+    def _gathered(self, step: int, leaves: Mapping[str, Leaf]) -> list[dict[str, str]]:
+        """Return the checksums of the parts of each leaf, those of all processes; copies of one array must be equal."""
+        mine = json.dumps([dict(leaf.parts) for leaf in leaves.values()])
+        found: list[dict[str, str]] = [{} for _ in leaves]
+        for other, text in enumerate(hosts.gathered(mine, f"saving update {step}")):
+            for path, all_parts, parts in zip(leaves, found, json.loads(text), strict=True):
+                if WHOLE in parts and all_parts.get(WHOLE, parts[WHOLE]) != parts[WHOLE]:
+                    raise HostsError(f"{path} differs between process 0 and process {other}; start all with the same")
+                all_parts.update(parts)
+        return found
+
+    def wait(self) -> None:
+        """Wait until the checkpoint that is being written is whole, and delete those that are no longer kept.
+
+        Raises:
+          CheckpointError: if it cannot be written; those of before are untouched.
+        """
+        if self._saving is None:
+            return
+        try:
+            self._saver.wait_until_finished()
+            if jax.process_index() == 0:
+                seal(self.directory / str(self._saving))
+        except Exception as error:
+            raise self._unwritten(error) from error
+        self._saving = None
+        if jax.process_index() == 0:
+            self._prune(self._scores())
+
+    def _unwritten(self, error: Exception) -> CheckpointError:
+        step, self._saving = self._saving, None
+        return CheckpointError(
+            f"{self.directory / str(step)}: cannot be written ({first_line(error)}); free some space or choose "
+            f"another directory. Checkpoints that are whole: {self._steps() or 'none'}"
+        )
 
     def _prune(self, scores: Mapping[int, Mapping[str, int | float]]) -> None:
         steps = self.steps()
-        kept = {*steps[-self.keep :], self._best_of(scores)}
+        kept = {*steps[-self.keep :], best_of(self.best, scores)}
         for step in steps:
             if step not in kept and self._readable(step):
                 shutil.rmtree((self.directory / str(step)).rename(self.directory / f"{step}{_DELETED}"))
-        self._manager.reload()
-        self._record_scores({step: scores[step] for step in self.steps() if step in scores})
+        record_scores(self.directory, {step: scores[step] for step in self.steps() if step in scores})
 
     def best_step(self) -> int | None:
         """Return the step with the best metric among those with a finite one, the latest of equals.
@@ -167,39 +225,17 @@ class Checkpoints:
         Raises:
           CheckpointError: if it is no longer there.
         """
-        found = self._best_of(self._scores())
+        found = best_of(self.best, self._scores())
         if found is not None and found not in self.steps():
             finding = f"{self.directory / str(found)}: the best checkpoint is gone"
             raise CheckpointError(finding, step=found, others=self._others(found))
         return found
 
-    def _best_of(self, scores: Mapping[int, Mapping[str, int | float]]) -> int | None:
-        if self.best is None:
-            return None
-        name, sign = self.best.removeprefix("-"), -1 if self.best.startswith("-") else 1
-        each = [(sign * metrics.get(name, math.nan), -step) for step, metrics in scores.items()]
-        finite = [score for score in each if math.isfinite(score[0])]
-        return -min(finite)[1] if finite else None
-
     def _scores(self) -> dict[int, dict[str, int | float]]:
-        """Return the metrics of every checkpoint as they were when it was saved, also of those damaged since."""
-        path = self.directory / _SCORES
-        try:
-            text = path.read_text(encoding="utf-8") if path.is_file() else "{}"
-            recorded = {int(step): decode(metrics) for step, metrics in json.loads(text).items()}
-        except (ValueError, AttributeError, TypeError) as error:
-            raise CheckpointError(
-                f"{path}: damaged ({first_line(error)}); delete it, and the checkpoints themselves are asked"
-            ) from error
+        recorded = read_scores(self.directory)
         # A process that is killed between saving and recording leaves a checkpoint that only knows itself.
         rest = [step for step in self.steps() if step not in recorded and self._readable(step)]
         return {**recorded, **{step: self.metrics(step) for step in rest}}
-
-    def _record_scores(self, scores: Mapping[int, Mapping[str, int | float]]) -> None:
-        partial = self.directory / f"{_SCORES}.partial"
-        text = json.dumps({str(step): encode(metrics) for step, metrics in scores.items()})
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(self.directory / _SCORES)
 
     def metrics(self, step: int) -> dict[str, int | float]:
         """Return the metrics that a checkpoint was saved with.
@@ -209,19 +245,22 @@ class Checkpoints:
         """
         return decode(self._manifest(step)["metrics"])
 
-    def restore(self, template: PyTree, *, step: int | None = None, mesh: Mesh | None = None) -> PyTree:
+    def restore(
+        self, template: PyTree, *, step: int | None = None, mesh: Mesh | None = None, sharding: Rule | None = None
+    ) -> PyTree:
         """Return a checkpoint as a tree like `template`: the latest one, or that of `step`.
 
         Args:
           template: arrays, or each a `jax.ShapeDtypeStruct`: what the checkpoint must hold, to the letter.
           step: which; a damaged latest one is an error until an earlier one is named here.
-          mesh: put the arrays on all devices of it, however many wrote them; on the default
-            device without one.
+          mesh: put the arrays on its devices, however many wrote them; on the default device without one.
+          sharding: how they are divided over the mesh, as for `fit`.
 
         Raises:
           CheckpointError: if there is none, it is damaged, from a newer format or another config,
             or a leaf differs from the template in existence, shape or dtype.
         """
+        layout = Layout.checked(mesh, sharding, "restore")
         step = self._latest() if step is None else step
         where = self.directory / str(step)
         if (where / "manifest").is_dir() and (found := damage(where)):
@@ -233,18 +272,24 @@ class Checkpoints:
                 f"{self.config_hash!r}); go on with the config it was started with, or use a new directory"
             )
         check_structure(where, manifest, template)
-        return rebuild(where, manifest, self._arrays(step), template, mesh, self._others(step))
+        return rebuild(where, manifest, self._arrays(step, manifest), template, layout, self._others(step))
 
     def set_aside(self, after: int) -> list[Path]:
-        """Rename the checkpoints later than a step, so that a run may go on from there; return the new names."""
+        """Rename the checkpoints later than a step, so that a run may go on from there; return the new names.
+
+        Of several processes all call it, and process 0 does it.
+        """
+        names = hosts.broadcast(lambda: list(map(str, self._set_aside(after))), f"setting aside in {self.directory}")
+        return list(map(Path, names))
+
+    def _set_aside(self, after: int) -> list[Path]:
         aside = []
         for step in [step for step in self.steps() if step > after]:
             names = (
                 self.directory / f"{step}.set-aside{suffix}" for suffix in ("", *(f"-{n}" for n in range(2, 1000)))
             )
             aside.append((self.directory / str(step)).rename(next(name for name in names if not name.exists())))
-        self._manager.reload()
-        self._record_scores({step: metrics for step, metrics in self._scores().items() if step <= after})
+        record_scores(self.directory, {step: metrics for step, metrics in self._scores().items() if step <= after})
         return aside
 
     def _latest(self) -> int:
@@ -280,16 +325,14 @@ class Checkpoints:
                 f"some space or choose another directory. Checkpoints that are whole: {self.steps() or 'none'}"
             )
 
-    def _arrays(self, step: int) -> Mapping[str, Any]:
-        import orbax.checkpoint as ocp
-
-        where = self.directory / str(step)
+    def _arrays(self, step: int, manifest: Mapping[str, Any]) -> Mapping[str, np.ndarray]:
+        where = self.directory / str(step) / "state"
+        stored = [str(i) for i, leaf in enumerate(manifest["leaves"]) if math.prod(leaf["shape"])]
         try:
-            with ocp.StandardCheckpointer() as reader:
-                return reader.restore(where / "state")
+            return stored_arrays.read(where, stored)
         except Exception as error:
             raise CheckpointError(
-                f"{where / 'state'}: damaged or incomplete ({first_line(error)})", step=step, others=self._others(step)
+                f"{where}: damaged or incomplete ({first_line(error)})", step=step, others=self._others(step)
             ) from error
 
     def _readable(self, step: int) -> bool:

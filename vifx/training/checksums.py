@@ -1,12 +1,16 @@
-"""A directory's files and their checksums, in the format of ``sha256sum``."""
+"""Checksums: of arrays, and of a directory's files in the format of ``sha256sum``."""
 
 from __future__ import annotations
 
-__all__ = ["damage", "seal"]
+__all__ = ["checksum", "damage", "seal"]
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 _NAME = "sha256"
 
@@ -38,6 +42,14 @@ def damage(directory: Path) -> str:
         if _checksum(path) != checksum:
             return f"{path} has another checksum than when it was written"
     return ""
+
+
+def checksum(arrays: Sequence[ArrayLike]) -> str:
+    """Return the SHA-256 of arrays, one after the other."""
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return found.hexdigest()
 
 
 def _checksum(path: Path) -> str:

@@ -28,7 +28,8 @@ from vifx.checks import described
 from vifx.core.types import Array, Batch, Key, Metrics, PyTree
 from vifx.data.full import Full, Whole
 from vifx.loops import slow_in_loops
-from vifx.training.sharding import check_divides, data_sharding, padded, replicate, replicated, shard_batch
+from vifx.training.layout import Layout, put, replicate
+from vifx.training.sharding import check_divides, data_sharding, padded, replicated, shard_batch
 from vifx.training.state import TrainState, update_keys
 from vifx.training.step import Progress, Step
 
@@ -101,20 +102,18 @@ def _first(source: _Static, noise: Key, arrays: Batch, window: PyTree) -> Batch:
 
 
 @contextmanager
-def advance(step: Step, source: Source, mesh: Mesh | None, first: int) -> Iterator[Advance]:
+def advance(step: Step, source: Source, layout: Layout | None, first: int) -> Iterator[Advance]:
     """Open a source for the updates from `first` on.
 
     A resident source is gathered inside one compiled scan over the updates of a chunk, or update by update where that
     is faster (`vifx.loops`); a streaming source is read a step at a time. Update t takes minibatches ``t·b`` to
     ``(t+1)·b − 1`` for a step that consumes b of them, transformed with a key folded from the update's.
     """
-    if mesh is not None:
-        data_sharding(mesh)  # says at once if the mesh has no such axis
     if isinstance(source, ResidentSource):
-        yield _resident(step, source, mesh)
+        yield _resident(step, source, layout)
         return
     with _closing(source.batches(first * step.batches)) as batches:
-        yield partial(_streaming, step, _Static(source), mesh, batches)
+        yield partial(_streaming, step, _Static(source), layout, batches)
 
 
 @contextmanager
@@ -150,22 +149,22 @@ class _Static:
         return self._find()
 
 
-def _resident(step: Step, source: ResidentSource, mesh: Mesh | None) -> Advance:
-    static, arrays, slow = _Static(source), _placed(source, mesh), None
+def _resident(step: Step, source: ResidentSource, layout: Layout | None) -> Advance:
+    static, arrays, slow = _Static(source), _placed(source, _mesh(layout)), None
 
     def chunk(train_state: TrainState, first: int, length: int) -> tuple[TrainState, Metrics]:
         nonlocal slow
         window = source.window(first * step.batches, length * step.batches)
-        if mesh is not None:
-            train_state, window = replicate(train_state, mesh), replicate(window, mesh)
+        if layout is not None:
+            train_state, window = layout.place(train_state), replicate(window, layout.mesh)
         examples = (arrays, window)
         if slow is None:
-            slow = slow_in_loops(_turn, step, static, mesh, *_before(train_state), examples, np.int32(0))
+            slow = slow_in_loops(_turn, step, static, layout, *_before(train_state), examples, np.int32(0))
         if not slow:
-            return _scan(step, static, mesh, length, train_state, examples)
+            return _scan(step, static, layout, length, train_state, examples)
         history = []
         for i in range(length):
-            train_state, metrics = _alone(step, static, mesh, train_state, examples, np.int32(i))
+            train_state, metrics = _alone(step, static, layout, train_state, examples, np.int32(i))
             history.append(metrics)
         return train_state, _stacked(history)
 
@@ -177,7 +176,8 @@ def _placed(source: ResidentSource, mesh: Mesh | None) -> Batch:
     if mesh is None:
         return source.arrays
     if isinstance(source, Full) and source.recipe.transform is None:
-        return jax.device_put(dict(padded(source.arrays, mesh)), data_sharding(mesh))
+        arrays, sharding = dict(padded(source.arrays, mesh)), data_sharding(mesh)
+        return put(arrays, jax.tree.map(lambda _: sharding, arrays))
     return replicate(source.arrays, mesh)
 
 
@@ -189,7 +189,7 @@ def _before(train_state: TrainState) -> tuple[Key, Array, Progress]:
 def _turn(
     step: Step,
     source: _Static,
-    mesh: Mesh | None,
+    layout: Layout | None,
     key: Key,
     number: Array,
     progress: Progress,
@@ -203,14 +203,23 @@ def _turn(
         return source().take(noise, *examples, i * step.batches + j)
 
     batch = _minibatches(take, step, key, jnp.arange(step.batches, dtype=jnp.int32))
-    return step.update(key, progress, divided(batch, source(), mesh, batches=step.batches))
+    return _updated(step, layout, key, progress, divided(batch, source(), _mesh(layout), batches=step.batches))
+
+
+def _mesh(layout: Layout | None) -> Mesh | None:
+    return None if layout is None else layout.mesh
+
+
+def _updated(step: Step, layout: Layout | None, key: Key, progress: Progress, batch: Batch) -> tuple[Progress, Metrics]:
+    progress, metrics = step.update(key, progress, batch)
+    return progress if layout is None else layout.hold(progress), metrics
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=4)
 def _scan(
     step: Step,
     source: _Static,
-    mesh: Mesh | None,
+    layout: Layout | None,
     length: int,
     train_state: TrainState,
     examples: tuple[Batch, PyTree],
@@ -218,23 +227,23 @@ def _scan(
     key, number, progress = _before(train_state)
 
     def one(progress: Progress, i: Array) -> tuple[Progress, Metrics]:
-        return _turn(step, source, mesh, key, number + i, progress, examples, i)
+        return _turn(step, source, layout, key, number + i, progress, examples, i)
 
     progress, metrics = jax.lax.scan(one, progress, jnp.arange(length, dtype=jnp.int32))
-    return _finish(train_state, progress, metrics, length, mesh)
+    return _finish(train_state, progress, metrics, length, layout)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
 def _alone(
     step: Step,
     source: _Static,
-    mesh: Mesh | None,
+    layout: Layout | None,
     train_state: TrainState,
     examples: tuple[Batch, PyTree],
     i: Array,
 ) -> tuple[TrainState, Metrics]:
-    progress, metrics = _turn(step, source, mesh, *_before(train_state), examples, i)
-    return _finish(train_state, progress, metrics, 1, mesh)
+    progress, metrics = _turn(step, source, layout, *_before(train_state), examples, i)
+    return _finish(train_state, progress, metrics, 1, layout)
 
 
 def _minibatches(function: Callable[[Key, Any], Batch], step: Step, key: Key, turns: PyTree) -> Batch:
@@ -261,30 +270,32 @@ def divided(batch: Batch, source: Source | Whole, mesh: Mesh | None, *, batches:
 
 
 def _finish(
-    train_state: TrainState, progress: Progress, metrics: Metrics, length: int, mesh: Mesh | None
+    train_state: TrainState, progress: Progress, metrics: Metrics, length: int, layout: Layout | None
 ) -> tuple[TrainState, Metrics]:
-    result = TrainState(*progress, train_state.key, train_state.step + length), metrics
-    return result if mesh is None else jax.lax.with_sharding_constraint(result, replicated(mesh))
+    after = TrainState(*progress, train_state.key, train_state.step + length)
+    if layout is None:
+        return after, metrics
+    return layout.hold(after), jax.lax.with_sharding_constraint(metrics, replicated(layout.mesh))
 
 
 def _streaming(
     step: Step,
     source: _Static,
-    mesh: Mesh | None,
+    layout: Layout | None,
     batches: Iterator[Mapping[str, np.ndarray]],
     train_state: TrainState,
     first: int,
     length: int,
 ) -> tuple[TrainState, Metrics]:
     del first  # the iterator stands there
-    if mesh is not None:
-        train_state = replicate(train_state, mesh)
+    if layout is not None:
+        train_state = layout.place(train_state)
     history = []
     for _ in range(length):
         share = [next(batches) for _ in range(step.batches)]
         batch = {name: np.stack([minibatch[name] for minibatch in share]) for name in share[0]}
-        placed = batch if mesh is None else shard_batch(batch, mesh, batches=2)
-        train_state, metrics = _single(step, source, mesh, train_state, placed)
+        placed = batch if layout is None else shard_batch(batch, layout.mesh, batches=2)
+        train_state, metrics = _single(step, source, layout, train_state, placed)
         history.append(metrics)
     return train_state, _stacked(history)
 
@@ -295,7 +306,7 @@ def _stacked(history: list[Metrics]) -> Metrics:
 
 @partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
 def _single(
-    step: Step, source: _Static, mesh: Mesh | None, train_state: TrainState, batch: Batch
+    step: Step, source: _Static, layout: Layout | None, train_state: TrainState, batch: Batch
 ) -> tuple[TrainState, Metrics]:
     transform = source().transform
 
@@ -303,6 +314,6 @@ def _single(
         return minibatch if transform is None else transform(noise, minibatch)
 
     key = update_keys(train_state.key, train_state.step, 1)
-    prepared = divided(_minibatches(prepare, step, key, batch), source(), mesh, batches=step.batches)
-    progress, metrics = step.update(key, train_state.progress, prepared)
-    return _finish(train_state, progress, metrics, 1, mesh)
+    prepared = divided(_minibatches(prepare, step, key, batch), source(), _mesh(layout), batches=step.batches)
+    progress, metrics = _updated(step, layout, key, train_state.progress, prepared)
+    return _finish(train_state, progress, metrics, 1, layout)

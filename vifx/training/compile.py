@@ -12,33 +12,45 @@ from jax.sharding import Mesh
 
 from vifx.checks import require, require_batch
 from vifx.core.types import Batch, Metrics
-from vifx.training.sharding import replicate, replicated, require_mesh, shard_batch
+from vifx.training.layout import Layout, Rule
+from vifx.training.sharding import replicated, shard_batch
 from vifx.training.state import TrainState, update_keys
 from vifx.training.step import Step, require_step
 
 
-def compile(step: Step, mesh: Mesh | None = None) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+def compile(
+    step: Step, mesh: Mesh | None = None, *, sharding: Rule | None = None
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Compile a step to ``(train_state, batch) -> (train_state, metrics)``.
 
     The train state is donated: the one passed in is gone, the batch is kept. Update number t has
     the key ``fold_in(train_state.key, t)``, in a scan too. On a mesh the batch is divided over
-    the axis ``data`` and everything else is on every device; results agree with one device up
+    the axes ``data`` and ``fsdp``, and the train state lies as a rule says; results agree with one device up
     to the order of sums. It traces once, and compiling the same step again costs nothing.
 
+    Args:
+      step: what makes an update.
+      mesh: the devices, as `make_mesh` returns them; None for one device.
+      sharding: ``(path, shape) -> PartitionSpec``, how the arrays of the train state are divided over the mesh; by
+        default `fsdp` where the mesh has such an axis, else they are whole on every device.
+
     Raises:
-      TypeError: if `step` is not a step; when called, if what it is called with is not a train state, or not a batch.
-      ValueError: when called, if the examples do not divide over the mesh, or an array lacks the axis of minibatches.
+      TypeError: if `step` is not a step, or `mesh` not a mesh; when called, if what it is called with is not a train
+        state, or not a batch.
+      ValueError: if the mesh has no axis ``data``; when called, if the examples do not divide over the mesh, or an
+        array lacks the axis of minibatches.
     """
     require_step(step, "compile")
-    if mesh is None:
+    layout = Layout.checked(mesh, sharding, "compile")
+    if layout is None:
         return partial(_update, step, None)
-    everywhere = replicated(require_mesh(mesh, "compile"))
+    everywhere = replicated(layout.mesh)
 
     def on_mesh(train_state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         _check(step, train_state, batch)
         if train_state.step.sharding != everywhere:
-            train_state = replicate(train_state, mesh)
-        return _update(step, mesh, train_state, shard_batch(batch, mesh, batches=step.batches))
+            train_state = layout.place(train_state)
+        return _update(step, layout, train_state, shard_batch(batch, layout.mesh, batches=step.batches))
 
     return on_mesh
 
@@ -49,9 +61,11 @@ def _check(step: Step, train_state: TrainState, batch: Batch) -> None:
 
 
 @partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
-def _update(step: Step, mesh: Mesh | None, train_state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+def _update(step: Step, layout: Layout | None, train_state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     _check(step, train_state, batch)
     keys = update_keys(train_state.key, train_state.step, step.length)
     progress, metrics = step.update(keys, train_state.progress, batch)
-    result = TrainState(*progress, train_state.key, train_state.step + step.length), metrics
-    return result if mesh is None else jax.lax.with_sharding_constraint(result, replicated(mesh))
+    after = TrainState(*progress, train_state.key, train_state.step + step.length)
+    if layout is None:
+        return after, metrics
+    return layout.hold(after), jax.lax.with_sharding_constraint(metrics, replicated(layout.mesh))

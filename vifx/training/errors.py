@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CheckpointError", "Diverged"]
+__all__ = ["CheckpointError", "Diverged", "HostsError"]
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -45,3 +45,7 @@ class Diverged(Exception):  # noqa: N818 - the name says what happened
     ) -> None:
         self.step, self.sentence, self.start, self.train_state = step, sentence, start, train_state
         super().__init__("; ".join(filter(None, (f"training diverged at update {step}: {sentence}", saved))))
+
+
+class HostsError(Exception):
+    """The processes of a run cannot find each other, or do not agree; the message says which and what to do."""

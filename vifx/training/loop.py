@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["Evaluate", "Event", "Fitted", "fit"]
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,24 +16,26 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from vifx.checks import require, require_function, require_integer, require_key, require_name
+from vifx.checks import require, require_function, require_integer, require_key
 from vifx.core.objective import Objective, require_objective
-from vifx.core.types import Key, Params, State
+from vifx.core.types import Key, Metrics, Params, State
+from vifx.training import hosts
 from vifx.training.alarm import Alarm, missing, raised_last, require_alarms
-from vifx.training.chunk import Source, advance, first_batch, require_source
+from vifx.training.checksums import checksum
+from vifx.training.chunk import ResidentSource, Source, advance, first_batch, require_source
 from vifx.training.chunk_summary import chunk_row, require_finite
 from vifx.training.errors import CheckpointError, Diverged
 from vifx.training.interrupt import Interrupted, deferred_signals
+from vifx.training.layout import Layout, Rule, local
+from vifx.training.measuring import Evaluate, measured, require_metrics
 from vifx.training.metrics import Row
 from vifx.training.monotone import Monotone
 from vifx.training.record import Record
-from vifx.training.sharding import replicate, require_mesh
 from vifx.training.state import TrainState, run_key, start
 from vifx.training.step import Step, one_update
 from vifx.training.stop import Stop
 from vifx.training.timetable import Timetable
 
-Evaluate: TypeAlias = Callable[[TrainState], Mapping[str, float]]
 Kind: TypeAlias = Literal["start", "log", "alarm", "checkpoint", "end"]
 
 
@@ -97,6 +99,7 @@ def fit(
     stop: Stop | None = None,
     initial: tuple[Params, State] | None = None,
     mesh: Mesh | None = None,
+    sharding: Rule | None = None,
     observe: Callable[[Event], None] | None = None,
     config_hash: str = "",
     resume_from: int | None = None,
@@ -110,8 +113,11 @@ def fit(
     everything else happens between chunks.
 
     SIGINT, SIGTERM and SIGHUP let the chunk end and save; a second one goes to the handler of before, which by default
-    raises KeyboardInterrupt at once.
-    Nothing is ever saved from a state that is not finite.
+    raises KeyboardInterrupt at once. A checkpoint is written while training goes on, and is whole by the end of the
+    next chunk. Nothing is ever saved from a state that is not finite.
+
+    Several processes (`training.hosts.start`) call it with the same arguments and a mesh of all their devices: process
+    0 evaluates and writes, a signal to one stops all, and the result is that of one process up to the order of sums.
 
     Args:
       key: the seed of the run, as for `start`.
@@ -134,7 +140,9 @@ def fit(
         ``training.patience("validation/loss", evaluations=5)``. At the first row at which it holds the run ends as at
         `steps`: it is evaluated and saved. A run that was stopped is complete, and resuming it makes no update.
       initial: parameters and state to begin with, in place of the objective's; they are copied.
-      mesh: divide the examples of each minibatch over its axis ``data``.
+      mesh: divide the examples of each minibatch over its devices; see `make_mesh`.
+      sharding: ``(path, shape) -> PartitionSpec``, how the arrays of the train state are divided over the mesh; by
+        default `fsdp` where the mesh has such an axis, else they are whole on every device.
       observe: called with an `Event` at every row, alarm and checkpoint, at the start and at the end.
       config_hash: what identifies the configuration; resuming with another one is refused.
       resume_from: the step of the checkpoint to go on from, rather than the latest; later ones
@@ -145,43 +153,42 @@ def fit(
       ValueError: if a number is not positive, or `best`, `monotone` or `stop` is not a metric.
       TypeError: if an argument is of another kind: a dataset as source, a seed as key, something else in `alarms`, ….
       CheckpointError: if the run cannot be resumed or saved.
+      HostsError: if the processes of a run do not agree on it.
       Diverged: if a metric or a parameter is not finite, a guarded step skipped too often, or `monotone` fell.
       Interrupted: after one of these signals, when the run is saved.
     """
     _require_arguments(key, step, objective, source)
-    _require_options(directory, evaluate, best, monotone, stop, mesh, observe, config_hash, resume_from, skips)
-    alarms = require_alarms(alarms)
+    _require_options(directory, evaluate, best, monotone, stop, observe, config_hash, resume_from, skips)
+    layout = Layout.checked(mesh, sharding, "fit")
     schedule = Timetable.checked(steps, log_every, checkpoint_every, evaluate_every)
-    tell = _teller(observe, steps)
+    tell, alarms = _teller(observe, steps), require_alarms(alarms)
     with ExitStack() as stack:
         signalled = stack.enter_context(deferred_signals())
         record = stack.enter_context(Record(directory, best=best, config_hash=config_hash))
-        train_state = _begin(key, step, objective, source, initial, record, resume_from, mesh)
+        train_state = _begin(key, step, objective, source, initial, record, resume_from, layout)
         at, reason = int(train_state.step), "" if stop is None else stop.reason(record.history)
-        run_chunk = stack.enter_context(advance(step, source, mesh, at))
+        run_chunk = stack.enter_context(advance(step, source, layout, at))
         tell("start", at)
         named = {"best": best, "stop": None if stop is None else stop.metric}
-        rise = None if monotone is None else Monotone(monotone, record.history)
-        while at < steps and not reason:
+        rise, number = None if monotone is None else Monotone(monotone, record.history), None
+        while at < steps and not reason and number is None:
             begin, at = at, schedule.chunk_end(at)
             train_state, stacked = run_chunk(train_state, begin, at - begin)
-            metrics = {name: np.asarray(value) for name, value in stacked.items()}
-            row = _sound_row(train_state, metrics, begin, at, skips, rise, record)
-            while named:
-                _require_metric(*named.popitem(), row, evaluate, train_state)
-            saving = schedule.due(checkpoint_every, begin, at)
-            measuring = schedule.due(schedule.evaluate_every, begin, at) or (saving and best is not None)
-            row, reason = _measured(row, measuring, stop, record, evaluate, train_state)
+            row = _sound_row(train_state, stacked, begin, at, skips, rise, record)
+            require_metrics(named, row, evaluate, train_state)
+            saving, measuring = schedule.saving_and_measuring(begin, at, best=best is not None)
+            row, reason = measured(row, stop, record, evaluate, train_state, measuring=measuring)
+            record.finish_saving(tell)
             record.log(row)
             tell("log", at, row)
             for message in _alarming(alarms, record, schedule, begin, at, evaluated=evaluate is not None):
                 tell("alarm", at, row, message)
-            number = signalled()
+            number = _agreed(signalled())
             if saving or reason or number is not None:
                 record.save(train_state, row)
-                tell("checkpoint", at, row)
-            if number is not None and at < steps and not reason:
-                raise Interrupted(at, record.directory, number)
+        record.finish_saving(tell)
+        if number is not None and at < steps and not reason:
+            raise Interrupted(at, record.directory, number)
         tell("end", at, message=reason)
     return Fitted(train_state, record.history, reason)
 
@@ -191,6 +198,7 @@ def _require_arguments(key: Key, step: Step, objective: Objective, source: Sourc
     one_update(step, "fit")
     require_objective(objective, "fit")
     require_source(source, "fit")
+    _require_same(key, source)
 
 
 def _require_options(
@@ -199,7 +207,6 @@ def _require_options(
     best: str | None,
     monotone: str | None,
     stop: Stop | None,
-    mesh: Mesh | None,
     observe: Callable[[Event], None] | None,
     config_hash: str,
     resume_from: int | None,
@@ -217,8 +224,6 @@ def _require_options(
         require_function(evaluate, "evaluate", "(train_state) -> {name: value}")
     if observe is not None:
         require_function(observe, "observe", "(event) -> None")
-    if mesh is not None:
-        require_mesh(mesh, "fit")
     if resume_from is not None:
         require_integer(resume_from, "resume_from", least=0)
         if directory is None:
@@ -245,20 +250,37 @@ def _begin(
     initial: tuple[Params, State] | None,
     record: Record,
     resume_from: int | None,
-    mesh: Mesh | None,
+    layout: Layout | None,
 ) -> TrainState:
     batch = first_batch(key, source) if initial is None else {}
     begin = partial(start, step=step, objective=objective, batch=batch, initial=initial)
-    train_state = record.begin(jax.eval_shape(begin, key), resume_from, mesh)
+    train_state = record.begin(jax.eval_shape(begin, key), resume_from, layout)
     if train_state is None:
         fresh = begin(key)
-        return fresh if mesh is None else replicate(fresh, mesh)
-    if (jax.random.key_data(train_state.key) != jax.random.key_data(run_key(key))).any():
+        return fresh if layout is None else layout.place(fresh)
+    was, now = (np.asarray(jax.random.key_data(each)) for each in (local(train_state.key), run_key(key)))
+    if (was != now).any():
         raise CheckpointError(
             f"{record.directory}: was started with another key; go on with the seed it was started with, "
             "or use a new directory"
         )
     return train_state
+
+
+def _agreed(number: int | None) -> int | None:
+    """Return the first signal that a process has got, in all of them."""
+    said = hosts.gathered("" if number is None else str(number), "the end of a chunk")
+    return next((int(text) for text in said if text), None)
+
+
+def _require_same(key: Key, source: Source) -> None:
+    """Require that all processes train on the same data with the same key."""
+    if jax.process_count() == 1:
+        return
+    values = {"the key": str(np.asarray(jax.random.key_data(key)).tolist())}
+    for name, array in source.arrays.items() if isinstance(source, ResidentSource) else ():
+        values[f"the checksum of data {name!r}"] = checksum(jax.tree.leaves(array))
+    hosts.require_same(values, "the start of a run", fix="give every process the same data and seed")
 
 
 def _alarming(
@@ -272,19 +294,9 @@ def _alarming(
         yield "; ".join(filter(None, (found.sentence, record.best())))
 
 
-def _require_metric(
-    argument: str, metric: str | None, row: Row, evaluate: Evaluate | None, train_state: TrainState
-) -> None:
-    """Check, before anything is logged, that a metric to choose or to stop by exists."""
-    names = [name for name in row if name != "step"]
-    if metric is None or (name := metric.removeprefix("-")) in names:
-        return
-    require_name(name, [*names, *(() if evaluate is None else evaluate(train_state))], f"metric for {argument}")
-
-
 def _sound_row(
     train_state: TrainState,
-    metrics: Mapping[str, np.ndarray],
+    stacked: Metrics,
     begin: int,
     at: int,
     skips: int,
@@ -292,6 +304,7 @@ def _sound_row(
     record: Record,
 ) -> Row:
     """Return the row of a chunk in which nothing has diverged."""
+    metrics = {name: np.asarray(value) for name, value in stacked.items()}
     row = chunk_row(metrics, at)
     try:
         require_finite(train_state, metrics, row, begin, skips)
@@ -302,22 +315,3 @@ def _sound_row(
             error.step, error.sentence, saved=record.where(), start=error.start, train_state=train_state
         ) from None
     return row
-
-
-def _measured(
-    row: Row, measuring: bool, stop: Stop | None, record: Record, evaluate: Evaluate | None, train_state: TrainState
-) -> tuple[Row, str]:
-    """Return a row with its evaluation, which is due or else made if the run ends with the row, and why it ends."""
-    if measuring:
-        row = _evaluated(row, evaluate, train_state)
-    reason = "" if stop is None else stop.reason(record.history, row)
-    return _evaluated(row, evaluate, train_state) if reason and not measuring else row, reason
-
-
-def _evaluated(row: Row, evaluate: Evaluate | None, train_state: TrainState) -> Row:
-    measured = {} if evaluate is None else evaluate(train_state)
-    if clash := [name for name in measured if name in row]:
-        raise ValueError(
-            f"evaluate returns {clash[0]!r}, which training reports already; rename it, to 'validation/{clash[0]}' say"
-        )
-    return {**row, **{name: float(value) for name, value in measured.items()}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "Leaf",
     "check_manifest",
     "check_structure",
     "describe",
@@ -21,30 +22,36 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
 from vifx.core.types import Array, PyTree
+from vifx.training.checksums import checksum
 from vifx.training.errors import CheckpointError
+from vifx.training.layout import Layout
 from vifx.training.metrics import encode
-from vifx.training.sharding import replicate
 
-FORMAT = 1
+FORMAT = 2
+"""Of the manifests that are written; those of 1, whose arrays are all whole, are read as well."""
+WHOLE = ""
+"""The name of the part of an array that is all of it."""
 
 
-class _Leaf(NamedTuple):
+class Leaf(NamedTuple):
     """One array as it is stored.
 
     Attributes:
-      data: its values; a typed key's are the words that it is made of.
+      data: its values; a typed key's are the words that it is made of. Those of an array that is divided over devices
+        stay there, and every process stores its own.
       dtype: the dtype's name; a typed key's has its generator in it.
+      parts: the checksums of the parts that this process has, by the part's name, such as ``"0:4,8:16"``.
     """
 
-    data: np.ndarray
+    data: np.ndarray | jax.Array
     dtype: str
+    parts: Mapping[str, str]
 
 
-def named_leaves(tree: PyTree) -> dict[str, _Leaf]:
-    """Copy the leaves of a tree to the host, by path."""
+def named_leaves(tree: PyTree) -> dict[str, Leaf]:
+    """Return the leaves of a tree by path: copied to the host, but for those that are divided over devices."""
     return {name: _leaf(leaf) for name, leaf in _by_path(tree).items()}
 
 
@@ -53,11 +60,29 @@ def _by_path(tree: PyTree) -> dict[str, Any]:
     return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
 
 
-def _leaf(leaf: Any) -> _Leaf:
+def _leaf(leaf: Any) -> Leaf:
     if _is_key(leaf):
-        return _Leaf(np.asarray(jax.random.key_data(leaf)), f"key:{_generator(leaf)}")
-    array = np.asarray(leaf)
-    return _Leaf(array, str(array.dtype))
+        words = _leaf(jax.random.key_data(leaf))
+        return words._replace(dtype=f"key:{_generator(leaf)}")
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_replicated:
+        shards = [shard for shard in leaf.addressable_shards if shard.replica_id == 0]
+        parts = {_name(shard.index, leaf.shape): checksum([np.asarray(shard.data)]) for shard in shards}
+        return Leaf(leaf, str(leaf.dtype), parts)
+    # A view would be of a buffer that the next update is given.
+    array = np.array(leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf)
+    return Leaf(array, str(array.dtype), {WHOLE: checksum([array])})
+
+
+def _name(index: tuple[slice, ...], shape: tuple[int, ...]) -> str:
+    bounds = (part.indices(length) for part, length in zip(index, shape, strict=True))
+    return ",".join(f"{start}:{stop}" for start, stop, _ in bounds)
+
+
+def _part(array: np.ndarray, name: str) -> np.ndarray:
+    if name == WHOLE:
+        return array
+    bounds = (map(int, part.split(":")) for part in name.split(","))
+    return array[tuple(slice(*each) for each in bounds)]
 
 
 def _form(leaf: Any) -> tuple[tuple[int, ...], str]:
@@ -78,11 +103,19 @@ def _generator(key: Any) -> str:
 
 
 def describe(
-    leaves: Mapping[str, _Leaf], *, step: int, config_hash: str, metrics: Mapping[str, int | float]
+    leaves: Mapping[str, Leaf],
+    parts: Sequence[Mapping[str, str]],
+    *,
+    step: int,
+    config_hash: str,
+    metrics: Mapping[str, int | float],
 ) -> dict[str, Any]:
     """Return the manifest of a checkpoint, as JSON, with a checksum of its own.
 
-    It has the step, the config_hash, the metrics (see `encode`) and each leaf's form and checksum.
+    It has the step, the config_hash, the metrics (see `encode`) and each leaf's form and checksums.
+
+    Args:
+      parts: the checksums of the parts of each leaf, those of all processes.
     """
     manifest: dict[str, Any] = {
         "format": FORMAT,
@@ -90,15 +123,11 @@ def describe(
         "config_hash": config_hash,
         "metrics": encode(metrics),
         "leaves": [
-            {"path": path, "shape": list(leaf.data.shape), "dtype": leaf.dtype, "sha256": _digest(leaf.data)}
-            for path, leaf in leaves.items()
+            {"path": path, "shape": list(leaf.data.shape), "dtype": leaf.dtype, "sha256": dict(each)}
+            for (path, leaf), each in zip(leaves.items(), parts, strict=True)
         ],
     }
     return {**manifest, "sha256": _digest_json(manifest)}
-
-
-def _digest(array: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).hexdigest()
 
 
 def _digest_json(manifest: Mapping[str, Any]) -> str:
@@ -153,7 +182,7 @@ def rebuild(
     manifest: Mapping[str, Any],
     state: Mapping[str, np.ndarray],
     template: PyTree,
-    mesh: Mesh | None,
+    layout: Layout | None,
     others: Sequence[int],
 ) -> PyTree:
     """Verify each array that was read and put it where it belongs in the template.
@@ -170,18 +199,20 @@ def rebuild(
         if not isinstance(data, np.ndarray) or data.shape != shape or str(data.dtype) != stored_dtype:
             finding = f"{where}: leaf {leaf['path']} is missing or cut short"
             raise CheckpointError(finding, step=manifest["step"], others=others)
-        if _digest(data) != leaf["sha256"]:
+        parts = {WHOLE: leaf["sha256"]} if manifest["format"] == 1 else leaf["sha256"]
+        if any(checksum([_part(data, name)]) != expected for name, expected in parts.items()):
             finding = f"{where}: leaf {leaf['path']} is damaged (its checksum is wrong)"
             raise CheckpointError(finding, step=manifest["step"], others=others)
-        arrays[leaf["path"]] = _restored(data, leaf["dtype"])
+        arrays[leaf["path"]] = _restored(data, leaf["dtype"], placed=layout is not None)
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(template)]
     tree = jax.tree.unflatten(jax.tree.structure(template), [arrays[path] for path in paths])
-    return tree if mesh is None else replicate(tree, mesh)
+    return tree if layout is None else layout.place(tree)
 
 
-def _restored(data: np.ndarray, dtype: str) -> Array:
-    array = jnp.array(data)
-    return jax.random.wrap_key_data(array, impl=dtype.removeprefix("key:")) if dtype.startswith("key:") else array
+def _restored(data: np.ndarray, dtype: str, *, placed: bool) -> Array | np.ndarray:
+    if dtype.startswith("key:"):
+        return jax.random.wrap_key_data(jnp.array(data), impl=dtype.removeprefix("key:"))
+    return data if placed else jnp.array(data)  # what is divided over devices may not fit on one
 
 
 def first_line(error: Exception) -> str:

@@ -1,18 +1,20 @@
-"""Where arrays lie: the examples divided over a mesh, everything else on all of it."""
+"""A mesh of devices, and the examples of a minibatch divided over it."""
 
 from __future__ import annotations
 
 __all__ = [
     "check_divides",
-    "data_mesh",
     "data_sharding",
+    "example_axes",
+    "make_mesh",
     "padded",
-    "replicate",
     "replicated",
     "require_mesh",
     "shard_batch",
+    "share",
 ]
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,21 +26,43 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from vifx.checks import require, require_batch, require_integer
 from vifx.core.examples import WEIGHTS
-from vifx.core.types import Array, Batch, PyTree
+from vifx.core.types import Array, Batch
 
 
-def data_mesh(devices: Sequence[Any] | None = None) -> Mesh:
-    """Return a mesh with one axis, ``data``, over all devices of all hosts, or over these.
+def make_mesh(devices: Sequence[Any] | None = None, *, data: int | None = None, fsdp: int = 1) -> Mesh:
+    """Return a mesh over all devices of all processes, or over these, in the order of the processes.
+
+    The examples of a minibatch are divided over both axes, and the arrays of the train state over the axis ``fsdp``,
+    where a rule divides them (`fsdp`).
+
+    Args:
+      devices: some of `jax.devices()`.
+      data: the size of the axis ``data``; by default what the other one leaves.
+      fsdp: the size of the axis ``fsdp``; with 1, the mesh has the axis ``data`` alone.
 
     Raises:
-      TypeError: if `devices` are not devices.
+      TypeError: if `devices` are not devices, or a size is not an integer.
+      ValueError: if the sizes do not fit the number of devices.
+
+    >>> make_mesh().shape["data"] == jax.device_count()
+    True
     """
     if devices is not None:
         fix = "give some of jax.devices()"
-        for device in require(devices, Sequence, "data_mesh: devices", "a sequence of devices", fix):
-            require(device, jax.Device, "data_mesh: devices", "a sequence of devices", fix)
-    devices = jax.devices() if devices is None else list(devices)
-    return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+        for device in require(devices, Sequence, "make_mesh: devices", "a sequence of devices", fix):
+            require(device, jax.Device, "make_mesh: devices", "a sequence of devices", fix)
+    found = sorted(jax.devices() if devices is None else devices, key=lambda device: (device.process_index, device.id))
+    require_integer(fsdp, "make_mesh: fsdp")
+    if data is not None:
+        require_integer(data, "make_mesh: data")
+    if len(found) % fsdp or (data is not None and data * fsdp != len(found)):
+        sizes = f"fsdp={fsdp}" if data is None else f"data={data} and fsdp={fsdp}"
+        raise ValueError(
+            f"make_mesh: {sizes} must make up the {len(found)} devices that are there; give sizes whose product is "
+            f"{len(found)}, or some of the devices"
+        )
+    shape, names = ((len(found),), ("data",)) if fsdp == 1 else ((len(found) // fsdp, fsdp), ("data", "fsdp"))
+    return Mesh(np.array(found, object).reshape(shape), names, axis_types=(AxisType.Auto,) * len(names))
 
 
 def require_mesh(mesh: Mesh, caller: str) -> Mesh:
@@ -46,8 +70,12 @@ def require_mesh(mesh: Mesh, caller: str) -> Mesh:
 
     Raises:
       TypeError: if it is something else.
+      ValueError: if it has no axis ``data``.
     """
-    return require(mesh, Mesh, f"{caller}: mesh", "a jax.sharding.Mesh", "make one with training.data_mesh()")
+    require(mesh, Mesh, f"{caller}: mesh", "a jax.sharding.Mesh", "make one with training.make_mesh()")
+    if "data" not in mesh.axis_names:
+        raise ValueError(f"{caller}: the mesh needs an axis named 'data', got {mesh.axis_names}; use make_mesh()")
+    return mesh
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -55,26 +83,23 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def example_axes(mesh: Mesh) -> tuple[str, ...]:
+    """Return the axes of a mesh over which the examples are divided: ``data``, and ``fsdp`` if it has one."""
+    return tuple(name for name in ("data", "fsdp") if name in mesh.axis_names)
+
+
+def share(mesh: Mesh) -> int:
+    """Return into how many parts the examples are divided."""
+    return math.prod(mesh.shape[axis] for axis in example_axes(mesh))
+
+
 def data_sharding(mesh: Mesh, *, batches: int = 1) -> NamedSharding:
-    """Return the sharding of a batch: its axis of examples divided over the mesh's ``data`` axis.
+    """Return the sharding of a batch: its axis of examples divided over the mesh.
 
     That is its first axis, or its second if the first counts `batches`.
-
-    Raises:
-      ValueError: if the mesh has no axis ``data``.
     """
-    if "data" not in mesh.axis_names:
-        raise ValueError(f"the mesh needs an axis named 'data', got {mesh.axis_names}; use data_mesh()")
-    return NamedSharding(mesh, PartitionSpec("data") if batches == 1 else PartitionSpec(None, "data"))
-
-
-def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
-    """Put a whole copy of every array on every device of the mesh.
-
-    Raises:
-      TypeError: if `mesh` is not a mesh.
-    """
-    return jax.device_put(tree, replicated(require_mesh(mesh, "replicate")))
+    axes = example_axes(mesh)
+    return NamedSharding(mesh, PartitionSpec(axes) if batches == 1 else PartitionSpec(None, axes))
 
 
 def shard_batch(batch: Mapping[str, chex.Array], mesh: Mesh, *, batches: int = 1) -> Batch:
@@ -82,12 +107,12 @@ def shard_batch(batch: Mapping[str, chex.Array], mesh: Mesh, *, batches: int = 1
 
     The examples are the first axis, or the second if the first counts `batches`.
 
-    With several hosts (`jax.distributed`), each gives its own examples: the global batch is all
-    of theirs together, in the order of the processes.
+    With several processes, each gives its own examples: the global batch is all of theirs together, in the order of
+    the processes.
 
     Raises:
       TypeError: if the batch is not a mapping of arrays, or the mesh not a mesh.
-      ValueError: if the examples do not divide over the devices.
+      ValueError: if the examples do not divide over the devices, or the mesh has no axis ``data``.
     """
     require_integer(batches, "shard_batch: batches")
     require_batch(batch)
@@ -112,7 +137,7 @@ def padded(batch: Batch, mesh: Mesh, *, batches: int = 1) -> Batch:
     if len(shapes) != 1:
         return batch
     (shape,) = shapes
-    more = -shape[axis] % mesh.shape["data"]
+    more = -shape[axis] % share(mesh)
     if not more:
         return batch
 
@@ -132,11 +157,13 @@ def check_divides(batch: Mapping[str, chex.Array], mesh: Mesh, *, batches: int =
     Raises:
       ValueError: if not; the message has the remainder.
     """
-    devices = mesh.shape["data"] // processes
+    devices = share(mesh) // processes
+    axes = " and ".join(repr(axis) for axis in example_axes(mesh))
+    word = "axis" if len(example_axes(mesh)) == 1 else "axes"
     for name, value in batch.items():
         examples = jax.tree.leaves(value)[0].shape[0 if batches == 1 else 1]
         if examples % devices:
             raise ValueError(
-                f"{examples} examples of {name!r} do not divide over the {devices} devices of axis 'data' "
+                f"{examples} examples of {name!r} do not divide over the {devices} devices of {word} {axes} "
                 f"(remainder {examples % devices}); choose a batch size that is a multiple of {devices}"
             )

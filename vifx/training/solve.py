@@ -18,7 +18,7 @@ from vifx.core.objective import Objective, Player, require_objective
 from vifx.core.turn import Expected, Solver
 from vifx.core.types import Array, Batch, Key, Metrics, Params, PyTree, State
 from vifx.training.monotone import rounding
-from vifx.training.sharding import check_divides, padded, require_mesh
+from vifx.training.sharding import check_divides, example_axes, padded, require_mesh
 from vifx.training.step import LossTransform, Progress, Step
 
 EMPTY = 1e-3
@@ -65,7 +65,7 @@ def solve(
         matters where parameters have priors. That of the minibatch by default.
       like: with a `rate`, a batch whose shapes the statistics follow; needed where the generative joint cannot be
         sampled by itself, because it has evidence or a multinomial without trials.
-      mesh: its axis ``data`` divides the examples, behind which rows of weight zero come if they do not divide; each
+      mesh: its devices divide the examples, behind which rows of weight zero come if they do not divide; each
         device scans its own chunks.
 
     Raises:
@@ -177,14 +177,14 @@ def _expect(
 ) -> Expected:
     if mesh is None:
         return _chunked(closed, chunk, key, params, state, prepared, batch)
-    batch = padded(batch, mesh)
+    batch, axes = padded(batch, mesh), example_axes(mesh)
     check_divides(batch, mesh)
 
     def here(everywhere: Any, batch: Batch) -> Expected:
         key, params, state, prepared = everywhere
-        return jax.lax.psum(_chunked(closed, chunk, key, params, state, prepared, batch), "data")
+        return jax.lax.psum(_chunked(closed, chunk, key, params, state, prepared, batch), axes)
 
-    divided = jax.tree.map(lambda _: PartitionSpec("data"), dict(batch))
+    divided = jax.tree.map(lambda _: PartitionSpec(axes), dict(batch))
     run = jax.shard_map(
         here, mesh=mesh, in_specs=(PartitionSpec(), divided), out_specs=PartitionSpec(), check_vma=False
     )

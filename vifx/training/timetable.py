@@ -47,3 +47,8 @@ class Timetable(NamedTuple):
     def due(self, every: int, begin: int, end: int) -> bool:
         """Say whether a chunk reaches a multiple of `every`, or the last update."""
         return end == self.steps or end // every > begin // every
+
+    def saving_and_measuring(self, begin: int, end: int, *, best: bool) -> tuple[bool, bool]:
+        """Say whether to save and to evaluate at the end of a chunk; the best checkpoint is known when it is saved."""
+        saving = self.due(self.checkpoint_every, begin, end)
+        return saving, self.due(self.evaluate_every, begin, end) or (saving and best)
