@@ -49,13 +49,13 @@ OPTIONS = {
     ),
     "NaN pixels": (["--poison"], ["must be finite"]),
     "too many devices": (
-        ["--devices", "1000"],
+        ["--mesh", "data=1000"],
         [
-            "--devices must be at most 8",
+            "--mesh must make up at most the 8 devices",
             "1000 (virtual CPU devices: XLA_FLAGS=--xla_force_host_platform_device_count=1000)",
         ],
     ),
-    "devices that do not divide": (["--devices", "3"], ["16 examples of 'x' do not divide over the 3 devices"]),
+    "devices that do not divide": (["--mesh", "data=3"], ["16 examples of 'x' do not divide over the 3 devices"]),
 }
 
 

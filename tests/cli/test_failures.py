@@ -153,7 +153,7 @@ def test_record_whose_config_is_no_object(config, tiny, vifx_command, tmp_path):
     (tmp_path / "run").mkdir()
     record = {"experiment": {"file": str(tiny), "sha256": ""}, "config": json.loads(config), "config_hash": ""}
     (tmp_path / "run" / "config.json").write_text(
-        json.dumps(record | {"schedules_read_steps": False, "extensions": []})
+        json.dumps(record | {"schedules_read_steps": False, "extensions": [], "stretches": []})
     )
     for command in ("resume", "evaluate", "sample"):
         result = vifx_command(command, "run")

@@ -37,7 +37,7 @@ def test_train_writes_everything_and_says_where(tiny, vifx_command, tmp_path):
     assert record["config"]["latent"] == 3
     assert record["config"]["learning_rate"] == 0.01
     assert record["versions"]["jax"] == jax.__version__
-    assert record["device"]["platform"] == jax.devices()[0].platform
+    assert record["stretches"] == [{"at": 0, "processes": 1, "devices": "1 × cpu (cpu)", "mesh": None}]
     assert record["command"] == ["vifx", "train", str(tiny), "--latent", "3"]
     assert [row["step"] for row in read_metrics(run / "metrics.jsonl")] == [2, 4, 6, 8]
     lines = result.out.splitlines()
@@ -118,7 +118,7 @@ def test_recorded_command_reproduces_the_run(tiny, vifx_command, tmp_path):
 
 @pytest.mark.thorough
 def test_sharding_over_devices_gives_the_same_metrics(tiny, vifx_command, trained, tmp_path):
-    vifx_command("train", tiny, "--run", "eight", "--steps", "4", "--devices", "8")
+    vifx_command("train", tiny, "--run", "eight", "--steps", "4", "--mesh", "data=8")
     eight = read_metrics(tmp_path / "eight" / "metrics.jsonl")[-1]
     (one,) = (row for row in read_metrics(trained().run / "metrics.jsonl") if row["step"] == eight["step"])
     assert eight["elbo"] == pytest.approx(one["elbo"], rel=1e-5)

@@ -19,7 +19,7 @@ from vifx.checks import nearest
 from vifx.cli.console import boxed, discard_output, output, plain_warnings, require_output
 from vifx.cli.parse import Failure, HelpShown, UsageError
 from vifx.cli.signals import Signals
-from vifx.training.errors import CheckpointError, Diverged
+from vifx.training.errors import CheckpointError, Diverged, HostsError
 from vifx.training.interrupt import Interrupted
 
 
@@ -81,7 +81,7 @@ def _part(module: str, name: str) -> Callable[..., Any]:
 
 def run(arguments: Sequence[str], signals: Signals) -> int:
     """Run the command that `arguments` say, show what is wrong, and return the exit code; see `vifx.cli.main`."""
-    logging.getLogger("absl").setLevel(logging.ERROR)  # orbax warns about what is intended
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax warns about what is intended, and says errors twice
     try:
         require_output()
         with plain_warnings():
@@ -90,9 +90,11 @@ def run(arguments: Sequence[str], signals: Signals) -> int:
     except HelpShown:
         return 0
     except UsageError as error:
+        _tell_others(error)
         boxed(str(error))
         return 2
-    except (Diverged, CheckpointError, Failure) as error:
+    except (Diverged, CheckpointError, HostsError, Failure) as error:
+        _tell_others(error)
         _leave_output()
         boxed(str(error), title="stopped")
         return 1
@@ -101,12 +103,14 @@ def run(arguments: Sequence[str], signals: Signals) -> int:
         if error.directory is not None:
             command = shlex.join(["vifx", "resume", str(error.directory)])
             sentence = f"saved after update {error.step:,}; continue with: {command}"
-        boxed(sentence, title="interrupted", style="yellow")
+        if not _follows():
+            boxed(sentence, title="interrupted", style="yellow")
         return 128 + error.signal
     except BrokenPipeError:
         discard_output()
         return 128 + signal.SIGPIPE
     except (Exception, SystemExit) as error:  # every other error becomes one line
+        _tell_others(error)
         _leave_output()
         from vifx.experiment.file import describe
 
@@ -116,6 +120,18 @@ def run(arguments: Sequence[str], signals: Signals) -> int:
             boxed(f"{describe(error)}{_hint(arguments)}", title="stopped")
         return 1
     return 0
+
+
+def _tell_others(error: BaseException) -> None:
+    """Tell the other processes of a run, if there are any, why this one ends."""
+    if hosts := sys.modules.get("vifx.training.hosts"):
+        hosts.leave(str(error) or type(error).__name__)
+
+
+def _follows() -> bool:
+    """Return whether process 0 says it."""
+    jax = sys.modules.get("jax")
+    return jax is not None and jax.process_index() > 0
 
 
 def _leave_output() -> None:

@@ -85,9 +85,9 @@ def discard_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def output() -> Console:
-    """Return a console for results: standard output, without colour in a pipe."""
-    return _Output(file=sys.stdout, highlight=False, soft_wrap=True, emoji=False)  # :train: is not a picture
+def output(*, quiet: bool = False) -> Console:
+    """Return a console for results: standard output, without colour in a pipe; a quiet one shows nothing."""
+    return _Output(file=sys.stdout, highlight=False, soft_wrap=True, emoji=False, quiet=quiet)  # :train: is no picture
 
 
 def boxed(message: str, *, title: str = "error", style: str = "red") -> None:

@@ -19,7 +19,7 @@ from vifx.cli.prepare import run_key
 from vifx.core.explain import explain
 from vifx.evaluation import Estimate
 from vifx.experiment import Experiment
-from vifx.experiment.run import Run, reproduction
+from vifx.experiment.run import Run, Stretch, reproduction
 from vifx.files import write_whole
 from vifx.training import Raised, TrainState
 from vifx.training.chunk import first_batch
@@ -139,11 +139,10 @@ def _write_report(
     step: int,
 ) -> None:
     record = json.loads(run.record.read_text(encoding="utf-8"))
-    device = record["device"]
-    versions = record["versions"] | {
-        "git revision": record["git_revision"] or "unknown",
-        "device": f"{device['count']} × {device['kind']} ({device['platform']})",
-    }
+    versions = record["versions"] | {"git revision": record["git_revision"] or "unknown"}
+    for stretch in run.stretches:
+        name = "devices" if stretch is run.stretches[0] else f"devices after update {stretch.at:,}"
+        versions[name] = _where(stretch)
     evaluation.write_report(
         run.report,
         title=run.file.path.stem,
@@ -156,3 +155,9 @@ def _write_report(
         explanation=explain(built.objective, first_batch(run_key(run.config), built.source)),
         commands=[shlex.join(command) for command in reproduction(run)],
     )
+
+
+def _where(stretch: Stretch) -> str:
+    """Return "8 × cpu (cpu), data=8, 2 processes"."""
+    processes = f"{stretch.processes} processes" if stretch.processes > 1 else None
+    return ", ".join(filter(None, (stretch.devices, stretch.mesh, processes)))

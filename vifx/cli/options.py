@@ -25,7 +25,7 @@ import tyro
 
 from vifx.checks import nearest
 from vifx.cli.parse import UsageError, parse
-from vifx.experiment.rules import PositiveFloat, PositiveInt, validate
+from vifx.experiment.rules import MeshAxes, PositiveFloat, PositiveInt, validate
 
 RunPath = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
 
@@ -40,6 +40,12 @@ class ResumeOptions:
     """Go on to this many updates in all; only more than before."""
     from_step: PositiveInt | None = None
     """Go on from the checkpoint of this update instead of the last."""
+    mesh: MeshAxes | None = None
+    """Devices to go on with, such as `data=8` or `data=4,fsdp=2`; as before if not given."""
+    distributed: str = "auto"
+    """The processes that make this run together: `auto` asks the launcher (SLURM, Open MPI, SkyPilot, a TPU pod, or
+    JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID), `off` is this one alone, and HOST:PORT,COUNT,INDEX
+    says where process 0 listens, how many there are, and which this one is."""
     change_schedule: bool = False
     """Go on to --steps although a schedule of the experiment reads them: the result is not that of one run."""
     trust: bool = False
@@ -123,6 +129,10 @@ class TrainOptions:
 
     run: Path | None = None
     """Directory of the run; default runs/<experiment>-<date>-<time>."""
+    distributed: str = "auto"
+    """The processes that make this run together: `auto` asks the launcher (SLURM, Open MPI, SkyPilot, a TPU pod, or
+    JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID), `off` is this one alone, and HOST:PORT,COUNT,INDEX
+    says where process 0 listens, how many there are, and which this one is."""
     allow_download: bool = False
     """Fetch the data set from the network if it is not prepared (as --data.allow-download)."""
     debug_checks: bool = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = [
     "build",
     "failures",
-    "mesh_of",
     "mistakes",
     "parse_experiment",
     "rehearse",
@@ -24,7 +23,6 @@ from typing import Annotated, Any, TypeVar
 import jax
 import jax.numpy as jnp
 import tyro
-from jax.sharding import Mesh
 
 from vifx import experiment, training
 from vifx.checks import ArgumentError, require_name
@@ -32,6 +30,7 @@ from vifx.cli.parse import FLAT, Failure, UsageError, option_names, parse
 from vifx.core.types import Key
 from vifx.experiment import Config, Experiment, ExperimentFile
 from vifx.experiment.file import describe, find, location
+from vifx.experiment.mesh import mesh_of
 from vifx.experiment.run import Run
 from vifx.training import CheckpointError, Diverged, Interrupted
 from vifx.training.chunk import divided, first_batch
@@ -184,20 +183,6 @@ def _naming_option(error: ArgumentError, config: Config) -> str:
 def run_key(config: Config) -> Key:
     """Return the key of the whole run."""
     return jax.random.key(config.seed)
-
-
-def mesh_of(config: Config) -> Mesh | None:
-    """Return the mesh that a config asks for, or None for one device.
-
-    Raises:
-      ValueError: if there are fewer devices.
-    """
-    if config.devices > jax.device_count():
-        virtual = f" (virtual CPU devices: XLA_FLAGS=--xla_force_host_platform_device_count={config.devices})"
-        sentence = f"must be at most {jax.device_count()}, which this machine has; got {config.devices}"
-        sentence += virtual if jax.default_backend() == "cpu" else ""
-        raise ArgumentError("devices", sentence, value=config.devices, owner=config)
-    return training.make_mesh(jax.devices()[: config.devices]) if config.devices > 1 else None
 
 
 def saved_state(run: Run, built: Experiment, *, step: int | None = None) -> training.TrainState:

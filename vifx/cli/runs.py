@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import jax
 from rich.console import Console
@@ -15,12 +16,12 @@ from rich.console import Console
 from vifx import evaluation, training
 from vifx.cli.console import output, watch
 from vifx.cli.finish import finish
+from vifx.cli.joining import distributed, follow, join, require_same_run
 from vifx.cli.options import EvaluateOptions, ResumeOptions, SampleOptions, SavedOptions, TrainOptions
 from vifx.cli.parse import Failure, UsageError
 from vifx.cli.prepare import (
     build,
     failures,
-    mesh_of,
     mistakes,
     parse_experiment,
     rehearse,
@@ -32,8 +33,10 @@ from vifx.cli.signals import Signals
 from vifx.evaluation import Estimate
 from vifx.experiment import Experiment
 from vifx.experiment.config import recording
+from vifx.experiment.mesh import mesh_of
 from vifx.experiment.run import (
     Run,
+    Stretch,
     create,
     default_directory,
     extend,
@@ -42,7 +45,8 @@ from vifx.experiment.run import (
     require_unused,
     train_command,
 )
-from vifx.training import Event, TrainState
+from vifx.training import Event, TrainState, hosts
+from vifx.training.layout import local
 
 _MONITOR = 0x6D6F6E  # separates the noise of the monitor from that of the updates
 
@@ -55,8 +59,9 @@ def train(arguments: Sequence[str], signals: Signals) -> None:
       training.Interrupted: after a signal, when the run is saved.
       training.Diverged: if a number is not finite.
     """
+    console = join(distributed(arguments))
     file, config, options = parse_experiment(arguments, "train", TrainOptions)
-    console = output()
+    require_same_run(file, config)
     if options.allow_download:
         config = replace(config, data=replace(config.data, allow_download=True))
     with mistakes(file, debug=options.debug_checks):
@@ -64,20 +69,22 @@ def train(arguments: Sequence[str], signals: Signals) -> None:
         watched, read = recording(config)
         built = build(file, watched)
         with console.status("trying the monitor and the drawings …"), jax.debug_nans(options.debug_checks):
-            rehearse(built, watched)
-    run = Run(options.run or default_directory(file), file, config, reads_steps="steps" in read)
+            if jax.process_index() == 0:
+                rehearse(built, watched)
+    run = Run(options.run or default_directory(file), file, config, reads_steps="steps" in read).continued(at=0)
     _announce(run, built, console)  # before anything is written, in case standard output cannot be
     with mistakes(debug=options.debug_checks):
-        run = _created(run, console, anywhere=options.run is None)
+        make = partial(_created, run, console, anywhere=options.run is None)
+        run = run._replace(directory=follow(make, "the run's directory"))
     _train(run, built, console, signals, debug=options.debug_checks)
 
 
-def _created(run: Run, console: Console, *, anywhere: bool) -> Run:
-    """Make the directory of a run; if another process was faster and it may be `anywhere`, the next one."""
+def _created(run: Run, console: Console, *, anywhere: bool) -> Path:
+    """Make the directory of a run; if another command was faster and it may be `anywhere`, the next one."""
     while True:
         try:
             create(run)
-            return run
+            return run.directory
         except FileExistsError:
             if not anywhere:
                 raise
@@ -93,9 +100,11 @@ def resume(options: ResumeOptions, signals: Signals) -> None:
       training.Interrupted: after a signal, when the run is saved.
       training.Diverged: if a number is not finite.
     """
-    console = output()
+    console = join(options.distributed)
     with mistakes(debug=options.debug_checks):
         run = open_run(options.directory, trust=options.trust, tell=_teller(console))
+        if options.mesh is not None:
+            run = run._replace(config=replace(run.config, mesh=options.mesh))
         if run.changed:
             raise UsageError(
                 f"{run.file.path} has changed since the run was started, so it would not continue the same run; "
@@ -104,21 +113,24 @@ def resume(options: ResumeOptions, signals: Signals) -> None:
         require_checkpoint(run)
     with mistakes(run.file, debug=options.debug_checks):
         at = options.from_step or max(checkpoint_steps(run), default=0)
+        require_same_run(run.file, run.config)
         longer = run if options.steps is None else extend(run, options.steps, at=at)
         watched, read = recording(longer.config)
         built = build(run.file, watched)
         if "steps" in read:
             _require_same_schedule(run, longer, at, options)
     _announce(longer, built, console)
-    begin = partial(_extend, longer, at) if longer is not run else None
+    begin = partial(_extend, longer, at) if longer.continued(at=at) != run else None
     _train(longer, built, console, signals, from_step=options.from_step, debug=options.debug_checks, begin=begin)
 
 
 def _extend(longer: Run, at: int, step: int) -> None:
-    """Record an extension once the run is this process's alone and its checkpoint is restored."""
+    """Record how far a run goes and where, once it is this command's alone and its checkpoint is restored."""
+    if jax.process_index() > 0:
+        return
     if step != at or longer.record.read_text(encoding="utf-8") != longer.recorded:
         raise Failure("another process has gone on with this run in the meantime; resume it again")
-    record(longer)
+    record(longer.continued(at=at))
 
 
 def _require_same_schedule(run: Run, longer: Run, at: int, options: ResumeOptions) -> None:
@@ -173,6 +185,9 @@ def sample(options: SampleOptions) -> None:
 def _announce(run: Run, built: Experiment, console: Console) -> None:
     console.print(f"{run.file.path.stem}: {built.inference} against {built.generative}", markup=False, style="bold")
     console.print(f"run directory {run.directory}", markup=False)
+    if run.config.mesh is not None or jax.process_count() > 1:
+        here = Stretch.here(run.config, at=0)
+        console.print(f"devices {here.devices}, mesh {here.mesh or 'of one device'}", markup=False)
     for note in built.splits.info.notes if built.splits is not None else ():
         console.print(f"data {run.config.data.name}: {note}", markup=False)
     if built.monitor is None and built.splits is not None and not len(next(iter(built.splits.validation.values()))):
@@ -200,7 +215,8 @@ def _train(
     def observe(event: Event) -> None:
         if event.kind == "start" and begin is not None:
             begin(event.step)
-        show(event)
+        if not console.quiet:
+            show(event)
 
     with (
         failures(run.file, debug=debug),
@@ -228,12 +244,21 @@ def _train(
             config_hash=run.identity,
             resume_from=from_step,
         )
+    last = local(fitted.train_state)
+    if jax.process_index() == 0:
+        _finished(run, built, last, console, signals, debug=debug)
+    hosts.gathered("", "the end of the run")
+
+
+def _finished(
+    run: Run, built: Experiment, last: TrainState, console: Console, signals: Signals, *, debug: bool
+) -> None:
     later = f"trained and saved; measure and draw with: {shlex.join(['vifx', 'evaluate', str(run.directory)])}"
     signals.say(f"interrupted; {later}")
     try:
         with failures(run.file, debug=debug), damage_remedied(run, resuming=False):
-            last = fitted.train_state if built.best is None else saved_state(run, built)
-            finish(run, built, training.evaluated(last), console)
+            found = last if built.best is None else saved_state(run, built)
+            finish(run, built, training.evaluated(found), console)
     except Failure as error:
         raise Failure(f"{error}; {later}") from error
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from vifx import data
-from vifx.experiment.rules import NonNegativeInt, PositiveInt, to_json, validate
+from vifx.experiment.rules import MeshAxes, NonNegativeInt, PositiveInt, to_json, validate
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,9 @@ class Config:
     of log_every (None: as often as checkpoint_every)."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic inside the networks; parameters, losses and optimizers stay in float32."""
-    devices: PositiveInt = 1
-    """Devices to shard each minibatch over."""
+    mesh: MeshAxes | None = None
+    """Devices to divide over, such as `data=8`, or `data=4,fsdp=2`: minibatches over all of them, and large parameters
+    with what the optimizer keeps of them over `fsdp` (None: one device, or all of several processes)."""
     data: data.Config = field(default_factory=data.Config)
     """Which data set, and how it is read."""
 
@@ -76,10 +77,12 @@ def identity(config: Config, *, steps: bool = False) -> str:
     """Return 16 hexadecimal digits that identify the run of `config`.
 
     Args:
-      config: the whole of it counts but `steps`, which says how far the run goes and not which run it is.
+      config: the whole of it counts but `steps`, which says how far the run goes and not which run it is, and `mesh`,
+        which says where it runs.
       steps: whether they count all the same, because a schedule of the experiment reads them.
     """
     tree = to_json(config)
+    del tree["mesh"]
     if not steps:
         del tree["steps"]
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]

@@ -27,6 +27,7 @@ from vifx.evaluation.exact_likelihood import Tried
 from vifx.evaluation.measure import Drawing
 from vifx.experiment.config import Config as BaseConfig
 from vifx.experiment.file import Experiment
+from vifx.experiment.mesh import mesh_of
 from vifx.experiment.rules import PositiveInt
 from vifx.training import Alarm, Progress
 
@@ -117,8 +118,7 @@ def experiment(
     """
     model.check(splits.train[model.observed])
     objective = dataclasses.replace(model.objective, init=starting(config, model, seeds=seeds))
-    mesh = training.make_mesh(jax.devices()[: config.devices]) if config.devices > 1 else None
-    step = training.solve(objective, "model", chunk=config.chunk, mesh=mesh)
+    step = training.solve(objective, "model", chunk=config.chunk, mesh=mesh_of(config))
     smallest, empty = f"smallest/{model.latent}", f"empty/{model.latent}"
     lost = "a component has no examples; use fewer components or another start"
     curves: dict[str, tuple[str, ...]] = {"likelihood": ("log_prob",)}

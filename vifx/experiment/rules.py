@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 __all__ = [
+    "AXIS",
+    "MeshAxes",
     "NonNegativeFloat",
     "NonNegativeInt",
     "PositiveFloat",
@@ -16,6 +18,7 @@ __all__ = [
 import dataclasses
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -50,6 +53,17 @@ PositiveFloat = Annotated[float, Rule("a positive finite number", lambda value: 
 """A finite number above zero."""
 NonNegativeFloat = Annotated[float, Rule("a finite number that is not negative", lambda value: value >= 0)]
 """A finite number from zero on."""
+
+AXIS = r"(data|fsdp)=([1-9]\d*)"
+"""One axis of a mesh with its size, as a pattern."""
+MeshAxes = Annotated[
+    str,
+    Rule(
+        "axes with their sizes, such as data=8 or data=4,fsdp=2",
+        lambda text: re.fullmatch(rf"{AXIS}|data=[1-9]\d*,fsdp=[1-9]\d*", text) is not None,
+    ),
+]
+"""The axes of a mesh with their sizes."""
 
 
 def validate(config: Any) -> None:

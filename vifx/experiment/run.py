@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "Extension",
     "Run",
+    "Stretch",
     "create",
     "default_directory",
     "environment",
@@ -34,6 +35,7 @@ import jax
 from vifx.experiment import file as files
 from vifx.experiment.config import Config, identity
 from vifx.experiment.file import ExperimentFile
+from vifx.experiment.mesh import mesh_of
 from vifx.experiment.rules import from_json, to_json
 from vifx.files import write_whole
 
@@ -54,6 +56,31 @@ class Extension(NamedTuple):
     after: int
 
 
+class Stretch(NamedTuple):
+    """Updates that were made in one place.
+
+    Attributes:
+      at: the update that it begins after.
+      processes: how many there are.
+      devices: how many they have, and of which kind.
+      mesh: the axes that the examples and the parameters are divided over; None for one device.
+    """
+
+    at: int
+    processes: int
+    devices: str
+    mesh: str | None
+
+    @classmethod
+    def here(cls, config: Config, *, at: int) -> Stretch:
+        """Return the stretch that begins here and now."""
+        mesh = mesh_of(config)
+        axes = None if mesh is None else ",".join(f"{axis}={size}" for axis, size in mesh.shape.items())
+        device = jax.devices()[0]
+        devices = f"{1 if mesh is None else mesh.size} × {device.device_kind} ({device.platform})"
+        return cls(at, jax.process_count(), devices, axes)
+
+
 class Run(NamedTuple):
     """One run on disk.
 
@@ -66,6 +93,7 @@ class Run(NamedTuple):
         another run from the first update on.
       extensions: by which it came to the steps of its config, in order.
       recorded: the text of its record when it was read.
+      stretches: where its updates were made, in order.
     """
 
     directory: Path
@@ -75,6 +103,15 @@ class Run(NamedTuple):
     reads_steps: bool = False
     extensions: tuple[Extension, ...] = ()
     recorded: str = ""
+    stretches: tuple[Stretch, ...] = ()
+
+    def continued(self, *, at: int) -> Run:
+        """Return the run with the stretch that begins here after update `at`, unless it is where the last one was."""
+        here = Stretch.here(self.config, at=at)
+        before = tuple(stretch for stretch in self.stretches if stretch.at < at)
+        if before and before[-1]._replace(at=at) == here:
+            return self._replace(stretches=before)
+        return self._replace(stretches=(*before, here))
 
     @property
     def started(self) -> Config:
@@ -123,12 +160,10 @@ def default_directory(file: ExperimentFile) -> Path:
 
 
 def environment(file: ExperimentFile) -> dict[str, Any]:
-    """Return what a run depends on besides its config: versions, git revision, device."""
-    device = jax.devices()[0]
+    """Return what a run depends on besides its config: versions and git revision."""
     return {
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in _RECORDED},
         "git_revision": _git_revision(file.path.resolve().parent),
-        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
     }
 
 
@@ -197,6 +232,7 @@ def open_run(directory: str | Path, *, trust: bool = False, tell: Callable[[str]
         tree, recorded_hash = found["config"], found["config_hash"]
         reads_steps = found["schedules_read_steps"]
         extensions = tuple(Extension(**extension) for extension in found["extensions"])
+        stretches = tuple(Stretch(**stretch) for stretch in found["stretches"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{record_path}: not the config of a run: {files.describe(error)}") from error
     if not isinstance(tree, dict):
@@ -211,7 +247,7 @@ def open_run(directory: str | Path, *, trust: bool = False, tell: Callable[[str]
         tell(f"runs {path.resolve()}, {'changed since' if changed else 'as when'} the run was started")
     file = files.load(path, source)
     config = from_json(file.config, tree)
-    run = Run(directory, file, config, changed, reads_steps, extensions, text)
+    run = Run(directory, file, config, changed, reads_steps, extensions, text, stretches)
     if run.config_hash != recorded_hash:
         raise ValueError(
             f"{record_path}: this config is not the one that the run was started with "
@@ -259,6 +295,7 @@ def record(run: Run) -> None:
         "config_hash": run.config_hash,
         "schedules_read_steps": run.reads_steps,
         "extensions": [extension._asdict() for extension in run.extensions],
+        "stretches": [stretch._asdict() for stretch in run.stretches],
         **environment(run.file),
     }
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"

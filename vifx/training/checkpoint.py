@@ -260,7 +260,7 @@ class Checkpoints:
           CheckpointError: if there is none, it is damaged, from a newer format or another config,
             or a leaf differs from the template in existence, shape or dtype.
         """
-        layout = Layout.checked(mesh, sharding, "restore")
+        layout = None if mesh is None and sharding is None else Layout.checked(mesh, sharding, "restore")
         step = self._latest() if step is None else step
         where = self.directory / str(step)
         if (where / "manifest").is_dir() and (found := damage(where)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Hosts", "broadcast", "gathered", "leave", "require_same", "start"]
+__all__ = ["Hosts", "accounted", "broadcast", "gathered", "leave", "require_same", "start"]
 
 import atexit
 import ctypes
@@ -12,7 +12,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
@@ -115,8 +116,7 @@ def _join(placement: Placement, patience: float) -> None:
     state.process_id, state.num_processes = placement.index, placement.count
     state.coordinator_address, state.client = placement.coordinator, client
     state.initialize_preemption_sync_manager()
-    peers.watch(client, placement.index, placement.count)
-    atexit.register(_leave_at_exit, service)
+    atexit.register(_leave_at_exit, service, peers.watch(client, placement.index, placement.count))
 
 
 def _unused() -> None:
@@ -166,24 +166,21 @@ def _answers(host: str, port: int) -> bool:
         return False
 
 
-def _stop(service: subprocess.Popen[str] | None, *, over: bool = True) -> None:
+def _stop(service: subprocess.Popen[str] | None) -> None:
     if service is not None and service.stdin is not None:
-        if over:
-            service.stdin.write("over\n")
+        service.stdin.write("over\n")
         service.stdin.close()
 
 
-def _leave_at_exit(service: subprocess.Popen[str] | None) -> None:
-    client, state = distributed.global_state.client, distributed.global_state
-    error = getattr(sys, "last_value", None)
-    if client is None:
-        return
+def _leave_at_exit(service: subprocess.Popen[str] | None, end_watch: Callable[[], None]) -> None:
+    state, error = distributed.global_state, getattr(sys, "last_value", None)
     if error is not None:
         leave(f"{type(error).__name__}: {error}")
-        _stop(service, over=False)
+    if state.client is None:  # it has left with an error, which the others may still ask for
         return
-    peers.leave(client, state.process_id, "")
-    state.shutdown()
+    peers.leave(state.client, state.process_id, "")
+    end_watch()
+    state.shutdown()  # all together
     _stop(service)
 
 
@@ -193,6 +190,17 @@ def leave(reason: str) -> None:
     if state.client is not None:
         peers.leave(state.client, state.process_id, reason.partition("\n")[0])
         state.client = None
+
+
+@contextmanager
+def accounted() -> Iterator[None]:
+    """Let an error of the runtime inside, which a lost process causes in the others, wait until that one is named."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError:
+        if jax.process_count() > 1:
+            time.sleep(peers.DEAD_AFTER + 5 * peers.BEAT)
+        raise
 
 
 def gathered(text: str, purpose: str, *, seconds: float = _LONGEST) -> list[str]:

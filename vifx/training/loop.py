@@ -168,6 +168,7 @@ def fit(
         train_state = _begin(key, step, objective, source, initial, record, resume_from, layout)
         at, reason = int(train_state.step), "" if stop is None else stop.reason(record.history)
         run_chunk = stack.enter_context(advance(step, source, layout, at))
+        stack.enter_context(hosts.accounted())
         tell("start", at)
         named = {"best": best, "stop": None if stop is None else stop.metric}
         rise, number = None if monotone is None else Monotone(monotone, record.history), None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DEAD_AFTER", "describe", "leave", "watch"]
+__all__ = ["BEAT", "DEAD_AFTER", "describe", "leave", "watch"]
 
 import json
 import os
@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import jax
@@ -26,16 +27,27 @@ def describe(client: Any, index: int, count: int) -> str:
     return f"process {index} of {count} ({_found(client, _HOST).get(index, 'unknown host')})"
 
 
-def watch(client: Any, index: int, count: int) -> None:
+def watch(client: Any, index: int, count: int) -> Callable[[], None]:
     """Give signs of life from now on, and end this process when another one is lost.
 
     A process is lost if it has left with an error, or gave no sign of life for `DEAD_AFTER` seconds by this process's
     own clock. Then one line on standard error names it, and this process exits with 1: it may hang in a computation
     that the lost one takes part in, so nothing is unwound. What was saved before is whole.
+
+    Returns:
+      A function that ends the watch.
     """
     client.key_value_set(f"{_HOST}{index}", f"{socket.gethostname()}, pid {os.getpid()}")
     client.key_value_increment(f"{_ALIVE}{index}", 1)
-    threading.Thread(target=_watching, args=(client, index, count), name="vifx-peers", daemon=True).start()
+    over = threading.Event()
+    thread = threading.Thread(target=_watching, args=(client, index, count, over), name="vifx-peers", daemon=True)
+    thread.start()
+
+    def end() -> None:
+        over.set()
+        thread.join()
+
+    return end
 
 
 def leave(client: Any, index: int, reason: str) -> None:
@@ -43,12 +55,11 @@ def leave(client: Any, index: int, reason: str) -> None:
     client.key_value_set(f"{_LEFT}{index}", json.dumps(reason))
 
 
-def _watching(client: Any, index: int, count: int) -> None:
+def _watching(client: Any, index: int, count: int, over: threading.Event) -> None:
     names = {other: f"process {other} of {count}" for other in range(count)}
     beats: dict[int, str] = {}
     since = dict.fromkeys(range(count), time.monotonic())
-    while True:
-        time.sleep(BEAT)
+    while not over.wait(BEAT):
         try:
             client.key_value_increment(f"{_ALIVE}{index}", 1)
             names |= {other: f"process {other} of {count} ({host})" for other, host in _found(client, _HOST).items()}
@@ -62,10 +73,7 @@ def _watching(client: Any, index: int, count: int) -> None:
                 since[other] = now
         beats = alive
         errors = {other: reason for other, reason in left.items() if reason and other != index}
-        if index in left:  # on the way out
-            return
-        if errors:
-            time.sleep(3 * BEAT)  # an error that all have is better said by each
+        if errors and not over.wait(3 * BEAT):  # an error that all have is better said by each
             other = min(errors)
             _end(f"{names[other]} has stopped: {errors[other]}")
         for other, last in since.items():
