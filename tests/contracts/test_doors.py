@@ -205,8 +205,6 @@ DOORS = [
         transform=lambda key, batch: batch,
         threads=1,
         prefetch=1,
-        host=0,
-        hosts=1,
     ),
     at(data, "alphabet", codes=np.arange(4), least=1),
     at(data, "available", directory="nowhere"),

@@ -64,12 +64,52 @@ def test_same_minibatches_as_resident(make, size, batch_size, first):
         np.testing.assert_array_equal(batch["x"], np.repeat(np.asarray(y)[:, None], 2, axis=1))
 
 
-def test_hosts_divide_every_minibatch():
-    whole = itertools.islice(Streaming(Items(11), 6, 1).batches(3), 5)
-    parts = [itertools.islice(Streaming(Items(11), 6, 1, host=h, hosts=3).batches(3), 5) for h in range(3)]
-    for batch, *shares in zip(whole, *parts, strict=True):
-        assert [len(share["y"]) for share in shares] == [2, 2, 2]
-        np.testing.assert_array_equal(batch["y"], np.concatenate([share["y"] for share in shares]))
+def resident_rows(size, batch_size, first, count):
+    """The examples of minibatches of `Resident`, with seed 1."""
+    source = Resident({"y": np.arange(size)}, batch_size, 1)
+    window = source.window(first, count)
+    start = int(window.offset)
+    return np.asarray(window.order)[start : start + count * batch_size].reshape(count, batch_size)
+
+
+@pytest.mark.parametrize(
+    ("size", "batch_size", "first"),
+    [
+        (40, 16, 0),
+        (40, 16, 1),  # begins in the middle of an epoch, and the next minibatch is of two epochs
+        (41, 8, 997),
+        (17, 16, 5),  # nearly every minibatch is of two epochs
+        (16, 16, 3),
+    ],
+)
+def test_the_shares_of_all_hosts_are_the_minibatches_of_resident(size, batch_size, first):
+    source, expected = Streaming(arrays(size), batch_size, 1), resident_rows(size, batch_size, first, 6)
+    for hosts in (1, 2, 4, 8):
+        shares = [itertools.islice(source.batches(first, host=h, hosts=hosts), 6) for h in range(hosts)]
+        rows = np.stack([[share["y"] for share in host] for host in shares], axis=1)
+        assert rows.shape == (6, hosts, batch_size // hosts)
+        np.testing.assert_array_equal(rows.reshape(6, batch_size), expected)
+
+
+def test_a_run_goes_on_at_any_minibatch_on_another_number_of_hosts():
+    expected, found = resident_rows(29, 8, 0, 12), []
+    for first, last, hosts in [(0, 2, 4), (2, 5, 1), (5, 6, 8), (6, 12, 2)]:
+        source = Streaming(arrays(29), 8, 1)  # which has seen nothing
+        shares = [itertools.islice(source.batches(first, host=h, hosts=hosts), last - first) for h in range(hosts)]
+        found += [np.concatenate([share["y"] for share in minibatch]) for minibatch in zip(*shares, strict=True)]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_minibatch_that_does_not_divide_over_the_hosts():
+    message = r"batch_size must be a multiple of the 4 hosts, got 6 \(remainder 2\); choose 4 or 8"
+    with pytest.raises(ValueError, match=message):
+        Streaming(Items(10), 6, 0).batches(0, hosts=4)
+    with pytest.raises(ValueError, match=r"batch_size must be a multiple of the 4 hosts, got 3 .*; choose 4$"):
+        Streaming(Items(10), 3, 0).batches(0, hosts=4)
+    with pytest.raises(ValueError, match="host must be an integer from 0 to 1, got 2"):
+        Streaming(Items(10), 4, 0).batches(0, host=2, hosts=2)
+    with pytest.raises(ValueError, match="hosts must be an integer ≥ 1, got 0"):
+        Streaming(Items(10), 4, 0).batches(0, hosts=0)
 
 
 def test_reads_ahead_as_far_as_told():
@@ -120,8 +160,6 @@ def test_an_exception_while_reading_surfaces(make):
     ("settings", "message"),
     [
         ({"batch_size": 11}, "batch_size must not exceed the 10 examples"),
-        ({"batch_size": 5, "hosts": 2}, "multiple of the 2 hosts"),
-        ({"batch_size": 4, "host": 2, "hosts": 2}, "host must be an integer from 0 to 1, got 2"),
         ({"batch_size": 4, "threads": 0}, "must be an integer ≥ 1, got 0"),
         ({"batch_size": 4, "seed": -3}, "seed must be an integer from 0 to"),
     ],

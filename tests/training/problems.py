@@ -95,10 +95,10 @@ class ToyStreaming:
         self.host, self.batch_size, self.seed, self.transform = arrays, batch_size, seed, transform
         self.size = len(next(iter(arrays.values())))
 
-    def batches(self, first):
-        b = self.batch_size
+    def batches(self, first, *, host=0, hosts=1):
+        b, share = self.batch_size, self.batch_size // hosts
         while True:
-            rows = order(self.seed, self.size, first * b, b)
+            rows = order(self.seed, self.size, first * b, b)[host * share :][:share]
             yield {name: value[rows] for name, value in self.host.items()}
             first += 1
 

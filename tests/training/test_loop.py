@@ -32,7 +32,7 @@ from vifx.training import (
     repeat,
     start,
 )
-from vifx.training.chunk import _TRANSFORM
+from vifx.training.chunk import _TRANSFORM, advance, first_batch
 
 
 def problem(noise=0.1, transform=jitter, traces=None, dtype=np.float32):
@@ -110,6 +110,22 @@ def test_streaming_is_the_same_run(x64, batches):
     one, other = (run(13, (objective, step, source)) for source in (resident, streaming))
     chex.assert_trees_all_close(one.train_state.progress, other.train_state.progress, rtol=1e-9)
     assert [row["step"] for row in other.history] == [10, 13]
+
+
+def test_a_host_reads_its_own_rows_and_all_rows_to_begin_with(monkeypatch):
+    asked, step = [], problem()[1]
+
+    class Noted(ToyStreaming):
+        def batches(self, first, *, host=0, hosts=1):
+            asked.append((first, host, hosts))
+            return super().batches(first, host=host, hosts=hosts)
+
+    source = Noted(line_data(), 8, seed=3, transform=jitter)
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    monkeypatch.setattr(jax, "process_count", lambda: 4)
+    np.testing.assert_array_equal(first_batch(jax.random.key(0), source)["y"], source.host["y"][order(3, 40, 0, 8)])
+    with advance(step, source, None, 7):
+        assert asked == [(0, 0, 1), (7, 1, 4)]
 
 
 def test_streaming_resumes_where_it_was(tmp_path):

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from vifx.checks import require_function, require_integer
+from vifx.checks import ArgumentError, require_function, require_integer
 from vifx.data.order import check_batching, epoch_order
 from vifx.data.rows import Source, checked_examples, length, stacked
 from vifx.data.transforms import Transform
@@ -23,8 +23,8 @@ class Streaming:
     t without iterator state. Threads read ahead; the transform is *not* applied, since it belongs inside
     the compiled step: `source.transform(key, batch)`.
 
-    On several hosts each reads its own rows of every minibatch: host h of H reads rows
-    [h·B/H, (h + 1)·B/H).
+    The source does not know where it runs. On several hosts each reads its own rows of every minibatch, which
+    `batches` is told: so a run may go on at any minibatch on another number of hosts.
 
     Attributes:
       size: the number of examples N.
@@ -39,8 +39,6 @@ class Streaming:
       transform: see above.
       threads: how many minibatches are read at a time.
       prefetch: how many minibatches are read or waiting to be used, at most.
-      host: which host this is.
-      hosts: how many hosts there are.
 
     Raises:
       TypeError: if an argument is of another kind.
@@ -56,48 +54,57 @@ class Streaming:
         *,
         threads: int = 4,
         prefetch: int = 8,
-        host: int = 0,
-        hosts: int = 1,
     ) -> None:
         self.size = length(source)
         check_batching(self.size, batch_size, seed)
         if transform is not None:
             require_function(transform, "transform", "(key, batch) -> batch, such as data.binarize()")
-        for name, number in (("threads", threads), ("prefetch", prefetch), ("hosts", hosts)):
+        for name, number in (("threads", threads), ("prefetch", prefetch)):
             require_integer(number, name)
-        require_integer(host, "host", least=0, most=hosts - 1)
-        if batch_size % hosts:
-            raise ValueError(f"batch_size must be a multiple of the {hosts} hosts, got {batch_size}")
         self.batch_size = batch_size
         self.seed = seed
         self.transform = transform
         self._source = source
         self._threads = threads
         self._prefetch = prefetch
-        self._rows = slice(host * batch_size // hosts, (host + 1) * batch_size // hosts)
         self._orders: dict[int, np.ndarray] = {}
 
-    def batches(self, first: int) -> Iterator[dict[str, np.ndarray]]:
+    def batches(self, first: int, *, host: int = 0, hosts: int = 1) -> Iterator[dict[str, np.ndarray]]:
         """Yield minibatches `first`, `first + 1`, … for ever: arrays `[B / hosts, ...]`.
+
+        Host h of H reads rows [h·B/H, (h + 1)·B/H) of each, so that the shares of all hosts, one after the other, are
+        the minibatch of one host.
 
         Closing the iterator, or dropping it, ends its threads. An exception while reading is raised
         here, with a note that says which minibatch it was.
 
+        Args:
+          first: the number of the first minibatch.
+          host: which host this is.
+          hosts: how many hosts there are.
+
         Raises:
-          TypeError: if `first` is not an integer.
-          ValueError: if it is negative.
+          TypeError: if a number is not an integer.
+          ValueError: if `first` is negative, there is no such host, or the minibatch does not divide over the hosts.
         """
         require_integer(first, "batches: first", least=0)
-        return self._prefetched(first)
+        require_integer(hosts, "batches: hosts")
+        require_integer(host, "batches: host", least=0, most=hosts - 1)
+        share, rest = divmod(self.batch_size, hosts)
+        if rest:
+            fix = f"choose {' or '.join(str(n) for n in (share * hosts, (share + 1) * hosts) if n)}"
+            sentence = f"must be a multiple of the {hosts} hosts, got {self.batch_size} (remainder {rest}); {fix}"
+            raise ArgumentError("batch_size", sentence, value=self.batch_size)
+        return self._prefetched(first, slice(host * share, (host + 1) * share))
 
-    def _prefetched(self, first: int) -> Iterator[dict[str, np.ndarray]]:
+    def _prefetched(self, first: int, share: slice) -> Iterator[dict[str, np.ndarray]]:
         pending: deque[tuple[np.ndarray, Future[dict[str, np.ndarray]]]] = deque()
         with ThreadPoolExecutor(self._threads, thread_name_prefix="vifx-data") as pool:
             try:
                 minibatch = first
                 while True:
                     while len(pending) < self._prefetch:
-                        rows = self._indices(minibatch + len(pending))
+                        rows = self._indices(minibatch + len(pending))[share]
                         pending.append((rows, pool.submit(stacked, self._source, rows)))
                     rows, reading = pending.popleft()
                     try:
@@ -116,7 +123,7 @@ class Streaming:
         stream = self._order(epoch)
         if start + self.batch_size > self.size:
             stream = np.concatenate([stream, self._order(epoch + 1)])
-        return stream[start : start + self.batch_size][self._rows]
+        return stream[start : start + self.batch_size]
 
     def _order(self, epoch: int) -> np.ndarray:
         if epoch not in self._orders:

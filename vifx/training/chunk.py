@@ -57,8 +57,11 @@ class StreamingSource(Protocol):
 
     transform: Callable[[Key, Batch], Batch] | None
 
-    def batches(self, first: int) -> Iterator[Mapping[str, np.ndarray]]:
-        """Yield minibatches `first`, ``first + 1``, … for ever, not yet transformed."""
+    def batches(self, first: int, *, host: int = 0, hosts: int = 1) -> Iterator[Mapping[str, np.ndarray]]:
+        """Yield minibatches `first`, ``first + 1``, … for ever, not yet transformed.
+
+        Of each, host h of H yields its share alone, rows [h·B/H, (h + 1)·B/H) of B.
+        """
         ...
 
 
@@ -112,7 +115,8 @@ def advance(step: Step, source: Source, layout: Layout | None, first: int) -> It
     if isinstance(source, ResidentSource):
         yield _resident(step, source, layout)
         return
-    with _closing(source.batches(first * step.batches)) as batches:
+    share = source.batches(first * step.batches, host=jax.process_index(), hosts=jax.process_count())
+    with _closing(share) as batches:
         yield partial(_streaming, step, _Static(source), layout, batches)
 
 
