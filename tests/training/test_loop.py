@@ -23,6 +23,7 @@ from vifx.training import (
     Diverged,
     Interrupted,
     averaged,
+    chunk,
     descend,
     fit,
     guarded,
@@ -33,6 +34,7 @@ from vifx.training import (
     start,
 )
 from vifx.training.chunk import _TRANSFORM, advance, first_batch
+from vifx.training.layout import Layout
 
 
 def problem(noise=0.1, transform=jitter, traces=None, dtype=np.float32):
@@ -110,6 +112,41 @@ def test_streaming_is_the_same_run(x64, batches):
     one, other = (run(13, (objective, step, source)) for source in (resident, streaming))
     chex.assert_trees_all_close(one.train_state.progress, other.train_state.progress, rtol=1e-9)
     assert [row["step"] for row in other.history] == [10, 13]
+
+
+@pytest.mark.first(1)
+@pytest.mark.parametrize("mesh", [False, True])
+def test_minibatches_of_a_stream_are_on_the_devices_before_their_turn(monkeypatch, mesh):
+    """Two ahead of the update that runs, none of the next chunk, and metrics are read once."""
+    events, (objective, step, _) = [], usual()
+
+    class Told(ToyStreaming):
+        def batches(self, first, *, host=0, hosts=1):
+            for batch in super().batches(first, host=host, hosts=hosts):
+                events.append(("read", first))
+                yield batch
+                first += 1
+
+    def noting(name, function):
+        def noted(*arguments):
+            events.append(name)
+            return function(*arguments)
+
+        return noted
+
+    source = Told(line_data(), 8, seed=3, transform=jitter)
+    train_state = start(jax.random.key(1), step, objective, first_batch(jax.random.key(1), source))
+    for module, name in [(chunk, "_single"), (jax, "block_until_ready"), (jax, "device_get")]:
+        monkeypatch.setattr(module, name, noting(name, getattr(module, name)))
+    events.clear()
+    with advance(step, source, Layout.checked(make_mesh(jax.devices()[:4]), None, "test") if mesh else None, 5) as run:
+        train_state, _ = run(train_state, 5, 7)
+        first = list(events)
+        run(train_state, 12, 1)
+    update, read, wait = "_single", lambda number: ("read", number), "block_until_ready"
+    begun = [read(5), update, read(6), read(7), update, read(8), update, read(9), update, read(10)]
+    assert first == [*begun, update, read(11), wait, update, wait, update, wait, "device_get"]
+    assert events[len(first) :] == [read(12), update, "device_get"]
 
 
 def test_a_host_reads_its_own_rows_and_all_rows_to_begin_with(monkeypatch):

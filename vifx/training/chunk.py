@@ -14,6 +14,7 @@ __all__ = [
 ]
 
 import weakref
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -34,6 +35,8 @@ from vifx.training.state import TrainState, update_keys
 from vifx.training.step import Progress, Step
 
 _TRANSFORM = 0x7472616E  # tells the noise of the data from the noise of the step, which folds in small integers
+_AHEAD = 2  # updates whose minibatches are put on the devices while an earlier one runs
+_IN_FLIGHT = 4  # updates of a stream that the host may be ahead of the devices, which hold the minibatches of all
 
 
 @runtime_checkable
@@ -109,7 +112,8 @@ def advance(step: Step, source: Source, layout: Layout | None, first: int) -> It
     """Open a source for the updates from `first` on.
 
     A resident source is gathered inside one compiled scan over the updates of a chunk, or update by update where that
-    is faster (`vifx.loops`); a streaming source is read a step at a time. Update t takes minibatches ``t·b`` to
+    is faster (`vifx.loops`). On a streaming source each update is a call, and while it runs the minibatches of the next
+    ones are put on the devices; none of another chunk, which may never be made. Update t takes minibatches ``t·b`` to
     ``(t+1)·b − 1`` for a step that consumes b of them, transformed with a key folded from the update's.
     """
     if isinstance(source, ResidentSource):
@@ -117,7 +121,7 @@ def advance(step: Step, source: Source, layout: Layout | None, first: int) -> It
         return
     share = source.batches(first * step.batches, host=jax.process_index(), hosts=jax.process_count())
     with _closing(share) as batches:
-        yield partial(_streaming, step, _Static(source), layout, batches)
+        yield _streaming(step, source, layout, batches)
 
 
 @contextmanager
@@ -283,29 +287,35 @@ def _finish(
 
 
 def _streaming(
-    step: Step,
-    source: _Static,
-    layout: Layout | None,
-    batches: Iterator[Mapping[str, np.ndarray]],
-    train_state: TrainState,
-    first: int,
-    length: int,
-) -> tuple[TrainState, Metrics]:
-    del first  # the iterator stands there
-    if layout is not None:
-        train_state = layout.place(train_state)
-    history = []
-    for _ in range(length):
+    step: Step, source: StreamingSource, layout: Layout | None, batches: Iterator[Mapping[str, np.ndarray]]
+) -> Advance:
+    static = _Static(source)
+
+    def place() -> Batch:
+        """Put the minibatches of the next update on the devices, without waiting for them to be there."""
         share = [next(batches) for _ in range(step.batches)]
         batch = {name: np.stack([minibatch[name] for minibatch in share]) for name in share[0]}
-        placed = batch if layout is None else shard_batch(batch, layout.mesh, batches=2)
-        train_state, metrics = _single(step, source, layout, train_state, placed)
-        history.append(metrics)
-    return train_state, _stacked(history)
+        return jax.device_put(batch) if layout is None else shard_batch(batch, layout.mesh, batches=2)
+
+    def chunk(train_state: TrainState, first: int, length: int) -> tuple[TrainState, Metrics]:
+        del first  # the iterator stands there
+        if layout is not None:
+            train_state = layout.place(train_state)
+        history, placed = [], deque([place()])
+        for i in range(length):
+            train_state, metrics = _single(step, static, layout, train_state, placed.popleft())
+            history.append(metrics)
+            while len(placed) < min(_AHEAD, length - i - 1):
+                placed.append(place())
+            if i >= _IN_FLIGHT:
+                jax.block_until_ready(history[i - _IN_FLIGHT])
+        return train_state, _stacked(history)
+
+    return chunk
 
 
 def _stacked(history: list[Metrics]) -> Metrics:
-    return jax.tree.map(lambda *values: np.stack(values), *history)
+    return jax.tree.map(lambda *values: np.stack(values), *jax.device_get(history))
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
