@@ -116,10 +116,13 @@ def test_reads_ahead_as_far_as_told():
     items = Items(100)
     iterator = Streaming(items, 2, 0, threads=2, prefetch=5).batches(0)
     next(iterator)
+    assert len(items.read) == 2  # who wants one minibatch has one read
+    assert not workers()
+    next(iterator)
     deadline = time.monotonic() + 10
-    while len(items.read) < 10 and time.monotonic() < deadline:
+    while len(items.read) < 12 and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert len(items.read) == 10  # five minibatches of two, and no more
+    assert len(items.read) == 12  # five minibatches of two, and no more
     iterator.close()
 
 
@@ -128,7 +131,7 @@ def test_reads_ahead_as_far_as_told():
 def test_closing_ends_the_threads(how):
     iterator = Streaming(Items(50), 5, 0).batches(0)
     if how != "unstarted":
-        next(iterator)
+        next(iterator), next(iterator)
         assert workers()
     if how == "close":
         iterator.close()
@@ -140,7 +143,7 @@ def test_closing_ends_the_threads(how):
 def test_closing_gives_up_what_was_still_to_be_read():
     items = Items(200)
     iterator = Streaming(items, 20, 0, threads=1, prefetch=100).batches(0)
-    next(iterator)
+    next(iterator), next(iterator)
     iterator.close()
     assert len(items.read) < 1000  # of 2020
     assert not workers()
