@@ -64,7 +64,7 @@ def build(config: Config) -> Experiment:
     return Experiment(
         objective=objective,
         step=step,
-        source=data.Resident({"x": splits.train["x"]}, config.data.batch_size, config.seed),
+        source=data.source({"x": splits.train["x"]}, config.data, seed=config.seed),
         splits=splits,
         inference=inference,
         generative=generative,

@@ -74,7 +74,7 @@ def build(config: Config) -> Experiment:
     return Experiment(
         objective=objective,
         step=step,
-        source=data.Resident(points.train, config.data.batch_size, config.seed),
+        source=data.source(points.train, config.data, seed=config.seed),
         splits=points,
         inference=inference,
         generative=generative,

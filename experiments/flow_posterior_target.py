@@ -43,6 +43,7 @@ class Config(BaseConfig):
 
 def build(config: Config) -> Experiment:
     """Build the flow and the target, KL(flow ‖ target), and what to measure and draw."""
+    config.data.require_resident("there is no evidence, and nothing to stream")
     density = TARGETS[config.target]
     bijection = {
         "spline": lambda: flows.chain(flows.scale(shift=True), flows.spline(depth=config.depth, bound=4.0)),

@@ -57,7 +57,7 @@ def build(config: Config) -> Experiment:
     return Experiment(
         objective=objective,
         step=training.optimize(objective, optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))),
-        source=data.Resident(splits.train, config.data.batch_size, config.seed),
+        source=data.source(splits.train, config.data, seed=config.seed),
         splits=splits,
         inference=inference,
         generative=generative,

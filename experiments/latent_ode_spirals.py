@@ -81,7 +81,7 @@ def build(config: Config) -> Experiment:
     return Experiment(
         objective=objective,
         step=training.optimize(objective, optax.chain(optax.clip_by_global_norm(1000.0), optax.adam(rate))),
-        source=data.Resident(seen["train"], config.data.batch_size, config.seed),
+        source=data.source(seen["train"], config.data, seed=config.seed),
         splits=splits,
         inference=inference,
         generative=generative,

@@ -78,7 +78,7 @@ def build(config: Config) -> Experiment:
     return Experiment(
         objective=objective,
         step=training.optimize(objective, optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))),
-        source=data.Resident({"x": splits.train["x"]}, config.data.batch_size, config.seed),
+        source=data.source({"x": splits.train["x"]}, config.data, seed=config.seed),
         splits=splits,
         inference=inference,
         generative=generative,

@@ -33,7 +33,7 @@ from vifx.experiment.file import describe, find, location
 from vifx.experiment.mesh import mesh_of
 from vifx.experiment.run import Run
 from vifx.training import CheckpointError, Diverged, Interrupted
-from vifx.training.chunk import divided, first_batch
+from vifx.training.chunk import StreamingSource, divided, first_batch
 
 T = TypeVar("T")
 _SHORT = re.compile(r"-(?!inf|nan)[A-Za-z]", re.IGNORECASE)
@@ -135,6 +135,8 @@ def build(file: ExperimentFile, config: Config) -> Experiment:
     """
     try:
         built = file.build(config)
+        if isinstance(built, Experiment) and not isinstance(built.source, StreamingSource):
+            config.data.require_resident("this experiment has a source of its own; it is data.source that streams")
         mesh = mesh_of(config)
     except ArgumentError as error:
         raise ValueError(_naming_option(error, config)).with_traceback(error.__traceback__) from error

@@ -50,6 +50,7 @@ __all__ = [
     "read_idx",
     "read_keel",
     "sample_pairing",
+    "source",
     "spelled",
 ]
 
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
     from vifx.data.reber import REBER, Grammar
     from vifx.data.resident import Resident, Window
     from vifx.data.rows import Source, batches
+    from vifx.data.source import source
     from vifx.data.spiral_paths import SPIRAL_PATHS, SpiralPaths
     from vifx.data.streaming import Streaming
     from vifx.data.text import Alphabet, alphabet, spelled

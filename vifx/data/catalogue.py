@@ -10,20 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from vifx.checks import nearest, require
 from vifx.data.data_config import Config, chosen_features
-from vifx.data.dataset import Dataset, Split, hold_out
+from vifx.data.dataset import Dataset, hold_out
 from vifx.data.generated import generate
 from vifx.data.names import GENERATED, UNPREPARED, data_directory, prepared_names
+from vifx.data.opened import Opened
 from vifx.data.outline import Outline
 from vifx.data.recipes import RECIPES
-from vifx.data.rows import read
+from vifx.data.rows import read_all
 from vifx.data.text import read_text
 
 if TYPE_CHECKING:
-    from vifx.data.prepared import Prepared, PreparedSplit
+    from vifx.data.prepared import Prepared
 
 VERSION = re.compile(r"\d+\.\d+\.\d+")
 _ALSO_OF_TFDS = ("fashion_mnist",)
@@ -91,6 +90,8 @@ def open_splits(config: Config) -> Prepared:
 def load(config: Config) -> Dataset:
     """Load a dataset into memory; prepare it if that is possible without network.
 
+    With `config.streaming` the training split of prepared data is opened, and its examples are read when they are used.
+
     A dataset with a validation split of its own keeps it; otherwise `config.validation` of the training
     split is held out (see `hold_out`). Of a dataset without a test split, `config.test` of the training split is held
     out first, and `info.notes` says so. Images are uint8 `[examples, height, width, channels]`, rows of a table
@@ -119,32 +120,20 @@ def load(config: Config) -> Dataset:
     splits, info = open_splits(config)
     if "train" not in splits:
         raise ValueError(f"{config.name}: expected a split train, found {sorted(splits)}")
-    train = _read_all(splits["train"])
+    if not all(len(splits[name]) for name in ("train", "test", "validation") if name in splits):
+        raise ValueError("the prepared split has no examples; prepare the dataset again")
+    train = Opened(splits["train"], config.name) if config.streaming else read_all(splits["train"])
     if "test" in splits:
-        test = _read_all(splits["test"])
+        test = read_all(splits["test"])
     else:
-        whole = len(train["x"])
+        whole = len(splits["train"])
         train, test = hold_out(train, config.test, config.split_seed, name="test")
         note = f"no test split: {len(test['x']):,} of the {whole:,} training examples are it (test, split_seed)"
         info = replace(info, notes=(*info.notes, note))
     if "validation" in splits:
-        return Dataset(train, _read_all(splits["validation"]), test, info)
+        return Dataset(train, read_all(splits["validation"]), test, info)
     train, validation = hold_out(train, config.validation, config.split_seed)
     return Dataset(train, validation, test, info)
-
-
-def _read_all(split: PreparedSplit, rows: int = 1024) -> Split:
-    total = len(split)
-    if total == 0:
-        raise ValueError("the prepared split has no examples; prepare the dataset again")
-    arrays: Split = {}
-    for start in range(0, total, rows):
-        part = read(split, range(start, min(start + rows, total)))
-        for name, array in part.items():
-            dtype = np.int32 if name == "y" and array.dtype.kind in "iu" else array.dtype
-            out = arrays.setdefault(name, np.empty((total, *array.shape[1:]), dtype))
-            out[start : start + len(array)] = array
-    return arrays
 
 
 def _required(config: Config, caller: str) -> Config:

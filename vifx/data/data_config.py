@@ -43,6 +43,11 @@ class Config:
     source: str | None = None
     """A folder of raw files (IDX for `fashion_mnist`, `.dat` for a table of KEEL), read only when data has to be
     prepared; of `text` the file."""
+    streaming: bool = False
+    """Whether minibatches of the training split are read as they are needed, rather than gathered from a copy of it on
+    the device; they are the same. Prepared data is then never in memory as a whole."""
+    workers: int = 0
+    """Processes that read a stream, for examples whose decoding in Python takes long; 0 for threads."""
     allow_download: bool = False
     """Whether a dataset that is not prepared may be fetched from the network."""
 
@@ -53,6 +58,11 @@ class Config:
             raise self.refused("name", f"must be a dataset such as 'digits' or 'builder/config', got {self.name!r}")
         for field, least in (("batch_size", 1), ("split_seed", 0)):
             require_integer(getattr(self, field), field, least=least, most=2**32 - 1, owner=self)
+        if not isinstance(self.streaming, bool):
+            raise TypeError(f"streaming must be True or False, got {self.streaming!r}")
+        require_integer(self.workers, "workers", least=0, owner=self)
+        if self.workers and not self.streaming:
+            raise self.refused("workers", f"must be 0 unless data is streamed (streaming), got {self.workers}")
         check_validation(self.validation, owner=self)
         check_validation(self.test, name="test", owner=self)
         if self.test == 0:
@@ -70,6 +80,18 @@ class Config:
         from vifx.data.outline import outlined
 
         return outlined(self)
+
+    def require_resident(self, why: str) -> None:
+        """Check that the data is not to be streamed, which what is trained does not allow.
+
+        Args:
+          why: the reason, as a sentence.
+
+        Raises:
+          ValueError: if it is.
+        """
+        if self.streaming:
+            raise self.refused("streaming", f"must be left out here: {why}")
 
     def refused(self, field: str, sentence: str) -> ArgumentError:
         """Return the error about the value of a field: its name, then the sentence."""

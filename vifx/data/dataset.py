@@ -14,9 +14,12 @@ import numpy as np
 from vifx.checks import ArgumentError, require, require_integer
 from vifx.data.arrays import checked_arrays
 from vifx.data.data_config import check_validation
+from vifx.data.opened import Opened, part
+from vifx.data.rows import length, read_all
 
-Split: TypeAlias = dict[str, np.ndarray]
-"""Arrays by variable, each `[examples, ...]`: images `"x"`, and labels `"y"` where there are any."""
+Split: TypeAlias = Mapping[str, np.ndarray]
+"""Arrays by variable, each `[examples, ...]`: images `"x"`, and labels `"y"` where there are any. The training split of
+data that is streamed has no arrays (see `vifx.data.opened.Opened`)."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Dataset:
     """The splits of a dataset, as arrays.
 
     Attributes:
-      train: what is trained on.
+      train: what is trained on; of prepared data that is streamed, examples that are read when they are used.
       validation: examples held out of the training split; no rows when nothing was held out.
       test: what is reported on, never used to choose anything.
       info: name, shape, classes and value range.
@@ -60,8 +63,9 @@ class Dataset:
 
     def __repr__(self) -> str:
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
-        sizes = ", ".join(f"{name} {len(next(iter(split.values()), ())):,}" for name, split in parts.items())
-        variables = ", ".join(f"{name} {array.dtype}{list(array.shape[1:])}" for name, array in self.train.items())
+        sizes = ", ".join(f"{name} {length(split) if split else 0:,}" for name, split in parts.items())
+        shown = self.test if isinstance(self.train, Opened) else self.train
+        variables = ", ".join(f"{name} {array.dtype}{list(array.shape[1:])}" for name, array in shown.items())
         return f"Dataset({self.info.name}: {sizes}; {variables})"
 
 
@@ -93,7 +97,7 @@ def from_arrays(
     (12, 4, (1,))
     """
     require(name, str, "name", "a text", "it is the name of the data in info")
-    splits = {"train": checked_arrays(train, "train"), "test": checked_arrays(test, "test")}
+    splits: dict[str, Split] = {"train": checked_arrays(train, "train"), "test": checked_arrays(test, "test")}
     if isinstance(validation, Mapping):
         splits["validation"] = checked_arrays(validation, "validation")
         _check_agreement(splits)
@@ -111,10 +115,10 @@ def hold_out(
     """Divide a split into what is kept for training and what is held out for validation.
 
     A fraction v of N examples holds out ⌊v·N + ½⌋ of them. Which ones is a fixed function of the seed
-    and N; both parts keep the original order.
+    and N; both parts keep the original order. What is held out is read into memory, and what is kept stays as it is.
 
     Args:
-      split: arrays by variable.
+      split: arrays by variable, or examples that are opened and not read.
       validation: how much to hold out, a fraction or a number of examples.
       split_seed: seed of the choice of examples.
       name: the name of the part that is held out, for messages.
@@ -125,7 +129,7 @@ def hold_out(
     """
     check_validation(validation, name=name)
     require_integer(split_seed, "split_seed", least=0)
-    size = len(next(iter(checked_arrays(split, "split").values())))
+    size = length(split if isinstance(split, Opened) else checked_arrays(split, "split"))
     count = int(validation * size + 0.5) if isinstance(validation, float) else validation
     if count >= size:
         sentence = f"must leave examples to train on, got {validation} of {size}; lower it"
@@ -133,7 +137,12 @@ def hold_out(
     # RandomState because NumPy promises that its stream never changes; Generator's may.
     held = np.zeros(size, bool)
     held[np.random.RandomState(split_seed).permutation(size)[:count]] = True
-    return {name: a[~held] for name, a in split.items()}, {name: a[held] for name, a in split.items()}
+    kept = part(split, np.flatnonzero(~held))
+    if not isinstance(split, Opened):
+        return kept, part(split, np.flatnonzero(held))
+    # One example at least, of which the arrays get their shapes.
+    found = read_all(split.at(np.flatnonzero(held) if count else np.zeros(1, int)))
+    return kept, {name: array[:count] for name, array in found.items()}
 
 
 def _check_agreement(splits: Mapping[str, Split]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Examples", "Source", "batches", "checked_examples", "length", "read", "stacked"]
+__all__ = ["Examples", "Source", "batches", "checked_examples", "length", "read", "read_all", "stacked"]
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
@@ -11,12 +11,14 @@ import numpy as np
 
 from vifx.checks import described, require_integer, require_unmasked
 from vifx.data.arrays import checked_arrays
+from vifx.data.opened import Opened
 
 
 class Examples(Protocol):
     """A random-access sequence of examples; each is a mapping from variables to arrays.
 
-    A `__getitems__(indices)` that returns several examples at once is used where there is one.
+    A `__getitems__(indices)` that returns several examples at once is used where there is one: as a list of them, or
+    stacked, as one mapping from variables to arrays ``[len(indices), ...]``.
     """
 
     def __len__(self) -> int:
@@ -29,7 +31,7 @@ class Examples(Protocol):
 
 
 Source: TypeAlias = Mapping[str, np.ndarray] | Examples
-"""Arrays by variable (memory-mapped ones too), or a random-access sequence of examples."""
+"""Arrays by variable (memory-mapped ones too), or a random-access sequence of examples, or a split of them."""
 
 
 def length(source: Source) -> int:
@@ -39,6 +41,7 @@ def length(source: Source) -> int:
       TypeError: if it is neither a mapping of arrays nor a sequence of examples.
       ValueError: if the arrays of a mapping disagree in length, or there are none.
     """
+    source = source.examples if isinstance(source, Opened) else source
     if not isinstance(source, Mapping):
         if isinstance(source, type | str) or hasattr(source, "dtype") or not hasattr(source, "__getitem__"):
             raise TypeError(
@@ -86,12 +89,20 @@ def stacked(source: Source, indices: Sequence[int] | np.ndarray) -> dict[str, np
       TypeError: if an example has a masked array.
       ValueError: if examples differ in their variables or shapes.
     """
+    source = source.examples if isinstance(source, Opened) else source
     if isinstance(source, Mapping):
         # Not converted, so that a masked array stays one and is refused.
         return {name: array[np.asarray(indices)] for name, array in source.items()}
     rows = [int(i) for i in indices]
     many = getattr(source, "__getitems__", None)
     examples = many(rows) if many is not None else [source[i] for i in rows]
+    if isinstance(examples, Mapping):
+        lengths = {name: len(array) for name, array in examples.items()}
+        if set(lengths.values()) != {len(rows)}:
+            raise ValueError(
+                f"__getitems__ must return {len(rows)} examples where it is asked for as many, got {lengths}"
+            )
+        return {name: np.asarray(require_unmasked(array, f"examples[{name!r}]")) for name, array in examples.items()}
     found = {}
     for name in examples[0]:
         if any(name not in example for example in examples):
@@ -102,6 +113,23 @@ def stacked(source: Source, indices: Sequence[int] | np.ndarray) -> dict[str, np
             raise ValueError(f"{name!r} must have one shape in all examples, got {shapes}; resize them first")
         found[name] = np.stack(arrays)
     return found
+
+
+def read_all(source: Source, *, rows: int = 1024) -> dict[str, np.ndarray]:
+    """Return all examples, read some `rows` at a time; integer labels `"y"` are int32.
+
+    Raises:
+      TypeError: as `read`.
+      ValueError: as `read`; and if there are no examples.
+    """
+    total = length(source)
+    arrays: dict[str, np.ndarray] = {}
+    for start in range(0, total, rows):
+        for name, array in read(source, range(start, min(start + rows, total))).items():
+            dtype = np.int32 if name == "y" and array.dtype.kind in "iu" else array.dtype
+            out = arrays.setdefault(name, np.empty((total, *array.shape[1:]), dtype))
+            out[start : start + len(array)] = array
+    return arrays
 
 
 def batches(source: Source, size: int) -> Iterator[dict[str, np.ndarray]]:

@@ -15,6 +15,7 @@ from itertools import count
 import numpy as np
 
 from vifx.checks import ArgumentError, require_function, require_integer
+from vifx.data.opened import Opened
 from vifx.data.order import check_batching, epoch_order
 from vifx.data.rows import Source, checked_examples, length, stacked
 from vifx.data.transforms import Transform
@@ -38,7 +39,7 @@ class Streaming:
       transform: to be applied to each minibatch inside jit, or None.
 
     Args:
-      source: arrays by variable (memory-mapped ones too), or a random-access sequence of examples.
+      source: arrays by variable (memory-mapped ones too), or a random-access sequence of examples, or a split of them.
       batch_size: see above.
       seed: see above.
       transform: see above.
@@ -64,6 +65,7 @@ class Streaming:
         prefetch: int = 8,
         workers: int = 0,
     ) -> None:
+        source = source.examples if isinstance(source, Opened) else source
         self.size = length(source)
         check_batching(self.size, batch_size, seed)
         if transform is not None:

@@ -55,7 +55,7 @@ def feature_network(config: data.Config, *, seed: int = 0) -> Features:
       ValueError: if the dataset has no labelled 8-bit images, or the file of weights is damaged or cannot be
         written.
     """
-    dataset = data.load(replace(config, validation=0))
+    dataset = data.load(replace(config, validation=0, streaming=False, workers=0))
     x, classes = dataset.train["x"], dataset.info.classes
     if x.dtype != np.uint8 or x.ndim != 4 or classes is None:
         raise ValueError(f"{config.name}: features need labelled 8-bit images, got {x.dtype} {x.shape[1:]}")

@@ -17,10 +17,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from vifx.checks import require_unmasked
 from vifx.core.types import Key, Params, State
-from vifx.data import Split
+from vifx.data import Split, batches
 from vifx.evaluation.measure import Measure, unmeasured
 from vifx.evaluation.samples import expected_coverage, frechet_distance, memorization, prdc
 from vifx.evaluation.table import Noted
+
+_ROWS = 8192  # training images in memory at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +160,8 @@ def measure_image_quality(
             "recall": found.recall,
         }
         if train is not None:
-            held, seen = (np.asarray(x, np.float32) / 255 for x in (real[:memorized], train["x"]))
+            held = np.asarray(real[:memorized], np.float32) / 255
+            seen = (np.asarray(part["x"], np.float32) / 255 for part in batches(train, _ROWS))
             metrics["memorization"] = memorization(images[:memorized], seen, held).closer
         return metrics
 

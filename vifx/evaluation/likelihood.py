@@ -24,6 +24,7 @@ from vifx.core.examples import WEIGHTS
 from vifx.core.joint import Joint
 from vifx.core.types import Array, Key, Params, State
 from vifx.data import Split
+from vifx.data.rows import length, read
 from vifx.evaluation.batches import Rows, in_batches
 from vifx.evaluation.estimate import Estimate
 from vifx.evaluation.measure import Measure, unmeasured
@@ -209,7 +210,8 @@ def measure_gaussian(train: Split, test: Split, *, shades: int = 256, alpha: flo
 
     def measure(key: Key, params: Params, state: State) -> Mapping[str, Estimate | float]:
         del params, state
-        fitted, _ = logits(jax.random.fold_in(key, 0), jnp.asarray(train["x"][:20_000]))
+        first = read(train, np.arange(min(20_000, length(train))))["x"]
+        fitted, _ = logits(jax.random.fold_in(key, 0), jnp.asarray(first))
         z, log_det = logits(jax.random.fold_in(key, 1), jnp.asarray(test["x"]))
         bits = _bits(gaussian_nll(fitted, z) - np.asarray(log_det), test["x"].shape[1:], shades)
         found = Estimate(bits, weights=test.get(WEIGHTS)).noted("a Gaussian on the logits, for comparison", digits=3)

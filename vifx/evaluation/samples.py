@@ -65,15 +65,18 @@ def nearest_distances(queries: ArrayLike, reference: ArrayLike) -> NDArray[Any]:
     return np.sqrt(np.sum((queries - reference[nearest]) ** 2, axis=1))
 
 
-def memorization(samples: ArrayLike, train: ArrayLike, test: ArrayLike) -> Memorization:
+def memorization(samples: ArrayLike, train: ArrayLike | Iterator[ArrayLike], test: ArrayLike) -> Memorization:
     """Compare the nearest-training-example distances of samples with those of held-out data.
 
     Args:
       samples: ``[n, ...]``.
-      train: what the model was trained on, in the same scale and transform.
+      train: what the model was trained on, in the same scale and transform; or an iterator of parts of it, of which
+        one at a time is in memory.
       test: held-out examples ``[m, ...]`` of the same distribution.
     """
-    drawn, held_out = nearest_distances(samples, train), nearest_distances(test, train)
+    parts = train if isinstance(train, Iterator) else iter([train])
+    found = [(nearest_distances(samples, part), nearest_distances(test, part)) for part in parts]
+    drawn, held_out = (np.min(distances, axis=0) for distances in zip(*found, strict=True))
     ordered = np.sort(held_out)
     above = len(ordered) - np.searchsorted(ordered, drawn, side="right")
     ties = np.searchsorted(ordered, drawn, side="right") - np.searchsorted(ordered, drawn, side="left")

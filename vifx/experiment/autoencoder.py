@@ -66,7 +66,7 @@ def experiment(
     return Experiment(
         objective=objective,
         step=training.optimize(objective, optax.adam(config.learning_rate)),
-        source=data.Resident(splits.train, config.data.batch_size, config.seed, transform),
+        source=data.source(splits.train, config.data, seed=config.seed, transform=transform),
         splits=splits,
         inference=inference,
         generative=generative,

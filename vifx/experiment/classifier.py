@@ -15,6 +15,8 @@ from vifx.core.factor import evidence, factor
 from vifx.core.joint import Joint
 from vifx.data import Dataset, Split
 from vifx.data.images import scaled
+from vifx.data.opened import part
+from vifx.data.rows import length
 from vifx.experiment.config import Config as BaseConfig
 from vifx.experiment.file import Experiment
 from vifx.experiment.rules import NonNegativeFloat, PositiveFloat, PositiveInt
@@ -75,7 +77,7 @@ def experiment(config: Config, splits: Dataset, classifier: Any) -> Experiment:
         step = training.constrained(step, loss=penalty[config.regularizer])
 
     train = subset(splits.train, config.examples, config.seed)
-    source = data.Resident(train, config.data.batch_size, config.seed, other.get(config.regularizer, pixels))
+    source = data.source(train, config.data, seed=config.seed, transform=other.get(config.regularizer, pixels))
     validation, test = (scaled(split) for split in (splits.validation, splits.test))
     return Experiment(
         objective=objective,
@@ -101,9 +103,9 @@ def subset(split: Split, examples: int | None, seed: int) -> Split:
 
     Which ones is a fixed function of the seed and of how many the split has, and more examples include the fewer.
     """
-    size = len(next(iter(split.values())))
+    size = length(split)
     if examples is None or examples >= size:
         return split
     # RandomState because NumPy promises that its stream never changes.
     chosen = np.sort(np.random.RandomState(seed).permutation(size)[:examples])
-    return {name: array[chosen] for name, array in split.items()}
+    return part(split, chosen)

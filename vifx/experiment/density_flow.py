@@ -97,7 +97,7 @@ def experiment(
     return Experiment(
         objective=objective,
         step=trainer(objective, config, weight_decay=weight_decay),
-        source=data.Resident(splits.train, config.data.batch_size, config.seed, transform),
+        source=data.source(splits.train, config.data, seed=config.seed, transform=transform),
         splits=splits,
         inference=inference,
         generative=generative,

@@ -31,6 +31,8 @@ from vifx.experiment.mesh import mesh_of
 from vifx.experiment.rules import PositiveInt
 from vifx.training import Alarm, Progress
 
+_WHOLE = "an iteration of EM takes all examples at once"
+
 
 @dataclass(frozen=True)
 class Config(BaseConfig):
@@ -116,6 +118,7 @@ def experiment(
     Raises:
       ValueError: the model has more components than there are examples.
     """
+    config.data.require_resident(_WHOLE)
     model.check(splits.train[model.observed])
     objective = dataclasses.replace(model.objective, init=starting(config, model, seeds=seeds))
     step = training.solve(objective, "model", chunk=config.chunk, mesh=mesh_of(config))

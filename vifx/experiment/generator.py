@@ -94,7 +94,7 @@ def images(
     return Experiment(
         objective=model.objective,
         step=step,
-        source=data.Resident(splits.train, config.data.batch_size, config.seed, data.normalize(low=low)),
+        source=data.source(splits.train, config.data, seed=config.seed, transform=data.normalize(low=low)),
         splits=splits,
         inference=model.inference,
         generative=model.generative,
@@ -156,7 +156,7 @@ def points(config: PointConfig, model: Assembly, *, turns: int = 1, updates: int
     return Experiment(
         objective=model.objective,
         step=training.averaged(step, config.decay),
-        source=data.Resident(splits.train, config.data.batch_size, config.seed),
+        source=data.source(splits.train, config.data, seed=config.seed),
         splits=splits,
         inference=model.inference,
         generative=model.generative,

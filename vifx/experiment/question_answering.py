@@ -98,7 +98,7 @@ def experiment(config: Config) -> Experiment:
     return Experiment(
         objective=objective,
         step=_step(config, form, objective),
-        source=data.Resident(splits.train, config.data.batch_size, config.seed, transform),
+        source=data.source(splits.train, config.data, seed=config.seed, transform=transform),
         splits=splits,
         inference=inference,
         generative=generative,
