@@ -218,6 +218,7 @@ DOORS = [
         prefetch=1,
         workers=0,
     ),
+    at(data, "Sprites", size=3, seed=0, first=0),
     at(data, "alphabet", codes=np.arange(4), least=1),
     at(data, "available", directory="nowhere"),
     at(data, "batches", source={"x": X}, size=2),

@@ -21,6 +21,7 @@ __all__ = [
     "Source",
     "SpiralPaths",
     "Split",
+    "Sprites",
     "Streaming",
     "Table",
     "Tracking",
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from vifx.data.rows import Source, batches
     from vifx.data.source import source
     from vifx.data.spiral_paths import SPIRAL_PATHS, SpiralPaths
+    from vifx.data.sprites import Sprites
     from vifx.data.streaming import Streaming
     from vifx.data.text import Alphabet, alphabet, spelled
     from vifx.data.tracking import TRACKING, Tracking

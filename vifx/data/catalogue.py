@@ -19,6 +19,7 @@ from vifx.data.opened import Opened
 from vifx.data.outline import Outline
 from vifx.data.recipes import RECIPES
 from vifx.data.rows import read_all
+from vifx.data.sprites import load_sprites
 from vifx.data.text import read_text
 
 if TYPE_CHECKING:
@@ -96,8 +97,8 @@ def load(config: Config) -> Dataset:
     split is held out (see `hold_out`). Of a dataset without a test split, `config.test` of the training split is held
     out first, and `info.notes` says so. Images are uint8 `[examples, height, width, channels]`, rows of a table
     float32 `[examples, inputs]`, labels int32 `[examples]`. Generated datasets, such as `ring`, are drawn from
-    `config.split_seed` (see `modes` and `vifx.data.shapes.draw_shape`), and `text` is read from `config.source`, a
-    file, or from the standard library (see `vifx.data.text.read_text`).
+    `config.split_seed` (see `modes`, `Sprites` and `vifx.data.shapes.draw_shape`), and `text` is read from
+    `config.source`, a file, or from the standard library (see `vifx.data.text.read_text`).
 
     Raises:
       TypeError: if `config` is not a `Config`.
@@ -116,6 +117,8 @@ def load(config: Config) -> Dataset:
             raise config.refused("features", sentence)
         if config.name == "text":
             return read_text(config.source, validation=config.validation, test=config.test)
+        if config.name == "sprites":
+            return load_sprites(config)
         return generate(config.name, validation=config.validation, split_seed=config.split_seed)
     splits, info = open_splits(config)
     if "train" not in splits:

@@ -19,6 +19,7 @@ GENERATED: Mapping[str, str] = MappingProxyType(
         "spirals": "generated: two spirals that wind around each other",
         "pinwheel": "generated: five bent arms in the plane",
         "checkerboard": "generated: the dark squares of a 4×4 board",
+        "sprites": "generated: 5,000,000 images of an ellipse, a square or a heart each, 64×64; with streaming alone",
         "casino": "generated: 300 rolls a sequence of a die that is now and then a loaded one",
         "reber": "generated: strings of the embedded Reber grammar, whose last letter but one repeats the second",
         "spiral_paths": "generated: 30 points a spiral at irregular times, seen with noise, and how its path goes on",
