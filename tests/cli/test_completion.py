@@ -12,7 +12,11 @@ from vifx.cli.options import SampleOptions
 from vifx.cli.parse import option_names
 from vifx.data.names import TABLES
 
-NAMES = {"data": ["prepare", "digits", "fashion_mnist", *TABLES], "completion": ["bash", "zsh", "fish"]}
+NAMES = {
+    "checkpoint": ["verify"],
+    "data": ["prepare", "digits", "fashion_mnist", *TABLES],
+    "completion": ["bash", "zsh", "fish"],
+}
 
 
 def completed(script, *typed):

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from training.kill_program import CHECKPOINT_EVERY, KINDS, LOG_EVERY, STEPS
+from training.kill_program import KINDS, LOG_EVERY, STEPS
 
 
 @pytest.fixture(scope="module")

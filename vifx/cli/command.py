@@ -36,6 +36,7 @@ def _commands(signals: Signals) -> Mapping[str, _Command]:
     ask = partial(later, "ask.answer", "answer")
     explain, parts = partial(later, "inspection.explain_command", None), partial(later, "listing.list_command", None)
     prepare = partial(later, "inspection.prepare_command", "data")
+    verify = partial(later, "verifying.verify_command", "checkpoint")
     completion = partial(later, "completion.completion_command", "completion")
     return {
         "train": _Command(train, "FILE [--options]", "train an experiment; FILE --help shows its options"),
@@ -45,6 +46,7 @@ def _commands(signals: Signals) -> Mapping[str, _Command]:
         "answer": _Command(ask, 'RUN --question "…" --passages FILE …', "answer a question with a trained reader"),
         "explain": _Command(explain, "FILE [--options] [--latex]", "derive the objective of an experiment"),
         "list": _Command(parts, "", "list experiments, data sets and every named part"),
+        "checkpoint": _Command(verify, "verify RUN", "read every checkpoint, and say which are whole"),
         "data": _Command(prepare, "prepare NAME [--source DIR]", "prepare a data set"),
         "completion": _Command(completion, "bash|zsh|fish", "print a script that lets a shell complete all this"),
     }
@@ -160,7 +162,12 @@ def _dispatch(arguments: Sequence[str], signals: Signals) -> None:
         raise UsageError(
             f"unknown command {name!r}{nearest(name, (*commands, '--help', '--version'), cutoff=0.5)} (see vifx --help)"
         )
-    elif rest[:1] in (["-h"], ["--help"]) and name in ("train", "explain", "data"):  # their options come later
+    elif rest[:1] in (["-h"], ["--help"]) and name in (
+        "train",
+        "explain",
+        "data",
+        "checkpoint",
+    ):  # their options come later
         output().print(f"usage: vifx {name} {commands[name].usage}\n\n{commands[name].about}", markup=False)
     else:
         commands[name].run(rest)

@@ -75,6 +75,7 @@ def words() -> Commands:
         "answer": (own(AnswerOptions), ()),
         "explain": ([*every, *own(ExplainOptions)], ()),
         "list": ((), ()),
+        "checkpoint": (["--step"], ["verify"]),
         "data": (
             ["--source", "--directory", "--allow-download"],
             ["prepare", *(name for name in available() if name not in UNPREPARED)],

@@ -12,6 +12,7 @@ __all__ = [
     "SampleOptions",
     "SavedOptions",
     "TrainOptions",
+    "VerifyOptions",
     "read_options",
 ]
 
@@ -124,6 +125,16 @@ class PrepareOptions:
 
 
 @dataclass(frozen=True)
+class VerifyOptions:
+    """The options of `vifx checkpoint verify`."""
+
+    directory: RunPath
+    """The run."""
+    step: PositiveInt | None = None
+    """Only the checkpoint of this update."""
+
+
+@dataclass(frozen=True)
 class TrainOptions:
     """The options of `vifx train` besides the experiment's own."""
 
@@ -163,6 +174,7 @@ _READ: Mapping[str, tuple[type, str]] = MappingProxyType(
         "evaluate": (EvaluateOptions, "Measure a run again."),
         "sample": (SampleOptions, "Draw images from a trained model."),
         "answer": (AnswerOptions, "Answer a question from passages."),
+        "checkpoint": (VerifyOptions, "Read every checkpoint of a run, and say which are what was written."),
         "data": (PrepareOptions, "Prepare a data set for training."),
         "completion": (
             CompletionOptions,
@@ -171,22 +183,28 @@ _READ: Mapping[str, tuple[type, str]] = MappingProxyType(
     }
 )
 """By command: its options, and what its help says."""
+_DONE_TO: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {"data": ("prepare", "NAME"), "checkpoint": ("verify", "RUN")}
+)
+"""By command of two words: the second one, and what follows it."""
 
 
 def read_options(command: str, arguments: Sequence[str]) -> Any:
     """Read the arguments of a command whose options are known without an experiment file.
 
     Args:
-      command: such as "resume"; the arguments of "data" begin with "prepare".
+      command: such as "resume"; the arguments of "data" begin with "prepare", those of "checkpoint" with "verify".
 
     Raises:
       UsageError: if they are wrong.
     """
     options, description = _READ[command]
-    if command == "data":
+    if command in _DONE_TO:
+        verb, what = _DONE_TO[command]
         found = arguments[0] if arguments else ""
-        if found != "prepare":
-            near = nearest(found, ["prepare"], cutoff=0.5) if found else ""
-            raise UsageError(f"vifx data needs what to do, 'prepare'; got {found!r}{near} (vifx data prepare NAME)")
-        command, arguments = "data prepare", arguments[1:]
+        if found != verb:
+            near = nearest(found, [verb], cutoff=0.5) if found else ""
+            usage = f"(vifx {command} {verb} {what})"
+            raise UsageError(f"vifx {command} needs what to do, {verb!r}; got {found!r}{near} {usage}")
+        command, arguments = f"{command} {verb}", arguments[1:]
     return parse(options, arguments, prog=f"vifx {command}", description=description)

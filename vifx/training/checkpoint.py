@@ -4,14 +4,11 @@ from __future__ import annotations
 
 __all__ = ["CheckpointError", "Checkpoints"]
 
-import fcntl
 import json
 import math
 import shutil
-import uuid
 from collections.abc import Mapping
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +23,7 @@ from vifx.training.checkpoint_scores import best_of, read_scores, record_scores
 from vifx.training.checksums import damage, seal
 from vifx.training.errors import CheckpointError, HostsError
 from vifx.training.layout import Layout, Rule
+from vifx.training.lock import locked
 from vifx.training.manifest import (
     WHOLE,
     Leaf,
@@ -35,6 +33,7 @@ from vifx.training.manifest import (
     first_line,
     named_leaves,
     rebuild,
+    verified,
 )
 from vifx.training.metrics import decode
 
@@ -98,7 +97,8 @@ class Checkpoints:
         self._saving: int | None = None
         with ExitStack() as stack:
             if self.write:
-                self._lock(stack)
+                stack.enter_context(locked(self.directory))
+                hosts.broadcast(self._clean, f"cleaning {self.directory}")
                 self._saver = stack.enter_context(stored_arrays.saver())
                 stack.callback(self.wait)
             elif not self.directory.is_dir():
@@ -108,39 +108,6 @@ class Checkpoints:
 
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
-
-    def _lock(self, stack: ExitStack) -> None:
-        """Take the lock in process 0, and see in the others that they have the same directory."""
-        token = hosts.broadcast(partial(self._claim, stack), f"the lock of {self.directory}")
-        lock = self.directory / ".lock"
-        if not lock.is_file() or lock.read_text(encoding="utf-8") != token:
-            raise HostsError(
-                f"{self.directory}: process {jax.process_index()} of {jax.process_count()} does not see what process 0 "
-                "writes there; give a directory on a file system that all hosts share"
-            )
-
-    def _claim(self, stack: ExitStack) -> str:
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context((self.directory / ".lock").open("ab"))
-        except OSError as error:
-            raise CheckpointError(
-                f"{self.directory}: cannot be written ({error.strerror}); choose another directory"
-            ) from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise CheckpointError(
-                f"{self.directory}: another process is training in this directory; wait for it, stop it, "
-                "or choose another directory"
-            ) from error
-        for half in (*self._half_written(), *self.directory.glob(f"*{_DELETED}")):
-            shutil.rmtree(half)
-        token = uuid.uuid4().hex
-        lock.truncate(0)
-        lock.write(token.encode())
-        lock.flush()
-        return token
 
     def steps(self) -> list[int]:
         """Return the steps that have a checkpoint, in order, damaged ones included."""
@@ -262,17 +229,28 @@ class Checkpoints:
         """
         layout = None if mesh is None and sharding is None else Layout.checked(mesh, sharding, "restore")
         step = self._latest() if step is None else step
-        where = self.directory / str(step)
-        if (where / "manifest").is_dir() and (found := damage(where)):
-            raise CheckpointError(f"{found}: damaged", step=step, others=self._others(step))
-        manifest = self._manifest(step)
+        where, manifest = self.directory / str(step), self._sound_manifest(step)
         if manifest["config_hash"] != self.config_hash:
             raise CheckpointError(
                 f"{where}: written with another config (hash {manifest['config_hash']!r}, expected "
                 f"{self.config_hash!r}); go on with the config it was started with, or use a new directory"
             )
         check_structure(where, manifest, template)
-        return rebuild(where, manifest, self._arrays(step, manifest), template, layout, self._others(step))
+        return rebuild(manifest, self._arrays(step, manifest), template, layout)
+
+    def verify(self, step: int) -> dict[str, np.ndarray]:
+        """Read a checkpoint whole, and return its arrays by path.
+
+        Raises:
+          CheckpointError: if there is none of this step, or a file or an array is not what was written.
+        """
+        return self._arrays(step, self._sound_manifest(step))
+
+    def _sound_manifest(self, step: int) -> dict[str, Any]:
+        where = self.directory / str(step)
+        if (where / "manifest").is_dir() and (found := damage(where)):
+            raise CheckpointError(f"{found}: damaged", step=step, others=self._others(step))
+        return self._manifest(step)
 
     def set_aside(self, after: int) -> list[Path]:
         """Rename the checkpoints later than a step, so that a run may go on from there; return the new names.
@@ -298,6 +276,11 @@ class Checkpoints:
         left = [path.name for path in self._half_written()]
         only = f" (only {left[0]!r}, which a killed run left half written)" if left else ""
         raise CheckpointError(f"{self.directory}: holds no checkpoint{only}; start the run anew")
+
+    def _clean(self) -> None:
+        """Delete what a killed run has left half written or half deleted."""
+        for half in (*self._half_written(), *self.directory.glob(f"*{_DELETED}")):
+            shutil.rmtree(half)
 
     def _half_written(self) -> list[Path]:
         return list(self.directory.glob("*.orbax-checkpoint-tmp*"))
@@ -329,11 +312,12 @@ class Checkpoints:
         where = self.directory / str(step) / "state"
         stored = [str(i) for i, leaf in enumerate(manifest["leaves"]) if math.prod(leaf["shape"])]
         try:
-            return stored_arrays.read(where, stored)
+            found = stored_arrays.read(where, stored)
         except Exception as error:
             raise CheckpointError(
                 f"{where}: damaged or incomplete ({first_line(error)})", step=step, others=self._others(step)
             ) from error
+        return verified(where.parent, manifest, found, self._others(step))
 
     def _readable(self, step: int) -> bool:
         """Say whether the manifest is whole; what is damaged is left for its owner to see, never deleted."""

@@ -10,6 +10,7 @@ __all__ = [
     "first_line",
     "named_leaves",
     "rebuild",
+    "verified",
 ]
 
 import hashlib
@@ -178,14 +179,21 @@ def check_structure(where: Path, manifest: Mapping[str, Any], template: PyTree) 
 
 
 def rebuild(
-    where: Path,
-    manifest: Mapping[str, Any],
-    state: Mapping[str, np.ndarray],
-    template: PyTree,
-    layout: Layout | None,
-    others: Sequence[int],
+    manifest: Mapping[str, Any], arrays: Mapping[str, np.ndarray], template: PyTree, layout: Layout | None
 ) -> PyTree:
-    """Verify each array that was read and put it where it belongs in the template.
+    """Put verified arrays, by path, where they belong in the template."""
+    kinds = {leaf["path"]: leaf["dtype"] for leaf in manifest["leaves"]}
+    tree = jax.tree_util.tree_map_with_path(
+        lambda path, _: _restored(arrays[name := jax.tree_util.keystr(path)], kinds[name], placed=layout is not None),
+        template,
+    )
+    return tree if layout is None else layout.place(tree)
+
+
+def verified(
+    where: Path, manifest: Mapping[str, Any], state: Mapping[str, np.ndarray], others: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """Return the arrays that were read, by path.
 
     Raises:
       CheckpointError: if one is missing or its checksum, shape or dtype is not the stored one.
@@ -203,10 +211,8 @@ def rebuild(
         if any(checksum([_part(data, name)]) != expected for name, expected in parts.items()):
             finding = f"{where}: leaf {leaf['path']} is damaged (its checksum is wrong)"
             raise CheckpointError(finding, step=manifest["step"], others=others)
-        arrays[leaf["path"]] = _restored(data, leaf["dtype"], placed=layout is not None)
-    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(template)]
-    tree = jax.tree.unflatten(jax.tree.structure(template), [arrays[path] for path in paths])
-    return tree if layout is None else layout.place(tree)
+        arrays[leaf["path"]] = data
+    return arrays
 
 
 def _restored(data: np.ndarray, dtype: str, *, placed: bool) -> Array | np.ndarray:
