@@ -23,7 +23,10 @@ Carry = TypeVar("Carry")
 
 
 def on_cpu() -> bool:
-    """Return whether programs run on a CPU unless they are told otherwise."""
+    """Return whether programs run on a CPU unless they are told otherwise, by `jax.set_mesh` where one is compiled."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if not mesh.empty and mesh.abstract_device is not None:
+        return mesh.abstract_device.platform == "cpu"
     device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
     return (jax.default_backend() if device is None else getattr(device, "platform", device)) == "cpu"
 

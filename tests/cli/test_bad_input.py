@@ -78,6 +78,7 @@ COMMANDS = {
     "options without a file": (["train", "--latent", "3", "tinny.py"], "needs an experiment file"),
     "missing file": (["train", "tinny.py"], "did you mean 'tiny.py'"),
     "explain missing file": (["explain", "nowhere/at_all.py"], "does not exist"),
+    "compile missing file": (["compile", "tinny.py"], "did you mean 'tiny.py'"),
     "resume nothing": (["resume", "nowhere"], "is not a run directory"),
     "evaluate nothing": (["evaluate", "."], "is not a run directory"),
     "sample nothing": (["sample", "nowhere"], "is not a run directory"),

@@ -76,6 +76,7 @@ DOORS = [
     at(training, "cappe_moulines", exponent=0.7, offset=2.0),
     at(training, "compile", step=STEP, mesh=training.make_mesh(), sharding=training.fsdp(training.make_mesh(fsdp=2))),
     at(training, "constrained", step=STEP, loss=lambda loss: loss, update=lambda params: params),
+    at(training, "cost", step=STEP, train_state=None, mesh=training.make_mesh(), sharding=lambda path, shape: None),
     at(training, "make_mesh", devices=jax.devices(), data=8, fsdp=1),
     at(training, "descend", objective=OBJECTIVE, player="model", optimizer=optax.sgd(0.1)),
     at(training, "episodes", alarms=[ALARM], history=ROWS),
@@ -128,6 +129,7 @@ DOORS = [
         mesh=training.make_mesh(),
     ),
     at(training, "start", key=KEY, step=STEP, objective=OBJECTIVE, batch=BATCH, initial=None),
+    at(training, "topology", name="cpu:1"),
     at(training, "Checkpoints", directory="nowhere", config_hash="", keep=1, best="loss"),
     at(training, "Alarm", metric="loss", kind="above", limit=1.0, rows=1, meaning="it is large"),
     at(dynamics, "blow_up", path=PATH),
@@ -289,6 +291,8 @@ def test_every_argument_is_checked_at_the_door(function, arguments):
     rest = {}
     if function is training.replicate:
         rest = {"tree": BATCH}
+    if function is training.cost:
+        rest = {"train_state": state(), "batch": BATCH}
     if function in (em.most_likely_path, em.filtered, em.forecast):
         rest = {"params": fitted_mixture().params, "state": fitted_mixture().state}
     for name in arguments:
@@ -318,7 +322,7 @@ def test_every_public_function_has_a_door():
     values = {  # what functions return, types, and errors
         *(training.Diverged, training.Interrupted, training.CheckpointError),
         *(training.Step, training.Progress, training.TrainState, training.Fitted, training.Event, training.Raised),
-        training.Stop,
+        *(training.Stop, training.Cost, training.Memory, training.Collective),
         *(em.Fit, em.Filtered, em.Model, em.Candidate, em.Selection),
         vifx.exact_posterior,
         *(

@@ -35,6 +35,7 @@ def _commands(signals: Signals) -> Mapping[str, _Command]:
     evaluate, sample = partial(later, "runs.evaluate", "evaluate"), partial(later, "runs.sample", "sample")
     ask = partial(later, "ask.answer", "answer")
     explain, parts = partial(later, "inspection.explain_command", None), partial(later, "listing.list_command", None)
+    cost = partial(later, "compilation.compile_command", None)
     prepare = partial(later, "inspection.prepare_command", "data")
     verify = partial(later, "verifying.verify_command", "checkpoint")
     completion = partial(later, "completion.completion_command", "completion")
@@ -45,6 +46,11 @@ def _commands(signals: Signals) -> Mapping[str, _Command]:
         "sample": _Command(sample, "RUN [--n 64] [--temperature 0.8]", "draw images from a trained model"),
         "answer": _Command(ask, 'RUN --question "…" --passages FILE …', "answer a question with a trained reader"),
         "explain": _Command(explain, "FILE [--options] [--latex]", "derive the objective of an experiment"),
+        "compile": _Command(
+            cost,
+            "FILE [--options] [--topology v5e-8]",
+            "say what a training step costs each device, without running it",
+        ),
         "list": _Command(parts, "", "list experiments, data sets and every named part"),
         "checkpoint": _Command(verify, "verify RUN", "read every checkpoint, and say which are whole"),
         "data": _Command(prepare, "prepare NAME [--source DIR]", "prepare a data set"),
@@ -147,7 +153,7 @@ def _leave_output() -> None:
 
 def _hint(arguments: Sequence[str]) -> str:
     """Return how to see where an error comes from."""
-    known = arguments[:1] and arguments[0] in ("train", "resume", "evaluate", "sample", "answer", "explain")
+    known = arguments[:1] and arguments[0] in ("train", "resume", "evaluate", "sample", "answer", "explain", "compile")
     return " (--debug-checks shows the traceback)" if known else ""
 
 
@@ -165,6 +171,7 @@ def _dispatch(arguments: Sequence[str], signals: Signals) -> None:
     elif rest[:1] in (["-h"], ["--help"]) and name in (
         "train",
         "explain",
+        "compile",
         "data",
         "checkpoint",
     ):  # their options come later

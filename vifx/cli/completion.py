@@ -11,6 +11,7 @@ from typing import TypeAlias
 from vifx.cli.console import output
 from vifx.cli.options import (
     AnswerOptions,
+    CompileOptions,
     CompletionOptions,
     EvaluateOptions,
     ExplainOptions,
@@ -74,6 +75,7 @@ def words() -> Commands:
         "sample": (own(SampleOptions), ()),
         "answer": (own(AnswerOptions), ()),
         "explain": ([*every, *own(ExplainOptions)], ()),
+        "compile": ([*every, *own(CompileOptions)], ()),
         "list": ((), ()),
         "checkpoint": (["--step"], ["verify"]),
         "data": (

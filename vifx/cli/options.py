@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "AnswerOptions",
+    "CompileOptions",
     "CompletionOptions",
     "EvaluateOptions",
     "ExplainOptions",
@@ -148,6 +149,16 @@ class TrainOptions:
     """Fetch the data set from the network if it is not prepared (as --data.allow-download)."""
     debug_checks: bool = False
     """Stop at the first NaN that an operation produces, and show full tracebacks; slow."""
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """The options of `vifx compile` besides the experiment's own."""
+
+    topology: str | None = None
+    """What to compile for, which need not be there: v5e-8, v5p:2x2x1, h200:8, cpu:8; default: this machine."""
+    debug_checks: bool = False
+    """Show full tracebacks."""
 
 
 @dataclass(frozen=True)

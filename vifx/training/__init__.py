@@ -6,12 +6,15 @@ __all__ = [
     "Alarm",
     "CheckpointError",
     "Checkpoints",
+    "Collective",
+    "Cost",
     "Diverged",
     "Evaluate",
     "Event",
     "Fitted",
     "Interrupted",
     "LossTransform",
+    "Memory",
     "Progress",
     "Raised",
     "Step",
@@ -26,6 +29,7 @@ __all__ = [
     "compile",
     "constrained",
     "converged",
+    "cost",
     "descend",
     "evaluated",
     "episodes",
@@ -45,6 +49,7 @@ __all__ = [
     "shard_batch",
     "solve",
     "start",
+    "topology",
 ]
 
 from typing import TYPE_CHECKING
@@ -58,9 +63,11 @@ if TYPE_CHECKING:
     from vifx.training.checkpoint import Checkpoints
     from vifx.training.compile import compile
     from vifx.training.constrain import constrained
+    from vifx.training.cost import Cost, Memory, cost
     from vifx.training.descend import descend, optimize
     from vifx.training.errors import CheckpointError, Diverged
     from vifx.training.guard import blame, guarded
+    from vifx.training.hlo import Collective
     from vifx.training.interrupt import Interrupted
     from vifx.training.layout import fsdp, replicate
     from vifx.training.loop import Evaluate, Event, Fitted, fit
@@ -72,6 +79,7 @@ if TYPE_CHECKING:
     from vifx.training.state import TrainState, start
     from vifx.training.step import LossTransform, Progress, Step
     from vifx.training.stop import Stop, converged, patience
+    from vifx.training.topology import topology
     from vifx.training.turns import anchored, in_turn, repeat
 
 make_lazy(__name__)

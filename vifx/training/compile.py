@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["compile"]
+__all__ = ["compile", "lowered"]
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
 
 from vifx.checks import require, require_batch
-from vifx.core.types import Batch, Metrics
+from vifx.core.types import Batch, Metrics, PyTree
 from vifx.training.layout import Layout, Rule
-from vifx.training.sharding import replicated, shard_batch
+from vifx.training.sharding import check_divides, data_sharding, over, replicated, shard_batch
 from vifx.training.state import TrainState, update_keys
 from vifx.training.step import Step, require_step
 
@@ -55,6 +56,32 @@ def compile(
     return on_mesh
 
 
+def lowered(
+    step: Step, train_state: TrainState, batch: Batch, mesh: Mesh | None = None, *, sharding: Rule | None = None
+) -> Any:
+    """Return the program of `compile`, lowered for shapes and for devices that need not be there.
+
+    Raises:
+      TypeError: if the mesh is not a mesh.
+      ValueError: if the examples do not divide over it.
+    """
+    layout = Layout.checked(mesh, sharding, "cost")
+    if layout is None:
+        return _update.lower(step, None, *_shapes((train_state, batch)))
+    check_divides(batch, layout.mesh, batches=step.batches)
+    divided = data_sharding(layout.mesh, batches=step.batches)
+    state = jax.tree.map(_shape, train_state, layout.shardings(train_state))
+    return _update.lower(step, layout, state, jax.tree.map(partial(_shape, sharding=divided), batch))
+
+
+def _shapes(tree: PyTree) -> PyTree:
+    return jax.tree.map(_shape, tree)
+
+
+def _shape(leaf: Any, sharding: Any = None) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
 def _check(step: Step, train_state: TrainState, batch: Batch) -> None:
     require(train_state, TrainState, "train_state", "a TrainState", "make one with training.start")
     require_batch(batch, minibatches=step.batches)
@@ -64,7 +91,8 @@ def _check(step: Step, train_state: TrainState, batch: Batch) -> None:
 def _update(step: Step, layout: Layout | None, train_state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     _check(step, train_state, batch)
     keys = update_keys(train_state.key, train_state.step, step.length)
-    progress, metrics = step.update(keys, train_state.progress, batch)
+    with over(None if layout is None else layout.mesh):
+        progress, metrics = step.update(keys, train_state.progress, batch)
     after = TrainState(*progress, train_state.key, train_state.step + step.length)
     if layout is None:
         return after, metrics

@@ -7,6 +7,7 @@ __all__ = [
     "data_sharding",
     "example_axes",
     "make_mesh",
+    "over",
     "padded",
     "replicated",
     "require_mesh",
@@ -16,6 +17,7 @@ __all__ = [
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import chex
@@ -76,6 +78,11 @@ def require_mesh(mesh: Mesh, caller: str) -> Mesh:
     if "data" not in mesh.axis_names:
         raise ValueError(f"{caller}: the mesh needs an axis named 'data', got {mesh.axis_names}; use make_mesh()")
     return mesh
+
+
+def over(mesh: Mesh | None) -> AbstractContextManager[Any]:
+    """Say to what is traced inside which mesh it is for: draws are divided over it, and networks know its devices."""
+    return nullcontext() if mesh is None else jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
