@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
-from vifx import training
+import vifx
+from vifx import games, networks, training
 from vifx.core.objective import Objective
 from vifx.core.types import Aux
 from vifx.networks import convolve
@@ -152,3 +154,14 @@ def test_refuses_what_does_not_divide_over_the_mesh():
     state = training.start(jax.random.key(0), step, objective, batch)
     with pytest.raises(ValueError, match=r"12 examples of 'x' do not divide over the 8 devices"):
         training.cost(step, state, batch, training.make_mesh())
+
+
+def test_what_a_generator_draws_is_divided_over_the_devices_too():
+    """A GAN's latents follow no example, and still no device computes those of the others: all have an eighth."""
+    generator, critic = nn.Sequential([nn.Dense(32), nn.tanh, nn.Dense(6)]), networks.Critic(networks.MLP((32,)))
+    model = games.gan(generator, critic, prior=vifx.standard_normal(8))
+    step = training.optimize(model.objective, optax.adam(1e-3))
+    batch = {"x": jax.ShapeDtypeStruct((N, 6), jnp.float32)}
+    state = jax.eval_shape(partial(training.start, jax.random.key(0), step, model.objective), batch)
+    one, eight = (training.cost(step, state, batch, mesh) for mesh in (None, training.make_mesh()))
+    np.testing.assert_allclose(eight.matmul_flops, one.matmul_flops / 8, rtol=1e-6)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 __all__ = ["condition", "density", "draw", "fold", "nearest"]
 
+import math
 import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from vifx.checks import nearest
 from vifx.core.factor import Factor, has_density
@@ -67,7 +69,19 @@ def draw(key: Key, item: Factor, conditional: Any, examples: int) -> Array:
         raise ValueError(
             f"{item}: a sample has shape {list(value.shape)}, expected the leading axis to be {examples} examples."
         )
-    return value
+    return _divided(value)
+
+
+def _divided(value: Array) -> Array:
+    """Divide values over the devices of the mesh that a step is traced for, as its batch is: what is drawn follows none.
+
+    A network of them would run whole on every device. An axis that does not divide stays as it is.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    axes = tuple(name for name in ("data", "fsdp") if name in mesh.axis_names)
+    if not axes or value.shape[0] % math.prod(mesh.shape[axis] for axis in axes):
+        return value
+    return jax.lax.with_sharding_constraint(value, PartitionSpec(axes))
 
 
 def density(item: Factor, conditional: Any, value: Array, examples: int) -> Array:

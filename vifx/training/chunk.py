@@ -30,7 +30,7 @@ from vifx.core.types import Array, Batch, Key, Metrics, PyTree
 from vifx.data.full import Full, Whole
 from vifx.loops import slow_in_loops
 from vifx.training.layout import Layout, put, replicate
-from vifx.training.sharding import check_divides, data_sharding, padded, replicated, shard_batch
+from vifx.training.sharding import check_divides, data_sharding, over, padded, replicated, shard_batch
 from vifx.training.state import TrainState, update_keys
 from vifx.training.step import Progress, Step
 
@@ -219,7 +219,8 @@ def _mesh(layout: Layout | None) -> Mesh | None:
 
 
 def _updated(step: Step, layout: Layout | None, key: Key, progress: Progress, batch: Batch) -> tuple[Progress, Metrics]:
-    progress, metrics = step.update(key, progress, batch)
+    with over(_mesh(layout)):
+        progress, metrics = step.update(key, progress, batch)
     return progress if layout is None else layout.hold(progress), metrics
 
 
