@@ -83,6 +83,7 @@ COMMANDS = {
     "evaluate nothing": (["evaluate", "."], "is not a run directory"),
     "sample nothing": (["sample", "nowhere"], "is not a run directory"),
     "resume without a run": (["resume"], "RUN"),
+    "export nothing": (["export", "nowhere"], "is not a run directory"),
     "sample zero": (["sample", "nowhere", "--n", "0"], "--n must be a positive integer"),
     "sample cold": (["sample", "nowhere", "--temperature", "nan"], "--temperature must be finite"),
     "sample word": (["sample", "nowhere", "--temprature", "1"], "did you mean '--temperature'"),

@@ -13,6 +13,7 @@ from vifx.cli.prepare import build, run_key
 from vifx.training.chunk import first_batch
 
 
+@pytest.mark.thorough
 def test_prints_the_cost_of_the_experiment(tiny, vifx_command, files, tmp_path):
     before = files(tmp_path)
     result = vifx_command("compile", tiny, "--topology", "cpu:8", "--latent", "3")

@@ -59,6 +59,7 @@ PRODUCTS = {False: 2 * D * H + 3 * H * K, True: 2 * D * H + 3 * H * K + 3 * DEPT
 """Products of an example: forward, for the gradient of the weights, and of the inputs but the first layer's."""
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("deep", [False, True])
 def test_operations_and_memory_of_one_device(deep):
     found, state, batch = costed(deep)
@@ -71,7 +72,8 @@ def test_operations_and_memory_of_one_device(deep):
     assert (found.communication, found.sent, found.loops, found.opaque) == ({}, 0, 0, ())
 
 
-@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.first(1)
+@pytest.mark.parametrize("deep", [True, False])
 def test_devices_that_divide_the_examples_send_each_other_the_gradient(deep):
     found, state, batch = costed(deep, training.make_mesh())
     metrics = 1  # the loss
@@ -84,6 +86,7 @@ def test_devices_that_divide_the_examples_send_each_other_the_gradient(deep):
     assert found.memory.arguments == size(state) + size(batch) / 8
 
 
+@pytest.mark.thorough
 def test_arrays_cost_what_their_shapes_do():
     found, *_ = costed()
     objective = network(False)
@@ -96,6 +99,7 @@ def test_arrays_cost_what_their_shapes_do():
     assert int(state.step) == 0  # it has not been donated
 
 
+@pytest.mark.thorough
 def test_the_table_says_it_all():
     found, *_ = costed(mesh=training.make_mesh())
     found = found._replace(
@@ -124,6 +128,7 @@ def test_the_table_says_it_all():
     ]
 
 
+@pytest.mark.thorough
 def test_a_network_is_compiled_for_the_devices_of_the_mesh(monkeypatch):
     """A convolution is chosen by the platform that the program is for, not by that of the process."""
 
@@ -156,6 +161,7 @@ def test_refuses_what_does_not_divide_over_the_mesh():
         training.cost(step, state, batch, training.make_mesh())
 
 
+@pytest.mark.thorough
 def test_what_a_generator_draws_is_divided_over_the_devices_too():
     """A GAN's latents follow no example, and still no device computes those of the others: all have an eighth."""
     generator, critic = nn.Sequential([nn.Dense(32), nn.tanh, nn.Dense(6)]), networks.Critic(networks.MLP((32,)))

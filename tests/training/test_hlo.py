@@ -180,6 +180,7 @@ CONVOLUTIONS = [
 ]
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize("options", CONVOLUTIONS)
 def test_a_convolution_has_a_product_for_each_pixel_and_weight_that_meet(options):
     """Against a convolution of ones, whose elements count the pixels and weights that meet."""

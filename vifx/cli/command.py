@@ -33,7 +33,7 @@ def _commands(signals: Signals) -> Mapping[str, _Command]:
     later = partial(_later, signals)
     train, resume = partial(later, "runs.train", None, told=True), partial(later, "runs.resume", "resume", told=True)
     evaluate, sample = partial(later, "runs.evaluate", "evaluate"), partial(later, "runs.sample", "sample")
-    ask = partial(later, "ask.answer", "answer")
+    ask, export = partial(later, "ask.answer", "answer"), partial(later, "exporting.export_command", "export")
     explain, parts = partial(later, "inspection.explain_command", None), partial(later, "listing.list_command", None)
     cost = partial(later, "compilation.compile_command", None)
     prepare = partial(later, "inspection.prepare_command", "data")
@@ -44,6 +44,7 @@ def _commands(signals: Signals) -> Mapping[str, _Command]:
         "resume": _Command(resume, "RUN [--steps N]", "continue a run that was stopped, bit for bit"),
         "evaluate": _Command(evaluate, "RUN", "measure a run again, redraw its figures and report"),
         "sample": _Command(sample, "RUN [--n 64] [--temperature 0.8]", "draw images from a trained model"),
+        "export": _Command(export, "RUN [--out FILE]", "write a trained model as one file that plain JAX can run"),
         "answer": _Command(ask, 'RUN --question "…" --passages FILE …', "answer a question with a trained reader"),
         "explain": _Command(explain, "FILE [--options] [--latex]", "derive the objective of an experiment"),
         "compile": _Command(
@@ -153,7 +154,16 @@ def _leave_output() -> None:
 
 def _hint(arguments: Sequence[str]) -> str:
     """Return how to see where an error comes from."""
-    known = arguments[:1] and arguments[0] in ("train", "resume", "evaluate", "sample", "answer", "explain", "compile")
+    known = arguments[:1] and arguments[0] in (
+        "train",
+        "resume",
+        "evaluate",
+        "sample",
+        "export",
+        "answer",
+        "explain",
+        "compile",
+    )
     return " (--debug-checks shows the traceback)" if known else ""
 
 

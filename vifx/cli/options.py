@@ -8,6 +8,7 @@ __all__ = [
     "CompletionOptions",
     "EvaluateOptions",
     "ExplainOptions",
+    "ExportOptions",
     "PrepareOptions",
     "ResumeOptions",
     "SampleOptions",
@@ -98,6 +99,18 @@ class SampleOptions(SavedOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExportOptions(SavedOptions):
+    """The options of `vifx export`."""
+
+    out: Path | None = None
+    """File to write; default RUN/export.zip."""
+    samples: PositiveInt = 64
+    """Draws for each example of the importance-weighted bound, where the likelihood is not exact."""
+    examples: PositiveInt | None = None
+    """How many examples each function takes; any number if not given."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class AnswerOptions(SavedOptions):
     """The options of `vifx answer`."""
 
@@ -184,6 +197,7 @@ _READ: Mapping[str, tuple[type, str]] = MappingProxyType(
         "resume": (ResumeOptions, "Continue a run, bit for bit."),
         "evaluate": (EvaluateOptions, "Measure a run again."),
         "sample": (SampleOptions, "Draw images from a trained model."),
+        "export": (ExportOptions, "Write a trained model as one file that plain JAX can run."),
         "answer": (AnswerOptions, "Answer a question from passages."),
         "checkpoint": (VerifyOptions, "Read every checkpoint of a run, and say which are what was written."),
         "data": (PrepareOptions, "Prepare a data set for training."),

@@ -73,9 +73,10 @@ def draw(key: Key, item: Factor, conditional: Any, examples: int) -> Array:
 
 
 def _divided(value: Array) -> Array:
-    """Divide values over the devices of the mesh that a step is traced for, as its batch is: what is drawn follows none.
+    """Divide values over the devices of the mesh that a step is traced for, as its batch is.
 
-    A network of them would run whole on every device. An axis that does not divide stays as it is.
+    What is drawn follows no example, so that a network of it would run whole on every device. What does not divide
+    stays as it is.
     """
     mesh = jax.sharding.get_abstract_mesh()
     axes = tuple(name for name in ("data", "fsdp") if name in mesh.axis_names)
@@ -110,7 +111,7 @@ def density(item: Factor, conditional: Any, value: Array, examples: int) -> Arra
         )
     rows = value.shape[0]
     expected = (rows,)
-    if item.given and rows > examples:
+    if item.given and rows != examples:
         expected = (rows // examples, examples)
         value = value.reshape(*expected, *value.shape[1:])
     log_prob = conditional.log_prob(value)

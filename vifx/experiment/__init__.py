@@ -6,11 +6,13 @@ __all__ = [
     "Config",
     "Experiment",
     "ExperimentFile",
+    "Exported",
     "NonNegativeFloat",
     "NonNegativeInt",
     "PositiveFloat",
     "PositiveInt",
     "Rule",
+    "export",
     "load",
 ]
 
@@ -20,6 +22,7 @@ from vifx.lazy import make_lazy
 
 if TYPE_CHECKING:
     from vifx.experiment.config import Config
+    from vifx.experiment.export import Exported, export
     from vifx.experiment.file import Experiment, ExperimentFile, load
     from vifx.experiment.rules import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Rule
 
