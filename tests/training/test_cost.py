@@ -171,3 +171,14 @@ def test_what_a_generator_draws_is_divided_over_the_devices_too():
     state = jax.eval_shape(partial(training.start, jax.random.key(0), step, model.objective), batch)
     one, eight = (training.cost(step, state, batch, mesh) for mesh in (None, training.make_mesh()))
     np.testing.assert_allclose(eight.matmul_flops, one.matmul_flops / 8, rtol=1e-6)
+
+
+@pytest.mark.thorough
+def test_parameters_that_are_divided_take_a_share_of_the_memory():
+    """Of D × H and H × K weights and the two moments of each, an axis ``fsdp`` of 4 leaves a quarter to each device."""
+    mesh = training.make_mesh(fsdp=4)
+    found, state, batch = costed(mesh=mesh, sharding=training.fsdp(mesh, minimum=0))
+    rest = size(state) - 3 * size(state.params)
+    assert found.memory.arguments == 3 * size(state.params) / 4 + rest + size(batch) / 8
+    assert found.communication["all-gather"].bytes >= size(state.params)
+    assert found.matmul_flops == 2 * N / 8 * PRODUCTS[False]
