@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from vifx import training
+from vifx import data, training
 from vifx.checks import ArgumentError
 from vifx.cli.console import output
 from vifx.cli.options import CompileOptions
@@ -22,6 +22,7 @@ from vifx.cli.prepare import build, failures, mistakes, parse_experiment, run_ke
 from vifx.experiment.mesh import mesh_of
 from vifx.experiment.rules import AXIS
 from vifx.training.chunk import first_batch
+from vifx.training.sharding import padded
 
 
 def print_costs(arguments: Sequence[str]) -> None:
@@ -42,6 +43,8 @@ def print_costs(arguments: Sequence[str]) -> None:
         train_state = jax.eval_shape(begin, run_key(config), batch=batch)
         if built.step.batches > 1:
             batch = jax.eval_shape(partial(jax.tree.map, lambda leaf: jnp.stack([leaf] * built.step.batches)), batch)
+        if mesh is not None and isinstance(built.source, data.Full):  # as the loop does
+            batch = jax.eval_shape(partial(padded, mesh=mesh, batches=built.step.batches), batch)
     with failures(file, debug=options.debug_checks), console.status("compiling …"):
         found = training.cost(built.step, train_state, batch, mesh)
     examples = next(iter(jax.tree.leaves(batch))).shape[min(1, built.step.batches - 1)]
