@@ -6,13 +6,17 @@ order a line, as JSON, is answered by one line. The package has no part in the k
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import os
 import signal
+import socket
 import sys
 import time
 import traceback
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +28,8 @@ import orbax.checkpoint  # noqa: F401 - a run should not have to import it
 
 import vifx
 from vifx import data, em, flows, games, lipschitz, networks, training
+from vifx.training import hosts
+from vifx.training.layout import local
 
 KINDS = ("vae", "gan", "flow", "stepwise", "starts")
 STEPS, LOG_EVERY, CHECKPOINT_EVERY = 24, 2, 6
@@ -91,25 +97,27 @@ def starts() -> Parts:
     return Parts(step, model.objective, source, {"initial": initial, "monotone": "objective", "best": "-objective"})
 
 
-def train(kind: str, directory: str) -> dict[str, Any]:
+def train(kind: str, directory: str, steps: int, mesh: jax.sharding.Mesh | None = None) -> dict[str, Any]:
     """Train or go on; then open the finished run again, which makes no update, for what is on the disk."""
     step, objective, source, options = globals()[kind]()
-    ends = []
+    ends, begun = [], []
     for _ in range(2):
         fitted = training.fit(
             jax.random.key(0),
             step,
             objective,
             source,
-            steps=STEPS,
+            steps=steps,
             directory=directory,
             log_every=LOG_EVERY,
             checkpoint_every=CHECKPOINT_EVERY,
+            mesh=mesh,
+            observe=lambda event: begun.append(event.step) if event.kind == "start" else None,
             **options,
         )
         ends.append(digests(fitted.train_state))
     trained, restored = ends
-    return {"trained": trained, "restored": restored, "rows": len(fitted.history)}
+    return {"trained": trained, "restored": restored, "rows": len(fitted.history), "begun": begun[0]}
 
 
 def digests(tree: Any) -> dict[str, str]:
@@ -117,35 +125,76 @@ def digests(tree: Any) -> dict[str, str]:
     found = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        array = np.asarray(jax.random.key_data(leaf) if key else leaf)
+        array = np.asarray(local(jax.random.key_data(leaf) if key else leaf))
         found[jax.tree_util.keystr(path)] = f"{array.dtype}{array.shape} {hashlib.sha256(array.tobytes()).hexdigest()}"
     return found
 
 
-def attempt(kind: str, directory: str, moment: dict[str, Any] | None) -> dict[str, Any]:
-    """Train in a fork, and kill it at a moment, unless it is done before.
+def attempt(
+    kind: str,
+    directory: str,
+    moment: dict[str, Any] | None,
+    *,
+    steps: int = STEPS,
+    processes: int = 1,
+    devices: int = 1,
+    victim: int = 0,
+) -> dict[str, Any]:
+    """Train in forks, and kill one of them at a moment, unless it is done before.
 
     Args:
       moment: ``{"after": "rows" or "saves", "count": …, "seconds": …}``: behind so many new ones; None for never.
+      processes: how many make the run together, each on as many `devices`.
+      victim: which of them is killed.
     """
-    result = Path(f"{directory}.json")
-    result.unlink(missing_ok=True)
+    port = free_port() if processes > 1 else 0
+    distributed = [f"127.0.0.1:{port},{processes},{index}" if port else "" for index in range(processes)]
+    make = partial(train, kind, directory, steps)
+    forks = [
+        fork(make, Path(f"{directory}.{index}"), distributed[index], devices, caching=moment is None)
+        for index in range(processes)
+    ]
+    if moment is not None and reached(forks[victim], Path(directory), **moment):
+        os.kill(forks[victim], signal.SIGKILL)
+    killed = time.monotonic()
+    codes = [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in forks]
+    answer = {"codes": codes, "seconds": time.monotonic() - killed, "left": saves(Path(directory))}
+    answer["said"] = [Path(f"{directory}.{index}.err").read_text(encoding="utf-8") for index in range(processes)]
+    return answer | (json.loads(Path(f"{directory}.0.json").read_text(encoding="utf-8")) if not any(codes) else {})
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def fork(
+    make: Callable[[jax.sharding.Mesh | None], Any], path: Path, distributed: str, devices: int, *, caching: bool
+) -> int:
+    """Start a process that makes something, writes it to a file, and leaves as Python does."""
     process = os.fork()
-    if process == 0:
-        status = 1
-        if moment is not None:  # JAX writes the entries of its cache in place: a killed run would leave half of one
+    if process > 0:
+        return process
+    status = 1
+    try:
+        with open(f"{path}.err", "w", encoding="utf-8") as errors:
+            os.dup2(errors.fileno(), 1)  # Gloo prints, too
+            os.dup2(errors.fileno(), 2)
+        if not caching:  # JAX writes the entries of its cache in place: a killed run would leave half of one
             jax.config.update("jax_persistent_cache_min_compile_time_secs", 1e9)
-        try:
-            result.write_text(json.dumps(train(kind, directory)), encoding="utf-8")
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    if moment is not None and reached(process, Path(directory), **moment):
-        os.kill(process, signal.SIGKILL)
-    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-    return {"code": code, "left": saves(Path(directory))} | (json.loads(result.read_text()) if code == 0 else {})
+        jax.config.update("jax_num_cpu_devices", devices)
+        if distributed:
+            hosts.start(distributed=distributed)
+        found = make(training.make_mesh() if distributed or devices > 1 else None)
+        Path(f"{path}.json").write_text(json.dumps(found), encoding="utf-8")
+        status = 0
+    except BaseException as error:
+        sys.last_value = error
+        traceback.print_exc()
+    finally:
+        atexit._run_exitfuncs()
+        os._exit(status)
 
 
 def reached(process: int, directory: Path, *, after: str, count: int, seconds: float) -> bool:
