@@ -143,7 +143,8 @@ def test_two_processes_train_under_slurm_are_stopped_and_go_on(tiny, tmp_path, v
     with subprocess.Popen(["bash", str(LAUNCH / "slurm.sh")], env=environment, stderr=subprocess.PIPE) as job:
         until = time.monotonic() + 120
         while not log.exists() or len(log.read_bytes().splitlines()) < 3:
-            assert job.poll() is None and time.monotonic() < until, said(tmp_path)
+            assert job.poll() is None, said(tmp_path)
+            assert time.monotonic() < until, said(tmp_path)
             time.sleep(0.01)
         os.kill(int((tmp_path / "srun.pid").read_text()), signal.SIGTERM)
         assert job.wait(60) == 143, said(tmp_path)

@@ -1,4 +1,4 @@
-"""Small runs in processes that are killed: ``python kill_program.py CACHE`` reads what to train from its input.
+"""Small runs in processes that are killed: ``python kill_program.py`` reads what to train from its input.
 
 It imports everything once and touches no device; each run is a fork of it, so that a run takes what tracing takes. One
 order a line, as JSON, is answered by one line. The package has no part in the killing: the moment is seen in the files.
@@ -10,12 +10,14 @@ import atexit
 import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -150,17 +152,25 @@ def attempt(
     port = free_port() if processes > 1 else 0
     distributed = [f"127.0.0.1:{port},{processes},{index}" if port else "" for index in range(processes)]
     make = partial(train, kind, directory, steps)
-    forks = [
-        fork(make, Path(f"{directory}.{index}"), distributed[index], devices, caching=moment is None)
-        for index in range(processes)
-    ]
-    if moment is not None and reached(forks[victim], Path(directory), **moment):
-        os.kill(forks[victim], signal.SIGKILL)
-    killed = time.monotonic()
-    codes = [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in forks]
+    with nullcontext() if moment is None else cache_restored():
+        forks = [fork(make, Path(f"{directory}.{i}"), distributed[i], devices) for i in range(processes)]
+        if moment is not None and reached(forks[victim], Path(directory), **moment):
+            os.kill(forks[victim], signal.SIGKILL)
+        killed = time.monotonic()
+        codes = [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in forks]
     answer = {"codes": codes, "seconds": time.monotonic() - killed, "left": saves(Path(directory))}
     answer["said"] = [Path(f"{directory}.{index}.err").read_text(encoding="utf-8") for index in range(processes)]
     return answer | (json.loads(Path(f"{directory}.0.json").read_text(encoding="utf-8")) if not any(codes) else {})
+
+
+@contextmanager
+def cache_restored() -> Iterator[None]:
+    """Put JAX's cache back as it was: it writes entries in place, and a killed process leaves half of one for ever."""
+    cache = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+    before = shutil.copytree(cache, cache.with_name("before"))
+    yield
+    shutil.rmtree(cache)
+    before.rename(cache)
 
 
 def free_port() -> int:
@@ -169,9 +179,7 @@ def free_port() -> int:
         return found.getsockname()[1]
 
 
-def fork(
-    make: Callable[[jax.sharding.Mesh | None], Any], path: Path, distributed: str, devices: int, *, caching: bool
-) -> int:
+def fork(make: Callable[[jax.sharding.Mesh | None], Any], path: Path, distributed: str, devices: int) -> int:
     """Start a process that makes something, writes it to a file, and leaves as Python does."""
     process = os.fork()
     if process > 0:
@@ -181,9 +189,7 @@ def fork(
         with open(f"{path}.err", "w", encoding="utf-8") as errors:
             os.dup2(errors.fileno(), 1)  # Gloo prints, too
             os.dup2(errors.fileno(), 2)
-        if not caching:  # JAX writes the entries of its cache in place: a killed run would leave half of one
-            jax.config.update("jax_persistent_cache_min_compile_time_secs", 1e9)
-        jax.config.update("jax_num_cpu_devices", devices)
+        os.environ["XLA_FLAGS"] += f" --xla_force_host_platform_device_count={devices}"
         if distributed:
             hosts.start(distributed=distributed)
         found = make(training.make_mesh() if distributed or devices > 1 else None)
@@ -228,9 +234,6 @@ def saves(directory: Path) -> list[str]:
 
 
 def main() -> None:
-    jax.config.update("jax_compilation_cache_dir", sys.argv[1])
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     print("ready", flush=True)
     for line in sys.stdin:
         print(json.dumps(attempt(**json.loads(line))), flush=True)

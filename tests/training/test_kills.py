@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from training.kill_program import KINDS, LOG_EVERY, STEPS
+from training.kill_program import CHECKPOINT_EVERY, KINDS, LOG_EVERY, STEPS
 
 from vifx.training import read_metrics
 
@@ -25,8 +25,16 @@ def attempt(tmp_path_factory):
     where = tmp_path_factory.mktemp("kills")
     paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     flags = re.sub(r"--xla_force_host_platform_device_count=\d+", "", os.environ.get("XLA_FLAGS", ""))
-    environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": os.pathsep.join(paths)}
-    command = [sys.executable, str(Path(__file__).with_name("kill_program.py")), str(where / "cache")]
+    (where / "cache").mkdir()
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": flags,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "JAX_COMPILATION_CACHE_DIR": str(where / "cache"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    command = [sys.executable, str(Path(__file__).with_name("kill_program.py"))]
     with (
         (where / "errors").open("w") as errors,
         subprocess.Popen(
