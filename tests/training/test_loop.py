@@ -6,9 +6,6 @@ import functools
 import json
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import chex
 import jax
@@ -273,61 +270,6 @@ def test_a_hangup_that_is_ignored_stays_ignored():
     finally:
         signal.signal(signal.SIGHUP, before)
     assert int(fitted.train_state.step) == 57
-
-
-CHILD = """
-import os, signal, sys
-import jax
-from training.test_loop import run
-where, kind, at, number = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-def observe(event):
-    if (event.kind, event.step) == (kind, at):
-        os.kill(os.getpid(), number)
-if kind == "save":
-    honest = os.rename
-    def rename(source, target, **kwargs):
-        if str(target).endswith(f"/{at}"):
-            os.kill(os.getpid(), number)
-        return honest(source, target, **kwargs)
-    os.rename = os.replace = rename
-run(57, directory=where, observe=observe)
-"""
-
-
-def child(*arguments):
-    tests = Path(__file__).parents[1]
-    script = f"import sys; sys.path.insert(0, {str(tests)!r}); import conftest\n{CHILD}"
-    return subprocess.run(
-        [sys.executable, "-c", script, *map(str, arguments)], capture_output=True, text=True, timeout=300
-    )
-
-
-@pytest.mark.parametrize(
-    ("kind", "at", "resumes_from"), [("save", 40, 20), pytest.param("log", 50, 40, marks=pytest.mark.slow)]
-)
-def test_a_killed_process_resumes_bit_for_bit(tmp_path, kind, at, resumes_from):
-    done = child(tmp_path, kind, at, int(signal.SIGKILL))
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    started = []
-    resumed = run(57, directory=tmp_path, observe=lambda e: e.kind == "start" and started.append(e.step))
-    assert started == [resumes_from]
-    whole = run(57, directory=tmp_path / "whole")
-    assert equal(resumed.train_state, whole.train_state)
-    assert files(tmp_path) == files(tmp_path / "whole")
-
-
-@pytest.mark.slow
-def test_killed_at_random_times_a_run_still_ends_the_same(tmp_path):
-    whole = run(57, directory=tmp_path / "whole")
-    rng = np.random.default_rng(0)
-    for i in range(10):
-        where = tmp_path / str(i)
-        kinds = ("log", "checkpoint", "save")
-        kind = kinds[rng.integers(3)]
-        at = int(rng.integers(1, 6)) * 10 if kind == "log" else 20 * int(rng.integers(1, 3))
-        assert child(where, kind, at, int(signal.SIGKILL)).returncode == -signal.SIGKILL
-        assert equal(run(57, directory=where).train_state, whole.train_state)
-        assert files(where) == files(tmp_path / "whole")
 
 
 # numbers that are not finite
