@@ -48,7 +48,6 @@ def test_the_shell_prints_what_the_page_shows(page, tmp_path):
         port = str(free.getsockname()[1])
     paths = {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "VIFX_DATA": str(tmp_path / "data"),
     }
     environment = {**os.environ, **paths, "XLA_FLAGS": "", "COLUMNS": "200"}
     for match in BLOCK.finditer(page.read_text(encoding="utf-8")):
