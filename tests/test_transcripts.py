@@ -32,10 +32,8 @@ def commands(block):
 def ran(block, folder, environment):
     """What each command of a block prints, in one shell."""
     script = "".join(f"{command}\necho '{MARK}'\n" for command, _ in commands(block))
-    done = subprocess.run(
-        ["bash"], input=script, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder, env=environment,
-        timeout=240, check=False,
-    )  # fmt: skip
+    options = {"capture_output": True, "text": True, "timeout": 240, "check": False}
+    done = subprocess.run(["bash"], input=script, cwd=folder, env=environment, **options)
     return done.stdout.split(f"{MARK}\n")[:-1], done.stderr
 
 
@@ -46,10 +44,8 @@ def test_the_shell_prints_what_the_page_shows(page, tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = str(free.getsockname()[1])
-    paths = {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }
-    environment = {**os.environ, **paths, "XLA_FLAGS": "", "COLUMNS": "200"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "XLA_FLAGS": "", "COLUMNS": "200"}
     for match in BLOCK.finditer(page.read_text(encoding="utf-8")):
         block = match[1].replace("8476", port)
         printed, errors = ran(block, tmp_path, environment)

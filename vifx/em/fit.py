@@ -26,6 +26,7 @@ from vifx.em.model import Data, Model, require_model
 from vifx.em.reseed import reseeded
 from vifx.training import Diverged, Event, Interrupted, Progress, Step, TrainState, converged, several, solve
 from vifx.training import fit as train
+from vifx.training.layout import local
 from vifx.training.metrics import Row, of_starts
 from vifx.training.monotone import rounding
 from vifx.training.sharding import require_mesh
@@ -107,7 +108,7 @@ def fit(
     except Interrupted as error:
         signal.raise_signal(error.signal)  # nothing is saved, so that there is nothing to go on with
         raise
-    return _best(model, fitted.train_state, source.arrays, fitted.history, watch, bool(fitted.stopped))
+    return _best(model, local(fitted.train_state), source.arrays, fitted.history, watch, bool(fitted.stopped))
 
 
 class _Measured(NamedTuple):

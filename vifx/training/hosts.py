@@ -107,7 +107,7 @@ def _join(placement: Placement, patience: float) -> None:
         client.connect()
     except RuntimeError as error:
         _stop(service)
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(client))  # its end would print what has just been said
+        _keep(client)
         raise HostsError(
             f"process {placement.index} of {placement.count} has not met all others at {placement.coordinator} within "
             f"{patience:.0f} s; start {placement.count} processes, each with a number of its own, 0 to "
@@ -189,7 +189,13 @@ def leave(reason: str) -> None:
     state = distributed.global_state
     if state.client is not None:
         peers.leave(state.client, state.process_id, reason.partition("\n")[0])
+        _keep(state.client)
         state.client = None
+
+
+def _keep(client: Any) -> None:
+    """Never delete a client that has not been shut down: its end would print, or abort the process."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(client))
 
 
 @contextmanager
