@@ -16,6 +16,7 @@ from jax import lax
 
 import vifx
 from vifx import data, networks, training
+from vifx.core import nets
 from vifx.networks import convolve, convolve_transpose
 from vifx.training.chunk import advance
 
@@ -148,14 +149,15 @@ class Raw:
         jax.block_until_ready(values)
 
 
-def vifx_parts(pixels):
+def vifx_parts(pixels, precision="float32"):
+    generator = nets.in_precision(networks.DCGANGenerator(), precision)
     objective = vifx.adversarial(
         vifx.Joint(vifx.evidence("x")),
         vifx.Joint(
             vifx.factor("z", vifx.standard_normal(LATENT)),
-            vifx.implicit("x | z", networks.DCGANGenerator(), name="generator"),
+            vifx.implicit("x | z", generator, name="generator"),
         ),
-        networks.DCGANCritic(),
+        nets.in_precision(networks.DCGANCritic(), precision),
         on="x",
     )
     turns = [training.descend(objective, player, OPTIMIZER) for player in ("critic", "model")]

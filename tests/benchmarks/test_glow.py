@@ -1,8 +1,8 @@
 """W5: Glow of 2 levels, 8 steps each, 64 hidden channels, 32×32×1 images, batch 32, against a hand-written program.
 
 The limit is one `lax.scan` over training steps with a `lax.scan` over the steps of each level in it, the data on the
-device, the state donated, Adam by optax, convolutions as matrix products; the same architecture, transform,
-permutation and parameter count as the vifx program.
+device, the state donated, Adam by optax, convolutions in the form that `vifx.networks.convolve` chooses for the device;
+the same architecture, transform, permutation and parameter count as the vifx program.
 """
 
 from __future__ import annotations
@@ -82,9 +82,9 @@ def raw_step_of_glow(carry, own):
     x = (x - params["mean"]) * jnp.exp(-params["log_scale"])
     x = x @ (fixed["permutation"] @ (lower @ upper)).T
     a, b = jnp.split(x, 2, axis=-1)
-    h = jax.nn.relu(convolve(a, params["w1"], form="matmul") + params["b1"])
-    h = jax.nn.relu(convolve(h, params["w2"], form="matmul") + params["b2"])
-    s, t = jnp.split(convolve(h, params["w3"], form="matmul") + params["b3"], 2, axis=-1)
+    h = jax.nn.relu(convolve(a, params["w1"]) + params["b1"])
+    h = jax.nn.relu(convolve(h, params["w2"]) + params["b2"])
+    s, t = jnp.split(convolve(h, params["w3"]) + params["b3"], 2, axis=-1)
     log_scale = jax.nn.log_sigmoid(s + 2) + math.log1p(math.exp(-2))
     b = b * jnp.exp(log_scale) + t
     positions = x.shape[1] * x.shape[2]
@@ -104,7 +104,7 @@ def raw_nll(params, fixed, x):
             z, log_scale = x.reshape(n, -1) - prior["mean"], jnp.broadcast_to(prior["log_scale"], (n, x[0].size))
         else:
             x, b = jnp.split(x, 2, axis=-1)
-            mean, log_scale = jnp.split(convolve(x, prior["w"], form="matmul") + prior["b"], 2, axis=-1)
+            mean, log_scale = jnp.split(convolve(x, prior["w"]) + prior["b"], 2, axis=-1)
             z, log_scale = (b - mean).reshape(n, -1), log_scale.reshape(n, -1)
         z = z * jnp.exp(-log_scale)
         total = total - jnp.sum(log_scale + 0.5 * z**2 + 0.5 * math.log(2 * math.pi), axis=1)

@@ -38,7 +38,7 @@ def points():
 def raw_features(x, full):
     ones = jnp.ones((len(x), 1), x.dtype)
     squares = [x[:, i : i + 1] * x[:, i:] for i in range(DIMS)] if full else [x**2]
-    return jnp.concatenate([*squares, x, ones], axis=1).reshape(N // CHUNK, CHUNK, -1)
+    return jnp.concatenate([*squares, x, ones], axis=1).reshape(len(x) // CHUNK, CHUNK, -1)
 
 
 def raw_natural(weights, mean, scale, full):
@@ -58,7 +58,7 @@ def raw_natural(weights, mean, scale, full):
 
 
 def raw_iteration(params, features, full):
-    natural = raw_natural(*params, full)
+    natural, examples = raw_natural(*params, full), features.shape[0] * CHUNK
 
     def chunk(carry, phi):
         log_prob = phi @ natural
@@ -81,7 +81,7 @@ def raw_iteration(params, features, full):
         scale = jnp.linalg.cholesky(covariance + 1e-6 * jnp.eye(DIMS, dtype=mean.dtype))
     else:
         scale = jnp.sqrt(square - mean**2 + 1e-6)
-    return (counts / N, mean, scale), log_prob / N
+    return (counts / examples, mean, scale), log_prob / examples
 
 
 def problem(covariance, dtype):

@@ -16,6 +16,7 @@ import pytest
 
 import vifx
 from vifx import data, networks, training
+from vifx.core import nets
 from vifx.training.chunk import advance
 
 pytestmark = pytest.mark.benchmark
@@ -80,10 +81,10 @@ def raw_scan(carry, key, arrays, order, first):
     return jax.lax.scan(one, carry, jnp.arange(CHUNK))
 
 
-def vifx_parts(pixels):
+def vifx_parts(pixels, precision="float32"):
     body = networks.MLP((HIDDEN, HIDDEN))
-    encoder = networks.Conditional(body, networks.DiagonalNormal((LATENT,)))
-    decoder = networks.Conditional(body, networks.BernoulliHead((D,)))
+    encoder = nets.in_precision(networks.Conditional(body, networks.DiagonalNormal((LATENT,))), precision)
+    decoder = nets.in_precision(networks.Conditional(body, networks.BernoulliHead((D,))), precision)
     objective = vifx.kl(
         vifx.Joint(vifx.evidence("x"), vifx.factor("z | x", encoder, name="encoder")),
         vifx.Joint(vifx.factor("z", vifx.standard_normal(LATENT)), vifx.factor("x | z", decoder, name="decoder")),
