@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import optax
 
 import vifx
-from vifx import data, games, nets, networks, training
+from vifx import data, games, networks, training
 from vifx.experiment import Experiment, PositiveFloat, PositiveInt, generator
 
 
@@ -38,7 +38,7 @@ def build(config: Config) -> Experiment:
     body = networks.MLP(config.hidden)
     encoder = networks.MLP(config.hidden, outputs=config.latent)
     decoder = networks.Conditional(body, networks.NormalFixedScale(splits.info.shape, config.scale))
-    encoder, decoder = (nets.in_precision(net, config.precision) for net in (encoder, decoder))
+    encoder, decoder = (config.net(net) for net in (encoder, decoder))
     prior = vifx.standard_normal(config.latent)
     model = games.aae(encoder, decoder, networks.Critic(body), prior=prior)
     optimizers = {

@@ -15,7 +15,7 @@ from typing import Literal
 import optax
 
 import vifx
-from vifx import data, games, nets, networks, training
+from vifx import data, games, networks, training
 from vifx.experiment import Experiment, PositiveFloat, PositiveInt, generator
 
 
@@ -42,7 +42,7 @@ def build(config: Config) -> Experiment:
     encoder = networks.Conditional(networks.ConvEncoder((32, 64)), networks.DiagonalNormal((config.latent,)))
     decoder = networks.DCGANGenerator(splits.info.shape[:2], (128, 64))
     critic = networks.PairCritic(networks.DCGANFeatures((64, 128)), networks.MLP((256,)), (256,))
-    encoder, decoder, critic = (nets.in_precision(net, config.precision) for net in (encoder, decoder, critic))
+    encoder, decoder, critic = (config.net(net) for net in (encoder, decoder, critic))
     model = games.ali(encoder, decoder, critic, prior=vifx.standard_normal(config.latent), form=config.form)
     step = training.optimize(model.objective, optax.adam(config.learning_rate, b1=0.5))
     step = training.averaged(step, config.decay)

@@ -15,7 +15,7 @@ from typing import Literal
 import optax
 
 import vifx
-from vifx import data, games, lipschitz, nets, networks, training
+from vifx import data, games, lipschitz, networks, training
 from vifx.experiment import Experiment, NonNegativeFloat, PositiveFloat, PositiveInt, generator
 
 
@@ -48,8 +48,8 @@ def build(config: Config) -> Experiment:
     else:
         critic = networks.DCGANCritic((64, 128), inputs=(None, label))
     model = games.gan(
-        nets.in_precision(decoder, config.precision),
-        nets.in_precision(critic, config.precision),
+        config.net(decoder),
+        config.net(critic),
         prior=vifx.standard_normal(config.latent),
         given=("y",),
         penalties=(lipschitz.r1(config.penalty),) if config.penalty else (),

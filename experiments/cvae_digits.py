@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import vifx
-from vifx import data, nets, networks
+from vifx import data, networks
 from vifx.experiment import Experiment, PositiveInt, autoencoder
 
 
@@ -37,7 +37,7 @@ def build(config: Config) -> Experiment:
     body = networks.MLP(config.hidden)
     encoder = networks.Conditional(body, networks.DiagonalNormal((config.latent,)), inputs=(networks.Pixels(), label))
     decoder = networks.Conditional(body, networks.DiscretizedLogisticHead(digits.info.shape), inputs=(None, label))
-    encoder, decoder = (nets.in_precision(net, config.precision) for net in (encoder, decoder))
+    encoder, decoder = (config.net(net) for net in (encoder, decoder))
 
     inference = vifx.Joint(vifx.evidence("x", "y"), vifx.factor("z | x, y", encoder, name="encoder"))
     generative = vifx.Joint(

@@ -21,7 +21,7 @@ import optax
 from flax import linen as nn
 
 import vifx
-from vifx import data, games, nets, networks, training
+from vifx import data, games, networks, training
 from vifx.experiment import Experiment, NonNegativeFloat, PositiveFloat, PositiveInt, generator
 
 
@@ -50,8 +50,8 @@ def build(config: Config) -> Experiment:
     decoder = networks.DCGANGenerator(splits.info.shape[:2], (128, 64), norm=norm, kernel_init=start)
     critic = networks.DCGANCritic((64, 128), norm=norm, kernel_init=start)
     model = games.gan(
-        nets.in_precision(decoder, config.precision),
-        nets.in_precision(critic, config.precision),
+        config.net(decoder),
+        config.net(critic),
         prior=vifx.standard_normal(config.latent),
         proximal=config.proximal,
     )

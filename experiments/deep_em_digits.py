@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import optax
 
 import vifx
-from vifx import data, em, evaluation, nets, networks, training
+from vifx import data, em, evaluation, networks, training
 from vifx.data import images
 from vifx.evaluation import exact_likelihood
 from vifx.experiment import Config as BaseConfig
@@ -50,7 +50,7 @@ def build(config: Config) -> Experiment:
     )
     generative = vifx.Joint(
         vifx.factor("z", em.categorical(config.components), name="prior"),
-        vifx.factor("x | z", nets.in_precision(decoder, config.precision), name="decoder"),
+        vifx.factor("x | z", config.net(decoder), name="decoder"),
     )
     model = em.Model.of(generative, config.components, anchored=config.inner > 1)
     inference, objective = model.inference, model.objective

@@ -46,8 +46,10 @@ def build(config: Config) -> Experiment:
     config.data.require_resident("there is no evidence, and nothing to stream")
     density = TARGETS[config.target]
     bijection = {
-        "spline": lambda: flows.chain(flows.scale(shift=True), flows.spline(depth=config.depth, bound=4.0)),
-        "realnvp": lambda: flows.realnvp(config.depth),
+        "spline": lambda: flows.chain(
+            flows.scale(shift=True), flows.spline(depth=config.depth, bound=4.0, remat=config.remat)
+        ),
+        "realnvp": lambda: flows.realnvp(config.depth, remat=config.remat),
         "planar": lambda: flows.invert(flows.stack(flows.planar(), config.depth)),
     }[config.family]()
     inference = vifx.Joint(vifx.transformed("z", vifx.standard_normal(2), bijection, name="flow"))

@@ -42,7 +42,7 @@ def build(config: Config) -> Experiment:
     body = networks.MLP(config.hidden)
     decoder = networks.Conditional(body, networks.DiscretizedLogisticHead(digits.info.shape))
     base = vifx.standard_normal(config.latent)
-    flow = flows.realnvp(depth=config.depth, hidden=(64, 64))
+    flow = flows.realnvp(depth=config.depth, hidden=(64, 64), remat=config.remat)
     if config.flow == "posterior":
         features = networks.Conditional(body, networks.MLP(()), inputs=(networks.Pixels(),))
         bijection = flows.conditioned(flows.chain(flow, flows.conditional_affine(networks.MLP(()))), features)

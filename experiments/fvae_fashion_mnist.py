@@ -20,7 +20,7 @@ from typing import Literal
 import optax
 
 import vifx
-from vifx import data, evaluation, flows, games, nets, networks, training
+from vifx import data, evaluation, flows, games, networks, training
 from vifx.data import images
 from vifx.evaluation.measure import both
 from vifx.experiment import Experiment, PositiveFloat, PositiveInt, generator
@@ -53,8 +53,11 @@ def build(config: Config) -> Experiment:
     body = networks.MLP(config.hidden)
     encoder = networks.Conditional(body, networks.DiagonalNormal((config.latent,)))
     decoder = networks.Conditional(body, networks.NormalFixedScale(splits.info.shape, config.scale))
-    encoder, decoder = (nets.in_precision(net, config.precision) for net in (encoder, decoder))
-    base, flow = vifx.standard_normal(config.latent), flows.realnvp(depth=config.depth, hidden=(128, 128))
+    encoder, decoder = (config.net(net) for net in (encoder, decoder))
+    base, flow = (
+        vifx.standard_normal(config.latent),
+        flows.realnvp(depth=config.depth, hidden=(128, 128), remat=config.remat),
+    )
     prior = vifx.transformed("v", base, flow, name="prior") if config.flow == "prior" else vifx.factor("v", base)
 
     inference = vifx.Joint(vifx.evidence("x"), vifx.factor("v | x", encoder, name="encoder"))

@@ -15,7 +15,7 @@ from typing import Literal
 import optax
 
 import vifx
-from vifx import data, games, lipschitz, nets, networks, training
+from vifx import data, games, lipschitz, networks, training
 from vifx.experiment import Experiment, NonNegativeFloat, PositiveFloat, PositiveInt, generator
 
 
@@ -64,8 +64,8 @@ def build(config: Config) -> Experiment:
     """Build the evidence and the generator, the divergence between them, and what to measure and draw."""
     splits = data.load(config.data)
     model = games.gan(
-        nets.in_precision(networks.DCGANGenerator(splits.info.shape[:2], (64, 32)), config.precision),
-        nets.in_precision(networks.DCGANCritic((64, 128)), config.precision),
+        config.net(networks.DCGANGenerator(splits.info.shape[:2], (64, 32))),
+        config.net(networks.DCGANCritic((64, 128))),
         prior=vifx.standard_normal(config.latent),
         divergence=config.divergence,
         form=config.form,

@@ -36,5 +36,7 @@ class Config(density_flow.ImageConfig):
 def build(config: Config) -> Experiment:
     """Build the flow, and the experiment of its likelihood."""
     scales = flows.affine(bound=config.bound)
-    glow = flows.glow(levels=config.levels, depth=config.depth, hidden=config.hidden, elementwise=scales)
+    glow = flows.glow(
+        levels=config.levels, depth=config.depth, hidden=config.hidden, elementwise=scales, remat=config.remat
+    )
     return density_flow.images(config, glow)

@@ -18,7 +18,7 @@ from typing import Literal
 import optax
 
 import vifx
-from vifx import data, nets, networks
+from vifx import data, networks
 from vifx.core.factor import Factor
 from vifx.experiment import Experiment, PositiveInt, autoencoder
 
@@ -58,7 +58,7 @@ def build(config: Config) -> Experiment:
         pixels = networks.BernoulliHead(splits.info.shape)
         head = pixels if variable == "x" else networks.DiagonalNormal((sizes[variable],))
         network = networks.Conditional(networks.MLP(config.hidden), head)
-        return vifx.factor(f"{variable} | {parents}", nets.in_precision(network, config.precision), name=name)
+        return vifx.factor(f"{variable} | {parents}", config.net(network), name=name)
 
     if config.direction == "bottom_up":
         encoders = [given(above, below, f"encoder_{above}") for below, above in neighbours]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import vifx
-from vifx import data, nets, networks
+from vifx import data, networks
 from vifx.experiment import Experiment, PositiveInt, autoencoder
 
 
@@ -40,7 +40,7 @@ def build(config: Config) -> Experiment:
     body = networks.MLP(config.hidden)
     encoder = networks.Conditional(body, networks.DiagonalNormal((config.latent,)))
     decoder = networks.Conditional(body, networks.BernoulliHead(splits.info.shape))
-    encoder, decoder = (nets.in_precision(net, config.precision) for net in (encoder, decoder))
+    encoder, decoder = (config.net(net) for net in (encoder, decoder))
 
     inference = vifx.Joint(vifx.evidence("x"), vifx.factor("z | x", encoder, name="encoder"))
     generative = vifx.Joint(

@@ -33,7 +33,9 @@ class Config(density_flow.Config):
 def build(config: Config) -> Experiment:
     """Build the flow, and the experiment of its likelihood."""
     points = data.load(config.data)
-    bijection = flows.chain(flows.actnorm(), flows.realnvp(depth=config.depth, hidden=config.hidden))
+    bijection = flows.chain(
+        flows.actnorm(), flows.realnvp(depth=config.depth, hidden=config.hidden, remat=config.remat)
+    )
     title = config.data.name.replace("_", " ")
     return density_flow.experiment(
         config,

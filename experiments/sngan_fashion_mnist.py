@@ -16,7 +16,7 @@ import optax
 from flax import linen as nn
 
 import vifx
-from vifx import data, games, lipschitz, nets, networks, training
+from vifx import data, games, lipschitz, networks, training
 from vifx.experiment import Experiment, PositiveFloat, PositiveInt, generator
 
 
@@ -47,8 +47,8 @@ def build(config: Config) -> Experiment:
     else:
         decoder, critic = networks.SNResNetGenerator(size, (64, 64)), networks.SNResNetCritic((64, 64))
     model = games.gan(
-        nets.in_precision(decoder, config.precision),
-        nets.in_precision(lipschitz.spectral_normalization(critic), config.precision),
+        config.net(decoder),
+        config.net(lipschitz.spectral_normalization(critic)),
         prior=vifx.standard_normal(config.latent),
         divergence="hinge",
     )

@@ -35,5 +35,7 @@ class Config(density_flow.ImageConfig):
 
 def build(config: Config) -> Experiment:
     """Build the flow, and the experiment of its likelihood."""
-    couplings = flows.spline(depth=config.depth, hidden=config.hidden, bins=config.bins, bound=config.bound)
+    couplings = flows.spline(
+        depth=config.depth, hidden=config.hidden, bins=config.bins, bound=config.bound, remat=config.remat
+    )
     return density_flow.images(config, flows.flatten(), flows.actnorm(), flows.shuffle(), couplings, shades=17)

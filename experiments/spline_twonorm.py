@@ -48,7 +48,9 @@ def build(config: Config) -> Experiment:
     """Build the flow, and the experiment of its likelihood beside the law of the data."""
     rows, law = data.load(config.data), data.modes(config.data.name)
     axes = np.linalg.eigh(np.cov(rows.train["x"].T.astype(np.float64))).eigenvectors.T
-    couplings = flows.spline(depth=config.depth, hidden=config.hidden, bins=config.bins, bound=config.bound)
+    couplings = flows.spline(
+        depth=config.depth, hidden=config.hidden, bins=config.bins, bound=config.bound, remat=config.remat
+    )
     return density_flow.experiment(
         config,
         rows,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import vifx
-from vifx import data, nets, networks
+from vifx import data, networks
 from vifx.experiment import Experiment, PositiveInt, autoencoder
 
 
@@ -34,7 +34,7 @@ def build(config: Config) -> Experiment:
     body = networks.MLP(config.hidden)
     encoder = networks.Conditional(body, networks.DiagonalNormal((config.latent,)), inputs=(networks.Pixels(),))
     decoder = networks.Conditional(body, networks.DiscretizedLogisticHead(digits.info.shape))
-    encoder, decoder = (nets.in_precision(net, config.precision) for net in (encoder, decoder))
+    encoder, decoder = (config.net(net) for net in (encoder, decoder))
 
     inference = vifx.Joint(vifx.evidence("x"), vifx.factor("z | x", encoder, name="encoder"))
     generative = vifx.Joint(

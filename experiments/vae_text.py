@@ -56,13 +56,13 @@ def build(config: Config) -> Experiment:
     splits, classes = data.spelled(codes, letters), len(letters.characters)
 
     def decoder() -> nets.Net:
-        body = nets.in_precision(networks.GatedSymbols(classes, config.features, config.dilations), config.precision)
+        body = config.net(networks.GatedSymbols(classes, config.features, config.dilations))
         return networks.autoregressive(body, length=codes.info.shape[0], classes=classes, dropout=config.word_dropout)
 
     stack = networks.GatedStack(config.features, config.dilations)
     head = networks.DiagonalNormal((config.latent,))
     encoder = networks.Conditional(stack, head, inputs=(networks.OneHot(classes),))
-    encoder = nets.in_precision(encoder, config.precision)
+    encoder = config.net(encoder)
     inference = vifx.Joint(vifx.evidence("x"), vifx.factor("z | x", encoder, name="encoder"))
     generative = vifx.Joint(
         vifx.factor("z", vifx.standard_normal(config.latent)), vifx.factor("x | z", decoder(), name="decoder")

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 
 import vifx
-from vifx import data, distributions, games, nets, networks, training
+from vifx import data, distributions, games, networks, training
 from vifx.core.types import Array
 from vifx.experiment import Experiment, NonNegativeFloat, PositiveFloat, PositiveInt, generator
 
@@ -42,7 +42,7 @@ def build(config: Config) -> Experiment:
     body = networks.MLP(config.hidden)
     encoder = networks.Conditional(body, networks.DiagonalNormal((config.latent,)))
     decoder = networks.Conditional(body, networks.NormalFixedScale(splits.info.shape, config.scale))
-    encoder, decoder = (nets.in_precision(net, config.precision) for net in (encoder, decoder))
+    encoder, decoder = (config.net(net) for net in (encoder, decoder))
     inference = vifx.Joint(vifx.evidence("x"), vifx.factor("z | x", encoder, name="encoder"))
     generative = vifx.Joint(
         vifx.factor("z", vifx.standard_normal(config.latent)), vifx.factor("x | z", decoder, name="decoder")

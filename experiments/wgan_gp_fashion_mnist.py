@@ -14,7 +14,7 @@ import optax
 from flax import linen as nn
 
 import vifx
-from vifx import data, games, lipschitz, nets, networks, training
+from vifx import data, games, lipschitz, networks, training
 from vifx.experiment import Experiment, NonNegativeFloat, PositiveFloat, PositiveInt, generator
 
 
@@ -43,8 +43,8 @@ def build(config: Config) -> Experiment:
     decoder = networks.DCGANGenerator(splits.info.shape[:2], (128, 64))
     critic = networks.DCGANCritic((64, 128), kernel_init=nn.initializers.lecun_normal())
     model = games.gan(
-        nets.in_precision(decoder, config.precision),
-        nets.in_precision(critic, config.precision),
+        config.net(decoder),
+        config.net(critic),
         prior=vifx.standard_normal(config.latent),
         divergence="wasserstein",
         penalties=(lipschitz.gradient_penalty(config.penalty),),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from conventions.sources import Rule, Source, walk
 
 JOINTS = (
-    *("core.types", "core.examples", "core.nets", "core.turn", "distributions"),
+    *("core.types", "core.examples", "core.module_mode", "core.nets", "core.turn", "distributions"),
     *("core.factor", "core.conditional", "core.joint", "core.support"),
 )
 CORE = (*JOINTS, "core.notation", "core.latex", "core.objective", "core.explain", "divergences")
@@ -21,7 +21,8 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "core": ("lazy",),
     "core.types": (),
     "core.examples": ("core.types",),
-    "core.nets": ("core.types",),
+    "core.module_mode": (),
+    "core.nets": ("core.types", "core.module_mode"),
     "core.notation": (),
     "core.latex": (),
     "core.factor": ("core.types", "core.turn", "core.nets", "core.notation", "distributions"),

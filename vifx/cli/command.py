@@ -9,7 +9,8 @@ import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -21,6 +22,9 @@ from vifx.cli.parse import Failure, HelpShown, UsageError
 from vifx.cli.signals import Signals
 from vifx.training.errors import CheckpointError, Diverged, HostsError
 from vifx.training.interrupt import Interrupted
+
+_SETTINGS = ("jax_enable_x64",)
+"""The settings of JAX that a command may change."""
 
 
 class _Command(NamedTuple):
@@ -93,7 +97,7 @@ def run(arguments: Sequence[str], signals: Signals) -> int:
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax warns about what is intended, and says errors twice
     try:
         require_output()
-        with plain_warnings():
+        with plain_warnings(), _own_settings():
             _dispatch(arguments, signals)
         sys.stdout.flush()
     except HelpShown:
@@ -141,6 +145,22 @@ def _follows() -> bool:
     """Return whether process 0 says it."""
     jax = sys.modules.get("jax")
     return jax is not None and jax.process_index() > 0
+
+
+@contextmanager
+def _own_settings() -> Iterator[None]:
+    """Set JAX's settings back to what a process had that has JAX already; another process ends with the command."""
+    if "jax" not in sys.modules:
+        yield
+        return
+    settings = sys.modules["jax"].config
+    before = {name: getattr(settings, name) for name in _SETTINGS}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if getattr(settings, name) != value:
+                settings.update(name, value)
 
 
 def _leave_output() -> None:

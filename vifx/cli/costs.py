@@ -19,6 +19,7 @@ from vifx.cli.console import output
 from vifx.cli.options import CompileOptions
 from vifx.cli.parse import UsageError
 from vifx.cli.prepare import build, failures, mistakes, parse_experiment, run_key
+from vifx.experiment.config import recording
 from vifx.experiment.mesh import mesh_of
 from vifx.experiment.rules import AXIS
 from vifx.training.chunk import first_batch
@@ -36,7 +37,8 @@ def print_costs(arguments: Sequence[str]) -> None:
     console = output()
     with mistakes(file, debug=options.debug_checks):
         there = config if options.topology is None else replace(config, mesh=None)
-        built = build(file, replace(there, data=config.data.outlined()))
+        watched, read = recording(replace(there, data=config.data.outlined()))
+        built = build(file, watched, read=read)
         mesh = mesh_of(config) if options.topology is None else _mesh_on(options.topology, config.mesh)
         batch = first_batch(run_key(config), built.source)
         begin = partial(training.start, step=built.step, objective=built.objective)

@@ -15,7 +15,7 @@ __all__ = [
 import contextlib
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import field, make_dataclass
 from functools import partial
 from typing import Annotated, Any, TypeVar
@@ -32,6 +32,7 @@ from vifx.experiment import Config, Experiment, ExperimentFile
 from vifx.experiment.file import describe, find, location
 from vifx.experiment.mesh import mesh_of
 from vifx.experiment.run import Run
+from vifx.experiment.settings import configured, require_read
 from vifx.training import CheckpointError, Diverged, Interrupted
 from vifx.training.chunk import StreamingSource, divided, first_batch
 
@@ -126,13 +127,19 @@ def _flat(name: str, cls: type) -> tuple[str, Any, Any]:
     return name, Annotated[cls, tyro.conf.arg(name="")], field(default_factory=cls, metadata=FLAT)
 
 
-def build(file: ExperimentFile, config: Config) -> Experiment:
+def build(file: ExperimentFile, config: Config, *, read: Set[str] | None = None) -> Experiment:
     """Build an experiment and run its data, networks and step once on shapes: nothing is trained or written.
+
+    Args:
+      read: what a `recording` config notes, for settings that the experiment does not read to be refused.
 
     Raises:
       TypeError: if `build` returns something else.
       ValueError: from whatever is wrong with the data, the joints or the step.
     """
+    settings = vars(config)  # not noted as read
+    if settings["precision"] == "float64":
+        jax.config.update("jax_enable_x64", True)  # before there are arrays; the command sets it back at its end
     try:
         built = file.build(config)
         if isinstance(built, Experiment) and not isinstance(built.source, StreamingSource):
@@ -142,6 +149,12 @@ def build(file: ExperimentFile, config: Config) -> Experiment:
         raise ValueError(_naming_option(error, config)).with_traceback(error.__traceback__) from error
     if not isinstance(built, Experiment):
         raise TypeError(f"{file.path}: build must return an Experiment; got {type(built).__name__}")
+    try:
+        if read is not None:
+            require_read(config, read)
+        built = configured(built, config)
+    except ArgumentError as error:
+        raise ValueError(_naming_option(error, config)).with_traceback(error.__traceback__) from error
     batch = first_batch(run_key(config), built.source)
     if mesh is not None:
         jax.eval_shape(partial(divided, source=built.source, mesh=mesh), batch)

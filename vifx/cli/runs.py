@@ -67,7 +67,7 @@ def train(arguments: Sequence[str], signals: Signals) -> None:
     with mistakes(file, debug=options.debug_checks):
         require_unused(options.run or default_directory(file))
         watched, read = recording(config)
-        built = build(file, watched)
+        built = build(file, watched, read=read)
         with console.status("trying the monitor and the drawings …"), jax.debug_nans(options.debug_checks):
             if jax.process_index() == 0:
                 rehearse(built, watched)

@@ -6,55 +6,34 @@ library; everything else sees `Net(init, apply)`.
 
 from __future__ import annotations
 
-__all__ = ["as_net", "from_functions", "from_linen", "from_nnx", "in_mode", "in_precision", "is_network"]
+__all__ = [
+    "as_net",
+    "cast_floats",
+    "from_functions",
+    "from_linen",
+    "from_nnx",
+    "in_mode",
+    "in_precision",
+    "is_network",
+    "rematerialized",
+]
 
 import dataclasses
 import inspect
-import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeGuard
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen
 
 from vifx.checks import require_choice
+from vifx.core.module_mode import MODES, in_mode, is_nnx
 from vifx.core.types import Key, Net, PyTree
 
 if TYPE_CHECKING:
     from flax import nnx  # imported by whoever makes a module of it
-
-_MODES = {
-    "train": True,
-    "training": True,
-    "is_training": True,
-    "update_stats": True,
-    "deterministic": False,
-    "use_running_average": False,
-}
-"""What the libraries call the mode, with the value that means training."""
-
-
-def in_mode(call: Callable[..., Any], *, train: bool) -> dict[str, bool]:
-    """Return the keywords that put a call into training or evaluation mode, by the names that it has for them.
-
-    These are ``train``, ``training``, ``is_training`` and ``update_stats``, and inverted ``deterministic`` and
-    ``use_running_average``.
-
-    Args:
-      call: a function, or a module, whose ``__call__`` is meant.
-
-    >>> in_mode(lambda x, deterministic: x, train=True)
-    {'deterministic': False}
-    """
-    function = type(call).__call__ if isinstance(call, linen.Module) or _is_nnx(call) else call
-    keywords = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = inspect.signature(function).parameters
-    return {
-        name: train == training
-        for name, training in _MODES.items()
-        if name in parameters and parameters[name].kind in keywords
-    }
 
 
 def from_linen(module: linen.Module) -> Net:
@@ -99,9 +78,9 @@ def _with_mode(module: linen.Module, train: bool) -> linen.Module:
     """Return a module whose attributes say the mode, where it has any that its ``__call__`` is not given."""
     given = in_mode(module, train=train)
     own: dict[str, Any] = {
-        field.name: None if field.name in given else train == _MODES[field.name]
+        field.name: None if field.name in given else train == MODES[field.name]
         for field in dataclasses.fields(module)
-        if field.name in _MODES and isinstance(getattr(module, field.name), bool | None)
+        if field.name in MODES and isinstance(getattr(module, field.name), bool | None)
     }
     return module.clone(**own) if own else module
 
@@ -114,7 +93,7 @@ def _refuse_training(whole: str) -> Callable[..., Any]:
         if context.method_name == "__call__":
             bound = inspect.signature(type(layer).__call__).bind_partial(layer, *args, **kwargs)
             bound.apply_defaults()
-            for name, training in _MODES.items():
+            for name, training in MODES.items():
                 if name not in bound.arguments and not hasattr(layer, name):
                     continue
                 value = bound.arguments.get(name)
@@ -150,7 +129,7 @@ def from_nnx(module: nnx.Module | Callable[..., nnx.Module]) -> Net:
     """
     from flax import nnx
 
-    if _is_nnx(module):
+    if is_nnx(module):
         construct = lambda key: module  # noqa: E731, ARG005
         abstract = nnx.eval_shape(lambda: nnx.clone(module))
     elif callable(module):
@@ -198,12 +177,6 @@ def from_nnx(module: nnx.Module | Callable[..., nnx.Module]) -> Net:
     return Net(init, apply)
 
 
-def _is_nnx(what: object) -> TypeGuard[nnx.Module]:
-    """Say whether it is an NNX module, which nothing is as long as nobody has imported NNX."""
-    nnx = sys.modules.get("flax.nnx")
-    return nnx is not None and isinstance(what, nnx.Module)
-
-
 def _set_mode(module: nnx.Module, train: bool) -> None:
     from flax import nnx
 
@@ -211,9 +184,9 @@ def _set_mode(module: nnx.Module, train: bool) -> None:
     if callable(switch):  # an attribute may have the method's name
         switch()
     for _, part in nnx.iter_modules(module):
-        for name in _MODES.keys() & vars(part).keys():
+        for name in MODES.keys() & vars(part).keys():
             if isinstance(getattr(part, name), bool | None):
-                setattr(part, name, train == _MODES[name])
+                setattr(part, name, train == MODES[name])
 
 
 def _filled(shapes: nnx.State, values: PyTree) -> nnx.State:
@@ -258,7 +231,7 @@ def as_net(network: Net | linen.Module | nnx.Module) -> Net:
         return _checked(network)
     if isinstance(network, linen.Module):
         return from_linen(network)
-    if _is_nnx(network):
+    if is_nnx(network):
         return from_nnx(network)
     raise TypeError(
         f"as_net: network must be a Net, a flax.linen.Module or an nnx.Module, got {type(network).__name__}; "
@@ -283,39 +256,90 @@ def _checked(net: Net) -> Net:
 
 def is_network(what: object) -> bool:
     """Return whether `as_net` accepts `what`."""
-    return isinstance(what, Net | linen.Module) or _is_nnx(what)
+    return isinstance(what, Net | linen.Module) or is_nnx(what)
 
 
 def in_precision(network: Net | linen.Module | nnx.Module, dtype: str) -> Net:
-    """Compute a network in lower precision, its parameters and its outputs kept in float32.
+    """Compute a network in lower precision with its parameters and its outputs in float32, or all of it in float64.
 
-    Floating parameters and inputs, and unsigned 8-bit inputs (pixels, which are exact in it), are cast to
-    `dtype` at the network's door and floating outputs back to float32, so that log-densities and their
-    sums, and the state, never leave float32.
+    In lower precision, floating parameters and inputs, and unsigned 8-bit inputs (pixels, which are exact in it), are
+    cast to `dtype` at the network's door and floating outputs back to float32, so that log-densities and their
+    sums, and the state, never leave float32. In float64 the parameters and the state are made in it, and inputs and
+    outputs are cast to it.
 
     Args:
       network: a `Net`, a Linen module or an NNX module.
-      dtype: ``"bfloat16"``, ``"float16"`` or ``"float32"`` (no change).
+      dtype: ``"bfloat16"``, ``"float16"``, ``"float32"`` (no change) or ``"float64"``.
 
     Raises:
-      ValueError: `dtype` is not one of these.
+      ValueError: `dtype` is not one of these, or ``"float64"`` outside of ``jax.enable_x64(True)``.
     """
-    require_choice(dtype, ("bfloat16", "float16", "float32"), "in_precision: dtype")
+    require_choice(dtype, ("bfloat16", "float16", "float32", "float64"), "in_precision: dtype")
     net = as_net(network)
     if dtype == "float32":
         return net
-
-    def cast(tree: PyTree, to: str) -> PyTree:
-        def leaf(x: Any) -> Any:
-            castable = hasattr(x, "dtype") and (jnp.issubdtype(x.dtype, jnp.floating) or x.dtype == jnp.uint8)
-            return x.astype(to) if castable else x
-
-        return jax.tree.map(leaf, tree)
+    if dtype == "float64":
+        return _in_double(net)
+    inside, outside = partial(cast_floats, dtype=dtype, pixels=True), partial(cast_floats, dtype="float32", pixels=True)
 
     def apply(
         params: PyTree, state: PyTree, *inputs: Any, key: Key | None = None, train: bool = False
     ) -> tuple[Any, PyTree]:
-        output, state = net.apply(cast(params, dtype), state, *cast(inputs, dtype), key=key, train=train)
-        return cast(output, "float32"), cast(state, "float32")
+        output, state = net.apply(inside(params), state, *inside(inputs), key=key, train=train)
+        return outside(output), outside(state)
+
+    return Net(net.init, apply)
+
+
+def _in_double(net: Net) -> Net:
+    if not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
+        raise ValueError("in_precision: float64 needs double precision to be enabled; use it in jax.enable_x64(True)")
+    double = partial(cast_floats, dtype="float64")
+
+    def init(key: Key, *inputs: Any) -> tuple[PyTree, PyTree]:
+        with jax.enable_x64(False):  # in which modules make their parameters
+            single = net.init(key, *cast_floats(inputs, "float32"))
+        return double(single)
+
+    def apply(
+        params: PyTree, state: PyTree, *inputs: Any, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, PyTree]:
+        return double(net.apply(double(params), double(state), *double(inputs), key=key, train=train))
+
+    return Net(init, apply)
+
+
+def cast_floats(tree: PyTree, dtype: str, *, pixels: bool = False) -> PyTree:
+    """Return a tree with its floating-point arrays in another precision, and with `pixels` its unsigned bytes too."""
+
+    def leaf(x: Any) -> Any:
+        castable = hasattr(x, "dtype") and (jnp.issubdtype(x.dtype, jnp.floating) or (pixels and x.dtype == jnp.uint8))
+        return x.astype(dtype) if castable else x
+
+    return jax.tree.map(leaf, tree)
+
+
+def rematerialized(network: Net | linen.Module | nnx.Module) -> Net:
+    """Compute a network again for its gradient rather than keep what is inside it.
+
+    The gradient then holds the network's inputs instead of its activations, for about a third more operations; values
+    and gradients are the same. Of several networks, each is computed again when its turn comes, so that no two are
+    held at once. XLA's compiler for CPUs undoes it outside of loops; `flows.stack` is one, and has an option of its
+    own.
+
+    Args:
+      network: a `Net`, a Linen module or an NNX module, whose output is a tree of arrays, such as a distribution.
+
+    Reference: Chen et al. (2016), Training deep nets with sublinear memory cost, arXiv:1604.06174.
+    """
+    net = as_net(network)
+
+    def apply(
+        params: PyTree, state: PyTree, *inputs: Any, key: Key | None = None, train: bool = False
+    ) -> tuple[Any, PyTree]:
+        def run(params: PyTree, state: PyTree, inputs: Any, key: Key | None) -> tuple[Any, PyTree]:
+            return net.apply(params, state, *inputs, key=key, train=train)
+
+        return jax.checkpoint(run)(params, state, inputs, key)
 
     return Net(net.init, apply)

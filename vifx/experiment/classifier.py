@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import optax
 
-from vifx import data, evaluation, lipschitz, nets, training
+from vifx import data, evaluation, lipschitz, training
 from vifx.core.factor import evidence, factor
 from vifx.core.joint import Joint
 from vifx.data import Dataset, Split
@@ -55,7 +55,7 @@ def experiment(config: Config, splits: Dataset, classifier: Any) -> Experiment:
       splits: images ``x``, uint8, and labels ``y``.
       classifier: the network of ``y | x``, for pixels from 0 to 1.
     """
-    classifier = nets.in_precision(classifier, config.precision)
+    classifier = config.net(classifier)
     inference = Joint(evidence("x", "y"))
     generative = Joint(evidence("x"), factor("y | x", classifier, name="classifier"))
     objective = kl(inference, generative)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from vifx import data
+from vifx.core.types import Net
 from vifx.experiment.rules import MeshAxes, NonNegativeInt, PositiveInt, to_json, validate
 
 
@@ -37,8 +38,13 @@ class Config:
     evaluate_every: PositiveInt | None = None
     """Updates between two evaluations on the validation split, of which the best is kept; rounded up to a multiple
     of log_every (None: as often as checkpoint_every)."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Arithmetic inside the networks; parameters, losses and optimizers stay in float32."""
+    precision: Literal["float32", "bfloat16", "float64"] = "float32"
+    """Arithmetic: bfloat16 is of the networks alone, float64 of everything."""
+    remat: bool = False
+    """Compute networks, and copies in stacks, again for gradients rather than keep what is inside: less memory, more
+    operations."""
+    microbatches: PositiveInt = 1
+    """Parts that each minibatch is divided into, whose gradients are added up one after the other: less memory."""
     mesh: MeshAxes | None = None
     """Devices to divide over, such as `data=8`, or `data=4,fsdp=2`: minibatches over all of them, and large parameters
     with what the optimizer keeps of them over `fsdp` (None: one device, or all of several processes)."""
@@ -47,6 +53,17 @@ class Config:
 
     def __post_init__(self) -> None:
         validate(self)
+
+    def net(self, module: Any) -> Net:
+        """Return a network with the arithmetic that `precision` asks for, computed again for gradients with `remat`.
+
+        Args:
+          module: a `Net`, a Linen module or an NNX module.
+        """
+        from vifx.core.nets import in_precision, rematerialized  # not before a network is made: it takes a second
+
+        found = in_precision(module, self.precision)
+        return rematerialized(found) if self.remat else found
 
 
 C = TypeVar("C", bound=Config)

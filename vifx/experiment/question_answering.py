@@ -13,7 +13,6 @@ from vifx import data, reading, training
 from vifx.checks import ArgumentError
 from vifx.core.factor import evidence, factor
 from vifx.core.joint import Joint
-from vifx.core.nets import in_precision
 from vifx.core.objective import Objective
 from vifx.evaluation import monitor_loss
 from vifx.experiment.config import Config as BaseConfig
@@ -86,7 +85,7 @@ def experiment(config: Config) -> Experiment:
     loaded, form = reading.load(config.data, splice=config.spliced), _FORMS[config.form]
     inference = Joint(evidence(*_GIVEN, "answer"))
     vectors = None if config.vectors is None else reading.read_vectors(config.vectors, loaded.vocabulary)
-    reader = in_precision(_reader(config, form, len(loaded.vocabulary), vectors), config.precision)
+    reader = config.net(_reader(config, form, len(loaded.vocabulary), vectors))
     generative = Joint(evidence(*_GIVEN), factor(f"answer | {', '.join(_GIVEN)}", reader, name="reader"))
     objective = focal(inference, generative) if config.loss == "focal" else kl(inference, generative)
     splits, decoding = _noted(loaded.dataset, vectors), {"longest": config.longest, "threshold": config.threshold}

@@ -24,6 +24,7 @@ def glow(
     hidden: int = 64,
     elementwise: Elementwise | None = None,
     unroll: int | bool = 1,
+    remat: bool = False,
 ) -> Bijection:
     """Map images ``[examples, h, w, c]`` to vectors ``[examples, h·w·c]`` as Glow does.
 
@@ -47,6 +48,7 @@ def glow(
         scale from above alone: on data with constant regions, samples at temperature 1 can leave float32, which
         ``affine(bound=2.0)`` prevents.
       unroll: how many steps one iteration of a level's scan holds, as in `stack`.
+      remat: as in `stack`.
 
     Raises:
       ValueError: an argument is below 1; from `init`, images that cannot be halved `levels` times.
@@ -68,7 +70,7 @@ def glow(
         linear(),
         coupling(ConvConditioner(hidden), elementwise or affine(form="sigmoid"), mask=channels(), head=ZeroConv),
     )
-    steps = stack(step, depth, unroll=unroll)
+    steps = stack(step, depth, unroll=unroll, remat=remat)
 
     def block(_level: int) -> Bijection:
         return steps

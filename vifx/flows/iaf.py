@@ -22,6 +22,7 @@ def iaf(
     activation: Callable[[Array], Array] = jax.nn.relu,
     between: Sequence[Bijection] = (),
     unroll: int | bool = 1,
+    remat: bool = False,
 ) -> Bijection:
     """Return the inverse of a masked autoregressive flow: a fast sampler, for posteriors.
 
@@ -30,7 +31,7 @@ def iaf(
 
     Args:
       depth: how many layers, at least 1.
-      hidden: as in `maf`, and so are `activation`, `between` and `unroll`.
+      hidden: as in `maf`, and so are `activation`, `between`, `unroll` and `remat`.
       elementwise: the map from base to data of each element; None for ``affine(form="sigmoid")``, the paper's
         scale.
 
@@ -47,5 +48,6 @@ def iaf(
             activation=activation,
             between=between,
             unroll=unroll,
+            remat=remat,
         )
     )

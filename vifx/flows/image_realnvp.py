@@ -21,7 +21,7 @@ from vifx.networks import ConvConditioner, ZeroConv
 
 
 def image_realnvp(
-    *, levels: int = 2, depth: int = 4, hidden: int = 64, blocks: int = 1, unroll: int | bool = 1
+    *, levels: int = 2, depth: int = 4, hidden: int = 64, blocks: int = 1, unroll: int | bool = 1, remat: bool = False
 ) -> Bijection:
     """Map images ``[examples, h, w, c]`` to vectors ``[examples, h·w·c]`` as RealNVP does.
 
@@ -43,6 +43,7 @@ def image_realnvp(
       hidden: channels of the couplings' networks.
       blocks: residual blocks of each network.
       unroll: how many pairs of couplings one iteration of a scan holds, as in `stack`.
+      remat: as in `stack`.
 
     Raises:
       ValueError: an argument is below 1, or `depth` is odd; from `init`, images that cannot be halved
@@ -60,7 +61,7 @@ def image_realnvp(
         for swapped in (False, True):
             body = ConvConditioner(hidden, blocks=blocks)
             layers += [actnorm(), coupling(body, affine(bound=2.0), mask=mask(swapped=swapped), head=ZeroConv)]
-        return stack(chain(*layers), depth // 2, unroll=unroll)
+        return stack(chain(*layers), depth // 2, unroll=unroll, remat=remat)
 
     def scale(level: int) -> Bijection:
         if level == levels - 1:

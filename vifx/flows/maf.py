@@ -24,6 +24,7 @@ def maf(
     activation: Callable[[Array], Array] = jax.nn.relu,
     between: Sequence[Bijection] = (),
     unroll: int | bool = 1,
+    remat: bool = False,
 ) -> Bijection:
     """Compose autoregressive layers whose order is reversed from each to the next: a fast density.
 
@@ -39,6 +40,7 @@ def maf(
       activation: the networks' nonlinearity.
       between: bijections after each pair.
       unroll: as in `stack`.
+      remat: as in `stack`.
 
     Raises:
       ValueError: `depth` is below 1, or `hidden` or `unroll` is out of range.
@@ -53,5 +55,5 @@ def maf(
     )
     if depth == 1:
         return one
-    pairs = stack(chain(one, other, *between), depth // 2, unroll=unroll)
+    pairs = stack(chain(one, other, *between), depth // 2, unroll=unroll, remat=remat)
     return chain(pairs, one) if depth % 2 else pairs

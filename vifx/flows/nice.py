@@ -23,6 +23,7 @@ def nice(
     activation: Callable[[Array], Array] = jax.nn.relu,
     body: Any = None,
     unroll: int | bool | None = None,
+    remat: bool = False,
 ) -> Bijection:
     """Additive couplings of events ``[dims]``, volume preserving, and a last layer ``z = exp(s)·x``.
 
@@ -30,12 +31,14 @@ def nice(
 
     Args:
       depth: how many couplings.
-      hidden: as in `alternating`, and so are `activation`, `body` and `unroll`.
+      hidden: as in `alternating`, and so are `activation`, `body`, `unroll` and `remat`.
 
     Raises:
       ValueError: an argument is out of range.
 
     Reference: Dinh, Krueger & Bengio (2015), arXiv:1410.8516.
     """
-    couplings = alternating(additive(), depth, hidden=hidden, activation=activation, body=body, unroll=unroll)
+    couplings = alternating(
+        additive(), depth, hidden=hidden, activation=activation, body=body, unroll=unroll, remat=remat
+    )
     return chain(couplings, scale())

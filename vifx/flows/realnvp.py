@@ -22,12 +22,13 @@ def realnvp(
     bound: float | None = 3.0,
     body: Any = None,
     unroll: int | bool | None = None,
+    remat: bool = False,
 ) -> Bijection:
     """Affine couplings of events ``[dims]`` with alternating halves: ``z₂ = exp(s(x₁))·x₂ + t(x₁)``.
 
     Args:
       depth: how many couplings.
-      hidden: as in `alternating`, and so are `activation`, `body` and `unroll`.
+      hidden: as in `alternating`, and so are `activation`, `body`, `unroll` and `remat`.
       bound: the largest ``|s|``, as in `affine`; None for no bound.
 
     Raises:
@@ -43,4 +44,6 @@ def realnvp(
     >>> [round(float(each), 4) for each in flow.log_prob(params, state, jnp.zeros((3, 2)))]
     [-1.8379, -1.8379, -1.8379]
     """
-    return alternating(affine(bound=bound), depth, hidden=hidden, activation=activation, body=body, unroll=unroll)
+    return alternating(
+        affine(bound=bound), depth, hidden=hidden, activation=activation, body=body, unroll=unroll, remat=remat
+    )

@@ -22,6 +22,7 @@ def residual(
     survival: float | None = None,
     between: Sequence[Bijection] = (),
     unroll: int | bool = 1,
+    remat: bool = False,
 ) -> Bijection:
     """Compose residual blocks ``x + g(x)`` with contractions g, as one scan.
 
@@ -38,6 +39,7 @@ def residual(
       survival: of the roulette, as there.
       between: bijections before each block, such as `actnorm`.
       unroll: as in `stack`.
+      remat: as in `stack`.
 
     Raises:
       ValueError: an argument is out of range.
@@ -45,4 +47,4 @@ def residual(
     References: Behrmann et al. (2019), arXiv:1811.00995; Chen et al. (2019), arXiv:1906.02735.
     """
     block = residual_block(tuple(hidden), lipschitz=lipschitz, log_det=log_det, terms=terms, survival=survival)
-    return stack(chain(*between, block) if between else block, depth, unroll=unroll)
+    return stack(chain(*between, block) if between else block, depth, unroll=unroll, remat=remat)

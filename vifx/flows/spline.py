@@ -24,12 +24,13 @@ def spline(
     activation: Callable[[Array], Array] = jax.nn.relu,
     body: Any = None,
     unroll: int | bool = 1,
+    remat: bool = False,
 ) -> Bijection:
     """Rational-quadratic couplings of events ``[dims]`` with alternating halves, shuffled after each pair.
 
     Args:
       depth: how many couplings.
-      hidden: as in `alternating`, and so are `activation`, `body` and `unroll`.
+      hidden: as in `alternating`, and so are `activation`, `body`, `unroll` and `remat`.
       bins: how many intervals a spline has.
       bound: the splines act on ``[-bound, bound]``, so that data should be of about unit scale.
 
@@ -40,5 +41,12 @@ def spline(
     """
     elementwise = rational_quadratic(bins=bins, bound=bound)
     return alternating(
-        elementwise, depth, hidden=hidden, activation=activation, body=body, between=(shuffle(),), unroll=unroll
+        elementwise,
+        depth,
+        hidden=hidden,
+        activation=activation,
+        body=body,
+        between=(shuffle(),),
+        unroll=unroll,
+        remat=remat,
     )

@@ -33,12 +33,24 @@ def accumulated(step: Step, microbatches: int) -> Step:
 
     Raises:
       TypeError: if `step` is not a step, or `microbatches` not an integer.
-      ValueError: if `microbatches` is not positive, the step is scanned, or, when it is traced, a
-        minibatch does not divide.
+      ValueError: if `microbatches` is not positive, the step is scanned or has no loss (`solve` adds up the
+        statistics of chunks by itself), or, when it is traced, a minibatch does not divide.
     """
     one_update(step, "accumulated")
     require_integer(microbatches, "accumulated: microbatches")
-    return step.rebuild(lambda loss: _accumulate(loss, microbatches))
+    losses: list[Loss] = []
+
+    def transform(loss: Loss) -> Loss:
+        losses.append(loss)
+        return _accumulate(loss, microbatches)
+
+    rebuilt = step.rebuild(transform)
+    if not losses:
+        raise ValueError(
+            "accumulated: the step has no loss whose gradient is taken; training.solve adds up statistics over chunks "
+            "of examples, solve(..., chunk=2048), in the memory of one"
+        )
+    return rebuilt
 
 
 def _accumulate(loss: Loss, microbatches: int) -> Loss:

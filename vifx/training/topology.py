@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["topology"]
 
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -107,7 +108,8 @@ def _tpus(kind: str, sizes: Sequence[int], name: str) -> Sequence[Any]:
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", f"{kind}-1")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
     remedy = "the compiler for TPUs comes with the package libtpu: pip install 'jax[tpu]'"
-    return _described("tpu", f"{kind}:{grid}", name, remedy)
+    small = {} if math.prod(sizes) >= 4 else {"chips_per_host_bounds": (*sizes, 1, 1)[:3]}  # a host has four, unless
+    return _described("tpu", f"{kind}:{grid}", name, remedy, **small)
 
 
 def _gpus(gpu: _Gpu, count: int) -> Sequence[Any]:
@@ -130,7 +132,7 @@ def _gpus(gpu: _Gpu, count: int) -> Sequence[Any]:
     return _described("cuda", "", gpu.name, remedy, target_config=config, topology=f"1x1x{count}")
 
 
-def _described(platform: str, name: str, given: str, remedy: str, **options: str) -> Sequence[Any]:
+def _described(platform: str, name: str, given: str, remedy: str, **options: Any) -> Sequence[Any]:
     try:
         return topologies.get_topology_desc(name, platform, **options).devices
     except (RuntimeError, ImportError) as error:

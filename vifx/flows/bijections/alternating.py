@@ -28,6 +28,7 @@ def alternating(
     body: Any = None,
     between: Sequence[Bijection] = (),
     unroll: int | bool | None = None,
+    remat: bool = False,
 ) -> Bijection:
     """Compose couplings of events ``[dims]``; the first half stays in one, the second half in the next.
 
@@ -41,6 +42,7 @@ def alternating(
       body: a network ``(half, *given) -> features`` in its place.
       between: bijections after each pair, such as `shuffle`.
       unroll: how many pairs one iteration of the `stack` holds; None for all of up to 4 pairs, and 1 of more.
+      remat: whether the gradient computes pairs again, as in `stack`.
 
     Raises:
       ValueError: `depth` is below 1, or `hidden` or `unroll` is out of range.
@@ -53,5 +55,5 @@ def alternating(
     if unroll is None:
         # Few small layers are faster without a loop; many compile faster with one, in a time that does not grow.
         unroll = True if depth // 2 <= 4 else 1
-    pairs = stack(chain(one, other, *between), depth // 2, unroll=unroll)
+    pairs = stack(chain(one, other, *between), depth // 2, unroll=unroll, remat=remat)
     return chain(pairs, one) if depth % 2 else pairs

@@ -15,7 +15,7 @@ from vifx.flows.checked import A_BIJECTION, checked
 from vifx.loops import scan
 
 
-def stack(block: Bijection, depth: int, *, unroll: int | bool = 1) -> Bijection:
+def stack(block: Bijection, depth: int, *, unroll: int | bool = 1, remat: bool = False) -> Bijection:
     """Compose `depth` copies of one block as one scan: ``z = f_depth(… f_1(x))``.
 
     It computes what `chain` of as many blocks does, from parameters with a leading axis ``[depth, ...]``; the block is
@@ -27,6 +27,8 @@ def stack(block: Bijection, depth: int, *, unroll: int | bool = 1) -> Bijection:
       depth: how many copies, at least 1.
       unroll: how many copies one iteration of the scan holds, or True for all, without a loop: faster on small layers,
         slower to compile.
+      remat: whether the gradient computes each copy again, from its input, rather than keep what is inside it: a third
+        more operations, and memory that grows with depth by one event a copy.
 
     Raises:
       ValueError: `depth` or `unroll` is below 1, or the block changes the shape.
@@ -50,6 +52,8 @@ def stack(block: Bijection, depth: int, *, unroll: int | bool = 1) -> Bijection:
     def run(
         direction: Any, params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None, reverse: bool
     ) -> tuple[Array, Array]:
+        direction = jax.checkpoint(direction) if remat else direction
+
         def one(carry: tuple[Array, Array], own: tuple[PyTree, PyTree, Array]) -> tuple[tuple[Array, Array], None]:
             x, total = carry
             noise = None if key is None else jax.random.fold_in(key, own[2])
