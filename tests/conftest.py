@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ["VIFX_CACHE"] = "off"  # commands in processes of their own leave the user's cache alone
 
 import jax
 import pytest

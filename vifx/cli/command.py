@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["run"]
 
 import logging
+import os
 import shlex
 import signal
 import sys
@@ -23,7 +24,12 @@ from vifx.cli.signals import Signals
 from vifx.training.errors import CheckpointError, Diverged, HostsError
 from vifx.training.interrupt import Interrupted
 
-_SETTINGS = ("jax_enable_x64",)
+_SETTINGS = (
+    "jax_enable_x64",
+    "jax_compilation_cache_dir",
+    "jax_persistent_cache_min_compile_time_secs",
+    "jax_persistent_cache_enable_xla_caches",
+)
 """The settings of JAX that a command may change."""
 
 
@@ -150,14 +156,14 @@ def _follows() -> bool:
 @contextmanager
 def _own_settings() -> Iterator[None]:
     """Set JAX's settings back to what a process had that has JAX already; another process ends with the command."""
-    if "jax" not in sys.modules:
-        yield
-        return
-    settings = sys.modules["jax"].config
-    before = {name: getattr(settings, name) for name in _SETTINGS}
+    settings = getattr(sys.modules.get("jax"), "config", None)
+    before = {} if settings is None else {name: getattr(settings, name) for name in _SETTINGS}
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA doubts the processor of the programs that it has kept
     try:
         yield
     finally:
+        if programs := sys.modules.get("vifx.experiment.programs"):
+            programs.publish_programs(last=True)
         for name, value in before.items():
             if getattr(settings, name) != value:
                 settings.update(name, value)

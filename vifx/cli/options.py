@@ -160,6 +160,8 @@ class TrainOptions:
     says where process 0 listens, how many there are, and which this one is."""
     allow_download: bool = False
     """Fetch the data set from the network if it is not prepared (as --data.allow-download)."""
+    profile: bool = False
+    """Write a trace of a few updates into RUN/profile, for TensorBoard and Perfetto, before training begins."""
     debug_checks: bool = False
     """Stop at the first NaN that an operation produces, and show full tracebacks; slow."""
 

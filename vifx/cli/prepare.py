@@ -31,6 +31,7 @@ from vifx.core.types import Key
 from vifx.experiment import Config, Experiment, ExperimentFile
 from vifx.experiment.file import describe, find, location
 from vifx.experiment.mesh import mesh_of
+from vifx.experiment.programs import keep_programs
 from vifx.experiment.run import Run
 from vifx.experiment.settings import configured, require_read
 from vifx.training import CheckpointError, Diverged, Interrupted
@@ -137,6 +138,7 @@ def build(file: ExperimentFile, config: Config, *, read: Set[str] | None = None)
       TypeError: if `build` returns something else.
       ValueError: from whatever is wrong with the data, the joints or the step.
     """
+    keep_programs()
     settings = vars(config)  # not noted as read
     if settings["precision"] == "float64":
         jax.config.update("jax_enable_x64", True)  # before there are arrays; the command sets it back at its end

@@ -28,12 +28,14 @@ from vifx.cli.prepare import (
     run_key,
     saved_state,
 )
+from vifx.cli.profile import profile_updates
 from vifx.cli.remedy import checkpoint_steps, damage_remedied, require_checkpoint
 from vifx.cli.signals import Signals
 from vifx.evaluation import Estimate
 from vifx.experiment import Experiment
 from vifx.experiment.config import recording
 from vifx.experiment.mesh import mesh_of
+from vifx.experiment.programs import keep_programs, publish_programs
 from vifx.experiment.run import (
     Run,
     Stretch,
@@ -76,6 +78,10 @@ def train(arguments: Sequence[str], signals: Signals) -> None:
     with mistakes(debug=options.debug_checks):
         make = partial(_created, run, console, anywhere=options.run is None)
         run = run._replace(directory=follow(make, "the run's directory"))
+    if options.profile:
+        with failures(file, debug=options.debug_checks), console.status("profiling …"):
+            trace = profile_updates(built, config, mesh_of(config), run.directory / "profile")
+        console.print(f"profile  {trace}", markup=False)
     _train(run, built, console, signals, debug=options.debug_checks)
 
 
@@ -188,6 +194,8 @@ def _announce(run: Run, built: Experiment, console: Console) -> None:
     if run.config.mesh is not None or jax.process_count() > 1:
         here = Stretch.here(run.config, at=0)
         console.print(f"devices {here.devices}, mesh {here.mesh or 'of one device'}", markup=False)
+    if (place := keep_programs()) is not None:
+        console.print(f"compiled programs are kept in {place} (VIFX_CACHE=off: nowhere)", markup=False)
     for note in built.splits.info.notes if built.splits is not None else ():
         console.print(f"data {run.config.data.name}: {note}", markup=False)
     if built.monitor is None and built.splits is not None and not len(next(iter(built.splits.validation.values()))):
@@ -215,6 +223,8 @@ def _train(
     def observe(event: Event) -> None:
         if event.kind == "start" and begin is not None:
             begin(event.step)
+        if event.kind in ("checkpoint", "end"):
+            publish_programs()
         if not console.quiet:
             show(event)
 

@@ -36,6 +36,7 @@ from vifx.experiment import file as files
 from vifx.experiment.config import Config, identity
 from vifx.experiment.file import ExperimentFile
 from vifx.experiment.mesh import mesh_of
+from vifx.experiment.programs import place_of_programs
 from vifx.experiment.rules import from_json, to_json
 from vifx.files import write_whole
 
@@ -160,10 +161,11 @@ def default_directory(file: ExperimentFile) -> Path:
 
 
 def environment(file: ExperimentFile) -> dict[str, Any]:
-    """Return what a run depends on besides its config: versions and git revision."""
+    """Return what a run depends on besides its config: versions, git revision, and where compiled programs are kept."""
     return {
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in _RECORDED},
         "git_revision": _git_revision(file.path.resolve().parent),
+        "compiled_programs": str(place_of_programs() or "nowhere"),
     }
 
 
@@ -184,9 +186,7 @@ def require_unused(directory: Path, *, but: str = "") -> None:
 
 
 def create(run: Run) -> None:
-    """Make the directory of a new run, which must be new or empty, and write its `config.json`.
-
-    Of several processes that make the same one at the same moment, at most one does, and the others change nothing.
+    """Make the directory of a run, new or empty, and write its `config.json`; of processes that do so at once, one does.
 
     Raises:
       FileExistsError: if the directory is in use; the message has the command that resumes it.
