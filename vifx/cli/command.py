@@ -165,7 +165,7 @@ def _own_settings() -> Iterator[None]:
         if programs := sys.modules.get("vifx.experiment.programs"):
             programs.publish_programs(last=True)
         for name, value in before.items():
-            if getattr(settings, name) != value:
+            if settings is not None and getattr(settings, name) != value:
                 settings.update(name, value)
 
 

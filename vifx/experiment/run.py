@@ -186,7 +186,7 @@ def require_unused(directory: Path, *, but: str = "") -> None:
 
 
 def create(run: Run) -> None:
-    """Make the directory of a run, new or empty, and write its `config.json`; of processes that do so at once, one does.
+    """Make the directory of a run, new or empty, and write its `config.json`; of several processes, one does.
 
     Raises:
       FileExistsError: if the directory is in use; the message has the command that resumes it.
