@@ -24,6 +24,7 @@ FASHION = ["--data.name", "fashion_mnist", "--data.validation", "10"]
 EXTRA = {
     "vae_fashion_mnist": [["--precision", "bfloat16"], ["--likelihood", "discretized_logistic"]],
     "iwae_fashion_mnist": [["--samples", "3"], ["--samples", "2", "--gradient", "doubly_reparameterized"]],
+    "vae_sprites": [["--channels", "2", "2", "2", "2", "--data.validation", "50"]],
     "hvae_fashion_mnist": [["--latents", "3", "2"], ["--latents", "4", "3", "2", "--direction", "bottom_up"]],
 }
 CASES = [
