@@ -11,7 +11,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 import vifx
-from vifx import data, networks, training
+from vifx import data, em, networks, training
 from vifx.training.layout import Layout
 
 X = np.random.default_rng(0).normal(size=(48, 2)).astype(np.float32)
@@ -105,3 +105,18 @@ def test_meshes_and_rules_that_do_not_fit_are_refused():
             Layout(mesh, lambda path, shape, answer=answer: answer).shardings(tree)
     with pytest.raises(TypeError, match=r"sharding: the rule's answer for \['w'\]"):
         Layout(mesh, lambda path, shape: ("fsdp",)).shardings(tree)
+
+
+@pytest.mark.thorough
+def test_explicit_axes_are_those_of_the_compiler_inside_a_step():
+    """`jax.make_mesh` makes axes explicit unless it is told otherwise; the numbers are the same."""
+    explicit = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Explicit,))
+    found, expected = (run(vae(), 5, mesh=mesh).train_state for mesh in (explicit, training.make_mesh()))
+    chex.assert_trees_all_equal(found.params, expected.params)
+    model = em.mixture(em.gaussian, 3, covariance="full").objective
+    source = data.Full({"x": X})
+    ends = [
+        training.fit(jax.random.key(0), training.solve(model, "model", mesh=mesh), model, source, steps=3, mesh=mesh)
+        for mesh in (explicit, training.make_mesh())
+    ]
+    chex.assert_trees_all_equal(*(end.train_state.params for end in ends))

@@ -107,7 +107,7 @@ class Layout(NamedTuple):
                     "mesh=training.make_mesh()"
                 )
             return None
-        require_mesh(mesh, caller)
+        mesh = require_mesh(mesh, caller)
         processes = {device.process_index for device in mesh.devices.flat}
         if len(processes) < jax.process_count():
             raise ValueError(

@@ -68,7 +68,9 @@ def make_mesh(devices: Sequence[Any] | None = None, *, data: int | None = None, 
 
 
 def require_mesh(mesh: Mesh, caller: str) -> Mesh:
-    """Return a mesh, checked for a `caller`.
+    """Return a mesh, checked for a `caller`, with axes whose sharding the compiler propagates (``AxisType.Auto``).
+
+    The axes of `jax.make_mesh` are explicit by default: then every operation would have to say how its result lies.
 
     Raises:
       TypeError: if it is something else.
@@ -77,7 +79,8 @@ def require_mesh(mesh: Mesh, caller: str) -> Mesh:
     require(mesh, Mesh, f"{caller}: mesh", "a jax.sharding.Mesh", "make one with training.make_mesh()")
     if "data" not in mesh.axis_names:
         raise ValueError(f"{caller}: the mesh needs an axis named 'data', got {mesh.axis_names}; use make_mesh()")
-    return mesh
+    auto = (AxisType.Auto,) * len(mesh.axis_names)
+    return mesh if mesh.axis_types == auto else Mesh(mesh.devices, mesh.axis_names, axis_types=auto)
 
 
 def over(mesh: Mesh | None) -> AbstractContextManager[Any]:
@@ -123,7 +126,7 @@ def shard_batch(batch: Mapping[str, chex.Array], mesh: Mesh, *, batches: int = 1
     """
     require_integer(batches, "shard_batch: batches")
     require_batch(batch)
-    require_mesh(mesh, "shard_batch")
+    mesh = require_mesh(mesh, "shard_batch")
     sharding = data_sharding(mesh, batches=batches)
     if all(isinstance(value, jax.Array) and value.sharding == sharding for value in batch.values()):
         return {name: jnp.asarray(value) for name, value in batch.items()}

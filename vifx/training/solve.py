@@ -85,7 +85,7 @@ def solve(
     if like is not None:
         require_batch(like, name="solve: like")
     if mesh is not None:
-        require_mesh(mesh, "solve")
+        mesh = require_mesh(mesh, "solve")
 
     def init(key: Key, params: Params, state: State) -> PyTree:
         if rate is None:
