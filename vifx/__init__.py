@@ -32,6 +32,7 @@ __all__ = [
     "mmd",
     "nets",
     "networks",
+    "open",
     "reconstruction",
     "standard_normal",
     "target",
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from vifx.core.objective import Objective
     from vifx.distributions import standard_normal
     from vifx.em.posterior import exact_posterior
+    from vifx.experiment.open_run import open
     from vifx.games.adversarial import adversarial
     from vifx.games.mmd import mmd
     from vifx.variational.focal import focal

@@ -9,7 +9,8 @@ import jax
 import pytest
 
 from vifx import experiment, training
-from vifx.cli.prepare import build, run_key
+from vifx.cli.prepare import build
+from vifx.experiment.building import run_key
 from vifx.training.chunk import first_batch
 
 

@@ -18,7 +18,8 @@ from vifx.checks import ArgumentError
 from vifx.cli.console import output
 from vifx.cli.options import CompileOptions
 from vifx.cli.parse import UsageError
-from vifx.cli.prepare import build, failures, mistakes, parse_experiment, run_key
+from vifx.cli.prepare import build, failures, mistakes, parse_experiment
+from vifx.experiment.building import run_key
 from vifx.experiment.config import recording
 from vifx.experiment.mesh import mesh_of
 from vifx.experiment.rules import AXIS

@@ -10,8 +10,9 @@ from vifx.checks import ArgumentError
 from vifx.cli.console import output
 from vifx.cli.options import ExportOptions
 from vifx.cli.parse import UsageError
-from vifx.cli.prepare import failures, run_key
+from vifx.cli.prepare import failures
 from vifx.cli.runs import reopen
+from vifx.experiment.building import run_key
 from vifx.experiment.export import export
 from vifx.experiment.rules import to_json
 from vifx.files import write_whole

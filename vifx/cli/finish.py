@@ -15,10 +15,10 @@ from rich.console import Console
 
 from vifx import evaluation, training
 from vifx.cli.console import alarm_line
-from vifx.cli.prepare import run_key
 from vifx.core.explain import explain
 from vifx.evaluation import Estimate
 from vifx.experiment import Experiment
+from vifx.experiment.building import run_key
 from vifx.experiment.run import Run, Stretch, reproduction
 from vifx.files import write_whole
 from vifx.training import Raised, TrainState

@@ -12,8 +12,9 @@ from vifx.checks import ArgumentError
 from vifx.cli.console import output
 from vifx.cli.options import ExplainOptions, PrepareOptions
 from vifx.cli.parse import UsageError
-from vifx.cli.prepare import build, mistakes, parse_experiment, run_key
+from vifx.cli.prepare import build, mistakes, parse_experiment
 from vifx.core.explain import explain
+from vifx.experiment.building import run_key
 from vifx.training.chunk import first_batch
 
 _NAMED = {"name": "NAME", "source": "--source", "directory": "--directory"}

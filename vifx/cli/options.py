@@ -66,8 +66,8 @@ class SavedOptions:
 
     directory: RunPath
     """The run."""
-    step: PositiveInt | None = None
-    """Use the checkpoint of this update instead of the best one or the last."""
+    step: PositiveInt | Literal["best", "last"] = "best"
+    """Which checkpoint: the best one (the last, if the run keeps no best), the last one, or that of an update."""
     trust: bool = False
     """Run the experiment file that the run names, wherever it lies and even if it has changed."""
     debug_checks: bool = False

@@ -8,8 +8,6 @@ __all__ = [
     "mistakes",
     "parse_experiment",
     "rehearse",
-    "run_key",
-    "saved_state",
 ]
 
 import contextlib
@@ -17,25 +15,20 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import field, make_dataclass
-from functools import partial
 from typing import Annotated, Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 import tyro
 
 from vifx import experiment, training
 from vifx.checks import ArgumentError, require_name
 from vifx.cli.parse import FLAT, Failure, UsageError, option_names, parse
-from vifx.core.types import Key
-from vifx.experiment import Config, Experiment, ExperimentFile
+from vifx.experiment import Config, Experiment, ExperimentFile, building
+from vifx.experiment.building import run_key
 from vifx.experiment.file import describe, find, location
-from vifx.experiment.mesh import mesh_of
 from vifx.experiment.programs import keep_programs
-from vifx.experiment.run import Run
-from vifx.experiment.settings import configured, require_read
 from vifx.training import CheckpointError, Diverged, Interrupted
-from vifx.training.chunk import StreamingSource, divided, first_batch
+from vifx.training.chunk import first_batch
 
 T = TypeVar("T")
 _SHORT = re.compile(r"-(?!inf|nan)[A-Za-z]", re.IGNORECASE)
@@ -129,7 +122,7 @@ def _flat(name: str, cls: type) -> tuple[str, Any, Any]:
 
 
 def build(file: ExperimentFile, config: Config, *, read: Set[str] | None = None) -> Experiment:
-    """Build an experiment and run its data, networks and step once on shapes: nothing is trained or written.
+    """Build an experiment as `vifx.experiment.building.build` does, with errors that name options.
 
     Args:
       read: what a `recording` config notes, for settings that the experiment does not read to be refused.
@@ -139,34 +132,12 @@ def build(file: ExperimentFile, config: Config, *, read: Set[str] | None = None)
       ValueError: from whatever is wrong with the data, the joints or the step.
     """
     keep_programs()
-    settings = vars(config)  # not noted as read
-    if settings["precision"] == "float64":
+    if vars(config)["precision"] == "float64":  # not noted as read
         jax.config.update("jax_enable_x64", True)  # before there are arrays; the command sets it back at its end
     try:
-        built = file.build(config)
-        if isinstance(built, Experiment) and not isinstance(built.source, StreamingSource):
-            config.data.require_resident("this experiment has a source of its own; it is data.source that streams")
-        mesh = mesh_of(config)
+        return building.build(file, config, read=read)
     except ArgumentError as error:
         raise ValueError(_naming_option(error, config)).with_traceback(error.__traceback__) from error
-    if not isinstance(built, Experiment):
-        raise TypeError(f"{file.path}: build must return an Experiment; got {type(built).__name__}")
-    try:
-        if read is not None:
-            require_read(config, read)
-        built = configured(built, config)
-    except ArgumentError as error:
-        raise ValueError(_naming_option(error, config)).with_traceback(error.__traceback__) from error
-    batch = first_batch(run_key(config), built.source)
-    if mesh is not None:
-        jax.eval_shape(partial(divided, source=built.source, mesh=mesh), batch)
-    state = jax.eval_shape(
-        partial(training.start, step=built.step, objective=built.objective), run_key(config), batch=batch
-    )
-    if built.step.batches > 1:
-        batch = jax.eval_shape(lambda: jax.tree.map(lambda leaf: jnp.stack([leaf] * built.step.batches), batch))
-    jax.eval_shape(built.step.update, run_key(config), state.progress, batch)
-    return built
 
 
 def rehearse(built: Experiment, config: Config) -> None:
@@ -195,25 +166,3 @@ def _naming_option(error: ArgumentError, config: Config) -> str:
         if error.owner is part or theirs:
             return error.naming(f"{prefix}{error.field.replace('_', '-')}")
     return str(error)
-
-
-def run_key(config: Config) -> Key:
-    """Return the key of the whole run."""
-    return jax.random.key(config.seed)
-
-
-def saved_state(run: Run, built: Experiment, *, step: int | None = None) -> training.TrainState:
-    """Read a checkpoint of a run.
-
-    Args:
-      step: the update whose checkpoint to read; by default the best one if the run keeps one, else the last.
-
-    Raises:
-      CheckpointError: if there is none or it is damaged.
-    """
-    key = run_key(run.config)
-    template = jax.eval_shape(
-        lambda batch: training.start(key, built.step, built.objective, batch), first_batch(key, built.source)
-    )
-    with training.Checkpoints(run.checkpoints, config_hash=run.identity, best=built.best, write=False) as checkpoints:
-        return checkpoints.restore(template, step=checkpoints.best_step() if step is None else step)

@@ -10,8 +10,8 @@ import jax
 from jax.sharding import Mesh
 
 from vifx import training
-from vifx.cli.prepare import run_key
 from vifx.experiment import Config, Experiment
+from vifx.experiment.building import run_key
 from vifx.training.chunk import advance, first_batch
 from vifx.training.layout import Layout
 

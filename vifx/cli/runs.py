@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["evaluate", "reopen", "resume", "sample", "train"]
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,20 +19,12 @@ from vifx.cli.finish import finish
 from vifx.cli.joining import distributed, follow, join, require_same_run
 from vifx.cli.options import EvaluateOptions, ResumeOptions, SampleOptions, SavedOptions, TrainOptions
 from vifx.cli.parse import Failure, UsageError
-from vifx.cli.prepare import (
-    build,
-    failures,
-    mistakes,
-    parse_experiment,
-    rehearse,
-    run_key,
-    saved_state,
-)
+from vifx.cli.prepare import build, failures, mistakes, parse_experiment, rehearse
 from vifx.cli.profile import profile_updates
 from vifx.cli.remedy import checkpoint_steps, damage_remedied, require_checkpoint
 from vifx.cli.signals import Signals
-from vifx.evaluation import Estimate
 from vifx.experiment import Experiment
+from vifx.experiment.building import fit_run, saved_state
 from vifx.experiment.config import recording
 from vifx.experiment.mesh import mesh_of
 from vifx.experiment.programs import keep_programs, publish_programs
@@ -49,8 +41,6 @@ from vifx.experiment.run import (
 )
 from vifx.training import Event, TrainState, hosts
 from vifx.training.layout import local
-
-_MONITOR = 0x6D6F6E  # separates the noise of the monitor from that of the updates
 
 
 def train(arguments: Sequence[str], signals: Signals) -> None:
@@ -218,7 +208,6 @@ def _train(
 ) -> None:
     """Train and measure; `begin` is called with the update to go on from, when the run is this process's alone."""
     signals.say("interrupted at once; what was saved before is whole", at_once=True)
-    config = run.config
 
     def observe(event: Event) -> None:
         if event.kind == "start" and begin is not None:
@@ -234,26 +223,7 @@ def _train(
         watch(console, _own_metrics(built)) as show,
         damage_remedied(run, resuming=True),
     ):
-        fitted = training.fit(
-            run_key(config),
-            built.step,
-            built.objective,
-            built.source,
-            steps=config.steps,
-            directory=run.directory,
-            log_every=config.log_every,
-            checkpoint_every=config.checkpoint_every,
-            evaluate=_monitor(built),
-            evaluate_every=config.evaluate_every,
-            best=built.best,
-            alarms=built.alarms,
-            monotone=built.monotone,
-            stop=built.stop,
-            mesh=mesh_of(config),
-            observe=observe,
-            config_hash=run.identity,
-            resume_from=from_step,
-        )
+        fitted = fit_run(run, built, observe=observe, from_step=from_step)
     last = local(fitted.train_state)
     if jax.process_index() == 0:
         _finished(run, built, last, console, signals, debug=debug)
@@ -276,24 +246,6 @@ def _finished(
 def _own_metrics(built: Experiment) -> list[str]:
     best = [] if built.best is None else [built.best.removeprefix("-")]
     return [*best, *(name for names in built.curves.values() for name in names)]
-
-
-def _monitor(built: Experiment) -> training.Evaluate | None:
-    measure = built.monitor
-    if measure is None:
-        return None
-
-    def evaluate(train_state: TrainState) -> Mapping[str, float]:
-        # One key for all of them: the same noise makes them comparable.
-        key = jax.random.fold_in(train_state.key, _MONITOR)
-        seen = training.evaluated(train_state)
-        found = measure(key, seen.params, seen.state)
-        return {
-            f"validation/{name}": value.mean if isinstance(value, Estimate) else float(value)
-            for name, value in found.items()
-        }
-
-    return evaluate
 
 
 def reopen(options: SavedOptions, console: Console) -> tuple[Run, Experiment, TrainState]:

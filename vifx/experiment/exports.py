@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Exportable", "Input", "exportables", "owned"]
+__all__ = ["Exportable", "Input", "exportables", "owned", "with_facts"]
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from vifx.core.factor import has_density
-from vifx.core.joint import Joint
+from vifx.core.factor import Factor, has_density
+from vifx.core.joint import Joint, Sample
 from vifx.core.objective import Objective
 from vifx.core.types import Array, Batch, Params, State
 from vifx.variational import importance_weighted, kl
@@ -118,8 +118,13 @@ def _draw(
     """Draw every variable of a joint once for each example, with what is known of its distribution."""
     batch = dict(zip(_entries(joint), evidence, strict=True))
     drawn = joint.sample(jax.random.wrap_key_data(key_data), params, state, batch, examples=examples)
+    return with_facts(joint.modelled, drawn)
+
+
+def with_facts(items: Sequence[Factor], drawn: Sample) -> dict[str, Array]:
+    """Return the values of variables, and what is known of the distribution of each, as ``"x/mean"``."""
     result = {}
-    for item in joint.modelled:
+    for item in items:
         variable = item.variables[0]
         result[variable] = drawn.values[variable]
         for name, value in _facts(drawn.conditionals[variable], given=bool(item.given)).items():
