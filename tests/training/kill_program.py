@@ -141,6 +141,7 @@ def attempt(
     processes: int = 1,
     devices: int = 1,
     victim: int = 0,
+    late: float = 0.0,
 ) -> dict[str, Any]:
     """Train in forks, and kill one of them at a moment, unless it is done before.
 
@@ -148,12 +149,13 @@ def attempt(
       moment: ``{"after": "rows" or "saves", "count": …, "seconds": …}``: behind so many new ones; None for never.
       processes: how many make the run together, each on as many `devices`.
       victim: which of them is killed.
+      late: for how many seconds each lives on after the one before it, when all is done.
     """
     port = free_port() if processes > 1 else 0
     distributed = [f"127.0.0.1:{port},{processes},{index}" if port else "" for index in range(processes)]
     make = partial(train, kind, directory, steps)
     with nullcontext() if moment is None else cache_restored():
-        forks = [fork(make, Path(f"{directory}.{i}"), distributed[i], devices) for i in range(processes)]
+        forks = [fork(make, Path(f"{directory}.{i}"), distributed[i], devices, i * late) for i in range(processes)]
         if moment is not None and reached(forks[victim], Path(directory), **moment):
             os.kill(forks[victim], signal.SIGKILL)
         killed = time.monotonic()
@@ -179,7 +181,9 @@ def free_port() -> int:
         return found.getsockname()[1]
 
 
-def fork(make: Callable[[jax.sharding.Mesh | None], Any], path: Path, distributed: str, devices: int) -> int:
+def fork(
+    make: Callable[[jax.sharding.Mesh | None], Any], path: Path, distributed: str, devices: int, late: float
+) -> int:
     """Start a process that makes something, writes it to a file, and leaves as Python does."""
     process = os.fork()
     if process > 0:
@@ -194,6 +198,7 @@ def fork(make: Callable[[jax.sharding.Mesh | None], Any], path: Path, distribute
             hosts.start(distributed=distributed)
         found = make(training.make_mesh() if distributed or devices > 1 else None)
         Path(f"{path}.json").write_text(json.dumps(found), encoding="utf-8")
+        time.sleep(late)
         status = 0
     except BaseException as error:
         sys.last_value = error

@@ -167,6 +167,15 @@ def test_a_lost_process_ends_the_others_and_the_run_goes_on(attempt, whole, kind
     lose_one_and_resume(attempt, whole, kind, tmp_path / kind, moment, resumed=resumed, **hosts)
 
 
+@pytest.mark.thorough
+def test_a_process_that_is_done_waits_for_the_others(attempt, whole, tmp_path):
+    """Process 1 leaves two seconds later, and still finds what the two meet by."""
+    answer = attempt("vae", tmp_path / "vae", processes=2, late=2.0)
+    assert answer["codes"] == [0, 0], answer["said"]
+    assert answer["trained"] == answer["restored"]
+    require_same_losses(tmp_path / "vae", whole("vae").directory)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", KINDS)

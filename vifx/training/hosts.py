@@ -179,8 +179,10 @@ def _leave_at_exit(service: subprocess.Popen[str] | None, end_watch: Callable[[]
     if state.client is None:  # it has left with an error, which the others may still ask for
         return
     peers.leave(state.client, state.process_id, "")
+    state.client.wait_at_barrier("vifx/left", round(1000 * _LONGEST))  # if one is lost, the watch ends this process
     end_watch()
-    state.shutdown()  # all together
+    state.client.wait_at_barrier("vifx/unwatched", 10_000)  # then process 0 may stop what they find each other by
+    state.shutdown()
     _stop(service)
 
 
