@@ -54,7 +54,7 @@ class ResumeOptions:
     trust: bool = False
     """Run the experiment file that the run names, wherever it lies; see the page on runs from others."""
     debug_checks: bool = False
-    """Stop at the first NaN that an operation produces, and show full tracebacks; slow."""
+    """If a number is not finite, find the operation and the factor that made it; show full tracebacks."""
 
     def __post_init__(self) -> None:
         validate(self)
@@ -163,7 +163,7 @@ class TrainOptions:
     profile: bool = False
     """Write a trace of a few updates into RUN/profile, for TensorBoard and Perfetto, before training begins."""
     debug_checks: bool = False
-    """Stop at the first NaN that an operation produces, and show full tracebacks; slow."""
+    """If a number is not finite, find the operation and the factor that made it; show full tracebacks."""
 
 
 @dataclass(frozen=True)

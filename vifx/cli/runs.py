@@ -4,8 +4,9 @@ from __future__ import annotations
 
 __all__ = ["evaluate", "reopen", "resume", "sample", "train"]
 
+import contextlib
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.console import Console
 
 from vifx import evaluation, training
 from vifx.cli.console import output, watch
+from vifx.cli.debugging import located
 from vifx.cli.finish import finish
 from vifx.cli.joining import distributed, follow, join, require_same_run
 from vifx.cli.options import EvaluateOptions, ResumeOptions, SampleOptions, SavedOptions, TrainOptions
@@ -60,7 +62,7 @@ def train(arguments: Sequence[str], signals: Signals) -> None:
         require_unused(options.run or default_directory(file))
         watched, read = recording(config)
         built = build(file, watched, read=read)
-        with console.status("trying the monitor and the drawings …"), jax.debug_nans(options.debug_checks):
+        with console.status("trying the monitor and the drawings …"):
             if jax.process_index() == 0:
                 rehearse(built, watched)
     run = Run(options.run or default_directory(file), file, config, reads_steps="steps" in read).continued(at=0)
@@ -219,7 +221,7 @@ def _train(
 
     with (
         failures(run.file, debug=debug),
-        jax.debug_nans(debug),
+        _origins(run, built, find=debug and jax.process_count() == 1),
         watch(console, _own_metrics(built)) as show,
         damage_remedied(run, resuming=True),
     ):
@@ -228,6 +230,17 @@ def _train(
     if jax.process_index() == 0:
         _finished(run, built, last, console, signals, debug=debug)
     hosts.gathered("", "the end of the run")
+
+
+@contextlib.contextmanager
+def _origins(run: Run, built: Experiment, *, find: bool) -> Iterator[None]:
+    """Say of a run that diverges which operation made the first bad number, where that is to be found."""
+    try:
+        yield
+    except training.Diverged as error:
+        if find:
+            raise Failure(located(run, built, error)) from error
+        raise
 
 
 def _finished(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["condition", "density", "draw", "fold", "nearest"]
+__all__ = ["condition", "density", "draw", "fold", "nearest", "scope"]
 
 import math
 import zlib
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -32,6 +33,14 @@ def fold(key: Key, *names: str) -> Key:
     return key
 
 
+def scope(item: Factor) -> AbstractContextManager[Any]:
+    """Name what is traced inside after a factor: by its owner, or its notation without one.
+
+    The name is in profiles, and where a number that is not finite is looked for; compiled programs are the same.
+    """
+    return jax.named_scope(item.owner or item.name.replace(" ", ""))
+
+
 def condition(
     key: Key | None, item: Factor, networks: Networks, values: Mapping[str, Array], examples: int
 ) -> tuple[Any, Networks]:
@@ -48,7 +57,8 @@ def condition(
             raise ValueError(f"params lacks {item.owner!r}, the owner of {item}{nearest(item.owner, tuple(params))}.")
         own_params, own_state = params[item.owner], state.get(item.owner, {})
     parents = (values[name] for name in item.given)
-    conditional, own_state = item.conditional(key, own_params, own_state, *parents, train=train)
+    with scope(item):
+        conditional, own_state = item.conditional(key, own_params, own_state, *parents, train=train)
     _check_conditional(item, conditional, examples)
     return conditional, networks if item.owner is None else networks._replace(state={**state, item.owner: own_state})
 
@@ -64,7 +74,8 @@ def draw(key: Key, item: Factor, conditional: Any, examples: int) -> Array:
             f"{item} is known up to a constant and cannot be sampled; fit another joint to it, "
             f"kl(Joint(transformed({item.name!r}, ...)), Joint({item}), samples=...), and sample that."
         )
-    value = conditional.sample(key, () if item.given else (examples,))
+    with scope(item):
+        value = conditional.sample(key, () if item.given else (examples,))
     if value.shape[:1] != (examples,):
         raise ValueError(
             f"{item}: a sample has shape {list(value.shape)}, expected the leading axis to be {examples} examples."
@@ -114,7 +125,8 @@ def density(item: Factor, conditional: Any, value: Array, examples: int) -> Arra
     if item.given and rows != examples:
         expected = (rows // examples, examples)
         value = value.reshape(*expected, *value.shape[1:])
-    log_prob = conditional.log_prob(value)
+    with scope(item):
+        log_prob = conditional.log_prob(value)
     if log_prob.shape != expected:
         raise ValueError(
             f"{item}: log_prob has shape {list(log_prob.shape)}, expected {list(expected)}, one per example; declare "

@@ -10,6 +10,7 @@ __all__ = [
     "advance",
     "divided",
     "first_batch",
+    "next_minibatches",
     "require_source",
 ]
 
@@ -105,6 +106,17 @@ def first_batch(key: Key, source: Source) -> Batch:
 @partial(jax.jit, static_argnums=0)
 def _first(source: _Static, noise: Key, arrays: Batch, window: PyTree) -> Batch:
     return source().take(noise, arrays, window, jnp.zeros((), jnp.int32))
+
+
+def next_minibatches(step: Step, source: Source, train_state: TrainState) -> Batch:
+    """Return what the next update of a run on one device is made on, as the step sees it."""
+    first, key = int(train_state.step) * step.batches, update_keys(train_state.key, train_state.step, 1)
+    if isinstance(source, ResidentSource):
+        window, turns = source.window(first, step.batches), jnp.arange(step.batches, dtype=jnp.int32)
+        return _minibatches(lambda noise, j: source.take(noise, source.arrays, window, j), step, key, turns)
+    with _closing(source.batches(first)) as batches:
+        stacked = jax.tree.map(lambda *each: jnp.stack(each), *(dict(next(batches)) for _ in range(step.batches)))
+    return _minibatches(source.transform or (lambda _noise, minibatch: minibatch), step, key, stacked)
 
 
 @contextmanager
