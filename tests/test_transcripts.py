@@ -24,6 +24,9 @@ def commands(block):
     for line in block.splitlines():
         if line.startswith("$ "):
             found.append((line.removeprefix("$ "), []))
+        elif line.startswith("> "):  # the rest of a command
+            command, _ = found.pop()
+            found.append((f"{command}\n{line.removeprefix('> ')}", []))
         else:
             found[-1][1].append(line)
     return found

@@ -5,9 +5,9 @@ from __future__ import annotations
 __all__ = ["located"]
 
 from vifx import training
-from vifx.cli.prepare import run_key, saved_state
 from vifx.cli.remedy import checkpoint_steps
 from vifx.experiment import Experiment
+from vifx.experiment.building import run_key, saved_state
 from vifx.experiment.run import Run
 from vifx.training import Diverged, TrainState
 from vifx.training.chunk import first_batch

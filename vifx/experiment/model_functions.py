@@ -16,7 +16,6 @@ from vifx.core.types import Array, Batch, Params, State
 from vifx.evaluation.batches import Rows, in_batches
 from vifx.experiment.exports import exportables, with_facts
 from vifx.experiment.file import Experiment
-from vifx.training.chunk import ResidentSource
 
 Model: TypeAlias = tuple[Experiment, Params, State]
 """An experiment with the parameters and the state of its networks."""
@@ -121,15 +120,13 @@ def _function(built: Experiment, batch: Batch, name: str, samples: int) -> Calla
     raise ValueError(missing.get(name, missing.get("log_prob", f"the model has no {name}")))
 
 
-def _seen(built: Experiment, batch: Batch, seed: int) -> dict[str, Array]:
+def _seen(built: Experiment, batch: Batch, seed: int) -> Batch:
     """Return evidence as the losses see it: with the transform of the source."""
-    source = built.source
-    transform = getattr(getattr(source, "recipe", source), "transform", None)
-    arrays = {name: jnp.asarray(value) for name, value in batch.items()}
-    if transform is None or (isinstance(source, ResidentSource) and not callable(transform)):
-        return arrays
-    made = transform(jax.random.fold_in(jax.random.key(seed), _TRANSFORM), arrays)
-    return {name: made[name] for name in arrays}
+    transform = getattr(getattr(built.source, "recipe", built.source), "transform", None)
+    if transform is None:
+        return batch
+    made: Batch = transform(jax.random.fold_in(jax.random.key(seed), _TRANSFORM), batch)
+    return {name: made[name] for name in batch}
 
 
 def _evidence(built: Experiment) -> list[str]:

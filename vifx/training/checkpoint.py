@@ -308,7 +308,7 @@ class Checkpoints:
                 f"some space or choose another directory. Checkpoints that are whole: {self.steps() or 'none'}"
             )
 
-    def _arrays(self, step: int, manifest: Mapping[str, Any]) -> Mapping[str, np.ndarray]:
+    def _arrays(self, step: int, manifest: Mapping[str, Any]) -> dict[str, np.ndarray]:
         where = self.directory / str(step) / "state"
         stored = [str(i) for i, leaf in enumerate(manifest["leaves"]) if math.prod(leaf["shape"])]
         try:
