@@ -11,7 +11,7 @@ import pytest
 from vifx import data, training
 from vifx.core.objective import Objective, Player
 from vifx.core.types import Aux
-from vifx.training.chunk import ResidentSource
+from vifx.training.minibatch_sources import ResidentSource
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(10, 3)).astype(np.float32), np.arange(10)

@@ -10,7 +10,7 @@ from scipy import stats
 from sklearn.decomposition import PCA
 
 from vifx import data
-from vifx.training.chunk import ResidentSource
+from vifx.training.minibatch_sources import ResidentSource
 
 X = np.arange(12.0, dtype=np.float32).reshape(6, 2)
 

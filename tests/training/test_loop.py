@@ -114,7 +114,7 @@ def test_streaming_is_the_same_run(x64, batches):
 @pytest.mark.first(1)
 @pytest.mark.parametrize("mesh", [False, True])
 def test_minibatches_of_a_stream_are_on_the_devices_before_their_turn(monkeypatch, mesh):
-    """Two ahead of the update that runs, none of the next chunk, and metrics are read once."""
+    """Those of the next call are put there while one runs, none of the next chunk, and metrics are read once."""
     events, (objective, step, _) = [], usual()
 
     class Told(ToyStreaming):
@@ -133,16 +133,17 @@ def test_minibatches_of_a_stream_are_on_the_devices_before_their_turn(monkeypatc
 
     source = Told(line_data(), 8, seed=3, transform=jitter)
     train_state = start(jax.random.key(1), step, objective, first_batch(jax.random.key(1), source))
-    for module, name in [(chunk, "_single"), (jax, "block_until_ready"), (jax, "device_get")]:
+    for module, name in [(chunk, "_read_updates"), (jax, "block_until_ready"), (jax, "device_get")]:
         monkeypatch.setattr(module, name, noting(name, getattr(module, name)))
+    monkeypatch.setattr(chunk, "_TOGETHER", 2)  # updates a call
     events.clear()
     with advance(step, source, Layout.checked(make_mesh(jax.devices()[:4]), None, "test") if mesh else None, 5) as run:
         train_state, _ = run(train_state, 5, 7)
         first = list(events)
         run(train_state, 12, 1)
-    update, read, wait = "_single", lambda number: ("read", number), "block_until_ready"
-    begun = [read(5), update, read(6), read(7), update, read(8), update, read(9), update, read(10)]
-    assert first == [*begun, update, read(11), wait, update, wait, update, wait, "device_get"]
+    update, read, wait = "_read_updates", lambda number: ("read", number), "block_until_ready"
+    begun = [read(5), read(6), update, read(7), read(8), update, read(9), read(10), wait]
+    assert first == [*begun, update, read(11), wait, update, wait, "device_get"]
     assert events[len(first) :] == [read(12), update, "device_get"]
 
 

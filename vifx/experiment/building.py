@@ -20,7 +20,8 @@ from vifx.experiment.mesh import mesh_of
 from vifx.experiment.run import Run
 from vifx.experiment.settings import configured, require_read
 from vifx.training import Event, Fitted, TrainState
-from vifx.training.chunk import StreamingSource, divided, first_batch
+from vifx.training.chunk import divided, first_batch
+from vifx.training.minibatch_sources import StreamingSource
 
 Which: TypeAlias = int | Literal["best", "last"]
 """A checkpoint: of this update, of the best one if the run keeps one, or the last."""

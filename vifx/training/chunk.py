@@ -4,93 +4,42 @@ from __future__ import annotations
 
 __all__ = [
     "Advance",
-    "ResidentSource",
-    "Source",
-    "StreamingSource",
     "advance",
     "divided",
     "first_batch",
     "next_minibatches",
-    "require_source",
 ]
 
 import weakref
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from itertools import chain
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from vifx.checks import described
 from vifx.core.types import Array, Batch, Key, Metrics, PyTree
 from vifx.data.full import Full, Whole
 from vifx.loops import slow_in_loops
 from vifx.training.layout import Layout, put, replicate
+from vifx.training.minibatch_sources import ResidentSource, Source, StreamingSource
 from vifx.training.sharding import check_divides, data_sharding, over, padded, replicated, shard_batch
 from vifx.training.state import TrainState, update_keys
 from vifx.training.step import Progress, Step
 
 _TRANSFORM = 0x7472616E  # tells the noise of the data from the noise of the step, which folds in small integers
-_AHEAD = 2  # updates whose minibatches are put on the devices while an earlier one runs
-_IN_FLIGHT = 4  # updates of a stream that the host may be ahead of the devices, which hold the minibatches of all
+_TOGETHER, _BYTES = 32, 64 << 20  # updates of a stream that are one call, at most, and the bytes of their minibatches
 
 
-@runtime_checkable
-class ResidentSource(Protocol):
-    """Examples that lie on the device: `vifx.data.Resident` is one."""
-
-    arrays: Batch
-
-    def window(self, first: int, batches: int) -> PyTree:
-        """Return the order of minibatches `first` to ``first + batches − 1``."""
-        ...
-
-    def take(self, key: Key, arrays: Batch, window: Any, i: Array | int) -> Batch:
-        """Return minibatch ``first + i`` of a window, transformed with `key`; pure."""
-        ...
-
-
-@runtime_checkable
-class StreamingSource(Protocol):
-    """Examples that the host reads: `vifx.data.Streaming` is one."""
-
-    transform: Callable[[Key, Batch], Batch] | None
-
-    def batches(self, first: int, *, host: int = 0, hosts: int = 1) -> Iterator[Mapping[str, np.ndarray]]:
-        """Yield minibatches `first`, ``first + 1``, … for ever, not yet transformed.
-
-        Of each, host h of H yields its share alone, rows [h·B/H, (h + 1)·B/H) of B.
-        """
-        ...
-
-
-Source: TypeAlias = ResidentSource | StreamingSource
 Advance: TypeAlias = Callable[[TrainState, int, int], tuple[TrainState, Metrics]]
 """``(train_state, first, length) -> (train_state, metrics)``: updates `first` to ``first + length − 1``.
 
 The train state is donated; the metrics have shape ``[length]``.
 """
-
-
-def require_source(source: Source, caller: str) -> Source:
-    """Return a source of minibatches, checked for a `caller`.
-
-    Raises:
-      TypeError: if it is something else, such as a dataset or an array.
-    """
-    if isinstance(source, type) or not isinstance(source, ResidentSource | StreamingSource):
-        arrays = "dataset.train" if hasattr(source, "train") else "batch" if isinstance(source, Mapping) else '{"x": x}'
-        raise TypeError(
-            f"{caller}: source must be a source of minibatches, got {described(source)}; give "
-            f"data.Resident({arrays}, batch_size=128, seed=0), data.Full({arrays}), data.Streaming(...) or, without "
-            "evidence, data.Unobserved()."
-        )
-    return source
 
 
 def first_batch(key: Key, source: Source) -> Batch:
@@ -124,9 +73,9 @@ def advance(step: Step, source: Source, layout: Layout | None, first: int) -> It
     """Open a source for the updates from `first` on.
 
     A resident source is gathered inside one compiled scan over the updates of a chunk, or update by update where that
-    is faster (`vifx.loops`). On a streaming source each update is a call, and while it runs the minibatches of the next
-    ones are put on the devices; none of another chunk, which may never be made. Update t takes minibatches ``t·b`` to
-    ``(t+1)·b − 1`` for a step that consumes b of them, transformed with a key folded from the update's.
+    is faster (`vifx.loops`). On a streaming source some updates are a call, and while they run the minibatches of the
+    next ones are put on the devices; none of another chunk, which may never be made. Update t takes minibatches ``t·b``
+    to ``(t+1)·b − 1`` for a step that consumes b of them, transformed with a key folded from the update's.
     """
     if isinstance(source, ResidentSource):
         yield _resident(step, source, layout)
@@ -186,7 +135,7 @@ def _resident(step: Step, source: ResidentSource, layout: Layout | None) -> Adva
         for i in range(length):
             train_state, metrics = _alone(step, static, layout, train_state, examples, np.int32(i))
             history.append(metrics)
-        return train_state, _stacked(history)
+        return train_state, jax.tree.map(lambda *values: np.stack(values), *jax.device_get(history))
 
     return chunk
 
@@ -302,45 +251,86 @@ def _finish(
 def _streaming(
     step: Step, source: StreamingSource, layout: Layout | None, batches: Iterator[Mapping[str, np.ndarray]]
 ) -> Advance:
-    static = _Static(source)
+    static, together = _Static(source), 0
 
-    def place() -> Batch:
-        """Put the minibatches of the next update on the devices, without waiting for them to be there."""
-        share = [next(batches) for _ in range(step.batches)]
+    def place(updates: int) -> Batch:
+        """Put the minibatches of the next updates on the devices, without waiting for them to be there."""
+        share = [next(batches) for _ in range(updates * step.batches)]
         batch = {name: np.stack([minibatch[name] for minibatch in share]) for name in share[0]}
         return jax.device_put(batch) if layout is None else shard_batch(batch, layout.mesh, batches=2)
 
     def chunk(train_state: TrainState, first: int, length: int) -> tuple[TrainState, Metrics]:
         del first  # the iterator stands there
+        nonlocal batches, together
         if layout is not None:
             train_state = layout.place(train_state)
-        history, placed = [], deque([place()])
-        for i in range(length):
-            train_state, metrics = _single(step, static, layout, train_state, placed.popleft())
+        if not together:
+            minibatch = next(batches)
+            batches, together = chain([minibatch], batches), _most(step, static, layout, train_state, minibatch)
+        groups, history = _groups(length, together), []
+        placed = place(groups[0])
+        for i in range(len(groups)):
+            train_state, metrics = _read_updates(step, static, layout, train_state, placed)
             history.append(metrics)
-            while len(placed) < min(_AHEAD, length - i - 1):
-                placed.append(place())
-            if i >= _IN_FLIGHT:
-                jax.block_until_ready(history[i - _IN_FLIGHT])
-        return train_state, _stacked(history)
+            if i + 1 < len(groups):
+                placed = place(groups[i + 1])
+            if i:  # so that the minibatches of few updates are on the devices
+                jax.block_until_ready(history[i - 1])
+        return train_state, jax.tree.map(lambda *values: np.concatenate(values), *jax.device_get(history))
 
     return chunk
 
 
-def _stacked(history: list[Metrics]) -> Metrics:
-    return jax.tree.map(lambda *values: np.stack(values), *jax.device_get(history))
+def _most(
+    step: Step, source: _Static, layout: Layout | None, train_state: TrainState, minibatch: Mapping[str, np.ndarray]
+) -> int:
+    """Return how many updates are one call: an allocation of memory takes as long as a small network's update."""
+    one = {name: np.stack([array] * step.batches) for name, array in minibatch.items()}
+    if slow_in_loops(_read_update, step, source, layout, *_before(train_state), one):
+        return 1
+    return max(1, min(_TOGETHER, _BYTES // max(1, sum(array.nbytes for array in one.values()))))
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
-def _single(
-    step: Step, source: _Static, layout: Layout | None, train_state: TrainState, batch: Batch
-) -> tuple[TrainState, Metrics]:
+def _groups(length: int, most: int) -> list[int]:
+    """Divide the updates of a chunk into calls, of one length if one is long enough: each has its own program."""
+    divisor = max(d for d in range(1, min(most, length) + 1) if length % d == 0)
+    if 2 * divisor > min(most, length):
+        return [divisor] * (length // divisor)
+    calls = -(-length // most)
+    return [length // calls + (i < length % calls) for i in range(calls)]
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _read_update(
+    step: Step, source: _Static, layout: Layout | None, key: Key, number: Array, progress: Progress, batch: Batch
+) -> tuple[Progress, Metrics]:
+    """Make update `number` with minibatches that were read; traced once, for a scan or alone."""
     transform = source().transform
 
     def prepare(noise: Key, minibatch: Batch) -> Batch:
         return minibatch if transform is None else transform(noise, minibatch)
 
-    key = update_keys(train_state.key, train_state.step, 1)
+    key = update_keys(key, number, 1)
     prepared = divided(_minibatches(prepare, step, key, batch), source(), _mesh(layout), batches=step.batches)
-    progress, metrics = _updated(step, layout, key, train_state.progress, prepared)
-    return _finish(train_state, progress, metrics, 1, layout)
+    return _updated(step, layout, key, progress, prepared)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
+def _read_updates(
+    step: Step, source: _Static, layout: Layout | None, train_state: TrainState, batch: Batch
+) -> tuple[TrainState, Metrics]:
+    """Make the updates whose minibatches were read, one after the other."""
+    key, number, progress = _before(train_state)
+    length = len(jax.tree.leaves(batch)[0]) // step.batches
+    turns = jax.tree.map(lambda leaf: leaf.reshape(length, step.batches, *leaf.shape[1:]), batch)
+
+    def one(progress: Progress, turn: tuple[Array, Batch]) -> tuple[Progress, Metrics]:
+        return _read_update(step, source, layout, key, number + turn[0], progress, turn[1])
+
+    turns = jnp.arange(length, dtype=jnp.int32), turns
+    if length > 1:
+        progress, metrics = jax.lax.scan(one, progress, turns)
+    else:
+        progress, metrics = one(progress, jax.tree.map(lambda leaf: leaf[0], turns))
+        metrics = jax.tree.map(lambda value: value[None], metrics)
+    return _finish(train_state, progress, metrics, length, layout)

@@ -22,13 +22,14 @@ from vifx.core.types import Key, Metrics, Params, State
 from vifx.training import hosts
 from vifx.training.alarm import Alarm, missing, raised_last, require_alarms
 from vifx.training.checksums import checksum
-from vifx.training.chunk import ResidentSource, Source, advance, first_batch, require_source
+from vifx.training.chunk import advance, first_batch
 from vifx.training.chunk_summary import chunk_row, require_finite
 from vifx.training.errors import CheckpointError, Diverged
 from vifx.training.interrupt import Interrupted, deferred_signals
 from vifx.training.layout import Layout, Rule, local
 from vifx.training.measuring import Evaluate, measured, require_metrics
 from vifx.training.metrics import Row
+from vifx.training.minibatch_sources import ResidentSource, Source, require_source
 from vifx.training.monotone import Monotone
 from vifx.training.record import Record
 from vifx.training.state import TrainState, run_key, start

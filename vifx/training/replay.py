@@ -9,8 +9,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from vifx.training.chunk import Source, next_minibatches
+from vifx.training.chunk import next_minibatches
 from vifx.training.guard import sound
+from vifx.training.minibatch_sources import Source
 from vifx.training.origin import Origin, origin
 from vifx.training.state import TrainState, update_keys
 from vifx.training.step import Step
