@@ -93,3 +93,16 @@ def test_the_values_are_those_of_the_function():
     run = partial(function, jnp.asarray(X))
     assert [origin(run, jnp.asarray(at)) is not None for at in (-1, 0, 3, 7)] == [False, True, True, False]
     assert [bool(jnp.isnan(run(at)).any()) for at in (-1, 0, 3, 7)] == [False, True, True, False]
+
+
+def test_a_loop_that_runs_backward_is_evaluated_backward():
+    """The carry is 2 after the last row alone, which is the first of a loop that runs backward."""
+
+    def function(x, reverse):
+        def body(carry, row):
+            return carry + row, jnp.log(jnp.where(carry == 2.0, -1.0, 1.0))
+
+        return jax.lax.scan(body, jnp.zeros(()), x, reverse=reverse)[1]
+
+    assert origin(partial(function, reverse=True), jnp.asarray(X)) is not None
+    assert origin(partial(function, reverse=False), jnp.asarray(X)) is None

@@ -43,9 +43,9 @@ def replay(step: Step, source: Source, train_state: TrainState, last: int) -> Fo
     update = jax.jit(step.update)
     for number in range(int(train_state.step) + 1, last + 1):
         key = update_keys(train_state.key, train_state.step, 1)
-        arguments = key, train_state.progress, next_minibatches(step, source, train_state)
-        after, metrics = update(*arguments)
+        arguments = train_state.progress, next_minibatches(step, source, train_state)
+        after, metrics = update(jax.random.clone(key), *arguments)
         if not (sound(after) and all(bool(jnp.isfinite(value).all()) for value in metrics.values())):
-            return Found(number, origin(step.update, *arguments))
+            return Found(number, origin(step.update, key, *arguments))
         train_state = TrainState(after.params, after.state, after.slot, train_state.key, train_state.step + 1)
     return None
