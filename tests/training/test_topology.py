@@ -60,7 +60,8 @@ def described(monkeypatch):
 def test_a_number_of_chips_is_the_grid_of_cloud_tpu(name, grid, monkeypatch):
     asked = described(monkeypatch)
     assert training.topology(name) == (0, 1)
-    assert asked == [(grid, "tpu", {})]
+    small = {"chips_per_host_bounds": (1, 1, 1)} if grid == "v5e:1x1" else {}  # hosts have four chips otherwise
+    assert asked == [(grid, "tpu", small)]
 
 
 def test_gpus_are_described_by_their_data_sheet(monkeypatch):

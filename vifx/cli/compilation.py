@@ -37,6 +37,7 @@ def _before_jax(arguments: Sequence[str]) -> None:
     name = found[0][1] if found[0][1] is not None else next(iter(arguments[at + 1 :]), "")
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compilers for absent devices warn that they are absent
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "true")  # several commands may compile; none takes a TPU
     if cpus := _CPUS.fullmatch(name):
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={cpus[1]}".strip()

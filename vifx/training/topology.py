@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["topology"]
 
+import importlib.util
 import math
 import os
 import re
@@ -107,7 +108,8 @@ def _tpus(kind: str, sizes: Sequence[int], name: str) -> Sequence[Any]:
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # no server is asked which machine this is
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", f"{kind}-1")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-    remedy = "the compiler for TPUs comes with the package libtpu: pip install 'jax[tpu]'"
+    missing = importlib.util.find_spec("libtpu") is None
+    remedy = " (the compiler for TPUs comes with the package libtpu: pip install 'jax[tpu]')" if missing else ""
     small = {} if math.prod(sizes) >= 4 else {"chips_per_host_bounds": (*sizes, 1, 1)[:3]}  # a host has four, unless
     return _described("tpu", f"{kind}:{grid}", name, remedy, **small)
 
@@ -128,7 +130,8 @@ def _gpus(gpu: _Gpu, count: int) -> Sequence[Any]:
       platform_name: "CUDA"  dnn_version_info {{ major: 9 minor: 10 patch: 0 }}
       device_description_str: "{gpu.name}"
     """
-    remedy = "the compiler for GPUs comes with JAX's plugin: pip install 'jax[cuda13]'"
+    missing = not any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (12, 13))
+    remedy = " (the compiler for GPUs comes with JAX's plugin: pip install 'jax[cuda13]')" if missing else ""
     return _described("cuda", "", gpu.name, remedy, target_config=config, topology=f"1x1x{count}")
 
 
@@ -137,4 +140,4 @@ def _described(platform: str, name: str, given: str, remedy: str, **options: Any
         return topologies.get_topology_desc(name, platform, **options).devices
     except (RuntimeError, ImportError) as error:
         reason = str(error).partition("\n")[0]
-        raise ArgumentError("topology", f"cannot be described: {reason} ({remedy})", value=given) from error
+        raise ArgumentError("topology", f"cannot be described: {reason}{remedy}", value=given) from error
