@@ -8,6 +8,7 @@ import atexit
 import ctypes
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -205,10 +206,22 @@ def accounted() -> Iterator[None]:
     """Let an error of the runtime inside, which a lost process causes in the others, wait until that one is named."""
     try:
         yield
-    except jax.errors.JaxRuntimeError:
-        if jax.process_count() > 1:
+    except Exception as error:
+        if jax.process_count() > 1 and _of_the_runtime(error):
             time.sleep(peers.DEAD_AFTER + 5 * peers.BEAT)
         raise
+
+
+def _of_the_runtime(error: BaseException | None) -> bool:
+    """Say whether an error is the runtime's or has one for a cause, as that of a checkpoint that was being written.
+
+    Compiled programs raise some of them as ValueError, with the status of the runtime in front.
+    """
+    while error is not None:
+        if isinstance(error, jax.errors.JaxRuntimeError) or re.match(r"(UNKNOWN|INTERNAL|UNAVAILABLE): ", str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def gathered(text: str, purpose: str, *, seconds: float = _LONGEST) -> list[str]:
