@@ -126,7 +126,7 @@ def test_reads_ahead_as_far_as_told():
     iterator.close()
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", ["close", "drop", "unstarted"])
 def test_closing_ends_the_threads(how):
     iterator = Streaming(Items(50), 5, 0).batches(0)

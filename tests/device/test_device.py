@@ -76,6 +76,7 @@ def results(folder):
     return json.loads((folder / "results.json").read_text())
 
 
+@pytest.mark.thorough
 def test_a_section_that_fails_is_said_and_the_others_go_on(tmp_path, monkeypatch, capsys):
     def refuse(*, tiny):
         raise ArithmeticError(f"tiny is {tiny}\nand more")

@@ -94,6 +94,7 @@ def test_programs_are_kept_nowhere(case, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.thorough
 def test_by_default_they_are_in_the_users_cache(tmp_path, monkeypatch):
     monkeypatch.delenv("VIFX_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -46,7 +46,7 @@ class Mine(Config):
         ({"fast": 1}, TypeError, "fast must be of type bool; got 1"),
         ({"steps": True}, TypeError, "steps must be of type int; got True"),
         ({"seed": -1}, ValueError, "seed must be an integer that is not negative; got -1"),
-        ({"precision": "float64"}, ValueError, "precision must be one of float32, bfloat16"),
+        ({"precision": "float16"}, ValueError, "precision must be one of float32, bfloat16, float64"),
         ({"data": "digits"}, TypeError, "data must be of type Config; got 'digits'"),
     ],
 )

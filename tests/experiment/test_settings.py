@@ -184,7 +184,7 @@ def test_rematerialized_networks_are_computed_again_and_stacks_take_less_memory(
     assert stacked(True) < 0.4 * stacked(False)
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["flow", "vae", "gan"])
 def test_microbatches_are_the_mean_of_their_parts(kind):
     """Part m is the examples m, m + 4, …, with the key of m; of a flow, which draws nothing, the whole batch."""

@@ -33,8 +33,8 @@ def source(
     >>> config = Config(batch_size=2, streaming=True)
     >>> stream = source({"x": np.arange(10)}, config, seed=0).batches(0)
     >>> resident = source({"x": np.arange(10)}, Config(batch_size=2), seed=0)
-    >>> next(stream)["x"] == resident.window(0, 1).order[:2]
-    array([ True,  True])
+    >>> next(stream)["x"].tolist() == resident.window(0, 1).order[:2].tolist()
+    True
     """
     require(config, Config, "source: config", "a data.Config", "give that of the experiment")
     if not config.streaming:

@@ -57,7 +57,7 @@ class Sprites:
 
     >>> sprites = Sprites(10**9, seed=0)
     >>> sprites[123_456_789]["x"].shape, SHAPES[sprites[123_456_789]["y"]]
-    ((64, 64, 1), 'heart')
+    ((64, 64, 1), 'square')
     """
 
     def __init__(self, size: int, *, seed: int = 0, first: int = 0) -> None:
