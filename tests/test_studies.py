@@ -25,6 +25,7 @@ def load(name):
 
 proximal, ROWS = load("proximal")
 regularizers, STUDY = load("regularizers")
+scaling, COSTS = load("scaling")
 
 
 def test_the_page_quotes_the_file():
@@ -109,3 +110,26 @@ def test_claims_of_the_page_on_regularizers():
     assert mean("none", "temperature") == pytest.approx(1.7, abs=0.05)
     scores = [score for _, score in STUDY["chosen"]["mixup"]["scores"]]
     np.testing.assert_allclose(scores, [0.402, 0.410, 0.428, 0.443], atol=6e-4, rtol=1e-3)
+
+
+def test_the_page_quotes_the_study_of_scaling():
+    page = (DOCS / "scaling.md").read_text(encoding="utf-8")
+    lines = scaling.table(COSTS["compiled"]) + scaling.measured_table(COSTS["measured"])
+    assert len(lines) >= len(scaling.WORKLOADS) + len({row["workload"] for row in COSTS["measured"]})
+    assert [line for line in lines if line not in page] == []
+
+
+def test_predictions_are_a_roofline_and_a_ring():
+    row = {"topology": "h200:8", "matmul_flops": 494.5e12, "bytes_accessed": 4.8e12 / 2, "reduced": 450e9}
+    assert scaling.predicted(row, 1) == pytest.approx(1.0)
+    assert scaling.predicted(row, 8) == pytest.approx(1 + 2 * 7 / 8)
+    assert scaling.predicted({**row, "bytes_accessed": 9.6e12}, 64) == pytest.approx(2 + 2 * 63 / 64 * 9)
+
+
+@pytest.mark.parametrize("row", COSTS["compiled"], ids=lambda row: f"{row['workload']} on {row['topology']}")
+def test_counts_of_the_study_are_plausible(row):
+    """Gradients are of every parameter, in single precision; a parameter takes part in two products and more."""
+    assert row["parameters"] == pytest.approx(100e6, rel=0.1)
+    assert row["reduced"] == pytest.approx(4 * row["parameters"], rel=0.1)
+    assert row["matmul_flops"] >= 4 * row["parameters"] * row["examples"]
+    assert row["memory"] > 12 * row["parameters"]
