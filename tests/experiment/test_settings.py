@@ -78,7 +78,7 @@ def dtypes(tree):
     return {str(leaf.dtype) for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)}
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["flow", "vae", "gan"])
 def test_double_precision_is_of_everything(kind):
     """Nothing single meets anything double, which strict promotion refuses, and gradients are finite differences."""

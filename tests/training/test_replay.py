@@ -30,7 +30,7 @@ def unlucky():
     return Objective.of_loss(init, loss, owns=["w"])
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("source", [ToyResident, ToyStreaming])
 def test_the_same_update_fails_again(source):
     x = np.linspace(0.9, 1.0, 24, dtype=np.float32)
