@@ -117,6 +117,14 @@ def test_the_likelihood_of_a_flow_is_its_density(tmp_path, monkeypatch, vifx_com
     expected = run.generative.log_prob(run.params, run.state, {"x": jnp.asarray(x)})
     np.testing.assert_allclose(run.log_prob(x), sum(expected.values()), rtol=1e-5)
     assert run.sample(7).shape == (7, 2)
+    assert vifx_command("sample", "run", "--n", "7", "--out", "x.npy").code == 0
+    np.testing.assert_array_equal(np.load("x.npy"), run.sample(7))
+    refused = vifx_command("sample", "run", "--out", "x.png")
+    assert refused.code == 2
+    assert refused.message.startswith("--out must be NAME.npy for flow; got 'x.png'")
+    refused = vifx_command("train", "flow.py", "--patience", "2")
+    assert refused.code == 2
+    assert "--patience must be left out here: no metric of this experiment marks the best checkpoint" in refused.message
     with pytest.raises(ValueError, match=r"use run.log_prob\(x\)"):
         run.bound(x)
     with pytest.raises(ValueError, match="no latent"):
@@ -169,3 +177,18 @@ def test_the_command_takes_the_last_the_best_or_any_checkpoint(copied, vifx_comm
     refused = vifx_command("evaluate", "run", "--step", "worst")
     assert refused.code == 2
     assert "--step" in refused.message
+
+
+@pytest.mark.thorough
+def test_patience_ends_a_run_and_a_resumed_one_at_the_same_update(tiny, tmp_path, vifx_command):
+    """With a step size at which the loss rises, the first evaluation stays the best."""
+    options = ("--learning-rate", "3", "--steps", "60", "--checkpoint-every", "2", "--patience", "2")
+    result = vifx_command("train", tiny, "--run", "run", *options)
+    assert result.code == 0
+    rows = vifx.open("run").history
+    losses = [row["validation/loss"] for row in rows]
+    best = losses.index(min(losses))
+    assert len(rows) == best + 3 < 30
+    assert f"stopped after update {rows[-1]['step']}: validation/loss has not improved in 2 evaluations" in result.out
+    assert vifx_command("resume", "run").code == 0
+    assert vifx.open("run").history == rows

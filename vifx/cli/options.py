@@ -87,15 +87,16 @@ class SampleOptions(SavedOptions):
     """The options of `vifx sample`."""
 
     n: PositiveInt = 64
-    """How many images."""
+    """How many."""
     temperature: PositiveFloat = 1.0
     """Scales the standard deviation of the prior."""
     columns: PositiveInt | None = None
     """Columns of the grid; as many as rows if not given."""
     seed: int = 0
-    """Another seed gives other images."""
+    """Another seed gives other draws."""
     out: Path | None = None
-    """PNG file to write; default RUN/figures/samples-<n>-<temperature>-<seed>.png."""
+    """File to write: NAME.png of images, NAME.npy of their values or of whatever else the model draws; by default
+    samples-<n>-<temperature>-<seed> in the run."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["evaluate", "reopen", "resume", "sample", "train"]
 
 import contextlib
+import io
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import jax
+import numpy as np
 from rich.console import Console
 
 from vifx import evaluation, training
@@ -29,6 +31,8 @@ from vifx.experiment import Experiment
 from vifx.experiment.building import fit_run, saved_state
 from vifx.experiment.config import recording
 from vifx.experiment.mesh import mesh_of
+from vifx.experiment.model_functions import Drawn
+from vifx.experiment.open_run import OpenRun
 from vifx.experiment.programs import keep_programs, publish_programs
 from vifx.experiment.run import (
     Run,
@@ -41,6 +45,7 @@ from vifx.experiment.run import (
     require_unused,
     train_command,
 )
+from vifx.files import write_whole
 from vifx.training import Event, TrainState, hosts
 from vifx.training.layout import local
 
@@ -161,23 +166,40 @@ def evaluate(options: EvaluateOptions) -> None:
 
 
 def sample(options: SampleOptions) -> None:
-    """Draw images from a trained model into one PNG.
+    """Draw from a trained model: images into one PNG, or arrays into a file of NumPy's.
 
     Raises:
-      UsageError: if it is not a run that has a checkpoint, or the experiment draws no images.
+      UsageError: if it is not a run that has a checkpoint, or is to make a PNG of what are no images.
     """
     console = output()
     run, built, train_state = reopen(options, console)
-    if built.sample is None:
-        raise UsageError(f"{run.file.path}: this experiment has no `sample`, so there is nothing to draw")
+    ending = ".npy" if built.sample is None else ".png"
+    name = f"samples-{options.n}-{options.temperature:g}-{options.seed}{ending}"
+    path = options.out or (run.figures / name if ending == ".png" else run.directory / name)
+    if path.suffix not in (".png", ".npy") or (path.suffix == ".png" and built.sample is None):
+        kinds = "NAME.npy" if built.sample is None else "NAME.png or NAME.npy"
+        raise UsageError(f"--out must be {kinds} for {run.file.path.stem}; got {str(path)!r}")
     with failures(run.file, debug=options.debug_checks):
-        key = jax.random.key(options.seed)
-        images = built.sample(key, train_state.params, train_state.state, options.n, options.temperature)
-        name = f"samples-{options.n}-{options.temperature:g}-{options.seed}.png"
-        path = options.out or run.figures / name
+        drawn = OpenRun(run, built, train_state).sample(options.n, temperature=options.temperature, seed=options.seed)
         path.parent.mkdir(parents=True, exist_ok=True)
-        evaluation.save_figure(evaluation.image_grid(images, columns=options.columns), path)
+        if path.suffix == ".npy":
+            _write_arrays(path, drawn)
+        else:
+            evaluation.save_figure(evaluation.image_grid(drawn, columns=options.columns), path)
     console.print(f"{options.n} samples at temperature {options.temperature:g}: {path}", markup=False)
+
+
+def _write_arrays(path: Path, drawn: Drawn) -> None:
+    """Write one array; of several variables one with a field for each, by name."""
+    content = io.BytesIO()
+    if isinstance(drawn, dict):
+        kind = [(name, array.dtype, array.shape[1:]) for name, array in drawn.items()]
+        fields = np.zeros(len(next(iter(drawn.values()))), kind)
+        for name, array in drawn.items():
+            fields[name] = array
+        drawn = fields
+    np.save(content, drawn)
+    write_whole(path, content.getvalue())
 
 
 def _announce(run: Run, built: Experiment, console: Console) -> None:

@@ -38,6 +38,8 @@ class Config:
     evaluate_every: PositiveInt | None = None
     """Updates between two evaluations on the validation split, of which the best is kept; rounded up to a multiple
     of log_every (None: as often as checkpoint_every)."""
+    patience: PositiveInt | None = None
+    """Stop when the monitored metric that marks the best checkpoint has not improved for so many evaluations."""
     precision: Literal["float32", "bfloat16", "float64"] = "float32"
     """Arithmetic: bfloat16 is of the networks alone, float64 of everything."""
     remat: bool = False

@@ -26,12 +26,18 @@ _double = partial(cast_floats, dtype="float64")
 
 
 def configured(built: Experiment, config: Config) -> Experiment:
-    """Return an experiment with microbatches, and everything in double precision, where its config asks for them.
+    """Return an experiment with patience, microbatches, and everything in double precision, where its config asks.
 
     Raises:
-      ValueError: if double precision is not enabled, or the step has no loss to divide.
+      ValueError: if double precision is not enabled, the step has no loss to divide, or no metric marks the best
+        checkpoint.
     """
     settings = vars(config)  # not noted as read
+    if (evaluations := settings["patience"]) is not None:
+        if built.best is None:
+            sentence = "must be left out here: no metric of this experiment marks the best checkpoint"
+            raise ArgumentError("patience", sentence, value=evaluations, owner=config)
+        built = dataclasses.replace(built, stop=training.patience(built.best, evaluations=evaluations))
     if settings["precision"] == "float64":
         built = _in_double(built)
     parts = settings["microbatches"]
