@@ -47,6 +47,7 @@ def _commands(signals: Signals) -> Mapping[str, _Command]:
     explain, parts = partial(later, "inspection.explain_command", None), partial(later, "listing.list_command", None)
     cost = partial(later, "compilation.compile_command", None)
     prepare = partial(later, "inspection.prepare_command", "data")
+    compare = partial(later, "comparing.compare_command", "compare")
     verify = partial(later, "verifying.verify_command", "checkpoint")
     completion = partial(later, "completion.completion_command", "completion")
     return {
@@ -63,6 +64,7 @@ def _commands(signals: Signals) -> Mapping[str, _Command]:
             "say what a training step costs each device, without running it",
         ),
         "list": _Command(parts, "", "list experiments, data sets and every named part"),
+        "compare": _Command(compare, "RUN RUN …", "show runs side by side: what differs, and what was measured"),
         "checkpoint": _Command(verify, "verify RUN", "read every checkpoint, and say which are whole"),
         "data": _Command(prepare, "prepare NAME [--source DIR]", "prepare a data set"),
         "completion": _Command(completion, "bash|zsh|fish", "print a script that lets a shell complete all this"),

@@ -79,6 +79,7 @@ def words() -> Commands:
         "explain": ([*every, *own(ExplainOptions)], ()),
         "compile": ([*every, *own(CompileOptions)], ()),
         "list": ((), ()),
+        "compare": (["--metric", "--out"], ()),
         "checkpoint": (["--step"], ["verify"]),
         "data": (
             ["--source", "--directory", "--allow-download"],

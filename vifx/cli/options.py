@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "AnswerOptions",
     "CompileOptions",
+    "CompareOptions",
     "CompletionOptions",
     "EvaluateOptions",
     "ExplainOptions",
@@ -140,6 +141,18 @@ class PrepareOptions:
 
 
 @dataclass(frozen=True)
+class CompareOptions:
+    """The options of `vifx compare`."""
+
+    directories: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN RUN …")]
+    """The runs."""
+    metric: str | None = None
+    """What to draw; the loss on the validation split if it was logged."""
+    out: Path | None = None
+    """A picture of the metric over the updates of each run."""
+
+
+@dataclass(frozen=True)
 class VerifyOptions:
     """The options of `vifx checkpoint verify`."""
 
@@ -202,6 +215,7 @@ _READ: Mapping[str, tuple[type, str]] = MappingProxyType(
         "sample": (SampleOptions, "Draw images from a trained model."),
         "export": (ExportOptions, "Write a trained model as one file that plain JAX can run."),
         "answer": (AnswerOptions, "Answer a question from passages."),
+        "compare": (CompareOptions, "Show runs side by side; nothing of an experiment is executed."),
         "checkpoint": (VerifyOptions, "Read every checkpoint of a run, and say which are what was written."),
         "data": (PrepareOptions, "Prepare a data set for training."),
         "completion": (

@@ -10,6 +10,7 @@ __all__ = [
     "default_directory",
     "environment",
     "extend",
+    "flat",
     "open_run",
     "record",
     "reproduction",
@@ -319,17 +320,18 @@ def reproduction(run: Run) -> list[list[str]]:
 
 def train_command(run: Run) -> list[str]:
     """Return the command line that starts a run: the options that differ from the defaults."""
-    default, mine = _flat(to_json(run.file.config())), _flat(to_json(run.started))
+    default, mine = flat(to_json(run.file.config())), flat(to_json(run.started))
     options = [word for name, value in mine.items() if value != default[name] for word in _option(name, value)]
     return ["vifx", "train", str(run.file.path), *options]
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a config's values by option, without the dashes in front."""
+    found: dict[str, Any] = {}
     for name, value in tree.items():
         name = prefix + name.replace("_", "-")
-        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return flat
+        found |= flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return found
 
 
 def _option(name: str, value: Any) -> list[str]:
