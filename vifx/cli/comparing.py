@@ -63,7 +63,7 @@ def compare_command(options: CompareOptions) -> None:
         metric = _metric(options.metric, runs)
         curves = {run.name: _curve(run.rows, metric) for run in runs if any(metric in row for row in run.rows)}
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        evaluation.save_figure(evaluation.loss_curves(curves, title=metric), options.out)
+        evaluation.save_figure(evaluation.loss_curves(curves, title="Runs", label=metric), options.out)
         console.print(f"{metric} of {len(curves)} runs: {options.out}", markup=False)
 
 

@@ -23,17 +23,19 @@ def loss_curves(
     curves: Mapping[str, tuple[ArrayLike, ArrayLike]],
     *,
     title: str = "Training",
+    label: str = "loss (nats per example)",
     mark_best: str | None = None,
 ) -> Figure:
     """Draw training curves over updates.
 
     The vertical axis is logarithmic when all values are positive and span more than a factor of ten.
-    Otherwise, where the first tenth of the updates would flatten all the rest, its high values lie
+    Otherwise, where the first tenth of ten updates or more would flatten all the rest, its high values lie
     above the chart, and the chart says how high they reach. Non-finite values leave a gap.
 
     Args:
       curves: ``{"train": (steps, values), "validation": (steps, values), ...}``, in nats per example.
       title: above, on the left.
+      label: of the vertical axis.
       mark_best: the curve whose minimum gets a mark with its value, if any.
 
     Raises:
@@ -44,7 +46,7 @@ def loss_curves(
         raise ValueError("curves must hold at least one curve, got none.")
     if mark_best is not None and mark_best not in curves:
         raise ValueError(f"mark_best must name one of the curves {sorted(curves)}, got {mark_best!r}.")
-    figure, axes = chart(title, "update", "loss (nats per example)")
+    figure, axes = chart(title, "update", label)
     for i, (name, curve) in enumerate(curves.items()):
         steps, values = _vectors(name, curve)
         colour, marker = STYLE.lines[i % len(STYLE.lines)], "o" if len(steps) <= 30 else ""
@@ -201,7 +203,7 @@ def _scale(axes: Axes, steps: NDArray[Any], values: NDArray[Any]) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
         return
     late = values[steps >= steps.min() + 0.1 * np.ptp(steps)]
-    if np.ptp(late) > 0 and high - low > 2.5 * (late.max() - low):
+    if len(np.unique(steps)) >= 10 and np.ptp(late) > 0 and high - low > 2.5 * (late.max() - low):
         span = late.max() - low
         axes.set_ylim(low - 0.15 * span, late.max() + 0.12 * span)
         words = minus(f"starts off the chart, at {high:,.4g}")
