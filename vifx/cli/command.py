@@ -47,6 +47,7 @@ def _commands(signals: Signals) -> Mapping[str, _Command]:
     explain, parts = partial(later, "inspection.explain_command", None), partial(later, "listing.list_command", None)
     cost = partial(later, "compilation.compile_command", None)
     prepare = partial(later, "inspection.prepare_command", "data")
+    sweep = partial(later, "sweeping.sweep_command", None, told=True)
     compare = partial(later, "comparing.compare_command", "compare")
     verify = partial(later, "verifying.verify_command", "checkpoint")
     completion = partial(later, "completion.completion_command", "completion")
@@ -64,6 +65,7 @@ def _commands(signals: Signals) -> Mapping[str, _Command]:
             "say what a training step costs each device, without running it",
         ),
         "list": _Command(parts, "", "list experiments, data sets and every named part"),
+        "sweep": _Command(sweep, "FILE --grid latent=8,16 --seeds 3", "train a grid of options with several seeds"),
         "compare": _Command(compare, "RUN RUN …", "show runs side by side: what differs, and what was measured"),
         "checkpoint": _Command(verify, "verify RUN", "read every checkpoint, and say which are whole"),
         "data": _Command(prepare, "prepare NAME [--source DIR]", "prepare a data set"),
@@ -208,6 +210,7 @@ def _dispatch(arguments: Sequence[str], signals: Signals) -> None:
         )
     elif rest[:1] in (["-h"], ["--help"]) and name in (
         "train",
+        "sweep",
         "explain",
         "compile",
         "data",

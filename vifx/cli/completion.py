@@ -18,6 +18,7 @@ from vifx.cli.options import (
     ExportOptions,
     ResumeOptions,
     SampleOptions,
+    SweepOptions,
     TrainOptions,
 )
 from vifx.cli.parse import option_names
@@ -79,6 +80,7 @@ def words() -> Commands:
         "explain": ([*every, *own(ExplainOptions)], ()),
         "compile": ([*every, *own(CompileOptions)], ()),
         "list": ((), ()),
+        "sweep": ([*every, *own(SweepOptions)], ()),
         "compare": (["--metric", "--out"], ()),
         "checkpoint": (["--step"], ["verify"]),
         "data": (

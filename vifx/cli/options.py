@@ -14,6 +14,7 @@ __all__ = [
     "ResumeOptions",
     "SampleOptions",
     "SavedOptions",
+    "SweepOptions",
     "TrainOptions",
     "VerifyOptions",
     "read_options",
@@ -188,6 +189,25 @@ class CompileOptions:
     """What to compile for, which need not be there: v5e-8, v5p:2x2x1, h200:8, cpu:8; default: this machine."""
     debug_checks: bool = False
     """Show full tracebacks."""
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """The options of `vifx sweep` besides the experiment's own."""
+
+    grid: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """OPTION=VALUE,VALUE,… of the experiment, such as latent=8,16; several of them are combined."""
+    seeds: PositiveInt = 1
+    """How many seeds, from 0 on, each combination is trained with."""
+    jobs: PositiveInt = 1
+    """How many runs at a time."""
+    run: Path | None = None
+    """Folder of the runs; default runs/<experiment>-sweep. What is there already is gone on with."""
+    debug_checks: bool = False
+    """Show full tracebacks."""
+
+    def __post_init__(self) -> None:
+        validate(self)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ __all__ = [
     "aggregated_posterior",
     "average_metrics",
     "bits_per_dim",
+    "banded_curves",
     "bound_curve",
     "calibrating_temperature",
     "calibration",
@@ -117,7 +118,7 @@ if TYPE_CHECKING:
     )
     from vifx.evaluation.clusters import cluster_accuracy, cluster_purity
     from vifx.evaluation.components import model_choice
-    from vifx.evaluation.curves import bound_curve, loss_curves, metric_curves
+    from vifx.evaluation.curves import banded_curves, bound_curve, loss_curves, metric_curves
     from vifx.evaluation.decoded_images import DecodedImages, unscaled
     from vifx.evaluation.estimate import Estimate
     from vifx.evaluation.frozen_features import feature_network

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["bound_curve", "loss_curves", "metric_curves"]
+__all__ = ["banded_curves", "bound_curve", "loss_curves", "metric_curves"]
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -118,6 +118,38 @@ def _draw_metric(axes: Axes, steps: NDArray[Any], values: NDArray[Any]) -> None:
     elif finite.max() > 1:
         _scale(axes, steps, values)
         axes.set_ylabel(axes.get_ylabel().removeprefix(", "))
+
+
+def banded_curves(
+    bands: Mapping[str, tuple[ArrayLike, ArrayLike]], *, title: str = "Runs", label: str = "loss (nats per example)"
+) -> Figure:
+    """Draw the median of several runs over updates, and between their smallest and largest value a band.
+
+    Args:
+      bands: by name the updates ``[n]`` and the values ``[n, runs]``.
+      title: above, on the left.
+      label: of the vertical axis.
+
+    Raises:
+      ValueError: if `bands` is empty, or updates and values differ in length.
+    """
+    if not bands:
+        raise ValueError("bands must hold at least one group of runs, got none.")
+    figure, axes = chart(title, "update", label)
+    points = []
+    for i, (name, (steps, values)) in enumerate(bands.items()):
+        at, each = np.asarray(steps, np.float64), np.asarray(values, np.float64)
+        if each.ndim != 2 or len(each) != len(at):
+            raise ValueError(f"band {name!r} must have values [updates, runs], got {each.shape} for {at.shape}.")
+        colour, marker = STYLE.lines[i % len(STYLE.lines)], "o" if len(at) <= 30 else ""
+        axes.fill_between(at, each.min(axis=1), each.max(axis=1), color=colour, alpha=0.18, linewidth=0)
+        axes.plot(at, np.median(each, axis=1), label=name, color=colour, linewidth=1.6, marker=marker, markersize=3)
+        points.append(np.stack([np.repeat(at, each.shape[1]), each.ravel()]))
+    axes.margins(x=0.02, y=0.12)
+    _scale(axes, *np.concatenate(points, axis=1))
+    axes.xaxis.set_major_formatter(_thousands)
+    legend(axes, columns=min(3, len(bands)))
+    return figure
 
 
 def _unit(metric: str) -> str:

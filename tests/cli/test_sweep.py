@@ -1,0 +1,92 @@
+"""A sweep is the runs that `vifx train` makes, and goes on where it was."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+
+import pytest
+from cli.conftest import leaves
+
+from vifx.experiment.sweep import Sweep, grid, summary, write_summary
+
+SCRIPT = "from vifx.cli import script\nscript()\n"
+
+
+def results(directory, metrics):
+    directory.mkdir(parents=True)
+    rows = {name: {"value": value, "standard_error": None, "unit": ""} for name, value in metrics.items()}
+    (directory / "results.json").write_text(json.dumps({"metrics": rows}))
+    log = [{"step": step, "loss": metrics["elbo"] * step} for step in (1, 2)]
+    (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in log))
+
+
+def test_the_table_has_the_median_and_the_range_over_seeds(tmp_path):
+    sweep = Sweep(tmp_path, grid({"latent": ["2", "4"]}, range(3)))
+    values = {"2": [3.0, 1.0, 8.0], "4": [5.0, 4.0]}  # the last run of 4 is not complete
+    for point in sweep.points[:-1]:
+        results(sweep.run(point), {"elbo": values[point.values["latent"]][point.seed]})
+    two, four = summary(sweep)
+    assert (two.values, two.runs, two.metrics) == ({"latent": "2"}, 3, {"elbo": (3.0, 1.0, 8.0)})
+    assert (four.runs, four.metrics) == (2, {"elbo": (statistics.median([5.0, 4.0]), 4.0, 5.0)})
+    written = write_summary(sweep, "loss")
+    assert [path.name for path in written] == ["sweep.md", "sweep.csv", "sweep.png"]
+    assert "| 2 | 3 | 3 (1 to 8) |" in written[0].read_text()
+    with written[1].open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0] == {"latent": "2", "runs": "3", "elbo median": "3.0", "elbo smallest": "1.0", "elbo largest": "8.0"}
+    assert written[2].read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--grid", "latent"], "--grid must be OPTION=VALUE,VALUE,…, such as latent=8,16; got 'latent'"),
+        (["--grid", "latent=2,"], "--grid must be OPTION=VALUE"),
+        (["--grid", "seed=1,2"], "give how many with --seeds"),
+        (["--grid", "latent=2,0"], "--latent must be a positive integer; got 0"),
+        (["--grid", "latnt=2,3"], "unknown option '--latnt'; did you mean '--latent'"),
+        (["--seeds", "0"], "--seeds must be a positive integer"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_starts(tiny, vifx_command, tmp_path, options, message):
+    before = set(tmp_path.iterdir())
+    result = vifx_command("sweep", tiny, *options)
+    assert result.code == 2
+    assert message in result.message.replace('"', "'")
+    assert not (tmp_path / "runs").exists()
+    assert {path for path in set(tmp_path.iterdir()) - before if path.name not in ("__pycache__", "data")} == set()
+
+
+@pytest.mark.thorough
+def test_a_sweep_that_was_stopped_goes_on_and_each_run_is_that_of_train(tiny, tmp_path, vifx_command):
+    arguments = ["sweep", str(tiny), "--steps", "600", "--grid", "latent=2,3", "--jobs", "2", "--run", "all"]
+    command = [sys.executable, "-c", SCRIPT, *arguments]
+    environment = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+    with subprocess.Popen(command, **pipes) as first:
+        until = time.monotonic() + 90
+        while len(list(tmp_path.glob("all/*/checkpoints/4*"))) < 2 and time.monotonic() < until:
+            time.sleep(0.1)
+        first.send_signal(signal.SIGINT)
+        _, err = first.communicate(timeout=60)
+    assert first.returncode == 128 + signal.SIGINT, err
+    assert "the same command goes on with them" in err
+    assert not list(tmp_path.glob("all/*/results.json"))
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "| 2 | 1 |" in (tmp_path / "all" / "sweep.md").read_text()
+    again = vifx_command(*arguments)
+    assert again.out.count(": complete") == 2
+    refused = vifx_command(*arguments, "--learning-rate", "0.5")
+    assert refused.code == 2
+    assert "was made with --learning-rate 0.01, and not 0.5" in refused.message
+    alone = [*command[:3], "train", str(tiny), "--steps", "600", "--latent", "3", "--run", "alone"]
+    assert subprocess.run(alone, capture_output=True, env=environment, timeout=300, check=False).returncode == 0
+    assert leaves(tmp_path / "alone") == leaves(tmp_path / "all" / "latent=3,seed=0")
