@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from vifx.cli.parse import option_names
 from vifx.data.names import TABLES
 
 NAMES = {
+    "copy": sorted(path.stem for path in (Path(__file__).parents[2] / "experiments").glob("*.py")),
     "checkpoint": ["verify"],
     "data": ["prepare", "digits", "fashion_mnist", *TABLES],
     "completion": ["bash", "zsh", "fish"],

@@ -24,6 +24,7 @@ from vifx.cli.options import (
 from vifx.cli.parse import option_names
 from vifx.data.names import UNPREPARED, available
 from vifx.experiment.config import Config
+from vifx.experiment.shipped import shipped_folder
 
 Commands: TypeAlias = Mapping[str, tuple[Sequence[str], Sequence[str]]]
 _ARGUMENTS = ("--directory", "--name", "--shell")  # positional arguments, which are not options
@@ -82,6 +83,7 @@ def words() -> Commands:
         "list": ((), ()),
         "sweep": ([*every, *own(SweepOptions)], ()),
         "compare": (["--metric", "--out"], ()),
+        "copy": (["--out"], sorted(path.stem for path in shipped_folder().glob("*.py"))),
         "checkpoint": (["--step"], ["verify"]),
         "data": (
             ["--source", "--directory", "--allow-download"],

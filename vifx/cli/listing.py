@@ -13,6 +13,7 @@ from vifx.cli.console import output
 from vifx.cli.parse import parse
 from vifx.cli.parts import formulas, headline, parts
 from vifx.data.names import available
+from vifx.experiment.shipped import shipped_folder
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ def list_command(arguments: Sequence[str]) -> None:
     """
     parse(_NoOptions, arguments, prog="vifx list", description="List experiments, data sets and parts.")
     sections = {
-        "experiments": dict(_experiments(Path("experiments"))),
+        "experiments": dict(_experiments()),
         "data sets": available(),
         "objectives": _returning("variational", "Objective") | _returning("games", "Objective"),
         "methods": _returning("games", "Assembly"),
@@ -55,14 +56,32 @@ def list_command(arguments: Sequence[str]) -> None:
         console.print()
 
 
-def _experiments(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield each experiment file with the first line of its docstring, without running it."""
-    for path in sorted(folder.glob("*.py")):
-        try:
-            line = headline(ast.parse(path.read_text(encoding="utf-8")))
-        except (SyntaxError, ValueError) as error:
-            line = f"cannot be read: {error}"
-        yield str(path), line
+def _experiments() -> Iterator[tuple[str, str]]:
+    """Yield each experiment with the first line of its docstring, without running it.
+
+    First those of the working directory, as files, then those that came with vifx and are found by their name alone.
+    """
+    here = [path for path in sorted(Path().glob("*.py")) if _is_experiment(path)]
+    here += sorted(Path("experiments").glob("*.py"))
+    yield from ((str(path), _line(path)) for path in here)
+    taken = {path.stem for path in here}
+    yield from ((path.stem, _line(path)) for path in sorted(shipped_folder().glob("*.py")) if path.stem not in taken)
+
+
+def _line(path: Path) -> str:
+    try:
+        return headline(ast.parse(path.read_text(encoding="utf-8")))
+    except (SyntaxError, ValueError) as error:
+        return f"cannot be read: {error}"
+
+
+def _is_experiment(path: Path) -> bool:
+    """Return whether a file has a `Config` and a `build` of its own."""
+    try:
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+    except (SyntaxError, ValueError):
+        return False
+    return {"Config", "build"} <= {node.name for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
 
 
 def _returning(package: str, returned: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ __all__ = [
     "CompileOptions",
     "CompareOptions",
     "CompletionOptions",
+    "CopyOptions",
     "EvaluateOptions",
     "ExplainOptions",
     "ExportOptions",
@@ -154,6 +155,16 @@ class CompareOptions:
 
 
 @dataclass(frozen=True)
+class CopyOptions:
+    """The options of `vifx copy`."""
+
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
+    """Which experiment that came with vifx; vifx list shows the names."""
+    out: Path | None = None
+    """File to write; default NAME.py here. A file that is there is not overwritten."""
+
+
+@dataclass(frozen=True)
 class VerifyOptions:
     """The options of `vifx checkpoint verify`."""
 
@@ -237,6 +248,7 @@ _READ: Mapping[str, tuple[type, str]] = MappingProxyType(
         "answer": (AnswerOptions, "Answer a question from passages."),
         "compare": (CompareOptions, "Show runs side by side; nothing of an experiment is executed."),
         "checkpoint": (VerifyOptions, "Read every checkpoint of a run, and say which are what was written."),
+        "copy": (CopyOptions, "Write an experiment that came with vifx as a file to edit."),
         "data": (PrepareOptions, "Prepare a data set for training."),
         "completion": (
             CompletionOptions,

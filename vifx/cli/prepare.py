@@ -79,14 +79,15 @@ def _in_one_line(
 def parse_experiment(arguments: Sequence[str], command: str, options: type[T]) -> tuple[ExperimentFile, Config, T]:
     """Read "FILE [--options]", where FILE decides which options there are besides the command's own.
 
-    FILE may be the name of a file in `experiments/`, and may stand behind options. It is executed before they are read,
-    since its `Config` says which there are; only what can be no option of any config is refused before.
+    FILE may be the name of a file in `experiments/` or of an experiment that came with vifx, and may stand behind
+    options. It is executed before they are read, since its `Config` says which there are; only what can be no option of
+    any config is refused before.
 
     Raises:
       UsageError: if there is no file, it cannot be loaded, or an option is wrong.
     """
     words = [index for index, word in enumerate(arguments) if not word.startswith("-")]
-    at = next((index for index in words if index == 0 or find(arguments[index]).is_file()), None)
+    at = _place_of_file(arguments, words)
     if at is None:
         raise UsageError(f"vifx {command} needs an experiment file: vifx {command} FILE [--options]")
     _require_long(arguments, f"vifx {command} {arguments[at]}")
@@ -99,6 +100,17 @@ def parse_experiment(arguments: Sequence[str], command: str, options: type[T]) -
         both, [*arguments[:at], *arguments[at + 1 :]], prog=prog, description=file.doc.partition("\n")[0]
     )
     return file, parsed.config, parsed.options
+
+
+def _place_of_file(arguments: Sequence[str], words: Sequence[int]) -> int | None:
+    """Return which of the words that are no options is the file: the first, before a value that is called like one."""
+    files = [index for index in words if index == 0 or find(arguments[index]).is_file()]
+    apart = (index for index in files if index == 0 or not _takes_value(arguments[index - 1]))
+    return next(apart, files[0] if files else None)
+
+
+def _takes_value(word: str) -> bool:
+    return word.startswith("--") and "=" not in word
 
 
 def _require_long(arguments: Sequence[str], prog: str) -> None:

@@ -24,6 +24,7 @@ from vifx.core.objective import Objective
 from vifx.core.types import Key, Params, State
 from vifx.evaluation.measure import Drawing, Measure, unmeasured
 from vifx.experiment.config import Config
+from vifx.experiment.shipped import shipped_folder
 from vifx.training import Alarm, Step, Stop
 from vifx.training.alarm import require_alarms
 
@@ -117,14 +118,16 @@ class ExperimentFile(NamedTuple):
 
 
 def find(name: str | Path) -> Path:
-    """Return the experiment file that a name means: itself, with `.py`, or such a file in `experiments/`.
+    """Return the experiment file that a name means.
 
-    If there is none, it is the name as a path.
+    It is the first that there is of: the name as a path, the same with `.py`, these in `experiments/` of the working
+    directory, and the experiment of this name that came with vifx. If there is none, it is the name as a path.
     """
     path = Path(name)
     named = [path, path.with_name(f"{path.name}.py")] if path.name else [path]
-    inside = [Path("experiments") / each for each in named] if path.name == str(path) else []
-    return next((each for each in (*named, *inside) if each.is_file()), path)
+    folders = [Path("experiments"), shipped_folder()] if path.name == str(path) else []
+    candidates = (*named, *(folder / each for folder in folders for each in named))
+    return next((each for each in candidates if each.is_file()), path)
 
 
 def read(path: str | Path) -> tuple[Path, bytes]:
@@ -217,6 +220,7 @@ def location(error: BaseException, path: Path) -> str:
 
 def _nearest_file(path: Path) -> str:
     folder = path.parent if path.parent.is_dir() else Path()
-    files = {p.stem: p for p in (*Path("experiments").glob("*.py"), *folder.glob("*.py"))}
-    near = difflib.get_close_matches(path.stem, files, 1)
-    return f"; did you mean {str(files[near[0]])!r}?" if near else ""
+    shown = {p.stem: p.stem for p in shipped_folder().glob("*.py")}
+    shown |= {p.stem: str(p) for p in (*Path("experiments").glob("*.py"), *folder.glob("*.py"))}
+    near = difflib.get_close_matches(path.stem, shown, 1)
+    return f"; did you mean {shown[near[0]]!r}?" if near else ""

@@ -35,7 +35,7 @@ def open(directory: str | Path, *, step: Which = "best", trust: bool = False) ->
     """Open a run directory that `vifx train` has made.
 
     Its experiment file is executed, under the conditions of `vifx evaluate`: it must lie in the run or in the working
-    directory, and be the one that was recorded, unless `trust` says that it may be any.
+    directory or have come with vifx, and be the one that was recorded, unless `trust` says that it may be any.
 
         run = vifx.open("runs/vae_digits-20260101-120000")
         codes = run.encode(run.experiment.splits.test["x"])

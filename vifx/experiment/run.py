@@ -39,6 +39,7 @@ from vifx.experiment.file import ExperimentFile
 from vifx.experiment.mesh import mesh_of
 from vifx.experiment.programs import place_of_programs
 from vifx.experiment.rules import from_json, to_json
+from vifx.experiment.shipped import command_name, recorded_path, resolved_path, shipped_folder
 from vifx.files import write_whole
 
 _RECORDED = ("vifx", "jax", "jaxlib", "flax", "optax", "numpyro", "orbax-checkpoint", "numpy")
@@ -212,8 +213,8 @@ def create(run: Run) -> None:
 def open_run(directory: str | Path, *, trust: bool = False, tell: Callable[[str], None] | None = None) -> Run:
     """Read a run directory back: its config, and its experiment file, which is run.
 
-    A `config.json` says itself which file that is. So unless `trust` says that it may be any, it must lie in the run
-    or in the working directory, and have the SHA-256 that was recorded; both are looked at before it is run.
+    A `config.json` says itself which file that is. So unless `trust` says that it may be any, it must lie in the run or
+    in the working directory or have come with vifx, and have the recorded SHA-256; both are looked at before it is run.
 
     Args:
       trust: run whatever file the record names, as it is now.
@@ -229,7 +230,7 @@ def open_run(directory: str | Path, *, trust: bool = False, tell: Callable[[str]
     try:
         text = record_path.read_text(encoding="utf-8")
         found = json.loads(text)
-        path, digest = Path(found["experiment"]["file"]), found["experiment"]["sha256"]
+        path, digest = resolved_path(found["experiment"]["file"]), found["experiment"]["sha256"]
         tree, recorded_hash = found["config"], found["config_hash"]
         reads_steps = found["schedules_read_steps"]
         extensions = tuple(Extension(**extension) for extension in found["extensions"])
@@ -237,9 +238,8 @@ def open_run(directory: str | Path, *, trust: bool = False, tell: Callable[[str]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{record_path}: not the config of a run: {files.describe(error)}") from error
     if not isinstance(tree, dict):
-        raise ValueError(
-            f"{record_path}: not the config of a run: its config must be an object, found {json.dumps(tree)}"
-        )
+        found = json.dumps(tree)
+        raise ValueError(f"{record_path}: not the config of a run: its config must be an object, found {found}")
     path, source = files.read(path)
     changed = hashlib.sha256(source).hexdigest() != digest
     if not trust:
@@ -260,7 +260,7 @@ def open_run(directory: str | Path, *, trust: bool = False, tell: Callable[[str]
 
 def _require_trusted(directory: Path, path: Path, changed: bool) -> None:
     remedy = "look at it first; --trust runs it all the same"
-    places = (directory.resolve(), Path.cwd())
+    places = (directory.resolve(), Path.cwd(), shipped_folder())
     if not any(path.resolve().is_relative_to(place) for place in places):
         raise ValueError(
             f"{path.resolve()}, which the record of this run names, lies neither in the run nor in the "
@@ -291,7 +291,7 @@ def record(run: Run) -> None:
     """Write a run's `config.json`: its config, and what it runs on."""
     content = {
         "command": train_command(run),
-        "experiment": {"file": str(run.file.path.resolve()), "sha256": run.file.digest},
+        "experiment": {"file": recorded_path(run.file.path), "sha256": run.file.digest},
         "config": to_json(run.config),
         "config_hash": run.config_hash,
         "schedules_read_steps": run.reads_steps,
@@ -322,7 +322,7 @@ def train_command(run: Run) -> list[str]:
     """Return the command line that starts a run: the options that differ from the defaults."""
     default, mine = flat(to_json(run.file.config())), flat(to_json(run.started))
     options = [word for name, value in mine.items() if value != default[name] for word in _option(name, value)]
-    return ["vifx", "train", str(run.file.path), *options]
+    return ["vifx", "train", command_name(run.file.path), *options]
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
