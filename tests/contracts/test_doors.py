@@ -335,6 +335,7 @@ def test_every_public_function_has_a_door():
             data.Info,
             data.Modes,
             data.Pca,
+            data.Standardization,
             data.Table,
             data.Unobserved,
             data.Window,

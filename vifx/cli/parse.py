@@ -87,7 +87,10 @@ def _plain_output() -> Iterator[None]:
 
 
 def option_names(cls: type, *, prefix: str = "--") -> Iterator[str]:
-    """Yield the option of every field of a dataclass behind `prefix`, with nested ones as `--data.batch-size`."""
+    """Yield the option of every field of a dataclass behind `prefix`, with nested ones as `--data.batch-size`.
+
+    That of a field which is on by default turns it off: `--data.no-standardize`.
+    """
     yield from (option for _, _, option in _options(cls, prefix))
 
 
@@ -95,7 +98,8 @@ def _options(cls: type, prefix: str = "--") -> Iterator[tuple[type, str, str]]:
     """Yield each field as the dataclass that it is of, its name and its option."""
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
-        option, kind = f"{prefix}{field.name.replace('_', '-')}", hints[field.name]
+        kind, off = hints[field.name], "no-" if field.default is True else ""
+        option = f"{prefix}{off}{field.name.replace('_', '-')}"
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):
             yield from _options(kind, prefix if field.metadata == FLAT else f"{option}.")
         else:

@@ -22,6 +22,7 @@ __all__ = [
     "SpiralPaths",
     "Split",
     "Sprites",
+    "Standardization",
     "Streaming",
     "Table",
     "Tracking",
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from vifx.data.source import source
     from vifx.data.spiral_paths import SPIRAL_PATHS, SpiralPaths
     from vifx.data.sprites import Sprites
+    from vifx.data.standardization import Standardization
     from vifx.data.streaming import Streaming
     from vifx.data.text import Alphabet, alphabet, spelled
     from vifx.data.tracking import TRACKING, Tracking

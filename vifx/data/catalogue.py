@@ -98,13 +98,18 @@ def load(config: Config) -> Dataset:
     out first, and `info.notes` says so. Images are uint8 `[examples, height, width, channels]`, rows of a table
     float32 `[examples, inputs]`, labels int32 `[examples]`. Generated datasets, such as `ring`, are drawn from
     `config.split_seed` (see `modes`, `Sprites` and `vifx.data.shapes.draw_shape`), and `text` is read from
-    `config.source`, a file, or from the standard library (see `vifx.data.text.read_text`).
+    `config.source`, a file, or from the standard library (see `vifx.data.text.read_text`). With `config.path` it is
+    one's own file or folder instead (see `vifx.data.own.load_own`).
 
     Raises:
       TypeError: if `config` is not a `Config`.
       ValueError: as `open_splits`; and if there is no split `train`, or features of a generated dataset are chosen.
     """
     config = _required(config, "load")
+    if config.path is not None:
+        from vifx.data.own import load_own  # Pillow is imported for one's own images alone
+
+        return load_own(config)
     if isinstance(config, Outline):
         return config.draw()
     if config.name in UNPREPARED:
@@ -145,6 +150,10 @@ def _required(config: Config, caller: str) -> Config:
 
 
 def _check_generated(config: Config) -> None:
+    if config.path is not None:
+        raise config.refused(
+            "path", f"must be left out here: {config.path} is read as it is, with data.load, unprepared"
+        )
     if config.name in UNPREPARED:
         made = "generated" if config.name in GENERATED else "read"
         raise ValueError(

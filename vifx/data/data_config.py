@@ -7,6 +7,7 @@ __all__ = ["Config", "check_validation", "chosen_features"]
 import math
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from vifx.checks import ArgumentError, require_integer
 
@@ -26,6 +27,18 @@ class Config:
     name: str = "digits"
     """`digits`, `fashion_mnist`, a table of KEEL such as `optdigits` or `twonorm`, a generated data set such as `ring`,
     `text`, or any dataset prepared by TFDS, such as `mnist` or `celeb_a`."""
+    path: str | None = None
+    """A file or a folder of one's own, in place of `name`, which becomes the last part of it: `.npy` or `.npz`, a table
+    (`.csv`, `.tsv`, `.parquet`), or a folder of PNG and JPEG images, whose subfolders are classes."""
+    columns: str | None = None
+    """Of a table: which of its columns x has, as `age,height`; all but the label if not given."""
+    label: str | None = None
+    """The column of a table, or the array of an `.npz` file, that holds the classes y; none if not given."""
+    standardize: bool = True
+    """Whether the columns of a table have mean 0 and standard deviation 1 over the training rows. Samples are given in
+    the table's own units all the same."""
+    size: int | None = None
+    """Height and width of images of one's own: the middle square of each is scaled to it; as they are if not given."""
     batch_size: int = 128
     """Examples in a minibatch, over all devices."""
     validation: int | float = 0.1
@@ -54,7 +67,8 @@ class Config:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
             raise TypeError(f"name must be a string, got {self.name!r}")
-        if not NAME.fullmatch(self.name):
+        self._check_own()
+        if self.path is None and not NAME.fullmatch(self.name):
             raise self.refused("name", f"must be a dataset such as 'digits' or 'builder/config', got {self.name!r}")
         for field, least in (("batch_size", 1), ("split_seed", 0)):
             require_integer(getattr(self, field), field, least=least, most=2**32 - 1, owner=self)
@@ -74,6 +88,30 @@ class Config:
                 raise TypeError(f"{field} must be a path as a string or None, got {value!r}")
             if value == "":
                 raise self.refused(field, "must not be empty; leave it out for the default")
+
+    def _check_own(self) -> None:
+        """Check the fields of one's own data, and let `name` be that of the file or the folder."""
+        for field in ("path", "columns", "label"):
+            value = getattr(self, field)
+            if value is not None and not isinstance(value, str):
+                raise TypeError(f"{field} must be a string or None, got {value!r}")
+            if value is not None and not value.strip():
+                raise self.refused(field, "must not be empty; leave it out")
+        if not isinstance(self.standardize, bool):
+            raise TypeError(f"standardize must be True or False, got {self.standardize!r}")
+        if self.size is not None:
+            require_integer(self.size, "size", least=1, most=65_535, owner=self)
+        own = {"columns": None, "label": None, "size": None, "standardize": True}
+        if self.path is None:
+            for field, unset in own.items():
+                if getattr(self, field) != unset:
+                    value = getattr(self, field)
+                    raise self.refused(field, f"must be left out without a path of one's own data, got {value!r}")
+            return
+        for field in ("features", "source"):
+            if getattr(self, field) is not None:
+                raise self.refused(field, f"must be left out with a path, {self.path!r}, got {getattr(self, field)!r}")
+        object.__setattr__(self, "name", Path(self.path).expanduser().absolute().name or self.path)
 
     def outlined(self) -> Config:
         """Return a config whose data has the same variables and shapes and is there at once, if there is one."""

@@ -16,6 +16,7 @@ from vifx.data.arrays import checked_arrays
 from vifx.data.data_config import check_validation
 from vifx.data.opened import Opened, part
 from vifx.data.rows import length, read_all
+from vifx.data.standardization import Standardization
 
 Split: TypeAlias = Mapping[str, np.ndarray]
 """Arrays by variable, each `[examples, ...]`: images `"x"`, and labels `"y"` where there are any. The training split of
@@ -34,6 +35,7 @@ class Info:
       high: the largest value that `"x"` may take.
       label_names: the classes by name, empty when they have none.
       notes: decisions that were made when it was read, as sentences: features left out, splits made.
+      standardization: the map of the columns of a table to those of `"x"`, if they are standardized.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Info:
     high: float
     label_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    standardization: Standardization | None = None
 
 
 @dataclass(frozen=True, repr=False)

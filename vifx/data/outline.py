@@ -38,7 +38,7 @@ class Outline(Config):
 
 def outlined(config: Config) -> Config:
     """Return a config that loads noise, if the shapes of its data set are known; else itself."""
-    return Outline(**vars(config)) if config.name in _SETS else config
+    return Outline(**vars(config)) if config.path is None and config.name in _SETS else config
 
 
 def _noise(size: int, shape: tuple[int, ...], classes: int) -> Split:
