@@ -16,7 +16,7 @@ from vifx.checks import nearest
 from vifx.cli.console import output
 from vifx.cli.options import CompareOptions
 from vifx.cli.parse import UsageError
-from vifx.experiment.run import flat
+from vifx.experiment.rules import flat
 from vifx.training import read_metrics
 from vifx.training.metrics import Row
 

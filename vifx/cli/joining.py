@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import jax
 from rich.console import Console
@@ -18,7 +17,7 @@ import vifx
 from vifx.cli.console import output
 from vifx.experiment.config import Config
 from vifx.experiment.file import ExperimentFile
-from vifx.experiment.rules import to_json
+from vifx.experiment.rules import flat, to_json
 from vifx.training import hosts
 
 _OPTION = "--distributed"
@@ -65,7 +64,7 @@ def require_same_run(file: ExperimentFile, config: Config) -> None:
     """
     if jax.process_count() == 1:
         return
-    values = {f"--{name.replace('_', '-')}": value for name, value in _flat(to_json(config))}
+    values = {f"--{name}": json.dumps(value) for name, value in flat(to_json(config)).items()}
     values |= {f"version of {name}": metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpyro")}
     values[str(file.path)] = f"a file with SHA-256 {file.digest[:12]}"
     package = Path(str(vifx.__file__)).parent
@@ -74,10 +73,3 @@ def require_same_run(file: ExperimentFile, config: Config) -> None:
         values[f"vifx/{path.relative_to(package)}"] = f"a file with SHA-256 {digest[:12]}"
     fix = "start all with the same options and code, or each by itself with --distributed off"
     hosts.require_same(values, "the start of the command", fix=fix)
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    found = []
-    for name, value in tree.items():
-        found += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, json.dumps(value))]
-    return found

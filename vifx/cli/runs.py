@@ -182,7 +182,7 @@ def sample(options: SampleOptions) -> None:
     with failures(run.file, debug=options.debug_checks):
         drawn = OpenRun(run, built, train_state).sample(options.n, temperature=options.temperature, seed=options.seed)
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".npy":
+        if path.suffix == ".npy" or isinstance(drawn, dict):
             _write_arrays(path, drawn)
         else:
             evaluation.save_figure(evaluation.image_grid(drawn, columns=options.columns), path)

@@ -21,8 +21,7 @@ from vifx.cli.prepare import build, mistakes, parse_experiment
 from vifx.cli.signals import Signals
 from vifx.experiment.config import recording
 from vifx.experiment.file import ExperimentFile, find
-from vifx.experiment.rules import to_json
-from vifx.experiment.run import flat
+from vifx.experiment.rules import flat, to_json
 from vifx.experiment.sweep import Point, Sweep, grid, summary, write_summary
 
 _OWN = ("--grid", "--seeds", "--jobs", "--run")

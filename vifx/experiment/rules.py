@@ -10,6 +10,7 @@ __all__ = [
     "PositiveFloat",
     "PositiveInt",
     "Rule",
+    "flat",
     "from_json",
     "to_json",
     "validate",
@@ -81,6 +82,20 @@ def validate(config: Any) -> None:
 def to_json(config: Any) -> dict[str, Any]:
     """Return every field of `config` as JSON values: paths become strings, tuples lists."""
     return json.loads(json.dumps(dataclasses.asdict(config), default=str, allow_nan=False))
+
+
+def flat(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of `to_json` by option, without the dashes in front.
+
+    >>> flat({"log_every": 2, "data": {"batch_size": 8}})
+    {'log-every': 2, 'data.batch-size': 8}
+    """
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        option = name.replace("_", "-")
+        inner = {f"{option}.{rest}": each for rest, each in flat(value).items()} if isinstance(value, dict) else {}
+        found |= inner or {option: value}
+    return found
 
 
 C = TypeVar("C")

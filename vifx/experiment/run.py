@@ -10,7 +10,6 @@ __all__ = [
     "default_directory",
     "environment",
     "extend",
-    "flat",
     "open_run",
     "record",
     "reproduction",
@@ -25,7 +24,7 @@ import platform
 import shlex
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -38,7 +37,7 @@ from vifx.experiment.config import Config, identity
 from vifx.experiment.file import ExperimentFile
 from vifx.experiment.mesh import mesh_of
 from vifx.experiment.programs import place_of_programs
-from vifx.experiment.rules import from_json, to_json
+from vifx.experiment.rules import flat, from_json, to_json
 from vifx.experiment.shipped import command_name, recorded_path, resolved_path, shipped_folder
 from vifx.files import write_whole
 
@@ -323,15 +322,6 @@ def train_command(run: Run) -> list[str]:
     default, mine = flat(to_json(run.file.config())), flat(to_json(run.started))
     options = [word for name, value in mine.items() if value != default[name] for word in _option(name, value)]
     return ["vifx", "train", command_name(run.file.path), *options]
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a config's values by option, without the dashes in front."""
-    found: dict[str, Any] = {}
-    for name, value in tree.items():
-        name = prefix + name.replace("_", "-")
-        found |= flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return found
 
 
 def _option(name: str, value: Any) -> list[str]:

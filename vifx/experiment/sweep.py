@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Point", "Sweep", "grid", "summary", "write_summary"]
+__all__ = ["Point", "Row", "Sweep", "grid", "summary", "write_summary"]
 
 import csv
 import io
