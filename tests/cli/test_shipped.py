@@ -140,3 +140,27 @@ def test_a_wheel_trains_and_opens_without_the_clone(tmp_path):
     opened = "import vifx; r = vifx.open('run'); print(vifx.__file__, r.step, r.config.hidden)"
     assert run("-c", opened).split(maxsplit=0)[0].strip() == f"{moved / 'vifx' / '__init__.py'} 2 (4,)"
     assert "\n  vae_digits " in run("-m", "vifx", "list")
+
+
+def test_new_writes_an_experiment_that_keeps_the_rules(tmp_path, monkeypatch, vifx_command):
+    monkeypatch.chdir(tmp_path)
+    assert vifx_command("new", "my_vae").out == "my_vae.py: edit it, then: vifx train my_vae.py\n"
+    text = (tmp_path / "my_vae.py").read_text()
+    assert "Command:  vifx train my_vae.py" in text
+    assert vifx_command("new", "my_vae").message.startswith("'my_vae.py' already exists")
+    assert vifx_command("new", "my-vae").message.startswith("NAME must be letters, digits and underscores")
+    done = subprocess.run([sys.executable, "-m", "ruff", "check", "--isolated", "my_vae.py"], check=False)
+    assert done.returncode == 0
+    explained = vifx_command("explain", "my_vae", "--latent", "3")
+    assert "KL(encoder(z | x) ‖ q(z))" in explained.out.replace("\n", " ") or "encoder(z | x)" in explained.out
+
+
+@pytest.mark.thorough
+def test_new_trains(tmp_path, monkeypatch, vifx_command):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VIFX_DATA", str(tmp_path))
+    vifx_command("new", "my_vae")
+    result = vifx_command("train", "my_vae", "--run", "run", *TINY_RUN, "--latent", "2", "--bound-examples", "8")
+    assert result.code == 0, result.err
+    opened = runs.open_run("run")
+    assert (opened.file.path.name, vars(opened.config)["latent"]) == ("my_vae.py", 2)

@@ -46,6 +46,7 @@ def _commands(signals: Signals) -> Mapping[str, _Command]:
     ask, export = partial(later, "ask.answer", "answer"), partial(later, "exporting.export_command", "export")
     explain, parts = partial(later, "inspection.explain_command", None), partial(later, "listing.list_command", None)
     cost, copy = partial(later, "compilation.compile_command", None), partial(later, "copying.copy_command", "copy")
+    new = partial(later, "creating.new_command", "new")
     prepare = partial(later, "inspection.prepare_command", "data")
     sweep = partial(later, "sweeping.sweep_command", None, told=True)
     compare = partial(later, "comparing.compare_command", "compare")
@@ -68,6 +69,7 @@ def _commands(signals: Signals) -> Mapping[str, _Command]:
         "sweep": _Command(sweep, "FILE --grid latent=8,16 --seeds 3", "train a grid of options with several seeds"),
         "compare": _Command(compare, "RUN RUN …", "show runs side by side: what differs, and what was measured"),
         "copy": _Command(copy, "NAME [--out FILE]", "write an experiment that came with vifx as a file to edit"),
+        "new": _Command(new, "NAME [--out FILE]", "write an experiment that runs as it is, to be edited"),
         "checkpoint": _Command(verify, "verify RUN", "read every checkpoint, and say which are whole"),
         "data": _Command(prepare, "prepare NAME [--source DIR]", "prepare a data set"),
         "completion": _Command(completion, "bash|zsh|fish", "print a script that lets a shell complete all this"),

@@ -11,6 +11,7 @@ __all__ = [
     "EvaluateOptions",
     "ExplainOptions",
     "ExportOptions",
+    "NewOptions",
     "PrepareOptions",
     "ResumeOptions",
     "SampleOptions",
@@ -165,6 +166,16 @@ class CopyOptions:
 
 
 @dataclass(frozen=True)
+class NewOptions:
+    """The options of `vifx new`."""
+
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
+    """What the experiment is called."""
+    out: Path | None = None
+    """File to write; default NAME.py here. A file that is there is not overwritten."""
+
+
+@dataclass(frozen=True)
 class VerifyOptions:
     """The options of `vifx checkpoint verify`."""
 
@@ -249,6 +260,7 @@ _READ: Mapping[str, tuple[type, str]] = MappingProxyType(
         "compare": (CompareOptions, "Show runs side by side; nothing of an experiment is executed."),
         "checkpoint": (VerifyOptions, "Read every checkpoint of a run, and say which are what was written."),
         "copy": (CopyOptions, "Write an experiment that came with vifx as a file to edit."),
+        "new": (NewOptions, "Write an experiment that runs as it is, to be edited."),
         "data": (PrepareOptions, "Prepare a data set for training."),
         "completion": (
             CompletionOptions,

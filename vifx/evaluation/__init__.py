@@ -38,6 +38,7 @@ __all__ = [
     "density_fit_1d",
     "described",
     "draw_codes",
+    "draw_columns",
     "draw_critic",
     "draw_density",
     "draw_evidence",
@@ -49,6 +50,7 @@ __all__ = [
     "expected_coverage",
     "expected_high_quality",
     "feature_network",
+    "features_of",
     "fmd",
     "frechet_distance",
     "gaussian_nll",
@@ -69,6 +71,7 @@ __all__ = [
     "measure_image_quality",
     "measure_likelihood",
     "measure_modes",
+    "measure_rows",
     "memorization",
     "metric_curves",
     "mode_coverage",
@@ -121,7 +124,7 @@ if TYPE_CHECKING:
     from vifx.evaluation.curves import banded_curves, bound_curve, loss_curves, metric_curves
     from vifx.evaluation.decoded_images import DecodedImages, unscaled
     from vifx.evaluation.estimate import Estimate
-    from vifx.evaluation.frozen_features import feature_network
+    from vifx.evaluation.frozen_features import feature_network, features_of
     from vifx.evaluation.image_quality import Features, Fmd, fmd, measure_image_quality
     from vifx.evaluation.known_law import density_fit_1d
     from vifx.evaluation.latents import (
@@ -171,6 +174,7 @@ if TYPE_CHECKING:
     )
     from vifx.evaluation.style import png, save_figure
     from vifx.evaluation.table import Metric, Noted, described, print_metrics
+    from vifx.evaluation.table_rows import draw_columns, measure_rows
     from vifx.evaluation.text_models import KneserNey, kneser_ney, text_lines
 
 make_lazy(__name__)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["feature_network"]
+__all__ = ["feature_network", "features_of"]
 
 import hashlib
 import io
+import math
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -34,7 +35,24 @@ from vifx.variational import kl
 _BATCH, _EVALUATION_BATCH = 128, 500
 _EPOCHS, _LEAST_STEPS = 4, 600
 _LEARNING_RATE = 1e-3
+_COMPONENTS = 64
 _RECIPE = "8-bit pixels; conv 4x4/2 32, 64; dense 128; adam, cosine decay"
+
+
+def features_of(config: data.Config) -> Features:
+    """Return `feature_network` of a dataset with labels, and of one without its 64 leading principal components.
+
+    Those are of the whole training split, in units of a white pixel; there are fewer where images have fewer pixels.
+
+    Raises:
+      ValueError: as `feature_network`.
+    """
+    dataset = data.load(replace(config, validation=0, streaming=False, workers=0))
+    if dataset.info.classes is not None:
+        return feature_network(config)
+    images = dataset.train["x"]
+    components = data.pca(images, min(_COMPONENTS, len(images) - 1, math.prod(images.shape[1:])))
+    return Features(components.project, _digest({"axes": components.axes, "mean": components.mean}), None)
 
 
 def feature_network(config: data.Config, *, seed: int = 0) -> Features:

@@ -36,12 +36,12 @@ class Features:
     Attributes:
       apply: from uint8 images to features.
       weight_hash: hexadecimal digits that identify the weights: distances under different ones do not compare.
-      accuracy: of the classifier that the features come from, on its dataset's test split.
+      accuracy: of the classifier that the features come from, on its dataset's test split; None without one.
     """
 
     apply: Callable[[NDArray[np.uint8]], NDArray[Any]]
     weight_hash: str
-    accuracy: float
+    accuracy: float | None
 
     def __call__(self, images: ArrayLike) -> NDArray[Any]:
         """Return the features of images.
@@ -74,14 +74,14 @@ class Fmd(NamedTuple):
         that always draws the mean image.
       examples: n, of either side; the distance of two samples of one distribution is of order 1/n.
       weight_hash: of the features.
-      accuracy: of the features' classifier.
+      accuracy: of the features' classifier, if they have one.
     """
 
     distance: float
     relative: float
     examples: int
     weight_hash: str
-    accuracy: float
+    accuracy: float | None
 
     def __str__(self) -> str:
         return f"FMD {self.distance:.2f} ({self.note})"
@@ -89,7 +89,8 @@ class Fmd(NamedTuple):
     @property
     def note(self) -> str:
         """What a reader must know to compare the distance with another one."""
-        return f"n = {self.examples:,}, features {self.weight_hash} of test accuracy {self.accuracy:.1%}"
+        of = "principal components" if self.accuracy is None else f"test accuracy {self.accuracy:.1%}"
+        return f"n = {self.examples:,}, features {self.weight_hash} of {of}"
 
 
 def fmd(features: Features, samples: ArrayLike, data: ArrayLike) -> Fmd:

@@ -1,4 +1,4 @@
-"""Experiments with an encoder and a decoder of images: their options, and what is trained, measured and drawn."""
+"""Experiments with an encoder and a decoder: their options, and what is trained, measured and drawn."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def experiment(
     generative: Joint,
     objective: Objective,
     *,
-    pixels: Literal["shades", "binary"] = "shades",
+    pixels: Literal["shades", "binary"] | None = "shades",
     latent: str = "z",
     classes: int | None = None,
     best: str = "validation/loss",
@@ -49,9 +49,9 @@ def experiment(
     """Return the experiment: Adam on the objective, the bounds of the test split, and the usual drawings.
 
     Args:
-      splits: images ``x``, uint8.
-      pixels: how the joints see them: each in one of 256 shades; or black or white, drawn anew for every minibatch, and
-        once for the other splits.
+      splits: images ``x``, uint8, or the rows of a table, real numbers.
+      pixels: how the joints see images: each in one of 256 shades; or black or white, drawn anew for every minibatch,
+        and once for the other splits. None for a table, of which the columns and the codes are drawn.
       latent: the variable that is drawn, and whose active units are counted.
       classes: of a model given labels ``y``, how many there are.
       best: the monitored metric whose smallest value marks the checkpoint to keep ("-name": largest).
@@ -61,8 +61,13 @@ def experiment(
     if pixels == "binary":
         white, transform = 1.0, data.binarize()
         validation, test = (data.fixed_binarization(split, 0) for split in (validation, test))
-    restore = evaluation.unscaled(0.0, white)
-    images = DecodedImages(generative, restore, latent, classes, inference, test, splits.test["x"])
+    if pixels is None:
+        codes = evaluation.draw_codes(inference, splits.test, latent=latent)
+        drawings, sample = {"columns": evaluation.draw_columns(generative, splits), "codes": codes}, None
+    else:
+        restore = evaluation.unscaled(0.0, white)
+        images = DecodedImages(generative, restore, latent, classes, inference, test, splits.test["x"])
+        drawings, sample = images.drawings(*drawn), images.sample
     return Experiment(
         objective=objective,
         step=training.optimize(objective, optax.adam(config.learning_rate)),
@@ -72,7 +77,7 @@ def experiment(
         generative=generative,
         monitor=evaluation.monitor_loss(objective, validation),
         evaluate=evaluation.measure_bounds(inference, generative, test, examples=config.bound_examples, latent=latent),
-        drawings=images.drawings(*drawn),
-        sample=images.sample,
+        drawings=drawings,
+        sample=sample,
         best=best,
     )

@@ -16,6 +16,7 @@ from vifx.core.types import Key
 from vifx.evaluation import Estimate
 from vifx.experiment.config import Config
 from vifx.experiment.file import Experiment, ExperimentFile
+from vifx.experiment.kept_data import keep_standardization, require_same_standardization
 from vifx.experiment.mesh import mesh_of
 from vifx.experiment.run import Run
 from vifx.experiment.settings import configured, require_read
@@ -81,6 +82,8 @@ def fit_run(
       Exception: those of `training.fit`.
     """
     config = run.config
+    if jax.process_index() == 0:
+        keep_standardization(run.directory, built)
     return training.fit(
         run_key(config),
         built.step,
@@ -131,7 +134,9 @@ def saved_state(run: Run, built: Experiment, *, step: Which = "best") -> TrainSt
 
     Raises:
       CheckpointError: if there is none or it is damaged.
+      ValueError: if the table that it was trained on has changed.
     """
+    require_same_standardization(run.directory, built)
     key = run_key(run.config)
     template = jax.eval_shape(
         lambda batch: training.start(key, built.step, built.objective, batch), first_batch(key, built.source)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CURVES", "Config", "PointConfig", "alarms", "falling_penalties", "images", "points"]
+__all__ = ["CURVES", "Config", "PointConfig", "alarms", "falling_penalties", "images", "points", "rows"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from vifx.checks import require_integer, require_name
 from vifx.core.objective import Schedule
 from vifx.data import Dataset
 from vifx.data.images import scaled
-from vifx.evaluation import DecodedImages, feature_network
+from vifx.evaluation import DecodedImages, features_of
 from vifx.evaluation.decoded_images import Drawn
 from vifx.evaluation.measure import Drawing
 from vifx.experiment.config import Config as BaseConfig
@@ -31,7 +31,7 @@ CURVES: Mapping[str, Sequence[str]] = MappingProxyType(
         "training": ("critic/accuracy", "critic/saturation", "*_at_least", "*_estimate"),
         "quality": (
             *("validation/modes", "validation/high_quality", "validation/counts_kl"),
-            *("validation/fmd", "validation/coverage", "validation/density"),
+            *("validation/fmd", "validation/frechet", "validation/coverage", "validation/density"),
             *("validation/precision", "validation/recall"),
         ),
     }
@@ -90,7 +90,7 @@ def images(
     test = scaled(splits.test, low=low)
     restore = evaluation.unscaled(low, 1.0)
     shown = DecodedImages(model.generative, restore, latent, classes, model.inference, test, splits.test["x"])
-    measure, features = evaluation.measure_image_quality, partial(feature_network, config.data)
+    measure, features = evaluation.measure_image_quality, partial(features_of, config.data)
     return Experiment(
         objective=model.objective,
         step=step,
@@ -104,6 +104,28 @@ def images(
         sample=shown.sample,
         best="validation/fmd",
         alarms=alarms(monitored=("fmd", "coverage")),
+        curves=CURVES,
+    )
+
+
+def rows(config: Config, splits: Dataset, model: Assembly, step: Step) -> Experiment:
+    """Return the experiment of a generator of the rows of a table, which are compared with rows of the data.
+
+    Args:
+      splits: real numbers ``x``, ``[examples, columns]``.
+    """
+    return Experiment(
+        objective=model.objective,
+        step=step,
+        source=data.source(splits.train, config.data, seed=config.seed),
+        splits=splits,
+        inference=model.inference,
+        generative=model.generative,
+        monitor=evaluation.measure_rows(model.generative, splits.validation),
+        evaluate=evaluation.measure_rows(model.generative, splits.test, n=config.quality_examples),
+        drawings={"columns": evaluation.draw_columns(model.generative, splits)},
+        best="validation/frechet",
+        alarms=alarms(monitored=("coverage",)),
         curves=CURVES,
     )
 

@@ -16,6 +16,7 @@ from vifx.core.types import Array, Batch, Params, State
 from vifx.evaluation.batches import Rows, in_batches
 from vifx.experiment.exports import exportables, with_facts
 from vifx.experiment.file import Experiment
+from vifx.experiment.kept_data import in_own_units
 
 Model: TypeAlias = tuple[Experiment, Params, State]
 """An experiment with the parameters and the state of its networks."""
@@ -65,7 +66,7 @@ def decoded(model: Model, z: ArrayLike | Mapping[str, ArrayLike], seed: int | No
 
 
 def drawn(model: Model, n: int, temperature: float, seed: int) -> Drawn:
-    """Draw `n` values of the evidence from the generative joint.
+    """Draw `n` values of the evidence from the generative joint; rows of a table in its own units.
 
     Raises:
       ValueError: if it needs evidence itself.
@@ -81,7 +82,8 @@ def drawn(model: Model, n: int, temperature: float, seed: int) -> Drawn:
         values = joint.sample(key, params, state, examples=len(count), temperature=temperature).values
         return {name: values[name] for name in names}
 
-    return _one_or_all(_each(call, model, {"count": np.zeros(n, np.uint8)}, seed))
+    results = _each(call, model, {"count": np.zeros(n, np.uint8)}, seed)
+    return _one_or_all({name: in_own_units(built, name, value) for name, value in results.items()})
 
 
 def exact_log_prob(model: Model, batch: Batch, seed: int) -> NDArray[Any]:

@@ -22,7 +22,6 @@ import hashlib
 import json
 import platform
 import shlex
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,6 +36,7 @@ from vifx.experiment.config import Config, identity
 from vifx.experiment.file import ExperimentFile
 from vifx.experiment.mesh import mesh_of
 from vifx.experiment.programs import place_of_programs
+from vifx.experiment.revision import git_revision
 from vifx.experiment.rules import flat, from_json, to_json
 from vifx.experiment.shipped import command_name, recorded_path, resolved_path, shipped_folder
 from vifx.files import write_whole
@@ -165,7 +165,7 @@ def environment(file: ExperimentFile) -> dict[str, Any]:
     """Return what a run depends on besides its config: versions, git revision, and where compiled programs are kept."""
     return {
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in _RECORDED},
-        "git_revision": _git_revision(file.path.resolve().parent),
+        "git_revision": git_revision(file.path.resolve().parent),
         "compiled_programs": str(place_of_programs() or "nowhere"),
     }
 
@@ -329,14 +329,3 @@ def _option(name: str, value: Any) -> list[str]:
         head, dot, tail = name.rpartition(".")
         return [f"--{name}" if value else f"--{head}{dot}no-{tail}"]
     return [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
-
-
-def _git_revision(folder: Path) -> str | None:
-    """Return the commit of the repository that `folder` lies in, with "+changes" if it is modified."""
-    describe = ["git", "--no-optional-locks", "-C", str(folder), "describe", "--always", "--abbrev=40"]
-    describe += ["--dirty=+changes", "--exclude=*"]
-    try:
-        commit = subprocess.run(describe, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):  # no git, or not a repository
-        return None
-    return commit.stdout.strip()

@@ -57,11 +57,16 @@ __all__ = [
     "autoregressive",
     "convolve",
     "convolve_transpose",
+    "decoder_body",
+    "encoder_body",
+    "image_critic",
+    "image_generator",
     "sinusoids",
 ]
 
 from vifx.networks.around import around
 from vifx.networks.body_and_head import Conditional
+from vifx.networks.by_shape import decoder_body, encoder_body, image_critic, image_generator
 from vifx.networks.conv import ConvDecoder, ConvEncoder
 from vifx.networks.convolution import Conv, ConvTranspose, convolve, convolve_transpose
 from vifx.networks.critics import Critic, PairCritic, ProjectionCritic
