@@ -22,6 +22,7 @@ from vifx.evaluation.measure import Measure, unmeasured
 from vifx.evaluation.samples import expected_coverage, frechet_distance, memorization, prdc
 from vifx.evaluation.table import Noted
 
+_NEIGHBOURS = 5
 _ROWS = 8192  # training images in memory at a time
 
 
@@ -129,7 +130,8 @@ def measure_image_quality(
 
     ``fmd`` and ``fmd/relative`` are as in `fmd`, and the first says in the table what it depends on; ``precision``,
     ``recall``, ``density`` and ``coverage`` are `prdc` of the same features; ``memorization`` compares the distances
-    of samples to their nearest training image, in pixels, with those of the split's own images.
+    of samples to their nearest training image, in pixels, with those of the split's own images. A split of five images
+    or fewer has no neighbours to count, and is not measured.
 
     Args:
       sample: such as `DecodedImages.sample`.
@@ -141,7 +143,7 @@ def measure_image_quality(
       memorized: how many of the samples, and of the images, are searched for in the training split.
     """
     real = np.asarray(split["x"][:n])
-    if not len(real):
+    if len(real) <= _NEIGHBOURS:
         return unmeasured
     network = cache(features)
     real_features = cache(lambda: network()(real))
@@ -151,7 +153,7 @@ def measure_image_quality(
         images = sample(key, params, state, len(real), 1.0)
         drawn = network()(images)
         distance = _fmd(network(), drawn, real_features())
-        found = prdc(real_features(), drawn)
+        found = prdc(real_features(), drawn, neighbours=_NEIGHBOURS)
         metrics = {
             "fmd": Noted(distance.distance, distance.note),
             "fmd/relative": distance.relative,

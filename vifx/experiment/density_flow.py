@@ -18,6 +18,7 @@ from vifx.core.joint import Joint
 from vifx.core.objective import Objective
 from vifx.core.types import Bijection, PyTree
 from vifx.data import Dataset
+from vifx.data.rows import length
 from vifx.distributions import standard_normal
 from vifx.evaluation import DecodedImages, decoded_images
 from vifx.evaluation.measure import Drawing, Measure, both
@@ -53,10 +54,15 @@ class ImageConfig(Config):
 
 
 def images(config: ImageConfig, *layers: Bijection, shades: int = 256) -> Experiment:
-    """Return the experiment of a flow on dequantized 8-bit images."""
+    """Return the experiment of a flow on dequantized 8-bit images.
+
+    It is compared with a Gaussian on the logits where there are more training images than an image has pixels.
+    """
     splits = data.load(config.data)
     bijection = flows.chain(flows.logit(alpha=config.alpha), *layers)
-    compare = evaluation.measure_gaussian(splits.train, splits.test, shades=shades, alpha=config.alpha)
+    compare = None
+    if length(splits.train) > math.prod(splits.info.shape):  # else the Gaussian's covariance is singular
+        compare = evaluation.measure_gaussian(splits.train, splits.test, shades=shades, alpha=config.alpha)
 
     def measure(generative: Joint) -> Measure:
         draws = config.dequantizations
