@@ -83,8 +83,8 @@ def words() -> Commands:
         "list": ((), ()),
         "sweep": ([*every, *own(SweepOptions)], ()),
         "compare": (["--metric", "--out"], ()),
-        "new": (["--out"], ()),
         "copy": (["--out"], sorted(path.stem for path in shipped_folder().glob("*.py"))),
+        "new": (["--out"], ()),
         "checkpoint": (["--step"], ["verify"]),
         "data": (
             ["--source", "--directory", "--allow-download"],
