@@ -55,9 +55,8 @@ def trained(arguments, capsys):
     return shown.out
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.thorough if name != "gmm" else ()) for name in OWN]
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", OWN)
 def test_a_table_trains_and_its_samples_are_in_its_own_units(name, work, capsys):
     options = [*SMALL, *OWN[name], *OF_TABLES.get(name, [])]
     out = trained([name, "--data.path", "table.csv", "--run", "run", *options], capsys)
