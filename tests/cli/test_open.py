@@ -76,6 +76,7 @@ def test_an_open_run_has_its_config_joints_parameters_and_log(opened):
     assert shown.count("data:image/png;base64,") == min(4, len(opened.figures))
 
 
+@pytest.mark.thorough
 def test_codes_and_what_they_stand_for_are_those_of_the_joints(opened):
     x = np.concatenate([opened.experiment.splits.test["x"]] * 40)  # more than are taken at a time
     run = opened.at("last")

@@ -38,6 +38,7 @@ def fitted(folder, steps, *, streaming, directory=None):
     return training.fit(jax.random.key(0), made.step, made.objective, made.source, **options)
 
 
+@pytest.mark.thorough
 def test_a_streamed_run_is_the_resident_one_and_resumes_to_the_bit(folder, tmp_path):
     """50 updates are nearly four epochs of 1,293 digits; update 20, of which the checkpoint is, is within one."""
     streamed, resident = (fitted(folder, 50, streaming=streaming) for streaming in (True, False))

@@ -33,9 +33,15 @@ def script() -> NoReturn:
     """Run the `vifx` command as a process of its own, whose signals it answers until the process has ended."""
     arguments = sys.argv[1:]
     code = _signalled(arguments, Signals(_early(arguments)).__enter__())
-    if code > 128:
+    if code > 128 or (code and _of_several()):
         os._exit(code)  # an interrupted library may crash as Python tidies up after it, or wait for its threads
     sys.exit(code)
+
+
+def _of_several() -> bool:
+    """Return whether this process was one of several, whose messages on the way the others may wait for."""
+    hosts = sys.modules.get("vifx.training.hosts")
+    return hosts is not None and hosts.several()
 
 
 def _early(arguments: Sequence[str]) -> str:

@@ -122,7 +122,7 @@ def _require_long(arguments: Sequence[str], prog: str) -> None:
 
 def _require_own_names(file: ExperimentFile, command: str, options: type) -> None:
     taken = set(option_names(options))
-    for option in option_names(file.config):
+    for option in (name.replace("--no-", "--", 1) for name in option_names(file.config)):  # on by default or off
         if option in taken:
             field = option.removeprefix("--").replace("-", "_")
             raise UsageError(f"{file.path}: Config.{field} has the option {option} of vifx {command}; rename the field")

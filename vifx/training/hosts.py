@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Hosts", "accounted", "broadcast", "gathered", "leave", "require_same", "start"]
+__all__ = ["Hosts", "accounted", "broadcast", "gathered", "leave", "require_same", "several", "start"]
 
 import atexit
 import ctypes
@@ -185,6 +185,11 @@ def _leave_at_exit(service: subprocess.Popen[str] | None, end_watch: Callable[[]
     state.client.wait_at_barrier("vifx/unwatched", 10_000)  # then process 0 may stop what they find each other by
     state.shutdown()
     _stop(service)
+
+
+def several() -> bool:
+    """Return whether this process has joined others."""
+    return distributed.global_state.num_processes > 1
 
 
 def leave(reason: str) -> None:
