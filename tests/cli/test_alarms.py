@@ -54,6 +54,7 @@ def alarm_lines(out):
     return [line for line in out.splitlines() if line.startswith("update ")]
 
 
+@pytest.mark.thorough
 def test_a_run_that_collapses_says_so_and_goes_on(collapsing, vifx_command, tmp_path):
     result = vifx_command("train", collapsing, "--run", "run")
     assert (result.code, result.err) == (0, "")

@@ -89,6 +89,7 @@ def test_table_shows_the_recorded_results(trained):
     assert float(row.split()[1].replace("−", "-")) == pytest.approx(recorded["elbo"]["value"], abs=0.05)
 
 
+@pytest.mark.thorough
 def test_resume_extends_to_the_same_run(tiny, vifx_command, copied, tmp_path):
     copied("whole")
     assert vifx_command("train", tiny, "--run", "parts", "--steps", "4").code == 0

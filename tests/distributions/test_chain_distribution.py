@@ -183,6 +183,7 @@ def exact_kl(params):
     return 0.5 * (jnp.trace(precision @ covariance) + apart @ precision @ apart - T * D + log_det)
 
 
+@pytest.mark.thorough
 def test_the_divergence_along_a_path_is_unbiased_with_its_gradient_and_of_smaller_variance(x64):
     params = {"loc": jnp.asarray(PLACE[:1]), "matrix": jnp.asarray(PARAMS["matrix"]), "scale": jnp.array([0.7, 1.2])}
     found = estimate(*gaussians(params))

@@ -33,7 +33,7 @@ def test_the_table_of_the_article(x64):
     np.testing.assert_array_equal(np.round(path), TABLE)
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("how", "rss", "expected"),
     [

@@ -199,6 +199,7 @@ def test_what_is_expected_of_a_short_sequence_is_that_of_its_own_length():
         chex.assert_trees_all_close(found, sums, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.thorough
 def test_em_never_falls_and_finds_the_dynamics():
     with jax.enable_x64(True):
         model = em.lds(2, length=60, given=("mask",))

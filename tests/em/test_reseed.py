@@ -50,6 +50,7 @@ def test_an_empty_component_is_filled_in_the_start_that_has_one(x64):
     assert (weights > 0.01).all()
 
 
+@pytest.mark.thorough
 def test_half_of_the_largest_component_goes_to_the_empty_one(x64):
     """The M step is that of the shares: the weights before it are kept, and halved between the two in expectation."""
     x, mixture, _, bad, state = problem()
