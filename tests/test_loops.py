@@ -213,6 +213,7 @@ def test_turns_and_microbatches_over_convolutions_have_no_loop(wrap):
         assert rolled(traced.jaxpr.jaxpr) == loops
 
 
+@pytest.mark.thorough
 def test_a_long_scan_of_convolutions_warns_and_one_of_ours_does_not():
     for trunk, expected in ((LinenTrunk(), True), (OurTrunk(), False)):
         objective = parts(trunk)[0]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
 
+
+@pytest.mark.thorough
 def test_what_differs_and_what_was_measured(copied, tmp_path, vifx_command):
     copied("one")
     copied("two", "--latent", "3", "--seed", "5")

@@ -78,6 +78,7 @@ def test_an_error_of_the_experiment_while_it_trains_is_one_line_with_its_place(t
     assert shown.err.endswith("KeyError: 'loss'\n")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("where", ["monitor", "drawing", "best"])
 def test_monitor_and_drawings_are_tried_before_anything_is_written(where, tiny, vifx_command, files, tmp_path):
     change, message = {

@@ -125,6 +125,7 @@ def test_sharding_over_devices_gives_the_same_metrics(tiny, vifx_command, traine
     assert eight["elbo"] == pytest.approx(one["elbo"], rel=1e-5)
 
 
+@pytest.mark.thorough
 def test_evaluate_repeats_what_training_found(copied, vifx_command, tmp_path):
     first = copied("run")
     before = (tmp_path / "run" / "results.json").read_bytes()

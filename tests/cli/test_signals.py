@@ -165,6 +165,7 @@ script()
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("swallower", SWALLOWED)
 @pytest.mark.parametrize("second", [None, 0.02])
 def test_an_interruption_that_is_swallowed_ends_the_process_all_the_same(swallower, second):

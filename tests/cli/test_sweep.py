@@ -49,7 +49,8 @@ def test_the_table_has_the_median_and_the_range_over_seeds(tmp_path):
     [
         (["--grid", "latent"], "--grid must be OPTION=VALUE,VALUE,…, such as latent=8,16; got 'latent'"),
         (["--grid", "latent=2,"], "--grid must be OPTION=VALUE"),
-        (["--grid", "seed=1,2"], "give how many with --seeds"),
+        (["--grid", "seed=1,2"], "--grid cannot hold seeds; give their number with --seeds"),
+        (["--grid", "latent=2", "--grid", "latent=3"], "--grid names latent twice"),
         (["--grid", "latent=2,0"], "--latent must be a positive integer; got 0"),
         (["--grid", "latnt=2,3"], "unknown option '--latnt'; did you mean '--latent'"),
         (["--seeds", "0"], "--seeds must be a positive integer"),
@@ -84,9 +85,10 @@ def test_a_sweep_that_was_stopped_goes_on_and_each_run_is_that_of_train(tiny, tm
     assert "| 2 | 1 |" in (tmp_path / "all" / "sweep.md").read_text()
     again = vifx_command(*arguments)
     assert again.out.count(": complete") == 2
-    refused = vifx_command(*arguments, "--learning-rate", "0.5")
-    assert refused.code == 2
-    assert "was made with --learning-rate 0.01, and not 0.5" in refused.message
+    for option, was, now in (("--learning-rate", "0.01", "0.5"), ("--steps", "600", "700")):
+        refused = vifx_command(*arguments, option, now)
+        assert refused.code == 2
+        assert f"was made with {option} {was}, and not {now}" in refused.message
     alone = [*command[:3], "train", str(tiny), "--steps", "600", "--latent", "3", "--run", "alone"]
     assert subprocess.run(alone, capture_output=True, env=environment, timeout=300, check=False).returncode == 0
     assert leaves(tmp_path / "alone") == leaves(tmp_path / "all" / "latent=3,seed=0")

@@ -82,7 +82,7 @@ def emissions(matrix, offset, scale, observed=None):
     return at
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("parallel", [False, True])
 @pytest.mark.parametrize(("kind", "reverse"), [("each", True), ("shared", False), ("by time", True), ("each", False)])
 def test_everything_is_that_of_the_dense_normal(x64, kind, reverse, parallel):

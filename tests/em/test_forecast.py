@@ -37,6 +37,7 @@ def random_params(model, x):
     return jax.tree_util.tree_map_with_path(moved, params), state
 
 
+@pytest.mark.thorough
 def test_states_up_to_each_step_are_the_posterior_of_what_was_seen_by_then(x64):
     params, state = random_params(hmm(LENGTH), X)
     found = em.filtered(hmm(LENGTH), params, state, X)

@@ -255,6 +255,7 @@ def test_a_network_that_is_affine_in_the_chain_has_the_same_posterior():
         np.testing.assert_allclose(value, -np.mean(model.log_prob(params, state, data)), rtol=1e-11)
 
 
+@pytest.mark.thorough
 def test_inputs_move_what_is_observed():
     """They are subtracted from it; and the M step solves for what they multiply."""
     with jax.enable_x64(True):

@@ -77,6 +77,7 @@ def test_fmd_orders_data_noise_and_a_collapse(trained, directory):
     assert collapsed > 1  # the data's whole spread is missing, and the mean is off
 
 
+@pytest.mark.thorough
 def test_the_file_gives_the_same_network(trained, directory, tmp_path):
     copy, _ = file_of(directory, tmp_path)
     again = feature_network(data.Config(directory=copy, validation=0.5, split_seed=7, batch_size=3))

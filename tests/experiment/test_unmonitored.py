@@ -12,6 +12,7 @@ from vifx import experiment
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "name", ["vae_digits", "gan_digits", "nice_digits", "realnvp_two_moons", "ppca_digits", "bernoulli_mixture_digits"]
 )

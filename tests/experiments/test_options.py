@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import docstring_parser
+import pytest
 
 from vifx import experiment
 
@@ -18,6 +19,7 @@ def explained(config):
     return {field.arg_name for fields in parsed for field in fields if field.description}
 
 
+@pytest.mark.thorough
 def test_every_option_has_a_text():
     configs = {path.stem: experiment.load(path).config for path in FILES}
     missing = {

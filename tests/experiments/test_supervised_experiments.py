@@ -63,6 +63,7 @@ def minibatch(built, key=None):
     return source.take(key, source.arrays, source.window(0, 1), 0)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", FILES)
 def test_the_evidence_is_the_one_that_was_asked_for(name, folder):
     plain = minibatch(build(name, folder))

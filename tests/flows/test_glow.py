@@ -105,6 +105,7 @@ def test_it_starts_as_rotations_of_normalized_channels(x64):
     np.testing.assert_allclose(np.asarray(z).reshape(4, 2, 2, 4).mean((0, 1, 2)), np.zeros(4), atol=1e-10)
 
 
+@pytest.mark.thorough
 def test_a_level_is_one_scan_however_it_is_unrolled(x64):
     x = jnp.asarray(X)
     params, state = start(1, "float64", False)

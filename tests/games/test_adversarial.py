@@ -552,6 +552,7 @@ NOISY = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", NOISY)
 def test_an_anchor_that_is_the_model_is_at_no_distance(kind):
     """It has the model's noise and the model's state before the call, so the difference is zero to the bit."""

@@ -190,6 +190,7 @@ def test_full_form_of_a_marginal_is_the_bound_of_equation_7(x64):
     assert float(jnp.min(gaps)) > -1e-12
 
 
+@pytest.mark.thorough
 def test_full_form_with_hidden_latents_is_a_bound_and_says_so(x64):
     """Equation (6) is of the marginal q(x): the loss lies above it by the divergence that the latents add."""
     _, generative = spaces.vae()

@@ -277,6 +277,7 @@ def test_reconstruction_through_an_implicit_encoder(x64):
     np.testing.assert_allclose(value[0], -np.mean(scipy.stats.norm.logpdf(X, 1.1 * X, 0.8)), rtol=1e-12)
 
 
+@pytest.mark.thorough
 def test_the_two_factors_of_a_latent_must_agree_on_its_shape():
     wide = Joint(factor("z", standard_normal(2)), factor("x | z", linear(1.1, 0.8), name="decoder"))
     objective = vifx.kl(Joint(evidence("x"), ENCODER), wide)

@@ -35,7 +35,7 @@ def sweep_command(arguments: Sequence[str], signals: Signals) -> None:
       Failure: if runs have failed; the others are complete.
     """
     file, _, options = parse_experiment(arguments, "sweep", SweepOptions)
-    axes = dict(_axis(text) for text in options.grid)
+    axes = _axes(options.grid)
     points = grid(axes, range(options.seeds))
     given = _of_the_runs(arguments, file)
     sweep = Sweep(options.run or Path("runs") / f"{file.path.stem}-sweep", points)
@@ -53,13 +53,18 @@ def sweep_command(arguments: Sequence[str], signals: Signals) -> None:
         raise Failure(f"{len(failed)} of {len(points)} runs have failed: see {logs}; the same command tries them again")
 
 
-def _axis(text: str) -> tuple[str, list[str]]:
-    name, equals, values = text.partition("=")
-    if not equals or not name or not all(values.split(",")):
-        raise UsageError(f"--grid must be OPTION=VALUE,VALUE,…, such as latent=8,16; got {text!r}")
-    if name == "seed":
-        raise UsageError("seeds are no part of the grid; give how many with --seeds")
-    return name.removeprefix("--"), values.split(",")
+def _axes(texts: Sequence[str]) -> dict[str, list[str]]:
+    axes: dict[str, list[str]] = {}
+    for text in texts:
+        name, equals, values = text.removeprefix("--").partition("=")
+        if not equals or not name or not all(values.split(",")):
+            raise UsageError(f"--grid must be OPTION=VALUE,VALUE,…, such as latent=8,16; got {text!r}")
+        if name == "seed":
+            raise UsageError("--grid cannot hold seeds; give their number with --seeds")
+        if name in axes:
+            raise UsageError(f"--grid names {name} twice; give all of its values at once, as {name}=VALUE,VALUE")
+        axes[name] = values.split(",")
+    return axes
 
 
 def _of_the_runs(arguments: Sequence[str], file: ExperimentFile) -> list[str]:
@@ -80,20 +85,27 @@ def _checked(file: ExperimentFile, given: Sequence[str], sweep: Sweep) -> str | 
     best = None
     for number, point in enumerate(sweep.points):
         _, config, _ = parse_experiment([str(file.path), *given, *point.options], "train", TrainOptions)
-        if number == 0:
-            with mistakes(file):
+        with mistakes(file):
+            if number == 0:
                 watched, read = recording(config)
                 best = build(file, watched, read=read).best
-        record = sweep.run(point) / "config.json"
-        if record.is_file():
-            found = json.loads(record.read_text(encoding="utf-8"))["config"]
-            _require_same(sweep.run(point), flat(found), flat(to_json(config)))
+            _require_same(sweep.run(point), flat(to_json(config)))
     return None if best is None else best.removeprefix("-")
 
 
-def _require_same(directory: Path, found: Mapping[str, object], wanted: Mapping[str, object]) -> None:
+def _require_same(directory: Path, wanted: Mapping[str, object]) -> None:
+    """Refuse a folder in which a run has other options; where it ran is no part of what it is."""
+    record = directory / "config.json"
+    if not record.is_file():
+        return
+    try:
+        found = flat(json.loads(record.read_text(encoding="utf-8"))["config"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{record} is damaged ({error}); move its folder away, or give another one with --run"
+        ) from error
     for name in wanted:
-        if name not in ("steps", "mesh") and found.get(name) != wanted[name]:
+        if name != "mesh" and found.get(name) != wanted[name]:
             raise UsageError(
                 f"{str(directory)!r} was made with --{name} {found.get(name)}, and not {wanted[name]}; give another "
                 "folder with --run"
@@ -129,8 +141,12 @@ def _train_all(sweep: Sweep, file: str, given: Sequence[str], jobs: int, console
 def _started(sweep: Sweep, point: Point, file: str, given: Sequence[str]) -> subprocess.Popen[bytes]:
     directory = sweep.run(point)
     words = ["train", file, *given, *point.options, "--run", str(directory)]
-    if (directory / "config.json").is_file():
+    if any((directory / "checkpoints").glob("[0-9]*/manifest")):
         words = ["resume", str(directory)]
+    elif directory.exists():  # it ended before it had saved anything; its log stays
+        aside = (directory.with_name(f"{directory.name}.without-checkpoint-{n}") for n in range(1, 1000))
+        directory.rename(next(path for path in aside if not path.exists()))
+    words += ["--distributed", "off"]
     sweep.directory.mkdir(parents=True, exist_ok=True)
     with (sweep.directory / f"{point.name}.log").open("ab") as log:
         log.write(f"$ {shlex.join(['vifx', *words])}\n".encode())

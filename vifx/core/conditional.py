@@ -16,7 +16,7 @@ from jax.sharding import PartitionSpec
 
 from vifx.checks import nearest
 from vifx.core.factor import Factor, has_density
-from vifx.core.types import Array, Key, Networks
+from vifx.core.types import EXAMPLE_AXES, Array, Key, Networks
 
 
 def fold(key: Key, *names: str) -> Key:
@@ -90,7 +90,7 @@ def _divided(value: Array) -> Array:
     stays as it is.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    axes = tuple(name for name in ("data", "fsdp") if name in mesh.axis_names)
+    axes = tuple(name for name in EXAMPLE_AXES if name in mesh.axis_names)
     if not axes or value.shape[0] % math.prod(mesh.shape[axis] for axis in axes):
         return value
     return jax.lax.with_sharding_constraint(value, PartitionSpec(axes))

@@ -6,6 +6,7 @@ The contracts are stated once, here; `docs/design.md` says why they have this sh
 from __future__ import annotations
 
 __all__ = [
+    "EXAMPLE_AXES",
     "Array",
     "Aux",
     "Batch",
@@ -52,6 +53,8 @@ Batch: TypeAlias = Mapping[str, Array]
 """
 Metrics: TypeAlias = Mapping[str, Array]
 """Scalars with slash-separated names: ``"kl/z"``, ``"nll/x"``, ``"critic/accuracy"``."""
+EXAMPLE_AXES = ("data", "fsdp")
+"""The axes of a mesh over which the examples of a batch, and what is drawn for them, are divided."""
 
 
 class Aux(NamedTuple):

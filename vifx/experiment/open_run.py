@@ -7,7 +7,7 @@ __all__ = ["OpenRun", "open"]
 import html
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from vifx.experiment.file import Experiment
 from vifx.experiment.model_functions import Drawn, bound, decoded, drawn, encoded, exact_log_prob
 from vifx.experiment.rules import to_json
 from vifx.experiment.run import Run
-from vifx.training import Event
+from vifx.training import Event, TrainState
 from vifx.training.metrics import Row
 
 
@@ -53,7 +53,15 @@ def open(directory: str | Path, *, step: Which = "best", trust: bool = False) ->
     require(directory, (str, Path), "open: directory", "a path", "give that of a run")
     require(trust, bool, "open: trust", "True or False", "leave it out to run only files that were recorded")
     run = runs.open_run(directory, trust=trust)
-    return OpenRun(run, build(run.file, run.config), None).at(step)
+    return _opened(run, build(run.file, run.config), step)
+
+
+def _opened(record: Run, experiment: Experiment, step: Which) -> OpenRun:
+    if isinstance(step, str):
+        require_name(step, ("best", "last"), "checkpoint")
+    else:
+        require_integer(step, "checkpoint")
+    return OpenRun(record, experiment, training.evaluated(saved_state(record, experiment, step=step)))
 
 
 @dataclass(frozen=True, repr=False)
@@ -70,7 +78,7 @@ class OpenRun:
 
     record: Run
     experiment: Experiment
-    train_state: Any
+    train_state: TrainState
 
     def __repr__(self) -> str:
         return f"OpenRun({str(self.directory)!r}, {self.record.file.path.stem}, after {self.step:,} updates)"
@@ -139,12 +147,7 @@ class OpenRun:
         Raises:
           CheckpointError: if there is none, or it is damaged.
         """
-        if isinstance(step, str):
-            require_name(step, ("best", "last"), "checkpoint")
-        else:
-            require_integer(step, "at: step")
-        found = saved_state(self.record, self.experiment, step=step)
-        return replace(self, train_state=training.evaluated(found))
+        return _opened(self.record, self.experiment, step)
 
     def encode(self, x: ArrayLike | Mapping[str, ArrayLike], *, seed: int | None = None) -> Drawn:
         """Return the codes of examples: the mean of each latent given the evidence, its probabilities, or its value.
@@ -249,7 +252,7 @@ class OpenRun:
                 observe(event)
 
         fit_run(record, built, observe=begun)
-        return OpenRun(record, built, None).at("last")
+        return _opened(record, built, "last")
 
     def _model(self) -> tuple[Experiment, Params, State]:
         return self.experiment, self.params, self.state

@@ -193,7 +193,7 @@ def several() -> bool:
 
 
 def leave(reason: str) -> None:
-    """Tell the other processes that this one ends with an error, so that they end as well; no-op for one alone."""
+    """Tell the other processes that this one ends with an error, so that they end as well; there may be none."""
     state = distributed.global_state
     if state.client is not None:
         peers.leave(state.client, state.process_id, reason.partition("\n")[0])

@@ -88,7 +88,8 @@ def _plain(environment: Mapping[str, str]) -> Placement | None:
 
 
 def _open_mpi(environment: Mapping[str, str]) -> Placement | None:
-    count, index = environment.get("OMPI_COMM_WORLD_SIZE"), environment.get("OMPI_COMM_WORLD_RANK")
+    names = ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK")
+    count, index = (environment.get(name) for name in names)
     if not count or not index:
         return None
     # Version 4 says where mpirun runs; since version 5 nothing does.
@@ -104,9 +105,11 @@ def _open_mpi(environment: Mapping[str, str]) -> Placement | None:
     address = host[1] or f"[{host[2]}]"
     job = re.match(r"\d+", uri)
     port = _FIRST_PORT + (int(job[0]) // 4096 if job else 0) % _PORTS
-    here, local = environment.get("OMPI_COMM_WORLD_LOCAL_SIZE"), environment.get("OMPI_COMM_WORLD_LOCAL_RANK")
-    gpus = _gpus(environment, _number(here, "…_LOCAL_SIZE"), _number(local, "…_LOCAL_RANK")) if here and local else None
-    return Placement("Open MPI", f"{address}:{port}", _number(count, "…_SIZE"), _number(index, "…_RANK"), gpus)
+    of_host = ("OMPI_COMM_WORLD_LOCAL_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK")
+    gpus = None
+    if all(environment.get(name) for name in of_host):
+        gpus = _gpus(environment, *(_number(environment[name], name) for name in of_host))
+    return Placement("Open MPI", f"{address}:{port}", _number(count, names[0]), _number(index, names[1]), gpus)
 
 
 def _slurm(environment: Mapping[str, str]) -> Placement | None:

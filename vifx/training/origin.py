@@ -7,6 +7,7 @@ __all__ = ["Origin", "origin"]
 import re
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -21,7 +22,7 @@ _CALLS = {
     **dict.fromkeys(("custom_jvp_call", "custom_vjp_call"), "call_jaxpr"),
 }
 _WRAPPED = re.compile(r"^(?:jvp|transpose|vmap|checkpoint|rematted_computation)\((.*)\)$")
-_LIBRARIES = re.compile(r"/(jax|jaxlib|flax|optax|numpyro|vifx)/")
+_PACKAGE = str(Path(__file__).parents[1])
 
 
 class Origin(NamedTuple):
@@ -62,11 +63,10 @@ def origin(function: Callable[..., PyTree], *arguments: PyTree) -> Origin | None
       function: pure, of arrays.
       *arguments: its arguments.
     """
-    closed, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    closed = jax.make_jaxpr(function)(*arguments)
     paths, _ = jax.tree_util.tree_flatten_with_path(arguments)
     held = [_given(jax.tree_util.keystr(path), jnp.asarray(leaf)) for path, leaf in paths]
     results = _Walk().run(closed.jaxpr, [(const, None) for const in closed.consts], held, "")
-    del shapes
     found = [source for _, source in results if source is not None]
     return min(found, key=lambda each: each[0])[1] if found else None
 
@@ -180,8 +180,7 @@ def _line(trace: Any) -> str:
     """Return the innermost line of a traceback that is the user's own, or else this library's."""
     if trace is None:
         return ""
-    frames = [
-        frame for frame in traceback.extract_tb(trace.as_python_traceback()) if "site-packages" not in frame.filename
-    ]
-    own = [frame for frame in frames if not _LIBRARIES.search(frame.filename)] or frames
+    frames = traceback.extract_tb(trace.as_python_traceback())
+    here = [frame for frame in frames if "site-packages" not in frame.filename or frame.filename.startswith(_PACKAGE)]
+    own = [frame for frame in here if not frame.filename.startswith(_PACKAGE)] or here
     return f"{own[-1].filename}:{own[-1].lineno}" if own else ""

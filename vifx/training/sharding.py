@@ -28,7 +28,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from vifx.checks import require, require_batch, require_integer
 from vifx.core.examples import WEIGHTS
-from vifx.core.types import Array, Batch
+from vifx.core.types import EXAMPLE_AXES, Array, Batch
 
 
 def make_mesh(devices: Sequence[Any] | None = None, *, data: int | None = None, fsdp: int = 1) -> Mesh:
@@ -95,7 +95,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 def example_axes(mesh: Mesh) -> tuple[str, ...]:
     """Return the axes of a mesh over which the examples are divided: ``data``, and ``fsdp`` if it has one."""
-    return tuple(name for name in ("data", "fsdp") if name in mesh.axis_names)
+    return tuple(name for name in EXAMPLE_AXES if name in mesh.axis_names)
 
 
 def share(mesh: Mesh) -> int:

@@ -40,6 +40,7 @@ def test_it_starts_as_the_identity(flow):
     np.testing.assert_allclose(log_det, np.zeros(5), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.thorough
 @each
 def test_derivatives_of_the_inverse(x64, flow):
     """By parameters, values and conditioning: gradients against differences of values, and second derivatives against

@@ -195,6 +195,7 @@ def _directions(gradients, mean):
     return gradients @ directions, mean @ directions
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("settings", [{"terms": 1}, {"terms": 3, "survival": 0.5}], ids=["default", "published"])
 def test_the_roulette_is_unbiased(setting, settings, x64):
     values, gradients = _draws(setting, 10_000, log_det="roulette", **settings)
