@@ -21,7 +21,7 @@ from vifx.cli import main
 
 FOLDER = Path(__file__).parents[2] / "experiments"
 FILES = sorted(FOLDER.glob("*.py"))
-EM = {"bernoulli_mixture_digits", "gmm_digits", "gmm_fashion_mnist", "gmm_twonorm", "hmm_casino", "lds_tracking"}
+EM = {"bernoulli_mixture_digits", "gmm", "gmm_digits", "gmm_fashion_mnist", "gmm_twonorm", "hmm_casino", "lds_tracking"}
 NOT_STREAMED = {*EM, "ppca_digits", "ode_competition", "ode_lotka_volterra", "flow_posterior_target"}
 
 
