@@ -11,8 +11,8 @@ import pytest
 import tyro
 
 from vifx.cli import parse as module
-from vifx.cli.console import duration
 from vifx.cli.parse import UsageError, nearest, option_names, parse
+from vifx.training.progress_line import duration
 
 
 @dataclass(frozen=True)

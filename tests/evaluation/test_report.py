@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+import re
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,11 +13,13 @@ import pytest
 from PIL import Image
 
 from vifx import evaluation
+from vifx.evaluation.captions import caption
+from vifx.evaluation.style import STYLE
 
 HOSTILE = "<script>alert('x')</script> & \"quoted\""
 FIGURES = {
-    f"Samples {HOSTILE}": evaluation.png(evaluation.image_grid(np.random.default_rng(0).random((4, 8, 8)))),
-    "Loss": evaluation.png(evaluation.loss_curves({"train": ([0, 1], [2.0, 1.0])})),
+    f"images {HOSTILE}": evaluation.png(evaluation.image_grid(np.random.default_rng(0).random((4, 8, 8)))),
+    "loss": evaluation.png(evaluation.loss_curves({"train": ([0, 1], [2.0, 1.0])})),
 }
 CONTENT = {
     "title": f"VAE {HOSTILE}",
@@ -67,14 +71,36 @@ def parsed():
 def test_figures_are_embedded_and_decode(parsed):
     images = [attributes for tag, attributes in parsed.tags if tag == "img"]
     assert len(images) == 2
-    for attributes, (caption, data) in zip(images, FIGURES.items(), strict=True):
+    for attributes, (name, data) in zip(images, FIGURES.items(), strict=True):
         head, _, encoded = attributes["src"].partition(",")
         assert head == "data:image/png;base64"
         assert base64.b64decode(encoded, validate=True) == data
         with Image.open(io.BytesIO(data)) as image:
             image.verify()
-        assert attributes["alt"] == caption
-        assert ("figcaption", caption) in parsed.blocks
+        assert attributes["alt"] == name
+        assert ("figcaption", caption(name).text) in parsed.blocks
+    assert [attributes.get("class") for attributes in images] == [None, "chart"]
+    assert ("figcaption", f"Images {HOSTILE.lower()}.") in parsed.blocks
+
+
+def test_small_letters_keep_eleven_pixels_on_a_narrow_screen(parsed):
+    for attributes, data in zip([a for tag, a in parsed.tags if tag == "img"], FIGURES.values(), strict=True):
+        with Image.open(io.BytesIO(data)) as image:
+            width = image.width
+        least, most = (int(re.search(rf"{side}-width: (\d+)px", attributes["style"])[1]) for side in ("min", "max"))
+        assert most == width
+        assert STYLE.tick_size * STYLE.dpi / 72 * least / width == pytest.approx(11, rel=0.01)
+
+
+def test_a_live_page_runs_its_own_script_alone():
+    page = evaluation.report_html(title="live", live=True)
+    (script,) = re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = next(a["content"] for t, a in Parsed(page).tags if t == "meta" and a.get("http-equiv"))
+    assert policy == (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; connect-src 'self'; "
+        f"script-src 'sha256-{digest}'"
+    )
 
 
 def test_nothing_is_fetched_or_run(parsed):

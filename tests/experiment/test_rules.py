@@ -83,3 +83,8 @@ def test_identity_is_of_everything_but_the_steps():
     others = [Mine(seed=1), Mine(rate=0.2), Mine(sizes=(4, 3)), Mine(limit=1), Mine(precision="bfloat16")]
     assert len({identity(config) for config in [Mine(), *others]}) == len(others) + 1
     assert len(identity(Mine())) == 16
+
+
+def test_where_a_run_is_made_and_how_it_is_looked_at_are_no_part_of_it():
+    same = [Mine(mesh="data=8"), Mine(draw_every=10), Mine(log=("csv", "tensorboard"))]
+    assert {identity(config) for config in same} == {identity(Mine())}

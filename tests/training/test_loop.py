@@ -20,7 +20,6 @@ from vifx.training import (
     Diverged,
     Interrupted,
     averaged,
-    chunk,
     descend,
     fit,
     guarded,
@@ -29,9 +28,11 @@ from vifx.training import (
     read_metrics,
     repeat,
     start,
+    stream_chunk,
 )
-from vifx.training.chunk import _TRANSFORM, advance, first_batch
+from vifx.training.chunk import advance, first_batch
 from vifx.training.layout import Layout
+from vifx.training.update import TRANSFORM
 
 
 def problem(noise=0.1, transform=jitter, traces=None, dtype=np.float32):
@@ -85,13 +86,13 @@ def test_an_update_takes_its_own_minibatches_when_it_needs_several():
 def test_the_keys_of_updates_and_of_transforms_are_folded_from_the_step(x64):
     objective, step, source = problem(dtype=np.float64)
     fitted = run(12, (objective, step, source))
-    batch = jitter(jax.random.fold_in(jax.random.key(1), _TRANSFORM), _rows(source, 0))
+    batch = jitter(jax.random.fold_in(jax.random.key(1), TRANSFORM), _rows(source, 0))
     by_hand = start(jax.random.key(1), step, objective, batch)
     run_key, progress = by_hand.key, by_hand.progress
     update = jax.jit(step.update)
     for t in range(12):
         key = jax.random.fold_in(run_key, t)
-        progress, _ = update(key, progress, jitter(jax.random.fold_in(key, _TRANSFORM), _rows(source, t)))
+        progress, _ = update(key, progress, jitter(jax.random.fold_in(key, TRANSFORM), _rows(source, t)))
     chex.assert_trees_all_close(fitted.train_state.progress, progress, rtol=1e-9)
 
 
@@ -133,9 +134,9 @@ def test_minibatches_of_a_stream_are_on_the_devices_before_their_turn(monkeypatc
 
     source = Told(line_data(), 8, seed=3, transform=jitter)
     train_state = start(jax.random.key(1), step, objective, first_batch(jax.random.key(1), source))
-    for module, name in [(chunk, "_read_updates"), (jax, "block_until_ready"), (jax, "device_get")]:
+    for module, name in [(stream_chunk, "_read_updates"), (jax, "block_until_ready"), (jax, "device_get")]:
         monkeypatch.setattr(module, name, noting(name, getattr(module, name)))
-    monkeypatch.setattr(chunk, "_TOGETHER", 2)  # updates a call
+    monkeypatch.setattr(stream_chunk, "_TOGETHER", 2)  # updates a call
     events.clear()
     with advance(step, source, Layout.checked(make_mesh(jax.devices()[:4]), None, "test") if mesh else None, 5) as run:
         train_state, _ = run(train_state, 5, 7)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 __all__ = ["compare_command"]
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.table import Table
 
@@ -16,27 +15,8 @@ from vifx.checks import nearest
 from vifx.cli.console import output
 from vifx.cli.options import CompareOptions
 from vifx.cli.parse import UsageError
-from vifx.experiment.rules import flat
-from vifx.training import read_metrics
-from vifx.training.metrics import Row
-
-
-class _Written(NamedTuple):
-    """What a run has written.
-
-    Attributes:
-      name: its directory, as it was given.
-      experiment: the name of its experiment file.
-      options: its config, by option.
-      rows: its log.
-      results: what was measured at the end: by metric its value, standard error and unit.
-    """
-
-    name: str
-    experiment: str
-    options: Mapping[str, Any]
-    rows: list[Row]
-    results: Mapping[str, Mapping[str, Any]]
+from vifx.experiment.written import Written, read_written
+from vifx.training.metrics import curve
 
 
 def compare_command(options: CompareOptions) -> None:
@@ -47,40 +27,27 @@ def compare_command(options: CompareOptions) -> None:
     """
     if len(options.directories) < 2:
         raise UsageError(f"vifx compare needs at least two runs, got {len(options.directories)}")
-    runs = [_read(directory) for directory in options.directories]
-    console = output()
-    different = {
-        name: [str(run.options.get(name, "–")) for run in runs] for name in _names(run.options for run in runs)
-    }
-    rows = {"experiment": [run.experiment for run in runs]} | different
-    _table(
-        "options that differ", [run.name for run in runs], {k: v for k, v in rows.items() if len(set(v)) > 1}, console
-    )
-    measured = {name: [_shown(run.results.get(name)) for run in runs] for name in _names(run.results for run in runs)}
-    steps = {"updates": [f"{run.rows[-1]['step']:,}" if run.rows else "0" for run in runs]}
-    _table("test split", [run.name for run in runs], steps | measured, console)
+    runs = {str(directory): _read(directory) for directory in options.directories}
+    console, heads, each = output(), list(runs), list(runs.values())
+    rows = {"experiment": [run.experiment for run in each]}
+    rows |= {f"--{name}": [str(run.options.get(name, "–")) for run in each] for name in _names(r.options for r in each)}
+    _table("options that differ", heads, {name: row for name, row in rows.items() if len(set(row)) > 1}, console)
+    measured = {name: [_shown(run.results.get(name)) for run in each] for name in _names(run.results for run in each)}
+    steps = {"updates": [f"{run.rows[-1]['step']:,}" if run.rows else "0" for run in each]}
+    _table("test split", heads, steps | measured, console)
     if options.out is not None:
-        metric = _metric(options.metric, runs)
-        curves = {run.name: _curve(run.rows, metric) for run in runs if any(metric in row for row in run.rows)}
+        metric = _metric(options.metric, each)
+        curves = {head: curve(run.rows, metric) for head, run in runs.items() if any(metric in r for r in run.rows)}
         options.out.parent.mkdir(parents=True, exist_ok=True)
         evaluation.save_figure(evaluation.loss_curves(curves, title="Runs", label=metric), options.out)
         console.print(f"{metric} of {len(curves)} runs: {options.out}", markup=False)
 
 
-def _read(directory: Path) -> _Written:
+def _read(directory: Path) -> Written:
     try:
-        record = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-        options, experiment = flat(record["config"]), Path(record["experiment"]["file"]).stem
-        path = directory / "results.json"
-        results = json.loads(path.read_text(encoding="utf-8"))["metrics"] if path.is_file() else {}
-        log = directory / "metrics.jsonl"
-        rows = read_metrics(log) if log.is_file() else []
-        shown = {name: {key: row[key] for key in ("value", "standard_error", "unit")} for name, row in results.items()}
-    except FileNotFoundError as error:
-        raise UsageError(f"{str(directory)!r} is not a run directory: it has no config.json") from error
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise UsageError(f"{str(directory)!r} is damaged: {error}") from error
-    return _Written(str(directory), experiment, {f"--{name}": value for name, value in options.items()}, rows, shown)
+        return read_written(directory)
+    except (OSError, ValueError) as error:
+        raise UsageError(str(error)) from error
 
 
 def _names(each: Any) -> list[str]:
@@ -101,7 +68,7 @@ def _table(title: str, names: Sequence[str], rows: Mapping[str, Sequence[str]], 
     console.print(table if rows else f"{title}: none")
 
 
-def _metric(asked: str | None, runs: Sequence[_Written]) -> str:
+def _metric(asked: str | None, runs: Sequence[Written]) -> str:
     logged = [name for name in _names(row for run in runs for row in run.rows) if name != "step"]
     usual = [name for name in ("validation/loss", *logged) if name in logged]
     if asked is not None and asked not in logged:
@@ -111,8 +78,3 @@ def _metric(asked: str | None, runs: Sequence[_Written]) -> str:
     if not usual:
         raise UsageError("no run has logged a metric yet, so there is nothing to draw")
     return asked or usual[0]
-
-
-def _curve(rows: Sequence[Row], metric: str) -> tuple[list[float], list[float]]:
-    found = [(row["step"], row[metric]) for row in rows if metric in row]
-    return [step for step, _ in found], [value for _, value in found]

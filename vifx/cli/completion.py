@@ -83,6 +83,7 @@ def words() -> Commands:
         "list": ((), ()),
         "sweep": ([*every, *own(SweepOptions)], ()),
         "compare": (["--metric", "--out"], ()),
+        "watch": (["--port"], ()),
         "copy": (["--out"], sorted(path.stem for path in shipped_folder().glob("*.py"))),
         "new": (["--out"], ()),
         "checkpoint": (["--step"], ["verify"]),

@@ -6,7 +6,6 @@ __all__ = [
     "alarm_line",
     "boxed",
     "discard_output",
-    "duration",
     "output",
     "plain_warnings",
     "require_output",
@@ -15,11 +14,10 @@ __all__ = [
 ]
 
 import contextlib
-import fnmatch
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
@@ -29,12 +27,10 @@ from rich.table import Column
 from rich.text import Text
 
 from vifx.cli.parse import Failure
+from vifx.training.progress_line import Pace, main_metrics
 
 if TYPE_CHECKING:
     from vifx.training import Event
-
-_SHOWN = 3
-"""How many metrics a line of progress has room for."""
 
 
 class _Output(Console):
@@ -140,62 +136,6 @@ def plain_warnings() -> Iterator[None]:
         yield
 
 
-def duration(seconds: float) -> str:
-    """Return a duration as "0:07", "12:05" or "1:02:05".
-
-    >>> duration(3725.4)
-    '1:02:05'
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-class _Pace:
-    """Updates per second over the last logs: the first one is left out, since it compiles."""
-
-    def __init__(self) -> None:
-        self._marks: list[tuple[int, float]] = []
-
-    def add(self, event: Event) -> None:
-        """Note where an event stands."""
-        self._marks = [*self._marks[-9:], (event.step, event.seconds)]
-
-    @property
-    def per_second(self) -> float | None:
-        """The rate, or None as long as it is unknown."""
-        if len(self._marks) < 2:
-            return None
-        (first, began), (last, ended) = self._marks[0], self._marks[-1]
-        return (last - first) / (ended - began) if ended > began else None
-
-    def describe(self, event: Event, *, brief: bool = False) -> str:
-        """Return "1,234 steps/s  ETA 0:07", or if `brief` the second half."""
-        rate = self.per_second
-        if rate is None:
-            return ""
-        left = f"ETA {duration((event.steps - event.step) / rate)}"
-        return left if brief else f"{f'{rate:,.0f}' if rate >= 10 else f'{rate:.2g}'} steps/s  {left}"
-
-
-def _main_metrics(metrics: Mapping[str, int | float], own: Sequence[str]) -> str:
-    """Return the metrics that say most: the bound first, then the experiment's own, measured ones before logged."""
-    hidden = ("step", "guard/", "grad_norm/", "loss/")
-    names = [name for name in metrics if not name.startswith(hidden)] or [n for n in metrics if n != "step"]
-    exact = {"log_prob": -3, "objective": -2}  # EM's objectives, whose gains are small
-    first = exact | {"elbo": -1, "iwae": -1}
-    patterns = [*(each for each in own if each.startswith("validation/")), *own]
-    rank = {n: next((i for i, pattern in enumerate(patterns) if fnmatch.fnmatchcase(n, pattern)), 99) for n in names}
-    order = sorted(names, key=lambda name: (first.get(name, 0), rank[name], "/" not in name, name))
-    shown = {name: metrics[name] for name in order[:_SHOWN]}
-    return "  ".join(f"{name} {f'{value:.4f}' if name in exact else _short(value)}" for name, value in shown.items())
-
-
-def _short(value: float) -> str:
-    size = abs(value)
-    return f"{value:,.0f}" if size >= 1000 else f"{value:.{1 if size >= 100 else 2 if size >= 10 else 3}f}"
-
-
 @contextlib.contextmanager
 def watch(console: Console, own: Sequence[str] = ()) -> Iterator[Callable[[Event], None]]:
     """Show training as it goes: a bar on a terminal, a line a log in a pipe; yields `fit`'s observer.
@@ -203,7 +143,7 @@ def watch(console: Console, own: Sequence[str] = ()) -> Iterator[Callable[[Event
     Args:
       own: names or patterns of the metrics that the experiment names, the one of the best checkpoint first.
     """
-    pace = _Pace()
+    pace = Pace()
     if not console.is_terminal:
         yield lambda event: _plain(console, pace, event, own)
         return
@@ -221,7 +161,7 @@ def watch(console: Console, own: Sequence[str] = ()) -> Iterator[Callable[[Event
         def show(event: Event) -> None:
             if event.kind == "log":
                 pace.add(event)
-                bar.update(task, metrics=_main_metrics(event.metrics, own), pace=pace.describe(event, brief=narrow))
+                bar.update(task, metrics=main_metrics(event.metrics, own), pace=pace.describe(event, brief=narrow))
             elif event.kind == "alarm":
                 console.print(alarm_line(event.step, event.message), markup=False, style="yellow")
             elif event.kind == "end" and event.message:
@@ -233,12 +173,12 @@ def watch(console: Console, own: Sequence[str] = ()) -> Iterator[Callable[[Event
         yield show
 
 
-def _plain(console: Console, pace: _Pace, event: Event, own: Sequence[str]) -> None:
+def _plain(console: Console, pace: Pace, event: Event, own: Sequence[str]) -> None:
     if event.kind == "log":
         pace.add(event)
         width = len(f"{event.steps:,}")
         line = (
-            f"step {event.step:>{width},}/{event.steps:,}  {_main_metrics(event.metrics, own)}  {pace.describe(event)}"
+            f"step {event.step:>{width},}/{event.steps:,}  {main_metrics(event.metrics, own)}  {pace.describe(event)}"
         )
     elif event.kind == "alarm":
         line = alarm_line(event.step, event.message)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["finish"]
 
-import fnmatch
 import json
 import shlex
 from collections.abc import Mapping, Sequence
@@ -19,22 +18,20 @@ from vifx.core.explain import explain
 from vifx.evaluation import Estimate
 from vifx.experiment import Experiment
 from vifx.experiment.building import run_key
+from vifx.experiment.drawn import EVALUATION, curves, drawings
 from vifx.experiment.run import Run, Stretch, reproduction
 from vifx.files import write_whole
 from vifx.training import Raised, TrainState
 from vifx.training.chunk import first_batch
-from vifx.training.metrics import Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-_EVALUATION = 0x6576616C  # separates the noise of the evaluation from that of the updates
 
 
 def finish(run: Run, built: Experiment, train_state: TrainState, console: Console) -> None:
     """Measure the test split, draw every figure, write the report, and say where they are."""
     step = int(train_state.step)
-    key = jax.random.fold_in(train_state.key, _EVALUATION)
+    key = jax.random.fold_in(train_state.key, EVALUATION)
     console.print(_announcement(run, built), markup=False)
     with console.status("measuring the test split …"):
         found = dict(built.evaluate(key, train_state.params, train_state.state)) if built.evaluate else {}
@@ -43,12 +40,13 @@ def finish(run: Run, built: Experiment, train_state: TrainState, console: Consol
     _write_results(run, found, alarms, step)
     with console.status("drawing …"):
         best = step if built.best is not None else None
-        figures = _figures(built, train_state, found) | _curves(history, built) | _metrics(history, built, alarms, best)
+        figures = drawings(built, train_state) | _bounds(found) | curves(history, built, best=best)
         images = {name: evaluation.png(figure) for name, figure in figures.items()}
         run.figures.mkdir(exist_ok=True)
         for name, image in images.items():
             write_whole(run.figures / f"{name}.png", image)
-        _write_report(run, built, found, images, alarms, step)
+        made = int(history[-1]["step"]) if history else step
+        _write_report(run, built, found, images, alarms, _updates(built, made, step))
     console.print()
     if found:
         title = f"{'Measured' if built.splits is None else 'Test split'} after {step:,} updates"
@@ -81,53 +79,21 @@ def _write_results(run: Run, found: Mapping[str, Estimate | float], alarms: Sequ
     write_whole(run.directory / "results.json", text.encode())
 
 
-def _figures(built: Experiment, train_state: TrainState, found: Mapping[str, Estimate | float]) -> dict[str, Figure]:
-    figures = {}
-    for index, (name, draw) in enumerate(built.drawings.items()):
-        key = jax.random.fold_in(jax.random.fold_in(train_state.key, _EVALUATION), index)
-        figures[name] = draw(key, train_state.params, train_state.state)
+def _updates(built: Experiment, made: int, shown: int) -> str:
+    """Say how many updates were made, and after which of them the model is measured and drawn."""
+    if made == shown:
+        return f"Measured and drawn after all {made:,} updates."
+    best = "" if built.best is None else f", where {built.best.removeprefix('-')} is best"
+    return f"Measured and drawn after update {shown:,} of {made:,}{best}."
+
+
+def _bounds(found: Mapping[str, Estimate | float]) -> dict[str, Figure]:
     weighted = {
         int(name.removeprefix("iwae/")): value
         for name, value in found.items()
         if name.startswith("iwae/") and isinstance(value, Estimate)
     }
-    if len(weighted) > 1:
-        figures["bound"] = evaluation.bound_curve(weighted)
-    return figures
-
-
-def _curves(history: Sequence[Row], built: Experiment) -> dict[str, Figure]:
-    """Draw each player's loss, and the validation loss where it was measured."""
-    names = {f"loss/{player}": f"train, {player}" for player in built.objective.players}
-    names = dict.fromkeys(names, "train") if len(names) == 1 else names
-    names |= {"validation/loss": "validation"}
-    curves = {}
-    for metric, label in names.items():
-        if curve := _curve(history, metric):
-            curves[label] = curve
-    best = "validation" if built.best == "validation/loss" and "validation" in curves else None
-    return {"loss": evaluation.loss_curves(curves, mark_best=best)} if curves else {}
-
-
-def _metrics(
-    history: Sequence[Row], built: Experiment, alarms: Sequence[Raised], best: int | None
-) -> dict[str, Figure]:
-    """Draw the metrics that the experiment names, with the updates at which alarms went off and of the best."""
-    logged = sorted({name for row in history for name in row if name != "step"})
-    marks = {"alarm": [raised.step for raised in alarms], "best checkpoint": [] if best is None else [best]}
-    figures = {}
-    for figure, patterns in built.curves.items():
-        names = [name for pattern in patterns for name in fnmatch.filter(logged, pattern)]
-        curves = {name: curve for name in dict.fromkeys(names) if (curve := _curve(history, name))}
-        if curves:
-            title = figure.replace("_", " ").capitalize()
-            figures[figure] = evaluation.metric_curves(curves, title=title, marks=marks)
-    return figures
-
-
-def _curve(history: Sequence[Row], metric: str) -> tuple[Sequence[float], Sequence[float]] | None:
-    rows = [(row["step"], row[metric]) for row in history if metric in row]
-    return ([step for step, _ in rows], [value for _, value in rows]) if rows else None
+    return {"bound": evaluation.bound_curve(weighted)} if len(weighted) > 1 else {}
 
 
 def _write_report(
@@ -136,7 +102,7 @@ def _write_report(
     found: Mapping[str, Estimate | float],
     images: Mapping[str, bytes],
     alarms: Sequence[Raised],
-    step: int,
+    updates: str,
 ) -> None:
     record = json.loads(run.record.read_text(encoding="utf-8"))
     versions = record["versions"] | {"git revision": record["git_revision"] or "unknown"}
@@ -146,10 +112,10 @@ def _write_report(
     evaluation.write_report(
         run.report,
         title=run.file.path.stem,
-        summary=f"{run.file.doc.partition(chr(10))[0]} {step:,} updates.",
+        summary=f"{run.file.doc.partition(chr(10))[0]} {updates}",
         alarms=[alarm_line(raised.step, raised.sentence) for raised in alarms],
         metrics=evaluation.described(found),
-        figures={name.replace("_", " "): image for name, image in images.items()},
+        figures=images,
         config=record["config"],
         versions=versions,
         explanation=explain(built.objective, first_batch(run_key(run.config), built.source)),

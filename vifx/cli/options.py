@@ -19,6 +19,7 @@ __all__ = [
     "SweepOptions",
     "TrainOptions",
     "VerifyOptions",
+    "WatchOptions",
     "read_options",
 ]
 
@@ -32,7 +33,7 @@ import tyro
 
 from vifx.checks import nearest
 from vifx.cli.parse import UsageError, parse
-from vifx.experiment.rules import MeshAxes, PositiveFloat, PositiveInt, validate
+from vifx.experiment.rules import MeshAxes, PositiveFloat, PositiveInt, Rule, validate
 
 RunPath = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
 
@@ -186,6 +187,19 @@ class VerifyOptions:
 
 
 @dataclass(frozen=True)
+class WatchOptions:
+    """The options of `vifx watch`."""
+
+    directory: RunPath
+    """The run."""
+    port: Annotated[int, Rule("a port, from 0 to 65535", lambda value: 0 <= value < 65536)] = 8765
+    """Where the page is on this machine; 0 for any port that is free."""
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True)
 class TrainOptions:
     """The options of `vifx train` besides the experiment's own."""
 
@@ -223,6 +237,8 @@ class SweepOptions:
     """How many seeds, from 0 on, each combination is trained with."""
     jobs: PositiveInt = 1
     """How many runs at a time."""
+    vmap_seeds: bool = False
+    """Train the seeds of each combination together, as one program that is mapped over them: for small models."""
     run: Path | None = None
     """Folder of the runs; default runs/<experiment>-sweep. What is there already is gone on with."""
     debug_checks: bool = False
@@ -258,6 +274,7 @@ _READ: Mapping[str, tuple[type, str]] = MappingProxyType(
         "export": (ExportOptions, "Write a trained model as one file that plain JAX can run."),
         "answer": (AnswerOptions, "Answer a question from passages."),
         "compare": (CompareOptions, "Show runs side by side; nothing of an experiment is executed."),
+        "watch": (WatchOptions, "Show a run that is under way in a browser."),
         "checkpoint": (VerifyOptions, "Read every checkpoint of a run, and say which are what was written."),
         "copy": (CopyOptions, "Write an experiment that came with vifx as a file to edit."),
         "new": (NewOptions, "Write an experiment that runs as it is, to be edited."),

@@ -18,6 +18,7 @@ from vifx.cli.console import output
 from vifx.cli.options import SweepOptions, TrainOptions
 from vifx.cli.parse import Failure, UsageError
 from vifx.cli.prepare import build, mistakes, parse_experiment
+from vifx.cli.seeds import saved_steps, set_aside, train_together
 from vifx.cli.signals import Signals
 from vifx.experiment.config import recording
 from vifx.experiment.file import ExperimentFile, find
@@ -25,6 +26,7 @@ from vifx.experiment.rules import flat, to_json
 from vifx.experiment.sweep import Point, Sweep, grid, summary, write_summary
 
 _OWN = ("--grid", "--seeds", "--jobs", "--run")
+"""The options of `vifx sweep` that take a value."""
 
 
 def sweep_command(arguments: Sequence[str], signals: Signals) -> None:
@@ -43,7 +45,10 @@ def sweep_command(arguments: Sequence[str], signals: Signals) -> None:
     console = output()
     console.print(f"{len(points)} runs in {sweep.directory}, {options.jobs} at a time", markup=False)
     signals.say("interrupted; the runs are saved, and the same command goes on with them")
-    failed = _train_all(sweep, str(file.path), given, options.jobs, console)
+    alone, failed = list(points), []
+    if options.vmap_seeds:
+        alone, failed = train_together(sweep, file, given, console)
+    failed += _train_all(sweep, alone, str(file.path), given, options.jobs, console)
     if any(row.runs for row in summary(sweep)):
         for path in write_summary(sweep, best):
             console.print(path, markup=False)
@@ -68,14 +73,14 @@ def _axes(texts: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _of_the_runs(arguments: Sequence[str], file: ExperimentFile) -> list[str]:
-    """Return the arguments but for the file and the options of `vifx sweep` itself, which take a value each."""
+    """Return the arguments but for the file and the options of `vifx sweep` itself."""
     words, rest = iter(arguments), []
     for word in words:
         name, equals, _ = word.partition("=")
         if name in _OWN:
             if not equals:
                 next(words, None)
-        elif word.startswith("-") or find(word) != file.path:
+        elif word != "--vmap-seeds" and (word.startswith("-") or find(word) != file.path):
             rest.append(word)
     return rest
 
@@ -112,8 +117,10 @@ def _require_same(directory: Path, wanted: Mapping[str, object]) -> None:
             )
 
 
-def _train_all(sweep: Sweep, file: str, given: Sequence[str], jobs: int, console: Console) -> list[Point]:
-    waiting, running, failed = list(sweep.points), {}, []
+def _train_all(
+    sweep: Sweep, points: Sequence[Point], file: str, given: Sequence[str], jobs: int, console: Console
+) -> list[Point]:
+    waiting, running, failed = list(points), {}, []
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
@@ -141,11 +148,10 @@ def _train_all(sweep: Sweep, file: str, given: Sequence[str], jobs: int, console
 def _started(sweep: Sweep, point: Point, file: str, given: Sequence[str]) -> subprocess.Popen[bytes]:
     directory = sweep.run(point)
     words = ["train", file, *given, *point.options, "--run", str(directory)]
-    if any((directory / "checkpoints").glob("[0-9]*/manifest")):
+    if saved_steps(directory):
         words = ["resume", str(directory)]
-    elif directory.exists():  # it ended before it had saved anything; its log stays
-        aside = (directory.with_name(f"{directory.name}.without-checkpoint-{n}") for n in range(1, 1000))
-        directory.rename(next(path for path in aside if not path.exists()))
+    else:
+        set_aside(directory)
     words += ["--distributed", "off"]
     sweep.directory.mkdir(parents=True, exist_ok=True)
     with (sweep.directory / f"{point.name}.log").open("ab") as log:

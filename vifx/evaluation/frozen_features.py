@@ -112,7 +112,7 @@ def _train(dataset: Dataset, classes: int, seed: int) -> Params:
     step = training.optimize(objective, optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, steps)))
     source = data.Resident(dataset.train, _BATCH, seed)
     try:
-        fitted = training.fit(jax.random.key(seed), step, objective, source, steps=steps)
+        fitted = training.fit(jax.random.key(seed), step, objective, source, steps=steps, observe=None)
     except training.Interrupted as stopped:  # it is part of a larger run, which has its own way to stop
         raise KeyboardInterrupt("interrupted while the feature network was trained") from stopped
     return fitted.train_state.params["classifier"]

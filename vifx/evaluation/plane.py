@@ -42,23 +42,23 @@ def mode_scatter(
     """Draw samples in the plane over the modes of the true mixture.
 
     A mode is a circle of `radius` standard deviations: a thin solid one if a sample lies in it, a thick dashed one
-    with a cross if it is missed. Samples inside some circle are dots, the others small pluses. The title has the
-    number of captured modes and the share of samples within the radius; samples that lie outside the picture,
-    which is a little larger than the mixture, are counted under it.
+    with a cross if it is missed. Samples inside some circle are dots, the others small pluses; those that lie outside
+    the picture, which is a little larger than the mixture, are counted under it. What is captured is measured on many
+    more samples than are drawn (`measure_modes`), and so is not written here.
 
     Args:
       samples: ``[n, 2]``.
       centres: ``[modes, 2]``.
       scale: the modes' standard deviation, one for all or ``[modes]``.
       radius: of a mode, in standard deviations.
-      title: in front of the counts, such as the number of updates.
+      title: in front of the number of samples, such as the number of updates.
 
     Raises:
       ValueError: if samples or centres are not in the plane, or as `mode_coverage`.
     """
     samples, centres = _in_plane(samples, "samples"), _in_plane(centres, "centres")
-    found = mode_coverage(samples, centres, scale, radius=radius)
-    counts = f"{found.captured} of {len(centres)} modes, {found.high_quality:.1%} within {radius:g}σ"
+    mode_coverage(samples, centres, scale, radius=radius)  # which checks them
+    counts = f"{len(samples):,} samples over {len(centres)} modes"
     reach = radius * np.broadcast_to(np.asarray(scale, np.float64), len(centres))
     within = np.linalg.norm(samples[:, None] - centres, axis=-1) <= reach
     near = within.any(axis=1)
@@ -169,7 +169,9 @@ def density_2d(
         axes.set_title(name, loc="left", **STYLE.label)
     extent = (float(low[0]), float(high[0]), float(low[1]), float(high[1]))
     top = float(np.quantile(visible, 0.995))
-    panels[1].imshow(density, origin="lower", extent=extent, cmap="magma", vmin=0.0, vmax=top, interpolation="bilinear")
+    colours: dict[str, Any] = {"cmap": "magma", "vmin": 0.0, "vmax": top, "interpolation": "bilinear"}
+    image = panels[1].imshow(density, origin="lower", extent=extent, **colours)
+    _bar(figure, image, panels[1], "density")
     for axes, shown in ((panels[0], data), (panels[2], samples)):
         axes.scatter(*shown.T, s=1.5, color=STYLE.lines[0], alpha=0.5, linewidths=0)
     _frame(panels[2], (low, high), samples)
@@ -177,7 +179,7 @@ def density_2d(
 
 
 def draw_modes(generative: Joint, modes: Modes, *, n: int = 2500, title: str = "") -> Drawing:
-    """Draw `n` samples of `generative` in the plane over the true `modes`, under a `title` with the counts."""
+    """Draw `n` samples of `generative` in the plane over the true `modes`, under a `title`."""
     return lambda key, params, state: mode_scatter(
         drawn(key, generative, params, state, n), modes.centres, modes.scale, title=title
     )
@@ -252,12 +254,18 @@ def _contours(figure: Figure, axes: Axes, grid: tuple[NDArray[Any], ...], values
     axes.contour(*grid, values, levels=lines, colors=STYLE.muted, linewidths=0.4, negative_linestyles="dashed")
     if values.min() < 0 < values.max():
         axes.contour(*grid, values, levels=[0.0], colors=STYLE.text, linewidths=1.4)
-    bar = figure.colorbar(filled, ax=axes, shrink=0.8, pad=0.02)
+    bar = _bar(figure, filled, axes, "log density ratio ℓ, data against generator (nats)")
     ticks = np.linspace(-limit, limit, 5)
     bar.set_ticks(ticks.tolist(), labels=[minus(f"{tick:.2g}") for tick in ticks])
-    bar.set_label("log density ratio ℓ, data against generator (nats)", **STYLE.label)
+
+
+def _bar(figure: Figure, artist: Any, axes: Axes, label: str) -> Any:
+    """Return a bar of the colours of `artist` beside the axes."""
+    bar = figure.colorbar(artist, ax=axes, shrink=0.8, pad=0.02)
+    bar.set_label(label, **STYLE.label)
     bar.ax.tick_params(labelsize=STYLE.tick_size, color=STYLE.line, labelcolor=STYLE.muted)
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+    return bar
 
 
 def _plane(title: str, *, width: float = 6.2, height: float = 6.9) -> tuple[Figure, Axes]:

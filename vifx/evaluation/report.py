@@ -5,15 +5,21 @@ from __future__ import annotations
 __all__ = ["report_html", "write_report"]
 
 import base64
+import hashlib
 import html
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vifx.evaluation.captions import caption
+from vifx.evaluation.style import STYLE
 from vifx.evaluation.table import Metric
 from vifx.files import write_whole
 
+_PNG = b"\x89PNG\r\n\x1a\n"
+_LEAST = 11
+"""Pixels of the smallest letters of a figure."""
 _CSS = """
 :root {
   color-scheme: light dark;
@@ -22,6 +28,7 @@ _CSS = """
 }
 @media (prefers-color-scheme: dark) {
   :root { --text: #e8eaed; --muted: #9aa0a6; --line: #3c4043; --paper: #17181a; --code: #222427; }
+  img.chart { filter: invert(.91) hue-rotate(180deg); }
 }
 * { box-sizing: border-box; }
 body {
@@ -53,7 +60,8 @@ pre {
   font: .84rem/1.5 var(--mono);
 }
 figure { margin: 0 0 1.75rem; }
-figure img { display: block; max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
+figure > div { overflow-x: auto; }
+figure img { display: block; width: 100%; height: auto; background: #fff; border-radius: 4px; }
 figcaption { color: var(--muted); font-size: .9rem; margin-top: .4rem; }
 @media (max-width: 40rem) {
   /* One metric takes two lines: name and figures above, meaning and direction below. */
@@ -71,6 +79,7 @@ figcaption { color: var(--muted); font-size: .9rem; margin-top: .4rem; }
 }
 @media print {
   :root { --text: #000; --muted: #444; --line: #ccc; --paper: #fff; --code: #f5f6f7; }
+  img.chart { filter: none; }
   body { padding: 0; max-width: none; font-size: 10.5pt; }
   figure, tr { break-inside: avoid; }
   figure img { max-height: 11cm; }
@@ -78,6 +87,25 @@ figcaption { color: var(--muted); font-size: .9rem; margin-top: .4rem; }
   pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 }
 """.strip()
+
+_LIVE = """
+let seen = "";
+async function look() {
+  const ended = document.getElementById("ended");
+  try {
+    const answer = await fetch(location.href, {cache: "no-store", headers: {"If-None-Match": seen}});
+    if (answer.status === 200) {
+      seen = answer.headers.get("ETag");
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      document.querySelector("main").replaceWith(page.querySelector("main"));
+      document.title = page.title;
+    }
+    ended.textContent = "";
+  } catch { ended.textContent = "The command that shows this page has ended."; }
+  setTimeout(look, 2000);
+}
+setTimeout(look, 2000);
+"""
 
 
 def report_html(
@@ -91,21 +119,25 @@ def report_html(
     versions: Mapping[str, str] | None = None,
     explanation: str = "",
     commands: Sequence[str] = (),
+    live: bool = False,
 ) -> str:
     """Return a report as one HTML page that fetches nothing.
 
-    Sections without content are left out. Every text is escaped.
+    Sections without content are left out. Every text is escaped. Letters in figures are 11 pixels high or more on
+    every screen, and charts are dark on a dark page.
 
     Args:
       title: the heading.
       summary: one line under it.
       alarms: what went wrong while it was made, a line each.
       metrics: rows with unit and direction.
-      figures: PNG bytes by caption, in the order to show, such as `vifx.evaluation.png` makes.
+      figures: PNG bytes by name, in the order to show, such as `vifx.evaluation.png` makes; under one stands a sentence
+        that says what figures of this name show.
       config: the resolved configuration; nested mappings become dotted names.
       versions: packages, device, revision.
       explanation: the objective's derivation, `vifx.explain`, shown as it is.
       commands: shell lines that reproduce the run.
+      live: ask for the page again every two seconds, and show what has changed.
 
     Raises:
       ValueError: if a figure is not a PNG.
@@ -113,7 +145,7 @@ def report_html(
     sections = [
         ("Alarms", _list(alarms)),
         ("Metrics", _metrics_table(metrics)),
-        ("Figures", "".join(_figure(caption, data) for caption, data in (figures or {}).items())),
+        ("Figures", "".join(_figure(name, data) for name, data in (figures or {}).items())),
         ("Objective", f"<pre>{html.escape(explanation.strip())}</pre>" if explanation.strip() else ""),
         ("Configuration", _pairs_table(_flattened(config or {}))),
         ("Versions", _pairs_table({name: str(value) for name, value in (versions or {}).items()})),
@@ -121,14 +153,17 @@ def report_html(
     ]
     body = "\n".join(f"<section>\n<h2>{name}</h2>\n{content}\n</section>" for name, content in sections if content)
     lead = f'<p class="lead">{html.escape(summary)}</p>' if summary else ""
+    digest = base64.b64encode(hashlib.sha256(_LIVE.encode()).digest()).decode()
+    allowed = f"; connect-src 'self'; script-src 'sha256-{digest}'" if live else ""
+    script = f'<p id="ended" class="lead"></p>\n<script>{_LIVE}</script>\n' if live else ""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         # The page may load nothing but what it carries.
         '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
-        f"<title>{html.escape(title)}</title>\n<style>\n{_CSS}\n</style>\n</head>\n<body>\n"
-        f"<header>\n<h1>{html.escape(title)}</h1>\n{lead}\n</header>\n{body}\n</body>\n</html>\n"
+        f"content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'{allowed}\">\n"
+        f"<title>{html.escape(title)}</title>\n<style>\n{_CSS}\n</style>\n</head>\n<body>\n{script}"
+        f"<main>\n<header>\n<h1>{html.escape(title)}</h1>\n{lead}\n</header>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
 
@@ -139,14 +174,19 @@ def write_report(path: str | os.PathLike[str], **content: Any) -> Path:
     return path
 
 
-def _figure(caption: str, data: bytes) -> str:
-    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
-        raise ValueError(
-            f"figure {caption!r} must be PNG bytes, got {data[:8]!r}...; render it with vifx.evaluation.png."
-        )
-    encoded, text = base64.b64encode(data).decode("ascii"), html.escape(caption)
-    image = f'<img src="data:image/png;base64,{encoded}" alt="{text}">'
-    return f"<figure>\n{image}\n<figcaption>{text}</figcaption>\n</figure>\n"
+def _figure(name: str, data: bytes) -> str:
+    if not data.startswith(_PNG):
+        raise ValueError(f"figure {name!r} must be PNG bytes, got {data[:8]!r}...; render it with vifx.evaluation.png.")
+    encoded, (text, chart) = base64.b64encode(data).decode("ascii"), caption(name)
+    width = int.from_bytes(data[16:20])
+    # Its smallest letters are those of ticks; where the screen is too narrow for them, the figure is moved along.
+    least = min(width, round(width * _LEAST / (STYLE.tick_size * STYLE.dpi / 72)))
+    kind = ' class="chart"' if chart else ""
+    image = (
+        f'<img{kind} src="data:image/png;base64,{encoded}" alt="{html.escape(name)}" '
+        f'style="max-width: {width}px; min-width: {least}px">'
+    )
+    return f"<figure>\n<div>{image}</div>\n<figcaption>{html.escape(text)}</figcaption>\n</figure>\n"
 
 
 def _list(lines: Sequence[str]) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["build", "fit_run", "run_key", "saved_state"]
+__all__ = ["build", "fit_run", "fit_runs", "run_key", "saved_state"]
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
-from typing import Literal, TypeAlias
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -15,14 +16,20 @@ from vifx import training
 from vifx.core.types import Key
 from vifx.evaluation import Estimate
 from vifx.experiment.config import Config
+from vifx.experiment.drawn import draw_run
 from vifx.experiment.file import Experiment, ExperimentFile
 from vifx.experiment.kept_data import keep_standardization, require_same_standardization
 from vifx.experiment.mesh import mesh_of
+from vifx.experiment.rules import flat, to_json
 from vifx.experiment.run import Run
 from vifx.experiment.settings import configured, require_read
-from vifx.training import Event, Fitted, TrainState
-from vifx.training.chunk import divided, first_batch
+from vifx.training import Fitted, TrainState
+from vifx.training.chunk import first_batch
+from vifx.training.event import Observe, Observer, observers
 from vifx.training.minibatch_sources import StreamingSource
+from vifx.training.plan import Plan
+from vifx.training.together import require_alike
+from vifx.training.update import divided
 
 Which: TypeAlias = int | Literal["best", "last"]
 """A checkpoint: of this update, of the best one if the run keeps one, or the last."""
@@ -55,6 +62,7 @@ def build(file: ExperimentFile, config: Config, *, read: Set[str] | None = None)
     if read is not None:
         require_read(config, read)
     built = configured(built, config)
+    _logs(config, Path())  # whose packages are there
     batch = first_batch(run_key(config), built.source)
     if mesh is not None:
         jax.eval_shape(partial(divided, source=built.source, mesh=mesh), batch)
@@ -67,43 +75,86 @@ def build(file: ExperimentFile, config: Config, *, read: Set[str] | None = None)
     return built
 
 
-def fit_run(
-    run: Run, built: Experiment, *, observe: Callable[[Event], None] | None = None, from_step: int | None = None
-) -> Fitted:
+def fit_run(run: Run, built: Experiment, *, observe: Observe = "progress", from_step: int | None = None) -> Fitted:
     """Train a run to the steps of its config, from its last checkpoint or from that of an update.
 
     Args:
       run: where it is, and its config.
       built: its experiment.
-      observe: as for `training.fit`.
+      observe: as for `training.fit`; the logs that the config names are told besides.
       from_step: the checkpoint to go on from; later ones are set aside.
 
     Raises:
       Exception: those of `training.fit`.
     """
-    config = run.config
     if jax.process_index() == 0:
         keep_standardization(run.directory, built)
-    return training.fit(
-        run_key(config),
-        built.step,
-        built.objective,
-        built.source,
-        steps=config.steps,
-        directory=run.directory,
-        log_every=config.log_every,
-        checkpoint_every=config.checkpoint_every,
-        evaluate=_monitor(built),
-        evaluate_every=config.evaluate_every,
-        best=built.best,
-        alarms=built.alarms,
-        monotone=built.monotone,
-        stop=built.stop,
-        mesh=mesh_of(config),
-        observe=observe,
-        config_hash=run.identity,
-        resume_from=from_step,
-    )
+    return training.fit(**_arguments(run, built, observe, from_step))
+
+
+def fit_runs(
+    runs: Sequence[tuple[Run, Experiment]], *, begin: Callable[[], None], observe: Observe, from_step: int | None
+) -> list[Fitted | training.Diverged]:
+    """Train runs that differ by their seeds alone in one program, as `training.fit_together` does.
+
+    Args:
+      runs: each with its experiment.
+      begin: called when they have been checked.
+      observe: told of the first of them.
+      from_step: the checkpoint that all go on from.
+
+    Raises:
+      ValueError: if they differ by more; `begin` has not been called then.
+      Exception: those of `training.fit_together`.
+    """
+    told = [observe, *[None] * (len(runs) - 1)]
+    each = [_arguments(*run, who, from_step) for run, who in zip(runs, told, strict=True)]
+    require_alike([Plan(**arguments) for arguments in each])
+    begin()
+    for run, built in runs:
+        keep_standardization(run.directory, built)
+    return training.fit_together(each)
+
+
+def _arguments(run: Run, built: Experiment, observe: Observe, from_step: int | None) -> dict[str, Any]:
+    """Return the arguments of `training.fit`."""
+    config = run.config
+    return {
+        "key": run_key(config),
+        "step": built.step,
+        "objective": built.objective,
+        "source": built.source,
+        "steps": config.steps,
+        "directory": run.directory,
+        "log_every": config.log_every,
+        "checkpoint_every": config.checkpoint_every,
+        "evaluate": _monitor(built),
+        "evaluate_every": config.evaluate_every,
+        "best": built.best,
+        "alarms": built.alarms,
+        "monotone": built.monotone,
+        "stop": built.stop,
+        "mesh": mesh_of(config),
+        "draw": None if config.draw_every is None else partial(draw_run, run, built),
+        "draw_every": config.draw_every,
+        "observe": [*observers(observe), *_logs(config, run.directory)],
+        "config_hash": run.identity,
+        "resume_from": from_step,
+    }
+
+
+def _logs(config: Config, directory: Path) -> list[Observer]:
+    """Return the observers that write the logs which a config names.
+
+    Raises:
+      ImportError: if a package that one needs is not installed.
+    """
+    make = {
+        "csv": lambda: training.csv_log(directory / "metrics.csv"),
+        "tensorboard": lambda: training.tensorboard_log(directory / "tensorboard"),
+        "wandb": lambda: training.wandb_log(directory, config=flat(to_json(config))),
+    }
+    return [make[name]() for name in dict.fromkeys(config.log)]
 
 
 def _monitor(built: Experiment) -> training.Evaluate | None:

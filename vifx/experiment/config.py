@@ -50,6 +50,10 @@ class Config:
     mesh: MeshAxes | None = None
     """Devices to divide over, such as `data=8`, or `data=4,fsdp=2`: minibatches over all of them, and large parameters
     with what the optimizer keeps of them over `fsdp` (None: one device, or all of several processes)."""
+    draw_every: PositiveInt | None = None
+    """Updates between two drawings into the run's figures/UPDATE, and of its curves (None: only at the end)."""
+    log: tuple[Literal["csv", "tensorboard", "wandb"], ...] = ()
+    """Logs of the metrics besides metrics.jsonl: metrics.csv, tensorboard/ or wandb/ in the run."""
     data: data.Config = field(default_factory=data.Config)
     """Which data set, and how it is read."""
 
@@ -96,12 +100,10 @@ def identity(config: Config, *, steps: bool = False) -> str:
     """Return 16 hexadecimal digits that identify the run of `config`.
 
     Args:
-      config: the whole of it counts but `steps`, which says how far the run goes and not which run it is, and `mesh`,
-        which says where it runs.
+      config: the whole of it counts but `steps`, which says how far the run goes and not which run it is, `mesh`,
+        which says where it runs, and `draw_every` and `log`, which say how it is looked at.
       steps: whether they count all the same, because a schedule of the experiment reads them.
     """
-    tree = to_json(config)
-    del tree["mesh"]
-    if not steps:
-        del tree["steps"]
+    apart = {"mesh", "draw_every", "log"} | (set() if steps else {"steps"})
+    tree = {name: value for name, value in to_json(config).items() if name not in apart}
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]

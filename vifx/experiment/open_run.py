@@ -6,7 +6,7 @@ __all__ = ["OpenRun", "open"]
 
 import html
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from vifx.experiment.model_functions import Drawn, bound, decoded, drawn, encode
 from vifx.experiment.rules import to_json
 from vifx.experiment.run import Run
 from vifx.training import Event, TrainState
+from vifx.training.event import Observe, observers
 from vifx.training.metrics import Row
 
 
@@ -220,13 +221,13 @@ class OpenRun:
         require_integer(samples, "bound: samples")
         return bound(self._model(), self._evidence(x), samples, seed)
 
-    def resume(self, *, steps: int | None = None, observe: Callable[[Event], None] | None = None) -> OpenRun:
+    def resume(self, *, steps: int | None = None, observe: Observe = "progress") -> OpenRun:
         """Go on with the run from its last checkpoint, in this process, and return it with the last parameters.
 
         Args:
           steps: how many updates in all; those of the config if not given. Only a run whose schedules do not read
             `steps` can be extended here; see `vifx resume --change-schedule`.
-          observe: called with the events of `training.fit`.
+          observe: as for `training.fit`.
 
         Raises:
           ValueError: if the run goes further already, its schedules read `steps`, or its file has changed.
@@ -248,10 +249,8 @@ class OpenRun:
         def begun(event: Event) -> None:
             if event.kind == "start" and record != self.record:
                 runs.record(record)
-            if observe is not None:
-                observe(event)
 
-        fit_run(record, built, observe=begun)
+        fit_run(record, built, observe=[begun, *observers(observe)])
         return _opened(record, built, "last")
 
     def _model(self) -> tuple[Experiment, Params, State]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Point", "Row", "Sweep", "grid", "summary", "write_summary"]
+__all__ = ["Point", "Row", "Sweep", "combinations", "grid", "summary", "write_summary"]
 
 import csv
 import io
@@ -83,7 +83,7 @@ class Row(NamedTuple):
 def summary(sweep: Sweep) -> list[Row]:
     """Return for each combination of values the median and the range over seeds of every test metric."""
     rows = []
-    for values in _combinations(sweep.points):
+    for values in combinations(sweep.points):
         found = [_results(sweep.run(point)) for point in sweep.points if point.values == values]
         complete = [metrics for metrics in found if metrics]
         names = [name for name in (complete[0] if complete else {}) if all(name in each for each in complete)]
@@ -93,7 +93,8 @@ def summary(sweep: Sweep) -> list[Row]:
     return rows
 
 
-def _combinations(points: Sequence[Point]) -> list[Mapping[str, str]]:
+def combinations(points: Sequence[Point]) -> list[Mapping[str, str]]:
+    """Return the values of the grid that runs have, each once."""
     found: list[Mapping[str, str]] = []
     for point in points:
         if point.values not in found:
@@ -147,7 +148,7 @@ def _picture(sweep: Sweep, metric: str) -> bytes | None:
     from vifx import evaluation
 
     bands = {}
-    for values in _combinations(sweep.points):
+    for values in combinations(sweep.points):
         logs = [_curve(sweep.run(point), metric) for point in sweep.points if point.values == values]
         steps = sorted(set.intersection(*map(set, logs))) if logs else []
         if steps:

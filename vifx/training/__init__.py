@@ -30,10 +30,12 @@ __all__ = [
     "constrained",
     "converged",
     "cost",
+    "csv_log",
     "descend",
     "evaluated",
     "episodes",
     "fit",
+    "fit_together",
     "fsdp",
     "guarded",
     "in_turn",
@@ -49,7 +51,9 @@ __all__ = [
     "shard_batch",
     "solve",
     "start",
+    "tensorboard_log",
     "topology",
+    "wandb_log",
 ]
 
 from typing import TYPE_CHECKING
@@ -64,13 +68,17 @@ if TYPE_CHECKING:
     from vifx.training.compile import compile
     from vifx.training.constrain import constrained
     from vifx.training.cost import Cost, Memory, cost
+    from vifx.training.course import Fitted
+    from vifx.training.csv_log import csv_log
     from vifx.training.descend import descend, optimize
     from vifx.training.errors import CheckpointError, Diverged
+    from vifx.training.event import Event
     from vifx.training.guard import blame, guarded
     from vifx.training.hlo import Collective
     from vifx.training.interrupt import Interrupted
     from vifx.training.layout import fsdp, replicate
-    from vifx.training.loop import Evaluate, Event, Fitted, fit
+    from vifx.training.loop import fit
+    from vifx.training.measuring import Evaluate
     from vifx.training.metrics import read_metrics
     from vifx.training.scan import scanned
     from vifx.training.several import several
@@ -79,7 +87,10 @@ if TYPE_CHECKING:
     from vifx.training.state import TrainState, start
     from vifx.training.step import LossTransform, Progress, Step
     from vifx.training.stop import Stop, converged, patience
+    from vifx.training.tensorboard_log import tensorboard_log
+    from vifx.training.together import fit_together
     from vifx.training.topology import topology
     from vifx.training.turns import anchored, in_turn, repeat
+    from vifx.training.wandb_log import wandb_log
 
 make_lazy(__name__)

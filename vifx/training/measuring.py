@@ -1,8 +1,8 @@
-"""The evaluations of a run: what they add to its log, and what may be chosen by them."""
+"""The evaluations of a run, and its drawings: what they add to its log, and what may be chosen by them."""
 
 from __future__ import annotations
 
-__all__ = ["Evaluate", "measured", "require_metrics"]
+__all__ = ["Evaluate", "drawn", "measured", "require_metrics"]
 
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
@@ -64,3 +64,10 @@ def _evaluation(evaluate: Evaluate | None, train_state: TrainState) -> Mapping[s
         return evaluate(train_state)
     seen = local(train_state)
     return hosts.broadcast(lambda: {name: float(value) for name, value in evaluate(seen).items()}, "an evaluation")
+
+
+def drawn(draw: Callable[[TrainState], None], train_state: TrainState) -> None:
+    """Draw in process 0."""
+    seen = train_state if jax.process_count() == 1 else local(train_state)
+    if jax.process_index() == 0:
+        draw(seen)

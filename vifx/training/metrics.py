@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["MetricsLog", "Row", "decode", "encode", "of_starts", "read_metrics"]
+__all__ = ["MetricsLog", "Row", "curve", "decode", "encode", "of_starts", "read_metrics"]
 
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import count, takewhile
 from pathlib import Path
 from typing import TypeAlias
@@ -29,6 +29,12 @@ def of_starts(row: Row, metric: str) -> list[int | float]:
         return [row[metric]] if metric in row else []
     each = [*takewhile(row.__contains__, (f"start/{start}/{metric}" for start in count()))]
     return [row[name] for name in each] or [row[metric]]
+
+
+def curve(history: Iterable[Row], metric: str) -> tuple[list[float], list[float]]:
+    """Return the updates and the values of a metric, from the rows that have it."""
+    points = [(float(row["step"]), float(row[metric])) for row in history if metric in row]
+    return [step for step, _ in points], [value for _, value in points]
 
 
 def read_metrics(path: str | Path) -> list[Row]:

@@ -19,23 +19,32 @@ class Timetable(NamedTuple):
       log_every: chunks end at the multiples of it.
       checkpoint_every: how often to save.
       evaluate_every: how often to evaluate.
+      draw_every: how often to draw.
     """
 
     steps: int
     log_every: int
     checkpoint_every: int
     evaluate_every: int
+    draw_every: int
 
     @classmethod
-    def checked(cls, steps: int, log_every: int, checkpoint_every: int, evaluate_every: int | None) -> Timetable:
-        """Return the schedule; evaluations are as often as checkpoints if not said.
+    def checked(
+        cls,
+        steps: int,
+        log_every: int,
+        checkpoint_every: int,
+        evaluate_every: int | None,
+        draw_every: int | None,
+    ) -> Timetable:
+        """Return the schedule; evaluations and drawings are as often as checkpoints if not said.
 
         Raises:
           TypeError: if a number is not an integer.
           ValueError: if it is not positive.
         """
-        every = checkpoint_every if evaluate_every is None else evaluate_every
-        schedule = cls(steps, log_every, checkpoint_every, every)
+        evaluating, drawing = (checkpoint_every if n is None else n for n in (evaluate_every, draw_every))
+        schedule = cls(steps, log_every, checkpoint_every, evaluating, drawing)
         for name, value in schedule._asdict().items():
             require_integer(value, name)
         return schedule

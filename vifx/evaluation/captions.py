@@ -1,0 +1,68 @@
+"""What the figures of a run show, in a sentence each."""
+
+from __future__ import annotations
+
+__all__ = ["Caption", "caption"]
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+
+class Caption(NamedTuple):
+    """What stands under a figure.
+
+    Attributes:
+      text: a sentence.
+      chart: whether the figure is lines and bars alone, so that a dark page may show it with its colours inverted.
+    """
+
+    text: str
+    chart: bool = False
+
+
+_KNOWN: Mapping[str, Caption] = MappingProxyType(
+    {
+        "samples": Caption("Draws from the generative joint."),
+        "reconstructions": Caption(
+            "Examples of the test split above what the generative joint makes of one draw of their latents."
+        ),
+        "traversal": Caption("One latent of an example's code moves along a row, over quantiles of the prior."),
+        "levels": Caption("Draws that share the latent in each row; the levels below it are drawn anew."),
+        "styles": Caption("Draws that share the latent in each row, and the label in each column."),
+        "codes": Caption("Codes of the test split in the plane of the latents that vary most."),
+        "interpolation": Caption("Images on the way between two draws of the latents, a pair in each row."),
+        "temperatures": Caption("The same draws at several temperatures of the base, one a row."),
+        "lines": Caption("What lies between two test images on the straight line between their codes."),
+        "columns": Caption("Histograms of the columns: draws of the model above rows of the test split.", chart=True),
+        "density": Caption("The density of the model, beside data and draws of the model."),
+        "modes": Caption("Draws of the model over the modes of the data's law."),
+        "projection": Caption("Draws of the model and the data's law along one line.", chart=True),
+        "collapse": Caption("The Gaussian fit that each divergence prefers, over the density that it is fitted to."),
+        "components": Caption("Means of the components, with the test images that most likely belong to each."),
+        "clusters": Caption("Means of the components, with the test images that most likely belong to each."),
+        "directions": Caption("The mean of a component, moved along its principal directions."),
+        "criteria": Caption("Information criteria and held-out log-likelihood over the models tried.", chart=True),
+        "dice": Caption("The probability of each face of each die.", chart=True),
+        "timeline": Caption("The posterior probability of the loaded die, above when it was used.", chart=True),
+        "tracks": Caption("Observed and smoothed paths, with ellipses of posterior probability 0.95.", chart=True),
+        "paths": Caption("Paths that each model goes on with, beside the truth.", chart=True),
+        "bands": Caption("The posterior of each species over time, beside the data and the truth.", chart=True),
+        "reliability": Caption("Accuracy over confidence on the test split, in bins.", chart=True),
+        "noise": Caption("Accuracy and log-likelihood over the size of noise on the test split.", chart=True),
+        "evidence": Caption("Examples as the model sees them in training."),
+        "loss": Caption("The loss of each player over updates; a mark shows the best checkpoint.", chart=True),
+        "bound": Caption("The importance-weighted bound on the test split over the number of samples.", chart=True),
+        "training": Caption("What the critic tells of the two joints, over updates.", chart=True),
+        "quality": Caption("The quality of samples, measured during training, over updates.", chart=True),
+    }
+)
+
+
+def caption(name: str) -> Caption:
+    """Return what a figure of this name shows; of a name that an experiment has made up, the name as a sentence.
+
+    >>> caption("samples").text, caption("heat_maps").text
+    ('Draws from the generative joint.', 'Heat maps.')
+    """
+    return _KNOWN.get(name, Caption(f"{name.replace('_', ' ').capitalize()}."))
