@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 import vifx
 
@@ -24,7 +25,7 @@ def texts() -> dict[str, str]:
     for folder, folders, names in os.walk(ROOT):
         folders[:] = [f for f in folders if (f not in SKIPPED and not f.startswith(".")) or f in (".ci", ".github")]
         for path in (Path(folder) / n for n in names):
-            if path.suffix in (".py", ".md", ".toml", ".yml", ".yaml", "") and path != Path(__file__):
+            if path.suffix in (".py", ".md", ".toml", ".yml", ".yaml", "") and path not in (Path(__file__), ROOT / ".git"):
                 found[path.relative_to(ROOT).as_posix()] = path.read_text(encoding="utf-8")
     return found
 
@@ -88,3 +89,38 @@ def test_no_file_knows_a_machine():
 @pytest.mark.parametrize("text", ["see /home/" + "me/x", "../" + "shared/design.md", "file://" + "/opt"])
 def test_a_machine_path_is_seen(text):
     assert foreign(text) != []
+
+
+def test_the_citation_is_of_this_version():
+    """The keys that version 1.2.0 of the format requires, and the facts that stand elsewhere too."""
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= set(cited)
+    assert (cited["cff-version"], cited["type"]) == ("1.2.0", "software")
+    assert (cited["version"], cited["license"]) == (PROJECT["version"], PROJECT["license"])
+    author = re.search(r'^author = "(.*)"$', (ROOT / "docs/conf.py").read_text(encoding="utf-8"), re.MULTILINE)
+    assert author is not None
+    assert cited["authors"] == [{"name": author[1]}]
+
+
+def test_contributing_is_true():
+    """What it names is there: the files, the tables of the contracts, the rule's command of the README."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:vifx|tests|docs|\.github)/[^`<>]*)`|\]\(([^):]+)\)", text)
+    named = [one or other for one, other in paths]
+    assert len(named) >= 15
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    tables = {"EMISSIONS": "families", "OBJECTIVES": "objectives", "ADVERSARIAL": "objectives"}
+    for table, file in tables.items():
+        assert f"`{table}`" in text
+        assert f"\n{table} = {{" in (ROOT / f"tests/contracts/test_{file}.py").read_text(encoding="utf-8")
+    assert "\nFORMULAS = {" in (ROOT / "tests/divergences/test_table.py").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["bug", "feature"])
+def test_an_issue_form_has_fields_with_labels(name):
+    form = yaml.safe_load((ROOT / f".github/ISSUE_TEMPLATE/{name}.yml").read_text(encoding="utf-8"))
+    assert form["name"].lower() == form["labels"][0] == name
+    ids = [field["id"] for field in form["body"]]
+    assert len(set(ids)) == len(ids) >= 3
+    assert all(field["attributes"]["label"] for field in form["body"])
+    assert [field["id"] for field in form["body"] if field.get("validations", {}).get("required")]
