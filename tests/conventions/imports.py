@@ -11,7 +11,7 @@ JOINTS = (
     *("core.types", "core.examples", "core.module_mode", "core.nets", "core.turn", "distributions"),
     *("core.factor", "core.conditional", "core.joint", "core.support"),
 )
-CORE = (*JOINTS, "core.notation", "core.latex", "core.objective", "core.explain", "divergences")
+CORE = (*JOINTS, "core.notation", "core.latex", "core.symbols", "core.objective", "core.explain", "divergences")
 
 KNOWS: dict[str, tuple[str, ...]] = {
     "lazy": (),
@@ -31,7 +31,8 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "core.support": ("core.types", "core.examples", "distributions", "core.factor", "core.conditional", "core.joint"),
     "core.turn": ("core.types",),
     "core.objective": ("core.types", "core.latex", "core.turn", "checks", "core.factor", "core.joint", "core.support"),
-    "core.explain": (*JOINTS, "core.latex", "core.objective"),
+    "core.symbols": (),
+    "core.explain": (*JOINTS, "core.latex", "core.objective", "core.symbols"),
     "distributions": ("core.types",),
     "networks": ("core.types", "loops", "core.nets", "distributions"),
     "lipschitz": ("core.types", "core.examples", "core.nets"),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 __all__ = ["explain"]
 
+import unicodedata
 from typing import Literal
 
 from vifx.checks import require_choice
 from vifx.core.latex import latex, plain
 from vifx.core.objective import Objective, Part, Player, weight_in_words
+from vifx.core.symbols import definitions
 from vifx.core.types import Batch
 
 
@@ -16,13 +18,14 @@ def explain(objective: Objective, batch: Batch | None = None, *, style: Literal[
     """Return how an objective follows from its two joints.
 
     It names both joints, the lines of the derivation, every term with its weight and its estimator (closed
-    form, summed or drawn), the dropped constants, the players and what they own, and the units.
+    form, summed or drawn), the dropped constants, the players and what they own, the symbols, and the units.
 
     Args:
       objective: any objective; sums are explained part by part.
       batch: arrays, or anything with a shape and dtype, by batch entry. Whether a pair of families has a
         closed form depends on the networks' outputs, which a batch makes known; nothing is computed.
-      style: plain text, or LaTeX (an ``align*`` body per part).
+      style: plain text, or LaTeX that the package ``amsmath`` compiles (an ``align*`` for each part, and one for the
+        symbols).
 
     Raises:
       ValueError: an unknown style.
@@ -35,13 +38,29 @@ def explain(objective: Objective, batch: Batch | None = None, *, style: Literal[
       KL(inference ‖ generative)
     """
     require_choice(style, ("text", "latex"), "explain: style")
+    symbols = definitions(line for part in objective.parts for line in _lines(part, batch))
     if style == "latex":
-        return "\n".join(_latex(part, batch) for part in objective.parts)
+        rows = [rf"& {latex(symbol)} && {latex(meaning)} \\" for symbol, meaning in symbols]
+        return "\n".join([*(_latex(part, batch) for part in objective.parts), *(_aligned(rows) if rows else ())])
     blocks = [_text(part, batch) for part in objective.parts]
     players = ["players"]
     players += [f"  {name} moves {', '.join(p.owns) or 'nothing'}{_phase(p)}" for name, p in objective.players.items()]
-    units = "units\n  nats, mean over the examples of the batch; metrics are unweighted"
-    return "\n\n".join([*blocks, "\n".join(players), units]) + "\n"
+    named = [(plain(symbol), plain(meaning)) for symbol, meaning in symbols]
+    width = max((_width(symbol) for symbol, _ in named), default=0)
+    legend = ["symbols", *(f"  {symbol}{' ' * (width - _width(symbol))}  {meaning}" for symbol, meaning in named)]
+    units = "units\n  nats where there is a logarithm; mean over the examples of the batch; metrics are unweighted"
+    return "\n\n".join([*blocks, "\n".join(players), *(["\n".join(legend)] if named else []), units]) + "\n"
+
+
+def _width(text: str) -> int:
+    """Count the columns of a text: a tilde stands on its letter."""
+    return sum(not unicodedata.combining(letter) for letter in text)
+
+
+def _lines(part: Part, batch: Batch | None) -> list[str]:
+    """Return what the symbols of a part are looked for in."""
+    joints = [f"${joint}$" for joint in part.joints]
+    return [part.title, *joints, *part.derivation, *(term.formula for term in part.terms(batch))]
 
 
 def _phase(player: Player) -> str:
@@ -77,4 +96,8 @@ def _latex(part: Part, batch: Batch | None) -> str:
         words = f"{term.name}: {term.estimator}, weight {term.weight}"
         rows.append(rf"& {latex(term.formula)} && {latex(words)} \\")
     weight = weight_in_words(part.weight).replace("−", "-")
-    return "\n".join([r"\begin{align*}", rf"& {weight}{latex(part.title)} \\", *rows, r"\end{align*}"])
+    return "\n".join(_aligned([rf"& {weight}{latex(part.title)} \\", *rows]))
+
+
+def _aligned(rows: list[str]) -> list[str]:
+    return [r"\begin{align*}", *rows, r"\end{align*}"]

@@ -15,7 +15,8 @@ _WORDS = {
     "sup": r"\sup",
 }
 _SYMBOLS = (
-    *((" | ", r" \mid "), ("‖", r"\,\|\,"), ("−", "-"), ("·", r"\cdot "), ("½", r"\tfrac12 "), ("²", "^2"), ("′", "'")),
+    *((" | ", r" \mid "), (" ‖ ", r" \,\|\, "), ("‖", r"\|")),
+    *(("−", "-"), ("·", r"\cdot "), ("½", r"\tfrac12 "), ("²", "^2"), ("′", "'")),
     *(("≥", r"\ge "), ("≤", r"\le "), ("≈", r"\approx "), ("∝", r"\propto "), ("Σ", r"\sum"), ("∂", r"\partial ")),
     *(("p̃", r"\tilde p"), ("°", r"^\circ"), ("∞", r"\infty "), ("ℓ", r"\ell "), ("σ", r"\sigma "), ("π", r"\pi ")),
     *(("α", r"\alpha "), ("δ", r"\delta "), ("λ", r"\lambda ")),
@@ -39,7 +40,7 @@ def latex(line: str) -> str:
 
 
 def _prose(text: str) -> str:
-    escaped = text.replace("_", r"\_")
+    escaped = text.replace("_", r"\_").replace("–", "--")
     return rf"\text{{{escaped}}}" if text else ""
 
 
@@ -47,6 +48,7 @@ def _formula(text: str) -> str:
     text = re.sub(r"(?<=\w)\*", "^*", text)
     text = re.sub(r"\^\(([^()]*)\)|\^(−?[\w.]+)", lambda found: f"^{{{found[1] or found[2]}}}", text)
     text = re.sub(r"[A-Za-z][A-Za-z0-9_]*", lambda found: _name(found[0]), text)
+    text = re.sub(r"√(\w+)", r"\\sqrt{\1}", text)
     for symbol, command in _SYMBOLS:
         text = text.replace(symbol, command)
     return re.sub(r" +(?=[ })\]])", "", text).replace(r"\mathbb{E} \mathrm{KL}", r"\mathbb{E}\,\mathrm{KL}")

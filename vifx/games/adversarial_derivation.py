@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["constants_in_words", "derive_adversarial", "describe_terms", "how_drawn"]
+__all__ = ["constants_in_words", "derive_adversarial", "describe_terms", "how_drawn", "sides_in_words"]
 
 from collections.abc import Callable
 
@@ -44,17 +44,21 @@ def _bound(played: Game) -> str:
     return played.forms["minimax"].formula
 
 
+def sides_in_words(both: Sides) -> str:
+    """Say what A and B are, and which of them moves."""
+    named = zip("AB", both[:2], strict=True)
+    return ";  ".join(f"${name} = {side.joint}$ ({'moves' if side.moves else 'stands still'})" for name, side in named)
+
+
 def _roles(setting: Setting) -> str:
-    both, judge, played = setting.sides, setting.critic_game, setting.game
-    words = {True: "moves", False: "stands still"}
-    a, b = (f"${name} = {side.joint}$ ({words[side.moves]})" for name, side in zip("AB", both[:2], strict=True))
+    judge, played = setting.critic_game, setting.game
     output = "$ℓ$ is the critic's output" if judge.log_ratio is None else "the critic's $ℓ$ estimates $log A/B$"
     if judge.symbols is not None and judge.log_ratio is None:
         output = "v is the critic's output"
     halves = all(each.name != "labelled_kl" or each.label_prior == 0.5 for each in (judge, played))
     if halves and "labelled_kl" in (judge.name, played.name):
         output += ", $D = σ(ℓ)$"
-    return f"{a};  {b};  {output}"
+    return f"{sides_in_words(setting.sides)};  {output}"
 
 
 def _labelled(setting: Setting) -> tuple[str, ...]:
@@ -98,7 +102,7 @@ def _form_in_words(both: Sides, played: Game, form: str) -> str:
             return "form full: every term, against the anchors of the phase"
         case "truncated" if both.a.moves:
             return (
-                f"form truncated: ${formula}$, as published: NOT a descent direction for {both.a.joint}, because the "
+                f"form truncated: ${formula}$, as published: NOT a descent direction for ${both.a.joint}$, because the "
                 "gradient of the dropped $E_B log A°/A$ is not zero at the anchor"
             )
         case "truncated":
@@ -148,7 +152,7 @@ def describe_terms(
     how = estimators if both.a.moves or played.paired else under_b
     formula = f"{form}: ${played.forms[form].formula}$"
     terms.append(Term(f"{prefix}adversarial/{setting.on}{truncated}", formula, how, "1"))
-    distance = "$Σ_v E KL(B(v|pa) ‖ B°(v|pa))$, or $E ‖G − G°‖²$ per element of a deterministic map"
+    distance = "$Σ_v E_B KL(B(v | pa) ‖ B°(v | pa))$, or $E_B ‖G − G°‖²$ per element of a deterministic map"
     if form == "full":
         share, at_most = f"{2 * (1 - played.label_prior):g}", "_at_most" if both.hidden else ""
         terms.append(Term(f"{prefix}kl_to_anchor/{setting.on}{at_most}", distance, under_b, share))

@@ -15,7 +15,7 @@ from vifx.checks import require_number
 from vifx.core.joint import Joint
 from vifx.core.objective import Objective, Part, Player, Term
 from vifx.core.types import Array, Aux, Batch, Key, Networks, Params, State
-from vifx.games.adversarial_derivation import how_drawn
+from vifx.games.adversarial_derivation import how_drawn, sides_in_words
 from vifx.games.claims import enumerated_marginals
 from vifx.games.compared import Sides, outer_mean, sides, sides_init, walk_side
 from vifx.variational.walk import Rows
@@ -86,7 +86,11 @@ def mmd(
         return (Term(label, f"${_FORMULA}$", how_drawn(both, init, batch), "1"),)
 
     title = f"squared maximum mean discrepancy on $({', '.join(both.on)})$"
-    lines = (f"A and B have equal means of every feature of k, iff ${_FORMULA} = 0$",)
+    lines = (
+        f"{sides_in_words(both)};  $a, a′$ are drawn from A and $b, b′$ are drawn from B, independently",
+        "the kernel $k(s, s′) = Σ_c C/(C + ‖s − s′‖²)$, $C = 2 d w² c$: $w$ the width, $d$ dimensions, every scale $c$",
+        f"A and B have equal means of every feature of $k$, iff ${_FORMULA} = 0$",
+    )
     part = Part(
         title=title,
         joints=(inference, generative),

@@ -110,7 +110,7 @@ def reconstruction(
     names = tuple(term for term in both.term_names if term.startswith("nll/"))
     weights = _checked_weights(names, dict.fromkeys(names, weight))
     require_integer(samples, "reconstruction: samples")
-    return _explicit(both, names, weights, samples, 0.0, name, "$E_p[−log generative(observed | latent)]$")
+    return _explicit(both, names, weights, samples, 0.0, name, "$E[−log generative(observed | latent)]$")
 
 
 def _explicit(
