@@ -74,6 +74,12 @@ class Factor:
       entries: for evidence, the batch entry of each variable.
       derived: how it follows from a joint, if it does.
       turn: ``(inference, generative) -> Solver | None``: the closed-form turn that it offers a player who owns it.
+
+    Example:
+      >>> import vifx
+      >>> prior = vifx.factor("z", vifx.standard_normal(2))
+      >>> print(prior, prior.kind, prior.variables, prior.given)
+      Normal(z) density ('z',) ()
     """
 
     variables: tuple[str, ...]

@@ -48,6 +48,14 @@ class Joint:
       TypeError: something that is not a factor.
       ValueError: no factor, a variable twice, a missing parent, a cycle, a parent that comes
         later, evidence in two factors, or one owner with two networks; the message names the factor.
+
+    Example:
+      >>> import vifx
+      >>> from vifx.networks import MLP, Conditional, DiagonalNormal
+      >>> encoder = Conditional(MLP((64,)), DiagonalNormal((8,)))
+      >>> joint = vifx.Joint(vifx.evidence("x"), vifx.factor("z | x", encoder, name="encoder"))
+      >>> print(joint, joint.variables, joint.observed, joint.owners)
+      p̃(x) · encoder(z | x) ('x', 'z') ('x',) ('encoder',)
     """
 
     def __init__(self, *factors: Factor) -> None:

@@ -160,6 +160,14 @@ class Objective:
       init: ``(key, batch) -> (params, state)``, by running both joints once, as one compiled program.
       players: by name, in the order in which they move.
       parts: the estimators that it is a sum of.
+
+    Example:
+      >>> import vifx
+      >>> inference = vifx.Joint(vifx.evidence("x"))
+      >>> generative = vifx.Joint(vifx.factor("x", vifx.standard_normal(2)))
+      >>> objective = 2.0 * vifx.kl(inference, generative)
+      >>> print(list(objective.players), objective.dropped)
+      ['model'] ('− 2 H(p̃(x))',)
     """
 
     init: Callable[[Key, Batch], tuple[Params, State]]

@@ -22,6 +22,11 @@ class Config:
     Raises:
       TypeError: if a field has the wrong type.
       ValueError: if a field is out of its range.
+
+    Example:
+      >>> from vifx import data
+      >>> data.load(data.Config("digits", validation=300))
+      Dataset(digits: train 1,137, validation 300, test 360; x uint8[8, 8, 1], y int32[])
     """
 
     name: str = "digits"

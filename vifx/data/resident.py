@@ -51,6 +51,14 @@ class Resident:
     Raises:
       TypeError: if an argument is of another kind, such as a dataset or an array in place of arrays by name.
       ValueError: if the arrays disagree in length, hold non-finite numbers, or are fewer than a batch.
+
+    Example:
+      >>> import jax, numpy as np
+      >>> source = Resident({"x": np.arange(6.0)}, batch_size=3, seed=0)
+      >>> window = source.window(0, 2)
+      >>> batches = [source.take(jax.random.key(0), source.arrays, window, i)["x"] for i in range(2)]
+      >>> sorted(np.concatenate(batches).tolist())
+      [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
     """
 
     def __init__(

@@ -52,6 +52,14 @@ class Streaming:
     Raises:
       TypeError: if an argument is of another kind.
       ValueError: if a batch is larger than the data, or a setting is out of range.
+
+    Example:
+      >>> import numpy as np
+      >>> source = Streaming({"x": np.arange(6.0)}, batch_size=3, seed=0)
+      >>> batches = source.batches(0)
+      >>> sorted(np.concatenate([next(batches)["x"], next(batches)["x"]]).tolist())
+      [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+      >>> batches.close()
     """
 
     def __init__(

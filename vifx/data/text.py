@@ -27,6 +27,14 @@ class Alphabet(NamedTuple):
 
     Attributes:
       characters: the characters by their index; the first stands for all that are not in the alphabet.
+
+    Example:
+      >>> import numpy as np
+      >>> letters = Alphabet("�ab")
+      >>> letters.project(np.array([[98, 97, 120]])).tolist()
+      [[2, 1, 0]]
+      >>> letters.restore(np.array([[2, 1]]))
+      ['ba']
     """
 
     characters: str

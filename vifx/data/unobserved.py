@@ -17,6 +17,12 @@ class Unobserved:
 
     Attributes:
       arrays: none.
+
+    Example:
+      >>> import jax
+      >>> source = Unobserved()
+      >>> source.take(jax.random.key(0), source.arrays, source.window(0, 1), 0)
+      {}
     """
 
     def __init__(self) -> None:

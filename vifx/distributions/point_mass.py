@@ -16,6 +16,11 @@ class PointMass(NamedTuple):
 
     Attributes:
       value: the point of each example, ``[examples, *event]``.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> PointMass(jnp.array([1.0, 2.0])).sample(jax.random.key(0), (3,)).shape
+      (3, 2)
     """
 
     value: Array

@@ -55,6 +55,13 @@ class Divergence:
       ValueError: if the domain is empty, or only one of `activation` and `activated_conjugate` is given.
 
     Reference: Nowozin, Cseke and Tomioka, f-GAN, 2016, arXiv:1606.00709.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from vifx import divergences
+      >>> pearson = divergences.pearson
+      >>> print(pearson.formula, float(pearson.generator(jnp.array(3.0))))
+      Σ (P − Q)²/Q 4.0
     """
 
     name: str

@@ -63,10 +63,13 @@ STYLE = Style()
 
 
 def canvas(width: float, height: float, **options: Any) -> Figure:
-    """Return an empty white figure of a size in inches; `options` are those of matplotlib's `Figure`."""
-    from matplotlib.figure import Figure
+    """Return an empty white figure of a size in inches; `options` are those of matplotlib's `Figure`.
 
-    return Figure(figsize=(width, height), dpi=STYLE.dpi, facecolor="white", **options)
+    A notebook shows it where it is the value of a cell.
+    """
+    from vifx.evaluation.shown_figure import ShownFigure
+
+    return ShownFigure(figsize=(width, height), dpi=STYLE.dpi, facecolor="white", **options)
 
 
 def chart(title: str, x_label: str, y_label: str, *, width: float = 6.4, height: float = 4.0) -> tuple[Figure, Axes]:

@@ -17,6 +17,14 @@ class Assembly(NamedTuple):
       inference: the joint that starts from the data.
       generative: the joint that starts from the prior, to sample from.
       objective: a loss for each player.
+
+    Example:
+      >>> import vifx
+      >>> from vifx import games, networks
+      >>> critic = networks.Critic(networks.MLP((64,)))
+      >>> model = games.gan(networks.MLP((64,), outputs=2), critic, prior=vifx.standard_normal(4))
+      >>> print(model.inference, "against", model.generative)
+      p̃(x) against Normal(z) · δ generator(x | z)
     """
 
     inference: Joint

@@ -27,6 +27,13 @@ class Convolution(NamedTuple):
       padding: ``"SAME"``, ``"VALID"`` or ``((low, high), (low, high))``: zeros around the input, spread if `transpose`.
       dilation: step between the taps of the kernel; 1 if `transpose`.
       transpose: whether it is a transposed convolution, as `jax.lax.conv_transpose` computes it.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from vifx import lipschitz
+      >>> params = {"Conv_0": {"kernel": jnp.ones((1, 1, 1, 1)) * 3}}
+      >>> round(lipschitz.lipschitz_bound(params, maps={"Conv_0": Convolution((8, 8))}), 6)
+      3.0
     """
 
     size: Pair

@@ -22,6 +22,13 @@ class ConvEncoder(nn.Module):
       channels: output channels of each layer; each halves the height and width, rounded up.
       activation: the nonlinearity.
       norm: ``"batch"``, ``"layer"`` or None.
+
+    Example:
+      >>> import vifx
+      >>> from vifx.networks import Conditional, ConvEncoder, DiagonalNormal
+      >>> network = Conditional(ConvEncoder((32, 64)), DiagonalNormal((16,)))
+      >>> print(vifx.factor("z | x", network, name="encoder"))
+      encoder(z | x)
     """
 
     channels: Sequence[int] = (32, 64)
@@ -49,6 +56,13 @@ class ConvDecoder(nn.Module):
         ``channels[0]`` too.
       activation: the nonlinearity.
       norm: ``"batch"``, ``"layer"`` or None.
+
+    Example:
+      >>> import vifx
+      >>> from vifx.networks import BernoulliHead, Conditional, ConvDecoder
+      >>> network = Conditional(ConvDecoder((8, 8), (32, 16)), BernoulliHead((8, 8, 1)))
+      >>> print(vifx.factor("x | z", network, name="decoder"))
+      decoder(x | z)
     """
 
     size: Sequence[int]

@@ -211,6 +211,13 @@ class Conv(nn.Module):
       dilation: step between the taps of the kernel.
       use_bias: add a learned vector, initially zero.
       kernel_init: initializer of the kernel; LeCun's normal by default, He's for deep ReLU networks.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> network = Conv(16, 3, stride=2)
+      >>> result, _ = jax.eval_shape(network.init_with_output, jax.random.key(0), jnp.ones((4, 8, 8, 3)))
+      >>> result.shape
+      (4, 4, 4, 16)
     """
 
     features: int
@@ -240,6 +247,13 @@ class ConvTranspose(nn.Module):
       padding: as in `convolve_transpose`.
       use_bias: add a learned vector, initially zero.
       kernel_init: initializer of the kernel.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> network = ConvTranspose(3)
+      >>> result, _ = jax.eval_shape(network.init_with_output, jax.random.key(0), jnp.ones((4, 4, 4, 16)))
+      >>> result.shape
+      (4, 8, 8, 3)
     """
 
     features: int

@@ -82,6 +82,13 @@ class DCGANFeatures(nn.Module):
       norm: ``"batch"``, ``"layer"`` or None, from the second layer on.
       leak: slope of the rectifier below zero.
       kernel_init: initializer of all kernels.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> network = DCGANFeatures((16, 32))
+      >>> result, _ = jax.eval_shape(network.init_with_output, jax.random.key(0), jnp.ones((4, 8, 8, 1)))
+      >>> result.shape
+      (4, 128)
     """
 
     channels: Sequence[int] = (64, 128)

@@ -26,6 +26,13 @@ class FourierFeatures(nn.Module):
       frequency: the typical frequency, in periods per unit of x.
 
     Reference: Tancik et al. (2020), arXiv:2006.10739.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> network = FourierFeatures(32)
+      >>> result, _ = jax.eval_shape(network.init_with_output, jax.random.key(0), jnp.ones((4, 2)))
+      >>> result.shape
+      (4, 66)
     """
 
     features: int = 64

@@ -60,6 +60,13 @@ class DiagonalNormal(nn.Module):
     Attributes:
       event_shape: the shape of one value.
       minimum: m, the bound below σ.
+
+    Example:
+      >>> import vifx
+      >>> from vifx.networks import Conditional, DiagonalNormal, MLP
+      >>> network = Conditional(MLP((64,)), DiagonalNormal((16,)))
+      >>> print(vifx.factor("z | x", network, name="encoder"))
+      encoder(z | x)
     """
 
     event_shape: Sequence[int]
@@ -81,6 +88,13 @@ class NormalFixedScale(nn.Module):
 
     Raises:
       ValueError: if `scale` is not positive.
+
+    Example:
+      >>> import vifx
+      >>> from vifx.networks import Conditional, MLP, NormalFixedScale
+      >>> network = Conditional(MLP((64,)), NormalFixedScale((3,), 0.5))
+      >>> print(vifx.factor("x | z", network, name="decoder"))
+      decoder(x | z)
     """
 
     event_shape: Sequence[int]
@@ -104,6 +118,13 @@ class NormalGlobalScale(nn.Module):
     Attributes:
       event_shape: the shape of one value.
       minimum: the bound m below σ, which is ``m + (1 − m) softplus(r + log(e − 1))`` of the parameter r.
+
+    Example:
+      >>> import vifx
+      >>> from vifx.networks import Conditional, MLP, NormalGlobalScale
+      >>> network = Conditional(MLP((64,)), NormalGlobalScale((3,)))
+      >>> print(vifx.factor("x | z", network, name="decoder"))
+      decoder(x | z)
     """
 
     event_shape: Sequence[int]
@@ -123,6 +144,13 @@ class BernoulliHead(nn.Module):
 
     Attributes:
       event_shape: the shape of one value.
+
+    Example:
+      >>> import vifx
+      >>> from vifx.networks import BernoulliHead, Conditional, MLP
+      >>> network = Conditional(MLP((64,)), BernoulliHead((8, 8, 1)))
+      >>> print(vifx.factor("x | z", network, name="decoder"))
+      decoder(x | z)
     """
 
     event_shape: Sequence[int]
@@ -140,6 +168,13 @@ class CategoricalHead(nn.Module):
     Attributes:
       classes: the number of values.
       event_shape: the shape of one value; ``()`` for a single label.
+
+    Example:
+      >>> import vifx
+      >>> from vifx.networks import CategoricalHead, Conditional, MLP
+      >>> network = Conditional(MLP((64,)), CategoricalHead(10))
+      >>> print(vifx.factor("y | x", network, name="classifier"))
+      classifier(y | x)
     """
 
     classes: int
@@ -160,6 +195,13 @@ class DiscretizedLogisticHead(nn.Module):
 
     Attributes:
       event_shape: the shape of one image.
+
+    Example:
+      >>> import vifx
+      >>> from vifx.networks import Conditional, DiscretizedLogisticHead, MLP
+      >>> network = Conditional(MLP((64,)), DiscretizedLogisticHead((8, 8, 1)))
+      >>> print(vifx.factor("x | z", network, name="decoder"))
+      decoder(x | z)
     """
 
     event_shape: Sequence[int]
@@ -177,6 +219,13 @@ class MixtureOfLogisticsHead(nn.Module):
     Attributes:
       event_shape: the shape of one image.
       components: logistics per element.
+
+    Example:
+      >>> import vifx
+      >>> from vifx.networks import Conditional, MLP, MixtureOfLogisticsHead
+      >>> network = Conditional(MLP((64,)), MixtureOfLogisticsHead((8, 8, 1), components=3))
+      >>> print(vifx.factor("x | z", network, name="decoder"))
+      decoder(x | z)
     """
 
     event_shape: Sequence[int]
@@ -206,6 +255,13 @@ class GaussianChainHead(nn.Module):
     References:
       Johnson, Duvenaud, Wiltschko, Datta & Adams (2016), Composing graphical models with neural networks for structured
       representations and fast inference; Archer et al. (2015), Black box variational inference for state space models.
+
+    Example:
+      >>> import vifx
+      >>> from vifx.networks import Conditional, GatedStack, GaussianChainHead
+      >>> network = Conditional(GatedStack(16, (1, 2)), GaussianChainHead(2))
+      >>> print(vifx.factor("z | x", network, name="encoder"))
+      encoder(z | x)
     """
 
     latent: int

@@ -61,6 +61,13 @@ class ZeroConv(nn.Module):
       kernel_size: height and width of the kernel.
 
     Reference: Kingma & Dhariwal (2018), arXiv:1807.03039.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> network = ZeroConv(6)
+      >>> result, _ = jax.eval_shape(network.init_with_output, jax.random.key(0), jnp.ones((4, 8, 8, 3)))
+      >>> result.shape
+      (4, 8, 8, 6)
     """
 
     features: int

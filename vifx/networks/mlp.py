@@ -25,6 +25,13 @@ class MLP(nn.Module):
       activation: the nonlinearity.
       norm: ``"batch"``, ``"layer"`` or None.
       dropout: the probability that a hidden unit is dropped in training.
+
+    Example:
+      >>> import vifx
+      >>> from vifx.networks import Conditional, DiagonalNormal, MLP
+      >>> network = Conditional(MLP((256, 256)), DiagonalNormal((16,)))
+      >>> print(vifx.factor("z | x", network, name="encoder"))
+      encoder(z | x)
     """
 
     features: Sequence[int]

@@ -34,6 +34,13 @@ class ResidualBlock(nn.Module):
         needs another one.
 
     Reference: He et al., Identity Mappings in Deep Residual Networks, 2016.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> network = ResidualBlock(16, resample="down")
+      >>> result, _ = jax.eval_shape(network.init_with_output, jax.random.key(0), jnp.ones((4, 8, 8, 3)))
+      >>> result.shape
+      (4, 4, 4, 16)
     """
 
     features: int
@@ -66,6 +73,13 @@ class ResidualEncoder(nn.Module):
       blocks: residual blocks at each size, the last of which halves height and width.
       activation: the nonlinearity.
       norm: ``"batch"``, ``"layer"`` or None.
+
+    Example:
+      >>> import vifx
+      >>> from vifx.networks import Conditional, DiagonalNormal, ResidualEncoder
+      >>> network = Conditional(ResidualEncoder((32, 64)), DiagonalNormal((16,)))
+      >>> print(vifx.factor("z | x", network, name="encoder"))
+      encoder(z | x)
     """
 
     channels: Sequence[int] = (32, 64)
@@ -94,6 +108,13 @@ class ResidualDecoder(nn.Module):
       blocks: residual blocks at each size, the first of which doubles height and width.
       activation: the nonlinearity.
       norm: ``"batch"``, ``"layer"`` or None.
+
+    Example:
+      >>> import vifx
+      >>> from vifx.networks import BernoulliHead, Conditional, ResidualDecoder
+      >>> network = Conditional(ResidualDecoder((8, 8), (32, 16)), BernoulliHead((8, 8, 1)))
+      >>> print(vifx.factor("x | z", network, name="decoder"))
+      decoder(x | z)
     """
 
     size: tuple[int, int]

@@ -31,6 +31,14 @@ class GatedSymbols(nn.Module):
       features: numbers per place.
       dilations: of each layer, from the first on; an output sees ``1 + (width − 1) Σ dilations`` symbols.
       width: taps of the kernels.
+
+    Example:
+      >>> from vifx import networks
+      >>> body = networks.GatedSymbols(30, features=16, dilations=(1, 2, 4))
+      >>> decoder = networks.autoregressive(body, length=64, classes=30)
+      >>> import vifx
+      >>> print(vifx.factor("x | z", decoder, name="decoder"))
+      decoder(x | z)
     """
 
     classes: int

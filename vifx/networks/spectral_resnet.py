@@ -36,6 +36,13 @@ class SNResNetGenerator(nn.Module):
       inputs: one input layer per parent, as in `Conditional`; empty when none needs one.
 
     Reference: Miyato et al., Spectral Normalization for Generative Adversarial Networks, 2018.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> network = SNResNetGenerator((8, 8), (16, 8))
+      >>> result, _ = jax.eval_shape(network.init_with_output, jax.random.key(0), jnp.ones((4, 16)))
+      >>> result.shape
+      (4, 8, 8, 1)
     """
 
     size: Sequence[int] = (28, 28)
@@ -66,6 +73,13 @@ class SNResNetFeatures(nn.Module):
       channels: channels at each size, each followed by a halving of height and width.
       blocks: further residual blocks at the last size.
       activation: the nonlinearity.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> network = SNResNetFeatures((8, 16))
+      >>> result, _ = jax.eval_shape(network.init_with_output, jax.random.key(0), jnp.ones((4, 8, 8, 1)))
+      >>> result.shape
+      (4, 16)
     """
 
     channels: Sequence[int] = (128, 128)
@@ -97,6 +111,13 @@ class SNResNetCritic(nn.Module):
       inputs: one input layer per parent, as in `Conditional`; empty when none needs one.
 
     Reference: as `SNResNetGenerator`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> network = SNResNetCritic((8, 16))
+      >>> result, _ = jax.eval_shape(network.init_with_output, jax.random.key(0), jnp.ones((4, 8, 8, 1)))
+      >>> result.shape
+      (4,)
     """
 
     channels: Sequence[int] = (128, 128)

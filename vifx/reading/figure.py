@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vifx.evaluation.style import STYLE
+from vifx.evaluation.style import STYLE, canvas
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +35,6 @@ def heat_map(question: str, tokens: Sequence[str], probabilities: ArrayLike, *, 
       ValueError: if there are more tokens than rows.
     """
     from matplotlib.colors import LinearSegmentedColormap
-    from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
     given = np.asarray(probabilities, np.float64)
@@ -49,7 +48,7 @@ def heat_map(question: str, tokens: Sequence[str], probabilities: ArrayLike, *, 
         places.append((line, column))
         column += _width(token) + 1
     height = 0.42 * (line + 1)
-    figure = Figure(figsize=(8.2, height + 0.9), dpi=STYLE.dpi, facecolor="white")
+    figure = canvas(8.2, height + 0.9)
     axes = figure.add_axes((0.02, 0.12 / (height + 0.9), 0.96, height / (height + 0.9)))
     axes.set_xlim(0, _LINE)
     axes.set_ylim(line + 1, 0)

@@ -17,6 +17,12 @@ class Passage:
 
     Raises:
       ValueError: if a span is empty or outside of the text.
+
+    Example:
+      >>> passage = Passage("Anna Holm is the mayor.", ((0, 9),))
+      >>> start, end = passage.spans[0]
+      >>> passage.text[start:end]
+      'Anna Holm'
     """
 
     text: str
@@ -43,6 +49,12 @@ class Question:
 
     Raises:
       ValueError: if there is no passage.
+
+    Example:
+      >>> passage = Passage("Anna Holm is the mayor.", ((0, 9),))
+      >>> question = Question("1", "Who is the mayor?", (passage,), ("Anna Holm",))
+      >>> question.answers
+      ('Anna Holm',)
     """
 
     id: str
