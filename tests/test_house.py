@@ -25,7 +25,10 @@ def texts() -> dict[str, str]:
     for folder, folders, names in os.walk(ROOT):
         folders[:] = [f for f in folders if (f not in SKIPPED and not f.startswith(".")) or f in (".ci", ".github")]
         for path in (Path(folder) / n for n in names):
-            if path.suffix in (".py", ".md", ".toml", ".yml", ".yaml", "") and path not in (Path(__file__), ROOT / ".git"):
+            if path.suffix in (".py", ".md", ".toml", ".yml", ".yaml", "") and path not in (
+                Path(__file__),
+                ROOT / ".git",
+            ):
                 found[path.relative_to(ROOT).as_posix()] = path.read_text(encoding="utf-8")
     return found
 

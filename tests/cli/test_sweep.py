@@ -15,6 +15,7 @@ import pytest
 from cli.conftest import leaves
 
 from vifx.experiment.sweep import Sweep, grid, summary, write_summary
+from vifx.training import read_metrics
 
 SCRIPT = "from vifx.cli import script\nscript()\n"
 
@@ -54,6 +55,7 @@ def test_the_table_has_the_median_and_the_range_over_seeds(tmp_path):
         (["--grid", "latent=2,0"], "--latent must be a positive integer; got 0"),
         (["--grid", "latnt=2,3"], "unknown option '--latnt'; did you mean '--latent'"),
         (["--seeds", "0"], "--seeds must be a positive integer"),
+        (["--seeds", "2", "--vmap-seeds", "--jobs", "2"], "--jobs must be 1 with --vmap-seeds"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_starts(tiny, vifx_command, tmp_path, options, message):
@@ -92,3 +94,55 @@ def test_a_sweep_that_was_stopped_goes_on_and_each_run_is_that_of_train(tiny, tm
     alone = [*command[:3], "train", str(tiny), "--steps", "600", "--latent", "3", "--run", "alone"]
     assert subprocess.run(alone, capture_output=True, env=environment, timeout=300, check=False).returncode == 0
     assert leaves(tmp_path / "alone") == leaves(tmp_path / "all" / "latent=3,seed=0")
+
+
+@pytest.mark.thorough
+def test_seeds_as_one_program_are_the_runs_one_by_one(tiny, vifx_command, tmp_path):
+    done = vifx_command("sweep", tiny, "--seeds", "3", "--vmap-seeds", "--run", "together", "--grid", "latent=2")
+    assert done.code == 0, done.err
+    assert done.out.count(": complete") == 3
+    assert "| 2 | 3 |" in (tmp_path / "together" / "sweep.md").read_text()
+    for seed in range(3):
+        run = tmp_path / "together" / f"latent=2,seed={seed}"
+        assert vifx_command("train", tiny, "--latent", "2", "--seed", str(seed), "--run", str(seed)).code == 0
+        rows, alone = (read_metrics(each / "metrics.jsonl") for each in (run, tmp_path / str(seed)))
+        assert rows == [pytest.approx(row, rel=1e-5) for row in alone]
+        records = [json.loads((each / "config.json").read_text()) for each in (run, tmp_path / str(seed))]
+        assert records[0] == records[1]
+        assert "test split" in (run.parent / f"{run.name}.log").read_text().lower()
+        assert (run / "report.html").is_file()
+    assert vifx_command("resume", "together/latent=2,seed=1", "--steps", "12").code == 0
+    again = vifx_command("sweep", tiny, "--seeds", "3", "--vmap-seeds", "--run", "together", "--grid", "latent=2")
+    assert again.code == 2  # one of them has been extended
+    assert "was made with --steps 12, and not 8" in again.message
+
+
+@pytest.mark.thorough
+def test_a_sweep_of_seeds_as_one_program_goes_on_where_it_was_stopped(tiny, tmp_path):
+    arguments = ["sweep", str(tiny), "--steps", "600", "--seeds", "2", "--vmap-seeds", "--run", "all"]
+    command = [sys.executable, "-c", SCRIPT, *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as first:
+        until = time.monotonic() + 90
+        while len(list(tmp_path.glob("all/*/checkpoints/[1-9]*"))) < 2 and time.monotonic() < until:
+            time.sleep(0.1)
+        first.send_signal(signal.SIGINT)
+        _, err = first.communicate(timeout=60)
+    assert first.returncode == 128 + signal.SIGINT, err
+    assert err.endswith("interrupted; the runs are saved, and the same command goes on with them\n")
+    assert not list(tmp_path.glob("all/*/results.json"))
+    (tmp_path / "all" / "seed=0" / "checkpoints").rename(tmp_path / "lost")
+    (tmp_path / "all" / "seed=1" / "checkpoints" / ".lock").touch()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "seed=1: begun" in done.stdout  # alone: the runs have no checkpoint in common
+    assert done.stdout.count(": complete") == 2
+
+
+@pytest.mark.thorough
+def test_seeds_that_change_more_than_the_order_and_the_noise_are_refused(tiny, vifx_command, tmp_path):
+    other = tmp_path / "other.py"
+    other.write_text(tiny.read_text().replace("default_rng(0)", "default_rng(config.seed)"))
+    refused = vifx_command("sweep", other, "--seeds", "2", "--vmap-seeds", "--run", "all")
+    assert "run 1 of fit_together has other examples than run 0" in refused.message
+    assert not list((tmp_path / "all").glob("*/config.json"))

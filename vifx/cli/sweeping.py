@@ -24,6 +24,7 @@ from vifx.experiment.config import recording
 from vifx.experiment.file import ExperimentFile, find
 from vifx.experiment.rules import flat, to_json
 from vifx.experiment.sweep import Point, Sweep, grid, summary, write_summary
+from vifx.training import Interrupted
 
 _OWN = ("--grid", "--seeds", "--jobs", "--run")
 """The options of `vifx sweep` that take a value."""
@@ -37,6 +38,8 @@ def sweep_command(arguments: Sequence[str], signals: Signals) -> None:
       Failure: if runs have failed; the others are complete.
     """
     file, _, options = parse_experiment(arguments, "sweep", SweepOptions)
+    if options.vmap_seeds and options.jobs > 1:
+        raise UsageError(f"--jobs must be 1 with --vmap-seeds, which is one process; got {options.jobs}")
     axes = _axes(options.grid)
     points = grid(axes, range(options.seeds))
     given = _of_the_runs(arguments, file)
@@ -47,7 +50,11 @@ def sweep_command(arguments: Sequence[str], signals: Signals) -> None:
     signals.say("interrupted; the runs are saved, and the same command goes on with them")
     alone, failed = list(points), []
     if options.vmap_seeds:
-        alone, failed = train_together(sweep, file, given, console)
+        try:
+            alone, failed = train_together(sweep, file, given, console)
+        except Interrupted as error:  # all of them are saved
+            signals.number = error.signal
+            raise KeyboardInterrupt from error
     failed += _train_all(sweep, alone, str(file.path), given, options.jobs, console)
     if any(row.runs for row in summary(sweep)):
         for path in write_summary(sweep, best):
