@@ -18,6 +18,7 @@ from training.problems import equal
 from vifx import data, experiment, training
 from vifx.checks import ArgumentError
 from vifx.cli import main
+from vifx.evaluation.captions import caption
 
 FOLDER = Path(__file__).parents[2] / "experiments"
 FILES = sorted(FOLDER.glob("*.py"))
@@ -70,6 +71,8 @@ def test_every_experiment_streams_or_says_why_not(path):
         return
     made = file.build(dataclasses.replace(config, data=evidence))
     assert isinstance(made.source, data.Streaming)
+    figures = (*made.drawings, *made.curves)
+    assert [name for name in figures if caption(name).text == f"{name.replace('_', ' ').capitalize()}."] == []
     resident = file.build(dataclasses.replace(config, data=dataclasses.replace(evidence, streaming=False)))
     assert (made.source.size, made.source.batch_size) == (resident.source.size, config.data.batch_size)
     first, other = (training.chunk.first_batch(jax.random.key(0), each.source) for each in (made, resident))

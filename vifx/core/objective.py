@@ -2,16 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = [
-    "Constant",
-    "Objective",
-    "Part",
-    "Player",
-    "Schedule",
-    "Term",
-    "require_objective",
-    "weight_in_words",
-]
+__all__ = ["Constant", "Objective", "Part", "Player", "Schedule", "Term", "require_objective", "weight_in_words"]
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -67,8 +58,7 @@ class Constant(NamedTuple):
     given: tuple[str, ...]
 
     def __str__(self) -> str:
-        sign = "−" if self.coefficient < 0 else "+"
-        size = abs(self.coefficient)
+        sign, size = "−" if self.coefficient < 0 else "+", abs(self.coefficient)
         inside = ", ".join(self.variables) + (f" | {', '.join(self.given)}" if self.given else "")
         return f"{sign} {'' if size == 1 else f'{size:g} '}H(p̃({inside}))"
 
@@ -79,7 +69,7 @@ class Term(NamedTuple):
     Attributes:
       name: the name of its metric and of its weight, such as ``"kl/z"``.
       formula: what it is, with formulas between dollars.
-      estimator: how it is computed: closed form, summed, drawn, or not known before a batch is.
+      estimator: how it is computed: closed form, summed, drawn, or not yet known.
       weight: its weight in words; "1" unless set.
     """
 
@@ -152,22 +142,18 @@ class Part:
 class Objective:
     """A divergence between two joints, as one pure loss per player.
 
-    Objectives form a vector space: ``a + b``, ``a - b`` and ``sum([a, b])`` add the losses of players of the same
-    name, and ``2.0 * a``, ``a / 2`` and ``-a`` scale them by a finite number; metrics are never scaled. A sum keeps the
-    order of turns of both: a critic that one of them has moves before the model of both.
+    Objectives form a vector space: ``a + b``, ``a - b`` and ``sum([a, b])`` add the losses of players of one name, and
+    ``2.0 * a``, ``a / 2`` and ``-a`` scale them by a finite number; metrics are never scaled. A sum keeps the order of
+    turns of both: a critic of one of them moves before the model.
 
     Attributes:
       init: ``(key, batch) -> (params, state)``, by running both joints once, as one compiled program.
       players: by name, in the order in which they move.
       parts: the estimators that it is a sum of.
 
-    Example:
-      >>> import vifx
-      >>> inference = vifx.Joint(vifx.evidence("x"))
-      >>> generative = vifx.Joint(vifx.factor("x", vifx.standard_normal(2)))
-      >>> objective = 2.0 * vifx.kl(inference, generative)
-      >>> print(list(objective.players), objective.dropped)
-      ['model'] ('− 2 H(p̃(x))',)
+    >>> from vifx import Joint, evidence, factor, kl, standard_normal
+    >>> [*(2.0 * kl(Joint(evidence("x")), Joint(factor("x", standard_normal(2))))).players]
+    ['model']
     """
 
     init: Callable[[Key, Batch], tuple[Params, State]]

@@ -11,6 +11,7 @@ from typing import Any
 
 from vifx import evaluation
 from vifx.evaluation import Metric
+from vifx.evaluation.captions import in_order
 from vifx.evaluation.table import described
 from vifx.experiment.written import Written, read_written
 from vifx.training.metrics import Row, curve
@@ -81,9 +82,11 @@ def _figures(run: Written) -> dict[str, bytes]:
     """Return the pictures of the end, or before it the last ones of each name, and curves of the log."""
     folder = run.directory / "figures"
     if run.step is not None:
-        return {path.stem: path.read_bytes() for path in sorted(folder.glob("*.png"))}
+        found = {path.stem: path for path in folder.glob("*.png")}
+        return {name: found[name].read_bytes() for name in in_order(found)}
     steps = sorted((path for path in folder.glob("[0-9]*") if path.name.isdecimal()), key=lambda path: int(path.name))
-    drawn = {path.stem: path.read_bytes() for path in sorted(steps[-1].glob("*.png"))} if steps else {}
+    found = {path.stem: path for path in steps[-1].glob("*.png")} if steps else {}
+    drawn = {name: found[name].read_bytes() for name in in_order(found)}
     return drawn | {name: evaluation.png(figure) for name, figure in _curves(run.rows).items()}
 
 

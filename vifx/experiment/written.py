@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vifx.experiment.rules import flat
+from vifx.experiment.shipped import resolved_path
 from vifx.training import read_metrics
 from vifx.training.metrics import Row
 
@@ -48,7 +49,7 @@ def read_written(directory: Path) -> Written:
         raise FileNotFoundError(f"{str(directory)!r} is not a run directory: it has no config.json")
     try:
         record = json.loads(record_path.read_text(encoding="utf-8"))
-        options, experiment = flat(record["config"]), Path(record["experiment"]["file"]).stem
+        options, experiment = flat(record["config"]), resolved_path(record["experiment"]["file"]).stem
         found = json.loads(results_path.read_text(encoding="utf-8")) if results_path.is_file() else {}
         kept = ("value", "standard_error", "unit")
         results = {name: {key: row[key] for key in kept} for name, row in found.get("metrics", {}).items()}
