@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import stats
 
 import vifx
 from vifx import networks
@@ -24,6 +26,14 @@ OWN = {
 OF_IMAGES = {"gmm": ["--features", "4"], "gan": ["--quality-examples", "8"]}
 OF_TABLES = {"gan": ["--hidden", "8"]}
 METRIC = {"vae": "elbo", "flow": "nll/x", "gmm": "log_prob/test", "gan": "coverage"}
+LOADINGS, NOISE = np.array([[30.0, 0.001, 0.0], [0.0, 0.002, 5.0]]), np.array([1.0, 1e-4, 1.0])
+MEAN, UNITS = np.array([100.0, 0.5, -3.0]), np.array([30.0, 0.002, 5.0])
+SCALED = stats.multivariate_normal(cov=(LOADINGS / UNITS).T @ (LOADINGS / UNITS) + np.diag((NOISE / UNITS) ** 2))
+
+
+def law(x):
+    """The log-density of the rows of the table."""
+    return SCALED.logpdf((x - MEAN) / UNITS) - np.log(UNITS).sum()
 
 
 @pytest.fixture
@@ -38,11 +48,7 @@ def work(tmp_path, monkeypatch):
         pixels = generator.integers(0, 256, (17 + index % 3, 18, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "images" / f"{index}.png")
     hidden = generator.normal(size=(200, 2))
-    rows = (
-        hidden @ [[30.0, 0.001, 0.0], [0.0, 0.002, 5.0]]
-        + [100.0, 0.5, -3.0]
-        + generator.normal(size=(200, 3)) * [1, 1e-4, 1]
-    )
+    rows = hidden @ LOADINGS + MEAN + generator.normal(size=(200, 3)) * NOISE
     text = "".join(f"{','.join(map(repr, row))}\n" for row in rows.tolist())
     (tmp_path / "table.csv").write_text(f"weight,share,change\n{text}")
     return tmp_path
@@ -72,6 +78,26 @@ def test_a_table_trains_and_its_samples_are_in_its_own_units(name, work, capsys)
     expected = table.restore(np.asarray(values))
     spread = 4 * expected.std(axis=0) * np.sqrt(1 / 50 + 1 / 500)
     assert np.all(np.abs(drawn.mean(axis=0) - expected.mean(axis=0)) < spread)
+    examples, seen = run.examples("test")["x"], run.experiment.splits.test["x"]
+    np.testing.assert_allclose(table.standardize(examples), seen, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match=r"x must be rows of the columns weight, share, change, \[examples, 3\]"):
+        run.encode(examples[:, :2])
+    shift = np.log(table.scale).sum()
+    assert abs(shift) > 1
+    if name == "flow":
+        assert run.log_prob(examples).mean() == pytest.approx(-found["nll/x"]["value"] - shift, rel=1e-4)
+    if name == "gmm":  # whose density is near the law that the table is of
+        assert abs(run.log_prob(examples).mean() - law(examples).mean()) < 0.5
+    if name == "vae":
+        bounds = run.bound(examples, seed=3).mean()
+        assert abs(bounds - found["elbo"]["value"] + shift) < 6 * found["elbo"]["standard_error"]
+    if name == "vae":
+        alone = run.inference.sample(jax.random.key(0), run.params, run.state, {"x": jnp.asarray(seen)})
+        np.testing.assert_allclose(run.encode(examples), alone.conditionals["z"].mean, rtol=1e-4, atol=1e-4)
+        codes = run.encode(examples)
+        fixed = {"z": jnp.asarray(codes)}
+        means = run.generative.sample(jax.random.key(0), run.params, run.state, fixed=fixed, examples=len(codes))
+        np.testing.assert_allclose(run.decode(codes), table.restore(means.conditionals["x"].mean), rtol=1e-3)
     kept = json.loads((work / "run" / "standardization.json").read_text())
     assert kept["names"] == ["weight", "share", "change"]
     np.testing.assert_allclose(kept["scale"], table.scale, rtol=1e-12)

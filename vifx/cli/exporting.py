@@ -29,6 +29,7 @@ def export_command(options: ExportOptions) -> None:
     console = output()
     run, built, train_state = reopen(options, console)
     path = options.out or run.directory / "export.zip"
+    table = None if built.splits is None else built.splits.info.standardization
     about = {
         "experiment": run.file.path.stem,
         "title": run.file.doc.partition("\n")[0],
@@ -37,6 +38,7 @@ def export_command(options: ExportOptions) -> None:
         "config": to_json(run.config),
         "config_hash": run.config_hash,
         "step": int(train_state.step),
+        "standardization": None if table is None else table._asdict(),
     }
     with failures(run.file, debug=options.debug_checks), console.status("tracing …"):
         batch = first_batch(run_key(run.config), built.source)

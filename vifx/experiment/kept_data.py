@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["in_own_units", "keep_standardization", "require_same_standardization"]
+__all__ = ["as_seen", "in_own_units", "keep_standardization", "less_in_own_units", "require_same_standardization"]
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from vifx.data import Standardization
 from vifx.experiment.file import Experiment
@@ -57,6 +59,30 @@ def in_own_units(built: Experiment, name: str, values: np.ndarray) -> np.ndarray
     """Return values of a variable of the data in the units of its table, if the model sees them standardized."""
     found = _standardization(built)
     return values if found is None or name != "x" else found.restore(values)
+
+
+def as_seen(built: Experiment, name: str, values: ArrayLike) -> NDArray[Any]:
+    """Return values of a variable of the data as the model sees them, from those in the units of its table.
+
+    Raises:
+      ValueError: if a table has other columns.
+    """
+    found, rows = _standardization(built), np.asarray(values)
+    if found is None or name != "x":
+        return rows
+    if rows.ndim != 2 or rows.shape[1] != len(found.names):
+        raise ValueError(
+            f"x must be rows of the columns {', '.join(found.names)}, [examples, {len(found.names)}], in the units of "
+            f"the table, got {list(rows.shape)}"
+        )
+    return found.standardize(rows)
+
+
+def less_in_own_units(built: Experiment) -> float:
+    """Return by how much a log-density in the units of the table is less than that of what the model sees, in nats."""
+    found = _standardization(built)
+    modelled = "x" in built.inference.observed and "x" not in built.generative.observed
+    return found.log_scale if found is not None and modelled else 0.0
 
 
 def _standardization(built: Experiment) -> Standardization | None:

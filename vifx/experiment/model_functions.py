@@ -16,7 +16,7 @@ from vifx.core.types import Array, Batch, Params, State
 from vifx.evaluation.batches import Rows, in_batches
 from vifx.experiment.exports import exportables, with_facts
 from vifx.experiment.file import Experiment
-from vifx.experiment.kept_data import in_own_units
+from vifx.experiment.kept_data import in_own_units, less_in_own_units
 
 Model: TypeAlias = tuple[Experiment, Params, State]
 """An experiment with the parameters and the state of its networks."""
@@ -62,7 +62,8 @@ def decoded(model: Model, z: ArrayLike | Mapping[str, ArrayLike], seed: int | No
 
     results = _each(call, model, values, seed or 0)
     shown = [item.variables[0] for item in wanted if item.variables[0] in _evidence(built)]
-    return _one_or_all({name: _told(results, name, drawn=seed is not None) for name in shown})
+    told = {name: _told(results, name, drawn=seed is not None) for name in shown}
+    return _one_or_all({name: in_own_units(built, name, value) for name, value in told.items()})
 
 
 def drawn(model: Model, n: int, temperature: float, seed: int) -> Drawn:
@@ -107,7 +108,7 @@ def bound(model: Model, batch: Batch, samples: int, seed: int) -> NDArray[Any]:
 
 
 def _likelihood(found: Callable[..., Any], name: str, model: Model, batch: Batch, seed: int) -> NDArray[Any]:
-    return _each(found, model, _seen(model[0], batch, seed), seed)[name]
+    return _each(found, model, _seen(model[0], batch, seed), seed)[name] - less_in_own_units(model[0])
 
 
 def _function(built: Experiment, batch: Batch, name: str, samples: int) -> Callable[..., Any]:

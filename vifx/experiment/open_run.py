@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from vifx.experiment import run as runs
 from vifx.experiment.building import Which, build, fit_run, saved_state
 from vifx.experiment.config import Config
 from vifx.experiment.file import Experiment
+from vifx.experiment.kept_data import as_seen, in_own_units
 from vifx.experiment.model_functions import Drawn, bound, decoded, drawn, encoded, exact_log_prob
 from vifx.experiment.rules import to_json
 from vifx.experiment.run import Run
@@ -39,7 +40,7 @@ def open(directory: str | Path, *, step: Which = "best", trust: bool = False) ->
     directory or have come with vifx, and be the one that was recorded, unless `trust` says that it may be any.
 
         run = vifx.open("runs/vae_digits-20260101-120000")
-        codes = run.encode(run.experiment.splits.test["x"])
+        codes = run.encode(run.examples("test")["x"])
 
     Args:
       directory: that of the run.
@@ -69,7 +70,8 @@ def _opened(record: Run, experiment: Experiment, step: Which) -> OpenRun:
 class OpenRun:
     """A run, with the parameters of one of its checkpoints; made by `vifx.open`.
 
-    Evidence is given as the data set has it: pixels are binarized or dequantized as in training.
+    Evidence is given, and returned, as the data set has it, and log-densities are of that: pixels are binarized or
+    dequantized as in training, and the columns of a table, which the model sees standardized, have their own units.
 
     Attributes:
       record: where it lies, its experiment file and its config.
@@ -141,6 +143,18 @@ class OpenRun:
     def figures(self) -> dict[str, Path]:
         """Its pictures, by name."""
         return {path.stem: path for path in sorted(self.record.figures.glob("*.png"))}
+
+    def examples(self, split: Literal["train", "validation", "test"] = "test") -> dict[str, NDArray[Any]]:
+        """Return the arrays of a split of its data by name, as `encode`, `log_prob` and `bound` take them.
+
+        Raises:
+          ValueError: if the run has no data, or no such split.
+        """
+        splits = self.experiment.splits
+        if splits is None:
+            raise ValueError(f"{self.record.file.path.stem} has no data set; its evidence is drawn as it is trained")
+        found = getattr(splits, require_name(split, ("train", "validation", "test"), "split"))
+        return {name: in_own_units(self.experiment, name, np.asarray(values)) for name, values in found.items()}
 
     def at(self, step: Which) -> OpenRun:
         """Return the run with the parameters of another checkpoint: "best", "last", or of an update.
@@ -263,7 +277,7 @@ class OpenRun:
         given = dict(x) if isinstance(x, Mapping) else {names[0]: x}
         if missing := [name for name in names if name not in given]:
             raise ValueError(f"the evidence is {names}, and {missing} is missing; give a mapping of arrays by name")
-        return {name: jnp.asarray(np.asarray(given[name])) for name in names}
+        return {name: jnp.asarray(as_seen(self.experiment, name, given[name])) for name in names}
 
     def _repr_html_(self) -> str:
         """Show the run in a notebook: what it is, what was measured, and its first pictures."""
