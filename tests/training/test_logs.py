@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import functools
 import io
+import os
 import struct
 import sys
+from pathlib import Path
 
 import jax
 import optax
@@ -187,3 +189,27 @@ def test_a_package_that_is_missing_is_one_sentence(make, module, tmp_path, monke
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=rf"^{make.__name__} needs {module}, which is not installed; pip install"):
         make(tmp_path)
+
+
+NOTEBOOK = """
+import jax, optax
+from training.problems import ToyResident, line_data, regression
+from vifx.training import descend, fit
+objective = regression()
+parts = descend(objective, "model", optax.sgd(0.01)), objective, ToyResident(line_data(), 8, seed=3)
+fitted = fit(jax.random.key(1), *parts, steps=10, log_every=5)
+"""
+
+
+@pytest.mark.thorough
+def test_a_notebook_has_one_line_that_changes(monkeypatch):
+    import nbformat
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), *sys.path]))
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(NOTEBOOK)])
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    (output,) = (each for each in notebook.cells[0].outputs if each.output_type != "stream")  # what others warn of
+    assert output.output_type == "display_data"
+    assert output.data["text/plain"].startswith("10 updates in 0:0")
+    assert "\n" not in output.data["text/plain"]
