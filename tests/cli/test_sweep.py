@@ -37,7 +37,8 @@ def test_the_table_has_the_median_and_the_range_over_seeds(tmp_path):
     assert (two.values, two.runs, two.metrics) == ({"latent": "2"}, 3, {"elbo": (3.0, 1.0, 8.0)})
     assert (four.runs, four.metrics) == (2, {"elbo": (statistics.median([5.0, 4.0]), 4.0, 5.0)})
     written = write_summary(sweep, "loss")
-    assert [path.name for path in written] == ["sweep.md", "sweep.csv", "sweep.png"]
+    assert [path.name for path in written] == ["sweep.md", "sweep.csv", "sweep.png", "sweep.html"]
+    assert "<td>3 (1 to 8)</td>" in written[3].read_text()
     assert "| 2 | 3 | 3 (1 to 8) |" in written[0].read_text()
     with written[1].open() as file:
         rows = list(csv.DictReader(file))

@@ -63,6 +63,7 @@ _KNOWN: Mapping[str, Caption] = MappingProxyType(
         "terms": Caption("The terms of the objective over updates.", chart=True),
         "validation": Caption("What was measured on the validation split, over updates.", chart=True),
         "metrics": Caption("Metrics of the log over updates.", chart=True),
+        "sweep": Caption("The monitored metric over updates: the median over seeds, and the range.", chart=True),
         "quality": Caption("The quality of samples, measured during training, over updates.", chart=True),
     }
 )

@@ -114,6 +114,7 @@ def report_html(
     summary: str = "",
     alarms: Sequence[str] = (),
     metrics: Iterable[Metric] = (),
+    runs: Sequence[Sequence[str]] = (),
     figures: Mapping[str, bytes] | None = None,
     config: Mapping[str, Any] | None = None,
     versions: Mapping[str, str] | None = None,
@@ -131,6 +132,7 @@ def report_html(
       summary: one line under it.
       alarms: what went wrong while it was made, a line each.
       metrics: rows with unit and direction.
+      runs: a table of several runs, row by row, of which the first one names the columns.
       figures: PNG bytes by name, in the order to show, such as `vifx.evaluation.png` makes; under one stands a sentence
         that says what figures of this name show.
       config: the resolved configuration; nested mappings become dotted names.
@@ -145,6 +147,7 @@ def report_html(
     sections = [
         ("Alarms", _list(alarms)),
         ("Metrics", _metrics_table(metrics)),
+        ("Runs", _runs_table(runs)),
         ("Figures", "".join(_figure(name, data) for name, data in (figures or {}).items())),
         ("Objective", f"<pre>{html.escape(explanation.strip())}</pre>" if explanation.strip() else ""),
         ("Configuration", _pairs_table(_flattened(config or {}))),
@@ -208,6 +211,15 @@ def _metrics_table(metrics: Iterable[Metric]) -> str:
     note = '<p class="note">±: one standard error over examples</p>'
     table = f'<table class="metrics">\n<thead>{head}</thead>\n<tbody>\n{rows}</tbody>\n</table>'
     return f'<div class="scroll">{table}</div>\n{note}'
+
+
+def _runs_table(rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return ""
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in rows[0])
+    lines = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows[1:])
+    body = "".join(f"<tr>{line}</tr>\n" for line in lines)
+    return f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>'
 
 
 def _pairs_table(pairs: Mapping[str, str]) -> str:

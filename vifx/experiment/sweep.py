@@ -109,20 +109,37 @@ def _results(directory: Path) -> dict[str, float]:
 
 
 def write_summary(sweep: Sweep, metric: str | None) -> list[Path]:
-    """Write ``sweep.md``, ``sweep.csv`` and, of a logged metric, ``sweep.png`` with a band over seeds.
+    """Write ``sweep.md``, ``sweep.csv``, of a logged metric ``sweep.png`` with a band over seeds, and ``sweep.html``.
 
     Args:
       sweep: the runs.
       metric: what the picture shows; none without one.
     """
+    from vifx import evaluation
+
     rows = summary(sweep)
     names = list(dict.fromkeys(name for row in rows for name in row.metrics))
     options = list(rows[0].values)
-    head = [*options, "runs", *names]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    table = [[*options, "runs", *names]]
     for row in rows:
         cells = [_cell(row.metrics[name]) if name in row.metrics else "–" for name in names]
-        lines.append("| " + " | ".join([*row.values.values(), str(row.runs), *cells]) + " |")
+        table.append([*row.values.values(), str(row.runs), *cells])
+    lines = ["| " + " | ".join(cells) + " |" for cells in table]
+    lines.insert(1, "|" + "---|" * len(table[0]))
+    picture = None if metric is None else _picture(sweep, metric)
+    figures = {} if picture is None else {"sweep": picture}
+    title, what = sweep.directory.name, "Medians over seeds, and between the smallest and the largest value a band."
+    page = evaluation.report_html(title=title, summary=what, runs=table, figures=figures)
+    written = {"sweep.md": ("\n".join(lines) + "\n").encode(), "sweep.csv": _numbers(rows, options, names)}
+    written |= {"sweep.png": picture} if picture is not None else {}
+    written["sweep.html"] = page.encode()
+    for name, content in written.items():
+        write_whole(sweep.directory / name, content)
+    return [sweep.directory / name for name in written]
+
+
+def _numbers(rows: Sequence[Row], options: Sequence[str], names: Sequence[str]) -> bytes:
+    """Return the table with every number in a column of its own, as CSV."""
     table = io.StringIO()
     writer = csv.writer(table)
     parts = ("median", "smallest", "largest")
@@ -130,13 +147,7 @@ def write_summary(sweep: Sweep, metric: str | None) -> list[Path]:
     for row in rows:
         numbers: list[Any] = [n for name in names for n in row.metrics.get(name, ("", "", ""))]
         writer.writerow([*row.values.values(), row.runs, *numbers])
-    written = [sweep.directory / "sweep.md", sweep.directory / "sweep.csv"]
-    write_whole(written[0], ("\n".join(lines) + "\n").encode())
-    write_whole(written[1], table.getvalue().encode())
-    if metric is not None and (picture := _picture(sweep, metric)) is not None:
-        written.append(sweep.directory / "sweep.png")
-        write_whole(written[2], picture)
-    return written
+    return table.getvalue().encode()
 
 
 def _cell(values: tuple[float, float, float]) -> str:
