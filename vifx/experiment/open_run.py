@@ -144,7 +144,7 @@ class OpenRun:
         """Its pictures, by name."""
         return {path.stem: path for path in sorted(self.record.figures.glob("*.png"))}
 
-    def examples(self, split: Literal["train", "validation", "test"] = "test") -> dict[str, NDArray[Any]]:
+    def examples(self, split: Literal["train", "validation", "test"]) -> dict[str, NDArray[Any]]:
         """Return the arrays of a split of its data by name, as `encode`, `log_prob` and `bound` take them.
 
         Raises:
