@@ -37,14 +37,18 @@ PLAIN = {
     "channels": (lambda: of_images(flows.channels()), DRAW.normal(size=(3, 2, 2, 2))),
     "checked": (doubling, VECTORS),
     "checkerboard": (lambda: of_images(flows.checkerboard()), IMAGES[:3]),
+    "concatenate": (lambda: flows.concatenate(flows.exp(), flows.planar(), sizes=(1, 3)), VECTORS),
     "flatten": (flows.flatten, IMAGES),
     "glow": (lambda: flows.glow(levels=1, depth=1, hidden=4), IMAGES),
     "image_realnvp": (lambda: flows.image_realnvp(levels=1, hidden=4), IMAGES),
+    "indexed": (lambda: flows.indexed(flows.planar(), [3, 0]), VECTORS),
     "invert": (lambda: flows.invert(flows.planar()), VECTORS),
     "last_scale": (flows.last_scale, IMAGES),
     "mask": (lambda: coupled(flows.affine(), flows.mask([True, False, False, True])), VECTORS),
     "multiscale": (lambda: flows.multiscale(lambda level: flows.actnorm(), 2), IMAGES),
     "permutation": (lambda: flows.permutation([2, 0, 3, 1]), VECTORS),
+    "pointwise": (lambda: flows.pointwise("sinh", jnp.sinh, jnp.arcsinh), VECTORS),
+    "power": (lambda: flows.power(3), VECTORS),
     "scale": (lambda: flows.scale(shift=True), VECTORS),
     "split_off": (lambda: flows.split_off(flows.actnorm()), VECTORS),
     "squeeze": (flows.squeeze, IMAGES),
@@ -75,6 +79,10 @@ CONDITIONAL = {
 }
 APPROXIMATE = {"cnf": 1e10, "continuous": 1e10, "residual": 1e3, "residual_block": 1e3}  # by steps, or by iterations
 NO_BIJECTION = {"Check", "Elementwise", "Flow", "Mask", "check"}
+THOROUGH = {  # each has a case of its own in the default run
+    *("concatenate", "exp"),
+    *("indexed", "leaky_tanh", "pointwise", "power", "sigmoid", "softplus", "tanh"),
+}
 
 
 PLAIN |= {
@@ -82,19 +90,23 @@ PLAIN |= {
 }
 
 
+def names():
+    return [pytest.param(n, marks=pytest.mark.thorough if n in THOROUGH else ()) for n in (*PLAIN, *CONDITIONAL)]
+
+
 def test_every_name_is_checked():
     assert {*PLAIN, *CONDITIONAL, *NO_BIJECTION} == set(flows.__all__)
     assert not {*PLAIN} & {*CONDITIONAL}
 
 
-@pytest.mark.parametrize("name", [*PLAIN, *CONDITIONAL])
+@pytest.mark.parametrize("name", names())
 def test_both_directions_and_the_jacobian_agree(x64, name):
     build, x, given = (*PLAIN[name], None) if name in PLAIN else (CONDITIONAL[name], VECTORS, GIVEN)
     given = None if given is None else jnp.asarray(given)
     flows.check(build(), jnp.asarray(x), given, tolerance=APPROXIMATE.get(name, 1.0))
 
 
-@pytest.mark.parametrize("name", [*PLAIN, *CONDITIONAL])
+@pytest.mark.parametrize("name", names())
 def test_shapes_and_dtypes_are_kept(name):
     """In single precision, whatever the batch; what is conditioned requires its condition."""
     build, x, given = (*PLAIN[name], None) if name in PLAIN else (CONDITIONAL[name], VECTORS, GIVEN)

@@ -28,19 +28,23 @@ __all__ = [
     "checked",
     "checkerboard",
     "cnf",
+    "concatenate",
     "conditional_affine",
     "conditioned",
     "continuous",
     "coupling",
     "dense",
+    "exp",
     "flatten",
     "glow",
     "halves",
     "iaf",
     "identity",
     "image_realnvp",
+    "indexed",
     "invert",
     "last_scale",
+    "leaky_tanh",
     "linear",
     "logit",
     "maf",
@@ -49,6 +53,8 @@ __all__ = [
     "nice",
     "permutation",
     "planar",
+    "pointwise",
+    "power",
     "radial",
     "rational_quadratic",
     "realnvp",
@@ -57,15 +63,19 @@ __all__ = [
     "reverse",
     "scale",
     "shuffle",
+    "sigmoid",
+    "softplus",
     "spline",
     "split_off",
     "squeeze",
     "stack",
+    "tanh",
 ]
 
 from vifx.flows.bijections.actnorm import actnorm
 from vifx.flows.bijections.alternating import alternating
 from vifx.flows.bijections.chain import chain
+from vifx.flows.bijections.concatenate import concatenate
 from vifx.flows.bijections.conditional_affine import conditional_affine
 from vifx.flows.bijections.continuous import continuous
 from vifx.flows.bijections.coupling import coupling
@@ -74,6 +84,7 @@ from vifx.flows.bijections.elementwise import Elementwise, additive, affine
 from vifx.flows.bijections.embedded_condition import conditioned
 from vifx.flows.bijections.flatten import flatten
 from vifx.flows.bijections.identity import identity
+from vifx.flows.bijections.indexed import indexed
 from vifx.flows.bijections.invert import invert
 from vifx.flows.bijections.linear import linear
 from vifx.flows.bijections.logit import logit
@@ -82,11 +93,14 @@ from vifx.flows.bijections.masks import Mask, channels, checkerboard, halves, ma
 from vifx.flows.bijections.multiscale import last_scale, multiscale
 from vifx.flows.bijections.permutation import permutation, reverse, shuffle
 from vifx.flows.bijections.planar import planar
+from vifx.flows.bijections.pointwise import pointwise
+from vifx.flows.bijections.positive import exp, power, softplus
 from vifx.flows.bijections.radial import radial
 from vifx.flows.bijections.rational_quadratic import rational_quadratic
 from vifx.flows.bijections.residual_block import residual_block
 from vifx.flows.bijections.scale import scale
 from vifx.flows.bijections.split_off import split_off
+from vifx.flows.bijections.squashing import leaky_tanh, sigmoid, tanh
 from vifx.flows.bijections.squeeze import squeeze
 from vifx.flows.bijections.stack import stack
 from vifx.flows.check import Check, check

@@ -23,6 +23,9 @@ def checked(
     init: Callable[[Key, Array, Any], tuple[PyTree, PyTree]],
     forward: Callable[[PyTree, PyTree, Array, Any, Key | None], tuple[Array, Array]],
     inverse: Callable[[PyTree, PyTree, Array, Any, Key | None], tuple[Array, Array]],
+    *,
+    scalars: bool = False,
+    keeps_size: bool = True,
 ) -> Bijection:
     """Make a `Bijection` of three plain functions, with shapes and dtypes checked at each call.
 
@@ -36,6 +39,11 @@ def checked(
       init: ``(key, x, given) -> (params, state)``.
       forward: ``(params, state, x, given, key) -> (z, log_det)``, ``log_det = log|det dz/dx|`` in nats.
       inverse: ``(params, state, z, given, key) -> (x, log_det)``, ``log_det = log|det dx/dz|`` in nats.
+      scalars: whether it takes scalar events too, ``[examples]``. Without, an event has at least one axis, so that what
+        acts along the last axis never acts along the examples.
+      keeps_size: whether z has as many elements as x. A map from a surface, such as the simplex, has fewer; its
+        log-determinant is then that of the map from the free coordinates of x, which it has to name. What is composed
+        of bijections leaves this to its parts.
 
     Returns:
       A bijection that raises ValueError or TypeError unless its input is a real array ``[examples, *event]``,
@@ -57,29 +65,31 @@ add an axis, such as x[:, None].
     entry = f"@{name}"
 
     def checked_init(key: Key, x: Array, given: Any = None) -> tuple[PyTree, PyTree]:
-        _check_input(f"{name}: init", x, given)
+        x = _checked_input(f"{name}: init", x, given, scalars)
         params, state = init(key, x, given)
         return params, _remember(entry, x, given, state)
 
     def checked_forward(
         params: PyTree, state: PyTree, x: Array, given: Any = None, *, key: Key | None = None
     ) -> tuple[Array, Array]:
-        _check_input(f"{name}: forward", x, given)
+        x = _checked_input(f"{name}: forward", x, given, scalars)
         known, state = _recall(entry, state)
         if known is not None:
             _check_event(f"{name}: forward", known, x)
             _check_given(name, known, given)
-        return check_output(f"{name}: forward", x, *forward(params, state, x, given, key))
+        return check_output(f"{name}: forward", x, *forward(params, state, x, given, key), keeps_size=keeps_size)
 
     def checked_inverse(
         params: PyTree, state: PyTree, z: Array, given: Any = None, *, key: Key | None = None
     ) -> tuple[Array, Array]:
-        _check_input(f"{name}: inverse", z, given)
+        z = _checked_input(f"{name}: inverse", z, given, scalars)
         known, state = _recall(entry, state)
         if known is not None:
-            _check_elements(f"{name}: inverse", known, z)
+            if keeps_size:
+                _check_elements(f"{name}: inverse", known, z)
             _check_given(name, known, given)
-        x, log_det = check_output(f"{name}: inverse", z, *inverse(params, state, z, given, key))
+        found = inverse(params, state, z, given, key)
+        x, log_det = check_output(f"{name}: inverse", z, *found, keeps_size=keeps_size)
         if known is not None:
             _check_event(f"{name}: inverse", known, x)
         return x, log_det
@@ -87,14 +97,16 @@ add an axis, such as x[:, None].
     return Bijection(checked_init, checked_forward, checked_inverse)
 
 
-def _check_input(where: str, value: Array, given: Any) -> None:
+def _checked_input(where: str, value: Any, given: Any, scalars: bool) -> Array:
     dtype = getattr(value, "dtype", None)
     if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(
             f"{where} needs a real array, got {dtype or type(value).__name__}; dequantize integers first, "
             "(x + u) / 256 for 8-bit pixels (vifx.data.dequantize)."
         )
-    if value.ndim < 2:
+    if value.ndim == 0:
+        raise ValueError(f"{where} needs an axis of examples, [examples, *event], got a scalar; give x[None].")
+    if value.ndim == 1 and not scalars:
         raise ValueError(
             f"{where} needs [examples, *event] with at least one event axis, got shape {list(value.shape)}; add an "
             "axis, such as x[:, None]."
@@ -105,6 +117,7 @@ def _check_input(where: str, value: Array, given: Any) -> None:
                 f"{where} needs as many examples in given as in the value, got given {list(leaf.shape)} for "
                 f"{list(value.shape)}; repeat or index given so that the leading axes agree."
             )
+    return jnp.asarray(value)
 
 
 def forget(state: PyTree) -> PyTree:
@@ -177,18 +190,21 @@ def _check_given(name: str, known: Mapping[str, Any], given: Any) -> None:
         )
 
 
-def check_output(where: str, value: Array, output: Array, log_det: Array) -> tuple[Array, Array]:
+def check_output(
+    where: str, value: Array, output: Array, log_det: Array, *, keeps_size: bool = True
+) -> tuple[Array, Array]:
     """Return the output of a bijection, checked against its input.
 
     Args:
       value: ``[examples, *event]``.
       log_det: ``[examples]``.
+      keeps_size: whether the output must have as many elements.
 
     Raises:
       ValueError: the examples or the number of elements are not kept, or there is not one log-determinant an example.
       TypeError: a dtype is not that of the value.
     """
-    if output.shape[:1] != value.shape[:1] or output.size != value.size:
+    if output.shape[:1] != value.shape[:1] or (keeps_size and output.size != value.size):
         raise ValueError(
             f"{where} maps {list(value.shape)} to {list(output.shape)}; a bijection keeps the examples and the number "
             "of elements."

@@ -48,7 +48,7 @@ def actnorm(*, floor: float | None = None) -> Bijection:
         require_number(floor, "actnorm: floor", above=0, hint="None for no floor")
 
     def init(_key: Key, x: Array, _given: Any) -> tuple[PyTree, PyTree]:
-        flat = x.reshape(-1, x.shape[-1])
+        flat = x.reshape(-1, x.shape[-1] if x.ndim > 1 else 1)
         mean = jnp.mean(flat, axis=0)
         scale = jnp.sqrt(jnp.mean((flat - mean[None]) ** 2, axis=0))
         if floor is not None:
@@ -81,7 +81,7 @@ def standardizing(name: str, init: Callable[[Key, Array, Any], tuple[PyTree, PyT
         x = z * jnp.exp(params["log_scale"]).reshape(shape) + params["mean"].reshape(shape)
         return x, _log_det(params, z)
 
-    return checked(name, init, forward, inverse)
+    return checked(name, init, forward, inverse, scalars=True)
 
 
 def _log_det(params: PyTree, x: Array) -> Array:

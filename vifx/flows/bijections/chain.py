@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from vifx.checks import require
 from vifx.core.types import Array, Bijection, Key, PyTree
+from vifx.flows.bijections.noise import noise_of
 from vifx.flows.checked import A_BIJECTION, checked
 
 
@@ -49,19 +50,15 @@ def chain(*bijections: Bijection) -> Bijection:
     def forward(params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
         total = jnp.zeros(x.shape[0], x.dtype)
         for index, item in enumerate(bijections):
-            x, log_det = item.forward(params[index], state[index], x, given, key=_own(key, index))
+            x, log_det = item.forward(params[index], state[index], x, given, key=noise_of(key, index))
             total = total + log_det
         return x, total
 
     def inverse(params: PyTree, state: PyTree, z: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
         total = jnp.zeros(z.shape[0], z.dtype)
         for index in reversed(range(len(bijections))):
-            z, log_det = bijections[index].inverse(params[index], state[index], z, given, key=_own(key, index))
+            z, log_det = bijections[index].inverse(params[index], state[index], z, given, key=noise_of(key, index))
             total = total + log_det
         return z, total
 
-    return checked("chain", init, forward, inverse)
-
-
-def _own(key: Key | None, index: int) -> Key | None:
-    return None if key is None else jax.random.fold_in(key, index)
+    return checked("chain", init, forward, inverse, scalars=True, keeps_size=False)

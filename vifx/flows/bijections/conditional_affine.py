@@ -62,4 +62,4 @@ def conditional_affine(body: Any) -> Bijection:
         location, log_scale = location_and_log_scale(params, state, z, given)
         return location + jnp.exp(log_scale) * z, summed(log_scale)
 
-    return checked("conditional_affine", init, forward, inverse)
+    return checked("conditional_affine", init, forward, inverse, scalars=True)

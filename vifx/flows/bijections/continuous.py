@@ -98,7 +98,7 @@ def continuous(
     def inverse(params: PyTree, state: PyTree, z: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
         return flow(params, state, z, given, key, backward=True)
 
-    return checked("continuous", init, forward, inverse)
+    return checked("continuous", init, forward, inverse, scalars=True)
 
 
 def _probe(key: Key | None, x: Array) -> Array:

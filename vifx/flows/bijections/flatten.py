@@ -45,4 +45,4 @@ def flatten() -> Bijection:
             )
         return z.reshape(z.shape[0], *event), jnp.zeros(z.shape[0], z.dtype)
 
-    return checked("flatten", init, forward, inverse)
+    return checked("flatten", init, forward, inverse, scalars=True)

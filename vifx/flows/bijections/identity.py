@@ -21,4 +21,4 @@ def identity() -> Bijection:
     def same(_params: PyTree, _state: PyTree, x: Array, _given: Any, _key: Key | None) -> tuple[Array, Array]:
         return x, jnp.zeros(x.shape[0], x.dtype)
 
-    return checked("identity", init, same, same)
+    return checked("identity", init, same, same, scalars=True)

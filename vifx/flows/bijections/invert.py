@@ -39,4 +39,4 @@ def invert(bijection: Bijection) -> Bijection:
     def inverse(params: PyTree, state: PyTree, z: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
         return bijection.forward(params, state, z, given, key=key)
 
-    return checked("invert", init, forward, inverse)
+    return checked("invert", init, forward, inverse, scalars=True, keeps_size=False)

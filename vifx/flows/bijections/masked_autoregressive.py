@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from vifx.checks import require, require_widths
 from vifx.core.types import Array, Bijection, Key, PyTree
 from vifx.flows.bijections.condition import flattened
+from vifx.flows.bijections.element_order import checked_order, order_of
 from vifx.flows.bijections.elementwise import Elementwise
 from vifx.flows.bijections.masked_dense import Masked, masked
 from vifx.flows.checked import checked
@@ -51,10 +52,10 @@ def autoregressive(
     """
     require(elementwise, Elementwise, "autoregressive: elementwise", "an Elementwise", "such as flows.affine()")
     widths = require_widths(hidden, "autoregressive: hidden")
-    placed = _checked_order(order)
+    placed = checked_order(order, "autoregressive")
 
     def network(elements: int) -> tuple[Masked, Sequence[int]]:
-        own = _order(placed, elements)
+        own = order_of(placed, elements, "autoregressive")
         return masked(own, widths, elementwise.size, activation), own
 
     def init(key: Key, x: Array, given: Any) -> tuple[PyTree, PyTree]:
@@ -81,25 +82,4 @@ def autoregressive(
         (x, total), _ = jax.lax.scan(jax.checkpoint(one, prevent_cse=False), start, jnp.asarray(own))
         return x.reshape(z.shape), total
 
-    return checked("autoregressive", init, forward, inverse)
-
-
-def _checked_order(order: str | Sequence[int] | None) -> tuple[int, ...] | bool:
-    """A permutation, or whether it is the reverse."""
-    if order is None or order == "reversed":
-        return order == "reversed"
-    if isinstance(order, str) or sorted(order) != list(range(len(order))):
-        raise ValueError(
-            f"autoregressive: order must be None, 'reversed' or a permutation of 0 … elements − 1, got {order!r}."
-        )
-    return tuple(int(element) for element in order)
-
-
-def _order(placed: tuple[int, ...] | bool, elements: int) -> tuple[int, ...]:
-    if isinstance(placed, bool):
-        return tuple(range(elements))[:: -1 if placed else 1]
-    if len(placed) != elements:
-        raise ValueError(
-            f"autoregressive: order has {len(placed)} elements and the event {elements}; give one place for each."
-        )
-    return placed
+    return checked("autoregressive", init, forward, inverse, scalars=True)

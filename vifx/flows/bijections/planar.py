@@ -78,7 +78,7 @@ def planar() -> Bijection:
         x = rows - plane.shift * jnp.tanh(distance)[:, None]
         return x.reshape(z.shape), -_log_det(plane.slope, distance)
 
-    return checked("planar", init, forward, inverse)
+    return checked("planar", init, forward, inverse, scalars=True)
 
 
 def _dot(one: Array, other: Array) -> Array:

@@ -66,7 +66,7 @@ def radial() -> Bijection:
         x = center + ((radius + distance) / (distance + radius * slope))[:, None] * away
         return x.reshape(z.shape), -_log_det(distance, radius, slope, rows.shape[1])
 
-    return checked("radial", init, forward, inverse)
+    return checked("radial", init, forward, inverse, scalars=True)
 
 
 def _settings(params: PyTree, given: Any, rows: Array) -> tuple[Array, Array, Array]:

@@ -100,7 +100,7 @@ def residual_block(
         x = residual_inverse(lambda rows: branch(constants, rows, z.shape), rows, lipschitz)
         return x.reshape(z.shape), -own_log_det(constants, x, z.shape, key)
 
-    return checked("residual_block", net.init, forward, inverse)
+    return checked("residual_block", net.init, forward, inverse, scalars=True)
 
 
 def _exact(residual: Any, rows: Array) -> Array:

@@ -36,4 +36,4 @@ def scale(*, shift: bool = False) -> Bijection:
         x = z * jnp.exp(-params["log_scale"])[None]
         return x, jnp.broadcast_to(-jnp.sum(params["log_scale"]), z.shape[:1])
 
-    return checked("scale", init, forward, inverse)
+    return checked("scale", init, forward, inverse, scalars=True)

@@ -70,7 +70,7 @@ def stack(block: Bijection, depth: int, *, unroll: int | bool = 1, remat: bool =
     def inverse(params: PyTree, state: PyTree, z: Array, given: Any, key: Key | None) -> tuple[Array, Array]:
         return run(block.inverse, params, state, z, given, key, True)
 
-    return checked("stack", init, forward, inverse)
+    return checked("stack", init, forward, inverse, scalars=True, keeps_size=False)
 
 
 def _check_shape(block: Bijection, key: Key, x: Array, given: Any) -> None:
