@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from numpyro.distributions import constraints
 
 from vifx import flows, networks
 
@@ -53,6 +54,7 @@ PLAIN = {
     "split_off": (lambda: flows.split_off(flows.actnorm()), VECTORS),
     "squeeze": (flows.squeeze, IMAGES),
     "stack": (lambda: flows.stack(flows.scale(), 3), VECTORS),
+    "support": (lambda: flows.support(constraints.interval(-1.0, 2.0)), VECTORS),
 }
 CONDITIONAL = {
     "additive": lambda: coupled(flows.additive()),
@@ -81,7 +83,7 @@ APPROXIMATE = {"cnf": 1e10, "continuous": 1e10, "residual": 1e3, "residual_block
 NO_BIJECTION = {"Check", "Elementwise", "Flow", "Mask", "check"}
 THOROUGH = {  # each has a case of its own in the default run
     *("concatenate", "exp"),
-    *("indexed", "leaky_tanh", "pointwise", "power", "sigmoid", "softplus", "tanh"),
+    *("indexed", "leaky_tanh", "pointwise", "power", "sigmoid", "softplus", "support", "tanh"),
 }
 
 

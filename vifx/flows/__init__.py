@@ -69,6 +69,7 @@ __all__ = [
     "split_off",
     "squeeze",
     "stack",
+    "support",
     "tanh",
 ]
 
@@ -77,6 +78,7 @@ from vifx.flows.bijections.alternating import alternating
 from vifx.flows.bijections.chain import chain
 from vifx.flows.bijections.concatenate import concatenate
 from vifx.flows.bijections.conditional_affine import conditional_affine
+from vifx.flows.bijections.constraint import support
 from vifx.flows.bijections.continuous import continuous
 from vifx.flows.bijections.coupling import coupling
 from vifx.flows.bijections.default_networks import dense
