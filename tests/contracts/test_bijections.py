@@ -61,6 +61,8 @@ CONDITIONAL = {
     "affine": lambda: coupled(flows.affine(bound=2.0)),
     "alternating": lambda: flows.alternating(flows.affine(), 2, hidden=(8,)),
     "autoregressive": lambda: flows.autoregressive(flows.affine(), hidden=(8,)),
+    "circular_rational_quadratic": lambda: coupled(flows.circular_rational_quadratic()),
+    "circular_spline": lambda: flows.circular_spline(2, hidden=(8,)),
     "cnf": lambda: flows.cnf(hidden=(8,), steps=16),
     "conditional_affine": lambda: flows.conditional_affine(flows.dense((8,))),
     "conditioned": lambda: flows.conditioned(flows.planar(), flows.dense((8,))),
@@ -82,7 +84,7 @@ CONDITIONAL = {
 APPROXIMATE = {"cnf": 1e10, "continuous": 1e10, "residual": 1e3, "residual_block": 1e3}  # by steps, or by iterations
 NO_BIJECTION = {"Check", "Elementwise", "Flow", "Mask", "check"}
 THOROUGH = {  # each has a case of its own in the default run
-    *("concatenate", "exp"),
+    *("circular_rational_quadratic", "circular_spline", "concatenate", "exp"),
     *("indexed", "leaky_tanh", "pointwise", "power", "sigmoid", "softplus", "support", "tanh"),
 }
 

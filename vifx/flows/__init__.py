@@ -27,6 +27,8 @@ __all__ = [
     "check",
     "checked",
     "checkerboard",
+    "circular_rational_quadratic",
+    "circular_spline",
     "cnf",
     "concatenate",
     "conditional_affine",
@@ -76,6 +78,7 @@ __all__ = [
 from vifx.flows.bijections.actnorm import actnorm
 from vifx.flows.bijections.alternating import alternating
 from vifx.flows.bijections.chain import chain
+from vifx.flows.bijections.circular_rational_quadratic import circular_rational_quadratic
 from vifx.flows.bijections.concatenate import concatenate
 from vifx.flows.bijections.conditional_affine import conditional_affine
 from vifx.flows.bijections.constraint import support
@@ -107,6 +110,7 @@ from vifx.flows.bijections.squeeze import squeeze
 from vifx.flows.bijections.stack import stack
 from vifx.flows.check import Check, check
 from vifx.flows.checked import checked
+from vifx.flows.circular_spline import circular_spline
 from vifx.flows.cnf import cnf
 from vifx.flows.flow import Flow
 from vifx.flows.glow import glow
