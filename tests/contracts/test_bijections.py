@@ -61,6 +61,8 @@ CONDITIONAL = {
     "affine": lambda: coupled(flows.affine(bound=2.0)),
     "alternating": lambda: flows.alternating(flows.affine(), 2, hidden=(8,)),
     "autoregressive": lambda: flows.autoregressive(flows.affine(), hidden=(8,)),
+    "block_autoregressive": lambda: flows.block_autoregressive(hidden=(4,)),
+    "bnaf": lambda: flows.bnaf(2, hidden=(4,)),
     "circular_rational_quadratic": lambda: coupled(flows.circular_rational_quadratic()),
     "circular_spline": lambda: flows.circular_spline(2, hidden=(8,)),
     "cnf": lambda: flows.cnf(hidden=(8,), steps=16),
@@ -84,7 +86,7 @@ CONDITIONAL = {
 APPROXIMATE = {"cnf": 1e10, "continuous": 1e10, "residual": 1e3, "residual_block": 1e3}  # by steps, or by iterations
 NO_BIJECTION = {"Check", "Elementwise", "Flow", "Mask", "check"}
 THOROUGH = {  # each has a case of its own in the default run
-    *("circular_rational_quadratic", "circular_spline", "concatenate", "exp"),
+    *("bnaf", "block_autoregressive", "circular_rational_quadratic", "circular_spline", "concatenate", "exp"),
     *("indexed", "leaky_tanh", "pointwise", "power", "sigmoid", "softplus", "support", "tanh"),
 }
 

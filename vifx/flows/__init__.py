@@ -22,6 +22,8 @@ __all__ = [
     "affine",
     "alternating",
     "autoregressive",
+    "block_autoregressive",
+    "bnaf",
     "chain",
     "channels",
     "check",
@@ -77,6 +79,7 @@ __all__ = [
 
 from vifx.flows.bijections.actnorm import actnorm
 from vifx.flows.bijections.alternating import alternating
+from vifx.flows.bijections.block_autoregressive import block_autoregressive
 from vifx.flows.bijections.chain import chain
 from vifx.flows.bijections.circular_rational_quadratic import circular_rational_quadratic
 from vifx.flows.bijections.concatenate import concatenate
@@ -108,6 +111,7 @@ from vifx.flows.bijections.split_off import split_off
 from vifx.flows.bijections.squashing import leaky_tanh, sigmoid, tanh
 from vifx.flows.bijections.squeeze import squeeze
 from vifx.flows.bijections.stack import stack
+from vifx.flows.bnaf import bnaf
 from vifx.flows.check import Check, check
 from vifx.flows.checked import checked
 from vifx.flows.circular_spline import circular_spline

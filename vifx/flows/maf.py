@@ -10,10 +10,9 @@ import jax
 
 from vifx.checks import require_integer
 from vifx.core.types import Array, Bijection
-from vifx.flows.bijections.chain import chain
 from vifx.flows.bijections.elementwise import Elementwise, affine
+from vifx.flows.bijections.in_pairs import in_pairs
 from vifx.flows.bijections.masked_autoregressive import autoregressive
-from vifx.flows.bijections.stack import stack
 
 
 def maf(
@@ -53,7 +52,4 @@ def maf(
         autoregressive(elementwise or affine(), hidden=hidden, order=order, activation=activation)
         for order in (None, "reversed")
     )
-    if depth == 1:
-        return one
-    pairs = stack(chain(one, other, *between), depth // 2, unroll=unroll, remat=remat)
-    return chain(pairs, one) if depth % 2 else pairs
+    return in_pairs(one, other, depth, between=between, unroll=unroll, remat=remat)

@@ -11,12 +11,11 @@ import jax
 
 from vifx.checks import require_integer
 from vifx.core.types import Array, Bijection
-from vifx.flows.bijections.chain import chain
 from vifx.flows.bijections.coupling import coupling
 from vifx.flows.bijections.default_networks import dense
 from vifx.flows.bijections.elementwise import Elementwise
+from vifx.flows.bijections.in_pairs import in_pairs
 from vifx.flows.bijections.masks import halves
-from vifx.flows.bijections.stack import stack
 
 
 def alternating(
@@ -50,10 +49,7 @@ def alternating(
     require_integer(depth, "alternating: depth")
     network = dense(hidden, activation=activation) if body is None else body
     one, other = (coupling(network, elementwise, mask=halves(swapped=swapped)) for swapped in (False, True))
-    if depth == 1:
-        return one
     if unroll is None:
         # Few small layers are faster without a loop; many compile faster with one, in a time that does not grow.
         unroll = True if depth // 2 <= 4 else 1
-    pairs = stack(chain(one, other, *between), depth // 2, unroll=unroll, remat=remat)
-    return chain(pairs, one) if depth % 2 else pairs
+    return in_pairs(one, other, depth, between=between, unroll=unroll, remat=remat)
