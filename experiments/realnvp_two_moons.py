@@ -43,6 +43,7 @@ def build(config: Config) -> Experiment:
         bijection,
         evaluate=lambda flow: evaluation.measure_likelihood(flow, points.test),
         drawings=lambda flow: {
-            "density": evaluation.draw_density(flow, lambda _: points.test["x"][:4000], title=title)
+            "density": evaluation.draw_density(flow, lambda _: points.test["x"][:4000], title=title),
+            "pushforward": evaluation.draw_pushforward(flow, title=title),
         },
     )

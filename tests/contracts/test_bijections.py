@@ -84,7 +84,7 @@ CONDITIONAL = {
     "spline": lambda: flows.spline(2, hidden=(8,)),
 }
 APPROXIMATE = {"cnf": 1e10, "continuous": 1e10, "residual": 1e3, "residual_block": 1e3}  # by steps, or by iterations
-NO_BIJECTION = {"Check", "Elementwise", "Flow", "Mask", "check"}
+NO_BIJECTION = {"Check", "Elementwise", "FittedFlow", "Flow", "Mask", "check"}
 THOROUGH = {  # each has a case of its own in the default run
     *("bnaf", "block_autoregressive", "circular_rational_quadratic", "circular_spline", "concatenate", "exp"),
     *("indexed", "leaky_tanh", "pointwise", "power", "sigmoid", "softplus", "support", "tanh"),

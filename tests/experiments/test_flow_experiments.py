@@ -102,7 +102,7 @@ def test_trains_to_the_end(name, small, extra, prepared, tmp_path, capsys):
     elif small is PLANE:
         assert 1 < found["nll/x"] < 10
         assert "exact; 95 % interval" in shown.out
-        assert drawn == {"density", "loss"}
+        assert drawn == {"density", "pushforward", "loss"}
     elif small is TABLE:
         assert found["nll/x"] == pytest.approx(-found["log_prob/test"], rel=1e-6)
         assert found["kl/true"] == pytest.approx(found["log_prob/test/true"] - found["log_prob/test"], rel=1e-6)

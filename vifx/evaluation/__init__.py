@@ -44,6 +44,7 @@ __all__ = [
     "draw_evidence",
     "draw_modes",
     "draw_noise",
+    "draw_pushforward",
     "draw_reliability",
     "elbo",
     "encode",
@@ -91,6 +92,7 @@ __all__ = [
     "principal_components",
     "print_metrics",
     "probability_bars",
+    "pushforward_2d",
     "reconstructions",
     "reliability_diagram",
     "report_html",
@@ -161,6 +163,7 @@ if TYPE_CHECKING:
     from vifx.evaluation.mosaics import image_grid, image_rows, latent_manifold, latent_traversal, reconstructions
     from vifx.evaluation.plane import critic_field, density_2d, draw_critic, draw_density, draw_modes, mode_scatter
     from vifx.evaluation.predictions import Predictions, calibrating_temperature, predict
+    from vifx.evaluation.pushforward import draw_pushforward, pushforward_2d
     from vifx.evaluation.report import report_html, write_report
     from vifx.evaluation.samples import (
         Memorization,

@@ -22,12 +22,12 @@ from vifx.evaluation.measure import Drawing
 from vifx.evaluation.modes import mode_coverage
 from vifx.evaluation.style import STYLE, chart, dress, legend
 from vifx.evaluation.style import panels as empty_panels
+from vifx.evaluation.windows import frame, in_plane, window_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Window = tuple[NDArray[Any], NDArray[Any]]
 _POINT = 5.0  # the area of a dot, in square points
 
 
@@ -56,15 +56,15 @@ def mode_scatter(
     Raises:
       ValueError: if samples or centres are not in the plane, or as `mode_coverage`.
     """
-    samples, centres = _in_plane(samples, "samples"), _in_plane(centres, "centres")
+    samples, centres = in_plane(samples, "samples"), in_plane(centres, "centres")
     mode_coverage(samples, centres, scale, radius=radius)  # which checks them
     counts = f"{len(samples):,} samples over {len(centres)} modes"
     reach = radius * np.broadcast_to(np.asarray(scale, np.float64), len(centres))
     within = np.linalg.norm(samples[:, None] - centres, axis=-1) <= reach
     near = within.any(axis=1)
     figure, axes = _plane(f"{title}: {counts}" if title else counts)
-    window = _window(np.concatenate([centres - reach[:, None], centres + reach[:, None]]))
-    _frame(axes, window, samples)
+    window = window_of(np.concatenate([centres - reach[:, None], centres + reach[:, None]]))
+    frame(axes, window, samples)
     dots: dict[str, Any] = {"color": STYLE.lines[0], "linewidths": 0}
     pluses: dict[str, Any] = {"color": STYLE.muted, "marker": "+", "linewidths": 0.7}
     axes.scatter(*samples[~near].T, s=2.5 * _POINT, alpha=0.55, zorder=2, **pluses)
@@ -104,13 +104,13 @@ def critic_field(
     Raises:
       ValueError: if data or samples are not in the plane, or `function` does not give one finite value a point.
     """
-    data, samples = _in_plane(data, "data"), _in_plane(samples, "samples")
-    window = _window(data)
+    data, samples = in_plane(data, "data"), in_plane(samples, "samples")
+    window = window_of(data)
     grid = np.meshgrid(*(np.linspace(low, high, resolution) for low, high in zip(*window, strict=True)))
     values = _values(function, np.stack(grid, axis=-1).reshape(-1, 2)).reshape(resolution, resolution)
     typical = (float(np.quantile(np.abs(_values(function, points)), 0.9)) for points in (data, samples))
     figure, axes = _plane(title, width=7.2, height=6.5)
-    _frame(axes, window, samples)
+    frame(axes, window, samples)
     _contours(figure, axes, grid, values, 2 * min(typical) or 1.0)
     axes.scatter(*data.T, s=_POINT, color=STYLE.text, alpha=0.5, linewidths=0, zorder=3)
     axes.scatter(*samples.T, s=2.5 * _POINT, color=STYLE.lines[2], marker="x", linewidths=0.9, alpha=0.9, zorder=4)
@@ -148,8 +148,8 @@ def density_2d(
     Raises:
       ValueError: if data or samples are not in the plane, or `log_prob` does not give one finite value a point.
     """
-    data, samples = _in_plane(data, "data"), _in_plane(samples, "samples")
-    low, high = _window(np.quantile(data, [0.001, 0.999], axis=0))
+    data, samples = in_plane(data, "data"), in_plane(samples, "samples")
+    low, high = window_of(np.quantile(data, [0.001, 0.999], axis=0))
     step = (high - low) / resolution
     ticks = [low[i] + step[i] * (np.arange(resolution) + 0.5) for i in range(2)]
     grid = np.stack(np.meshgrid(*ticks), axis=-1).reshape(-1, 2)
@@ -174,7 +174,7 @@ def density_2d(
     _bar(figure, image, panels[1], "density")
     for axes, shown in ((panels[0], data), (panels[2], samples)):
         axes.scatter(*shown.T, s=1.5, color=STYLE.lines[0], alpha=0.5, linewidths=0)
-    _frame(panels[2], (low, high), samples)
+    frame(panels[2], (low, high), samples)
     return figure
 
 
@@ -275,27 +275,6 @@ def _plane(title: str, *, width: float = 6.2, height: float = 6.9) -> tuple[Figu
     return figure, axes
 
 
-def _window(points: NDArray[Any]) -> Window:
-    """The corners of a square around points, with a margin."""
-    middle = (points.max(axis=0) + points.min(axis=0)) / 2
-    half = 0.57 * float(np.ptp(points, axis=0).max()) or 1.0
-    return middle - half, middle + half
-
-
-def _frame(axes: Axes, window: Window, samples: NDArray[Any]) -> None:
-    from matplotlib.patheffects import withStroke
-
-    low, high = window
-    axes.set_xlim(low[0], high[0])
-    axes.set_ylim(low[1], high[1])
-    outside = int(((samples < low) | (samples > high)).any(axis=1).sum())
-    if outside:
-        words = f"{outside:,} of {len(samples):,} samples are outside the picture"
-        look = {"ha": "right", "va": "bottom", "fontsize": STYLE.tick_size, "color": STYLE.bad, "zorder": 6}
-        halo = [withStroke(linewidth=3, foreground="white")]
-        axes.text(0.995, 0.005, words, transform=axes.transAxes, path_effects=halo, **look)
-
-
 def _outline(*, captured: bool) -> dict[str, Any]:
     if captured:
         return {"color": STYLE.text, "linewidth": 0.9, "linestyle": "-"}
@@ -309,10 +288,3 @@ def _circle(axes: Axes, centre: NDArray[Any], extent: float, *, captured: bool) 
     axes.add_patch(Circle((x, y), extent, fill=False, zorder=5, **_outline(captured=captured)))
     if not captured:
         axes.plot([x], [y], marker="x", markersize=5, color=STYLE.bad, zorder=5)
-
-
-def _in_plane(points: ArrayLike, name: str) -> NDArray[Any]:
-    array = np.asarray(points, dtype=np.float64)
-    if array.ndim != 2 or array.shape[1] != 2 or len(array) == 0:
-        raise ValueError(f"{name} must be [n, 2] with at least one row, points of the plane, got shape {array.shape}.")
-    return array

@@ -15,6 +15,7 @@ from __future__ import annotations
 __all__ = [
     "Check",
     "Elementwise",
+    "FittedFlow",
     "Flow",
     "Mask",
     "actnorm",
@@ -116,7 +117,7 @@ from vifx.flows.check import Check, check
 from vifx.flows.checked import checked
 from vifx.flows.circular_spline import circular_spline
 from vifx.flows.cnf import cnf
-from vifx.flows.flow import Flow
+from vifx.flows.flow import FittedFlow, Flow
 from vifx.flows.glow import glow
 from vifx.flows.iaf import iaf
 from vifx.flows.image_realnvp import image_realnvp

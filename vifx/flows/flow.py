@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Flow"]
+__all__ = ["FittedFlow", "Flow"]
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,7 @@ class Flow:
     """A normalizing flow: ``log q(x) = log q_base(f(x)) + log|det ∂f/∂x|``, equation (3).
 
     Inside a joint write ``transformed("x", base, bijection, name=...)``; this is the same density as plain functions
-    of parameters, for everything that is done with a fitted flow.
+    of parameters, to differentiate, and with `at` one that has its parameters, to ask.
 
     Attributes:
       base: the distribution of ``z``, without a batch axis.
@@ -58,6 +58,19 @@ class Flow:
         require_key(key)
         require_array(x, "init: x")
         return self.bijection.init(key, x, given)
+
+    def at(self, params: PyTree, state: PyTree) -> FittedFlow:
+        """Return the flow at parameters, such as those of a training: a density to evaluate and to draw from.
+
+        >>> import jax, jax.numpy as jnp
+        >>> import vifx
+        >>> from vifx import flows
+        >>> flow = flows.Flow(vifx.standard_normal(2), flows.scale())
+        >>> fitted = flow.at(*flow.init(jax.random.key(0), jnp.zeros((1, 2))))
+        >>> [round(float(each), 4) for each in fitted.log_prob(jnp.zeros((3, 2)))]
+        [-1.8379, -1.8379, -1.8379]
+        """
+        return FittedFlow(self, params, state)
 
     def log_prob(self, params: PyTree, state: PyTree, x: Array, given: Any = None, *, key: Key | None = None) -> Array:
         """Return ``log q(x)`` in nats, ``[examples]``.
@@ -177,3 +190,44 @@ class Flow:
         if key is not None:
             require_key(key)
         return self.bijection.forward(params, state, x, given, key=key)
+
+
+@dataclass(frozen=True, repr=False)
+class FittedFlow:
+    """A flow with its parameters, made by `Flow.at`: log-densities and draws without naming them again.
+
+    Its functions are those of `Flow`, and may be compiled: ``jax.jit(fitted.log_prob)``. A log-determinant that is
+    estimated needs noise, which those of `Flow` take; here it has to be exact, which it is with the same parameters.
+
+    Attributes:
+      flow: the base and the bijection.
+      params: the bijection's parameters.
+      state: the bijection's state.
+    """
+
+    flow: Flow
+    params: PyTree
+    state: PyTree
+
+    def __repr__(self) -> str:
+        return f"FittedFlow({sum(leaf.size for leaf in jax.tree.leaves(self.params)):,} parameters)"
+
+    def log_prob(self, x: Array, given: Any = None) -> Array:
+        """Return ``log q(x)`` in nats, ``[examples]``, of data ``[examples, *event]``; as `Flow.log_prob`."""
+        return self.flow.log_prob(self.params, self.state, x, given)
+
+    def sample(self, key: Key, examples: int, given: Any = None, *, temperature: float = 1.0) -> Array:
+        """Draw ``[examples, *event]`` at a `temperature`; as `Flow.sample`."""
+        return self.flow.sample(key, self.params, self.state, examples, given, temperature=temperature)
+
+    def encode(self, x: Array, given: Any = None) -> Array:
+        """Return ``z = f(x)``; as `Flow.encode`."""
+        return self.flow.encode(self.params, self.state, x, given)
+
+    def decode(self, z: Array, given: Any = None) -> Array:
+        """Return ``x = f⁻¹(z)``; as `Flow.decode`."""
+        return self.flow.decode(self.params, self.state, z, given)
+
+    def interpolate(self, start: Array, end: Array, given: Any = None, *, points: int = 8) -> Array:
+        """Decode lines between codes, at as many `points`, ``[examples, points, *event]``; as `Flow.interpolate`."""
+        return self.flow.interpolate(self.params, self.state, start, end, given, points=points)
