@@ -13,6 +13,7 @@ os.environ["VIFX_CACHE"] = "off"  # commands in processes of their own leave the
 
 import jax
 import pytest
+from browser import BROWSER
 
 _DEVICES = "--xla_force_host_platform_device_count=8"
 _QUICK_TO_COMPILE = (
@@ -27,6 +28,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Compile without XLA's optimizations: most programs of the tests run once. The slow ones train for minutes."""
     flags = (_DEVICES,) if config.option.markexpr == "slow" else (_DEVICES, *_QUICK_TO_COMPILE)
     os.environ.setdefault("XLA_FLAGS", " ".join(flags))  # read at the first use of a device
+
+
+def pytest_report_header() -> list[str]:
+    """Say what this machine lacks, so that its tests are not there."""
+    return [] if BROWSER else ["no browser (chromium or google-chrome): the pages of the docs are not measured in one"]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

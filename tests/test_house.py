@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FOREIGN = re.compile(r"/(?:work|root|home|tmp)/\w|file:///|\.\./shared")
+KINDS = {".py", ".md", ".toml", ".yml", ".yaml", ".cff", ".css", ".html", ""}
 SKIPPED = {".git", ".venv", "build", "dist", "__pycache__", "_build", "runs", "vifx.egg-info"}
 
 
