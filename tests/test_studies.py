@@ -10,9 +10,6 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-import vifx
-from vifx.verification import tabular
-
 DOCS = Path(__file__).parents[1] / "docs"
 
 
@@ -69,14 +66,6 @@ def test_the_page_quotes_the_study_of_regularizers():
     assert chosen == {arm: min(found["scores"], key=lambda pair: pair[1])[0] for arm, found in STUDY["chosen"].items()}
     words = ", ".join(f"{regularizers.STRENGTHS[arm][0]} {best:g}" for arm, best in chosen.items())
     assert words in page
-
-
-def test_the_page_shows_what_explain_prints():
-    page = (DOCS / "supervised.md").read_text(encoding="utf-8")
-    shown = page.partition("```text\n")[2].partition("```")[0]
-    classifier = vifx.factor("y | x", tabular(2, states=10), name="classifier")
-    joints = vifx.Joint(vifx.evidence("x", "y")), vifx.Joint(vifx.evidence("x"), classifier)
-    assert shown == vifx.explain(vifx.kl(*joints))
 
 
 def test_every_regularizer_has_every_seed():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -33,7 +34,7 @@ def test_what_differs_and_what_was_measured(copied, tmp_path, vifx_command):
 
 def test_what_is_no_run_or_no_metric_is_refused(copied, tmp_path, vifx_command):
     copied("one")
-    copied("two", "--latent", "3", "--seed", "5")
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
     assert vifx_command("compare", "one").message == "vifx compare needs at least two runs, got 1"
     assert "'nowhere' is not a run directory" in vifx_command("compare", "one", "nowhere").message
     refused = vifx_command("compare", "one", "two", "--out", "x.png", "--metric", "validation/los")

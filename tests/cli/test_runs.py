@@ -143,6 +143,7 @@ def test_results_are_of_the_best_checkpoint(tiny, vifx_command, tmp_path):
     assert json.loads((tmp_path / "run" / "results.json").read_text())["step"] == best
 
 
+@pytest.mark.thorough
 def test_sample_draws_n_images_with_temperature(copied, vifx_command, tmp_path):
     copied("run")
     result = vifx_command("sample", "run", "--n", "9", "--temperature", "0.5", "--out", "nine.png")

@@ -18,6 +18,7 @@ from vifx.experiment.live import live_report
 from vifx.training import read_metrics
 
 
+@pytest.mark.thorough
 def test_drawings_and_logs_as_it_goes_are_no_part_of_what_the_run_is(tiny, vifx_command, trained, tmp_path):
     looked_at = ["--draw-every", "4", "--log", "csv", "tensorboard"]
     result = vifx_command("train", tiny, "--run", "run", *looked_at)

@@ -87,7 +87,7 @@ APPROXIMATE = {"cnf": 1e10, "continuous": 1e10, "residual": 1e3, "residual_block
 NO_BIJECTION = {"Check", "Elementwise", "FittedFlow", "Flow", "Mask", "check"}
 THOROUGH = {  # each has a case of its own in the default run
     *("bnaf", "block_autoregressive", "circular_rational_quadratic", "circular_spline", "concatenate", "exp"),
-    *("indexed", "leaky_tanh", "pointwise", "power", "sigmoid", "softplus", "support", "tanh"),
+    *("image_realnvp", "indexed", "leaky_tanh", "pointwise", "power", "sigmoid", "softplus", "support", "tanh"),
 }
 
 

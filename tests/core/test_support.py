@@ -113,6 +113,7 @@ def test_binarized_pixels_pass_and_shades_warn_once():
     assert np.isfinite(loss(jax.random.key(0), params, state, {"x": jnp.asarray(GREY)})[0])
 
 
+@pytest.mark.thorough
 def test_what_is_not_scored_is_not_compared():
     """Weightless examples, estimators without densities, and supports that depend on what is drawn."""
     joints = vae(BernoulliHead((6,)))

@@ -158,8 +158,8 @@ MISSING[0, 2:4] = False  # a gap
 MISSING[1, 0] = False  # from the start
 MISSING[2, 3:] = False  # a short sequence
 CASES = {
-    "by sequence, missing entries": (system((SEQUENCES, LENGTH - 1), (SEQUENCES,)), MISSING),
     "shared": (system(), None),
+    "by sequence, missing entries": (system((SEQUENCES, LENGTH - 1), (SEQUENCES,)), MISSING),
     "by time": (system((LENGTH - 1,)), MISSING),
 }
 
@@ -221,6 +221,7 @@ def in_both_precisions(function, at):
     return ([np.asarray(leaf, np.float64) for leaf in leaves] for leaves in (single, double))
 
 
+@pytest.mark.thorough
 def test_ten_thousand_steps_from_a_diffuse_start_in_single_precision():
     """P_1 = 10⁶, Q = 10⁻⁴, a gap and missing elements: against double precision; an innovation has variance 1."""
     length, size = 10_000, 2

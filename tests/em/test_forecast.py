@@ -66,6 +66,7 @@ def test_vectors_up_to_each_step_are_the_posterior_of_what_was_seen_by_then(x64)
         np.testing.assert_allclose(total, lds(t).log_prob(params, state, short), rtol=1e-11)
 
 
+@pytest.mark.thorough
 def test_states_to_come_are_as_often_as_the_chain_says(x64):
     params, state = random_params(hmm(LENGTH), X)
     drawn = em.forecast(jax.random.key(3), hmm(LENGTH), params, state, X, steps=STEPS, samples=20_000)

@@ -46,6 +46,7 @@ def test_trains_to_the_end(name, extra, tmp_path, capsys):
     assert (run / "figures" / "bands.png").is_file()
 
 
+@pytest.mark.thorough
 def test_explained_from_the_two_joints(capsys):
     assert main(["explain", str(FOLDER / "ode_competition.py")]) == 0
     shown = capsys.readouterr().out

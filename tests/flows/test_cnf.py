@@ -14,6 +14,7 @@ from vifx import flows
 X = np.random.default_rng(0).standard_normal((5, 2))
 
 
+@pytest.mark.thorough
 def test_it_starts_as_the_identity():
     x, flow = jnp.asarray(X, jnp.float32), flows.cnf(hidden=(8,))
     z, log_det = flow.forward(*flow.init(jax.random.key(0), x), x)

@@ -440,7 +440,7 @@ def test_wasserstein_game_is_the_difference_of_means(x64):
 FORMS = ["nonsaturating", "minimax", "full"]
 
 
-@pytest.mark.first(3)
+@pytest.mark.first(1)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("pair", ["vae", "bottom_up", "top_down", "conditional", "labelled"])
 def test_every_structure_equals_its_enumeration(x64, pair, form):

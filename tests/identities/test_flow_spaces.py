@@ -53,7 +53,7 @@ def same(one, other, rtol=1e-10):
     chex.assert_trees_all_close(one, other, rtol=rtol, atol=1e-12)
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("samples", [1, 5])
 def test_a_location_and_scale_posterior_is_the_normal_one(x64, samples):
     """(4) with ``F_x(u) = σ(x) ⊙ u + μ(x)`` is the VAE: draw by draw, by value and by gradient."""

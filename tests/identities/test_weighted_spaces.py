@@ -58,7 +58,7 @@ OBJECTIVES = {
 }
 
 
-@pytest.mark.first(2)
+@pytest.mark.first(1)
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_weights_are_repetitions(x64, name):
     objective = OBJECTIVES[name]()

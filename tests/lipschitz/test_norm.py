@@ -42,7 +42,7 @@ def test_errors_fall_as_stated(x64):
     assert abs(late.output[1] / early.output[1]) == pytest.approx(0.9**10, rel=0.02)
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("channels", "features", "least", "most"), [(1, 64, 2.3, 2.9), (16, 16, 1.4, 2.0), (64, 8, 1.05, 1.4)]
 )

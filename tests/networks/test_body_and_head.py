@@ -37,6 +37,7 @@ def test_one_hot_encodes_labels_and_passes_weights():
         OneHot(4)(labels)
 
 
+@pytest.mark.thorough
 def test_conditional_is_the_composition():
     z = jnp.asarray(np.random.default_rng(0).normal(size=(5, 2)), jnp.float32)
     y = jnp.array([0, 1, 2, 1, 0])
@@ -66,6 +67,7 @@ def test_inputs_must_match_the_parents():
         net.init(jax.random.key(0), jnp.zeros((2, 3), jnp.uint8), jnp.zeros((2, 3)))
 
 
+@pytest.mark.thorough
 def test_an_8_bit_convolutional_autoencoder_learns():
     rng = np.random.default_rng(0)
     x = jnp.asarray(np.where(rng.random((16, 1, 1, 1)) < 0.5, 40, 220) + rng.integers(0, 9, (16, 8, 8, 1)), jnp.uint8)

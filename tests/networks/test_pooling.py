@@ -18,6 +18,7 @@ def case(dtype=np.float64):
     return x, {"params": params}, jnp.asarray(np.arange(9)[None] < np.array([9, 4, 0])[:, None])
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("activation", [jnp.tanh, jax.nn.relu])
 def test_pooling_is_its_formula(x64, activation):
     x, variables, mask = case()

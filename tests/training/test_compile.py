@@ -69,6 +69,7 @@ def test_scan_and_single_updates_draw_the_same_noise(x64):
     assert int(scan.step) == 10
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("wrap", [lambda step: step, lambda step: accumulated(step, 5)])
 def test_eight_devices_agree_with_one(x64, wrap):
     objective, step, data = setup(dtype=np.float64)

@@ -53,6 +53,7 @@ def test_ancestors_alone_are_kept():
     assert joint.ancestral(("c",)).variables == ("c",)
 
 
+@pytest.mark.thorough
 def test_a_paired_critic_saturates_by_pairs():
     """Logits 10 at the data and 0 at the samples: every pair has odds above 99 to 1."""
     critic = from_functions(lambda key, x: jnp.zeros(()), lambda zero, x: jnp.where(x[:, 0] > 50, 10.0, 0.0) + zero)

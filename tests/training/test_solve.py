@@ -54,6 +54,7 @@ def same(one, other, tolerance):
     chex.assert_trees_all_close(one, other, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.thorough
 def test_several_latents_are_solved_as_by_hand(x64):
     """A hierarchy w → z → x of tables: expected counts of every factor, enumerated in NumPy."""
     generative = vifx.Joint(
@@ -352,6 +353,7 @@ def test_what_is_no_turn_of_latents_is_refused(x64):
     assert training.solve(2.0 * gaussian_mixture(3), "model").batches == 1
 
 
+@pytest.mark.thorough
 def test_a_minibatch_without_weight_changes_nothing(x64):
     objective = gaussian_mixture(2)
     batch = {"x": jnp.asarray(clusters(20)), "@weights": jnp.ones(20)}

@@ -76,6 +76,7 @@ def test_a_mixture_climbs_and_its_loss_is_minus_the_log_likelihood(x64):
     )
 
 
+@pytest.mark.thorough
 def test_a_turn_from_anywhere_never_falls(x64):
     """Also where W is not the best of the old noise, and where the floor holds."""
     generator = np.random.default_rng(3)

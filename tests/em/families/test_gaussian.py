@@ -39,7 +39,7 @@ def sklearns(kind, params, x, steps):
     return np.array(values), mixture
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_iteration_is_scikit_learns(x64, kind):
     family = em.gaussian(3, covariance=kind, floor=0.0)
@@ -69,6 +69,7 @@ def test_far_from_the_origin(kind):
     np.testing.assert_allclose(found, double, atol=1e-3, rtol=0)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("kind", KINDS)
 def test_densities_statistics_and_m_step(x64, kind):
     check_step(em.gaussian(2, covariance=kind), FAR[::4] - 999, 2, kept=("mean",) if kind == "tied" else None)

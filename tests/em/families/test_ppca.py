@@ -62,7 +62,7 @@ def test_a_mixture_climbs_to_a_point_where_its_gradient_is_zero(x64):
         np.testing.assert_allclose(leaf, 0, atol=1e-6)
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_data_in_a_plane_and_fewer_examples_than_features_have_the_noise_of_the_floor(dtype):
     with jax.enable_x64(dtype == "float64"):

@@ -69,7 +69,7 @@ def test_the_turns_are_those_of_an_independent_em(x64, kind, df):
         np.testing.assert_allclose(own["df"], [one["df"] for one in each], rtol=1e-7)
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("kind", "df"), [("full", "each"), ("full", "shared"), ("diagonal", "shared"), ("diagonal", 3.0)]
 )
@@ -125,7 +125,7 @@ def test_the_m_step_maximizes_the_expected_density_of_values_and_precisions(x64,
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(empty))
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_far_outliers_move_neither_location_nor_precision(dtype):
     """One example in forty at 1e5: the location stays within the bulk, also in float32."""
