@@ -8,7 +8,7 @@ import unicodedata
 from typing import Literal
 
 from vifx.checks import require_choice
-from vifx.core.latex import latex, plain
+from vifx.core.latex import latex, latex_rows, plain
 from vifx.core.objective import Objective, Part, Player, weight_in_words
 from vifx.core.symbols import definitions
 from vifx.core.types import Batch
@@ -24,8 +24,8 @@ def explain(objective: Objective, batch: Batch | None = None, *, style: Literal[
       objective: any objective; sums are explained part by part.
       batch: arrays, or anything with a shape and dtype, by batch entry. Whether a pair of families has a
         closed form depends on the networks' outputs, which a batch makes known; nothing is computed.
-      style: plain text, or LaTeX that the package ``amsmath`` compiles (an ``align*`` for each part, and one for the
-        symbols).
+      style: plain text, or LaTeX that the packages ``amsmath`` and ``amssymb`` compile (an ``align*`` for each part,
+        and one for the symbols).
 
     Raises:
       ValueError: an unknown style.
@@ -91,10 +91,10 @@ def _text(part: Part, batch: Batch | None) -> str:
 
 
 def _latex(part: Part, batch: Batch | None) -> str:
-    rows = [rf"& {latex(line)} \\" for line in part.derivation]
+    rows = [row for line in part.derivation for row in latex_rows(line)]
     for term in part.terms(batch):
         words = f"{term.name}: {term.estimator}, weight {term.weight}"
-        rows.append(rf"& {latex(term.formula)} && {latex(words)} \\")
+        rows += [*latex_rows(term.formula), *(row.replace("& ", r"& \quad ", 1) for row in latex_rows(words))]
     weight = weight_in_words(part.weight).replace("−", "-")
     return "\n".join(_aligned([rf"& {weight}{latex(part.title)} \\", *rows]))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["latex", "plain"]
+__all__ = ["latex", "latex_rows", "plain"]
 
+import itertools
+import operator
 import re
 
 _WORDS = {
@@ -37,6 +39,39 @@ def latex(line: str) -> str:
     """
     pieces = line.split("$")
     return "".join(_formula(piece) if index % 2 else _prose(piece) for index, piece in enumerate(pieces))
+
+
+def latex_rows(line: str, *, width: int = 60) -> list[str]:
+    r"""Return a line in LaTeX as rows of an ``align*``, broken between words and before operators, which fit a page.
+
+    Args:
+      width: how many characters of the line a row has at most, unless a word or a formula's part is longer.
+
+    Example:
+      >>> latex_rows("with $a = b$ and so on", width=10)
+      ['& \\text{with }a = b \\\\', '& \\quad \\text{and so on} \\\\']
+    """
+    atoms = [
+        (part, bool(i % 2)) for i, piece in enumerate(line.split("$")) for part in _atoms(piece, bool(i % 2), width)
+    ]
+    rows: list[list[tuple[str, bool]]] = [[]]
+    for text, formula in atoms:
+        if rows[-1] and sum(len(each) for each, _ in rows[-1]) + len(text) > width:
+            rows.append([])
+        rows[-1].append((text if rows[-1] else text.lstrip(), formula))
+    written = []
+    for row in rows:
+        kinds = itertools.groupby(row, key=operator.itemgetter(1))
+        whole = [("".join(text for text, _ in same), formula) for formula, same in kinds]
+        written.append("".join((_formula if formula else _prose)(text) for text, formula in whole).strip())
+    return [rf"& {'' if number == 0 else chr(92) + 'quad '}{row} \\" for number, row in enumerate(written)]
+
+
+def _atoms(piece: str, formula: bool, width: int) -> list[str]:
+    """Divide prose into words, and a long formula before its operators."""
+    if formula:
+        return re.split(r"(?= [+−≥≤] )", piece) if len(piece) > width else [piece]
+    return re.findall(r"\s*\S+|\s+", piece)
 
 
 def _prose(text: str) -> str:

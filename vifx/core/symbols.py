@@ -19,19 +19,19 @@ _MEANINGS = (
     ("$E_A$, $E_B$", r"(?<![A-Za-z])E_[AB]\b", "the means over A and over B"),
     ("$E_Q$", r"\bE_Q\b", "the mean over Q"),
     ("$H$", r"\bH\(", "the entropy, $H(p) = −E_p log p$"),
-    ("$KL$", r"\bKL\b", "the Kullback–Leibler divergence, $KL(P ‖ Q) = E_P log P/Q$"),
+    ("$KL$", r"\bKL\b", "the Kullback–Leibler divergence, $E_P log P/Q$"),
     ("$JS$", r"\bJS\b", "the Jensen–Shannon divergence"),
     ("$L$", r"\bL\b", "the loss that is minimized"),
     ("$ELBO$", r"\bELBO\b", "the evidence lower bound"),
     ("$Σ_i$", "Σ_i", "the sum over the elements of an event"),
     ("$Σ_k$, $w_k$", r"\bw_k\b|Σ_k", "the sum over the draws of the latents, the weight of the draw k"),
-    ("$f$", r"\bf\(P/Q\)", "the convex generator of the divergence, with $f(1) = 0$ up to a constant"),
+    ("$f$", r"\bf\(P/Q\)", "a convex function, with $f(1) = 0$ up to a constant"),
     ("$s$", r"\bs\b", "a value of what is compared"),
     ("$σ$", "σ", "the logistic function, $σ(t) = 1/(1 + e^(−t))$"),
     ("$B°$", "B°", "B as it was at the start of the phase"),
     ("$A°$", "A°", "A as it was at the start of the phase"),
     ("$Σ_v$, $pa$", r"Σ_v|\bpa\b", "the sum over the variables, the parents of one"),
-    ("$G$, $G°$", "G°", "a deterministic map, and as it was at the start of the phase"),
+    ("$G$, $G°$", "G°", "a deterministic map, now and at the start of the phase"),
 )
 
 
