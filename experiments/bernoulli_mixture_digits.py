@@ -37,6 +37,6 @@ def build(config: Config) -> Experiment:
     splits, restore = images.binarized(grey), images.Pixels(grey.info.shape).restore
 
     def make(size: int) -> em.Model:
-        return em.mixture(em.bernoulli, size, pseudo_counts=config.pseudo_counts)
+        return em.mixture(em.bernoulli, size, prior=em.Beta(1 + config.pseudo_counts, 1 + config.pseudo_counts))
 
     return em_model.images(config, splits, grey.test["x"], restore, make, config.components)

@@ -60,7 +60,7 @@ def build(config: Config) -> Experiment:
     adam = em_model.only(optax.adam(config.learning_rate), "decoder")
     step = training.in_turn(prior, training.optimize(objective, adam, updates={"model": config.inner}))
 
-    plain = em.mixture(em.bernoulli, config.components, pseudo_counts=0.1)
+    plain = em.mixture(em.bernoulli, config.components, prior=em.Beta(1.1, 1.1))
     return Experiment(
         objective=objective,
         step=step,

@@ -39,7 +39,7 @@ class Config(em_model.Config):
 def build(config: Config) -> Experiment:
     """Build the hidden Markov model of two dice, and the experiment that EM makes of it."""
     rolls = data.load(config.data)
-    model = em.hmm(lambda states: em.categorical(6, states=states), 2, length=rolls.info.shape[0], concentration=1.0)
+    model = em.hmm(lambda states: em.categorical(6, states=states), 2, length=rolls.info.shape[0])
     drawings = {"dice": casino_dice.draw_dice(), "timeline": casino_dice.draw_timeline(model, rolls.test)}
     built = em_model.experiment(config, model, rolls, drawings=drawings, seeds=True)
     return dataclasses.replace(built, evaluate=both(built.evaluate, casino_dice.measure_dice(model, rolls.test)))

@@ -27,6 +27,7 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping
 from numbers import Real
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the command checks its options without them
@@ -208,11 +209,19 @@ def nearest(name: str, names: Iterable[str], *, cutoff: float = 0.6) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def require_choice(value: Any, options: Iterable[Any], name: str, *, owner: object = None) -> Any:
+def require_choice(
+    value: Any,
+    options: Iterable[Any],
+    name: str,
+    *,
+    owner: object = None,
+    synonyms: Mapping[str, str] = MappingProxyType({}),
+) -> Any:
     """Return a value that is one of several.
 
     Args:
       options: what it may be, such as the arguments of a `Literal`.
+      synonyms: the options that other words mean, for the message.
       owner: the config that has it as a field, if there is one.
 
     Raises:
@@ -223,6 +232,8 @@ def require_choice(value: Any, options: Iterable[Any], name: str, *, owner: obje
         return value
     words = [str(option) for option in options]
     hint = nearest(value, words) if isinstance(value, str) else ""
+    if isinstance(value, str) and value.lower() in synonyms:
+        hint = f"; did you mean {synonyms[value.lower()]!r}?"
     sentence = f"must be one of {', '.join(words)}; got {described(value)}{hint}"
     raise ArgumentError(name, sentence, value=value, owner=owner)
 

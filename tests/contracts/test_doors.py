@@ -264,10 +264,10 @@ DOORS = [
     at(em, "fit", **EM, tolerance=1e-3, start="random", observe=lambda update, metrics: None, mesh=None),
     at(em, "filtered", model=em.hmm(em.gaussian, 2, length=3), x=X),
     at(em, "forecast", key=KEY, model=em.hmm(em.gaussian, 2, length=3), x=X, steps=1, samples=1),
-    at(em, "hmm", make=em.gaussian, states=2, length=3, concentration=1.0, stickiness=0.0),
+    at(em, "hmm", make=em.gaussian, states=2, length=3, given=(), chain_prior=None, stickiness=0.0),
     at(em, "lds", latent=2, length=3),
     at(em, "k_means", key=KEY, x=X, states=2, steps=1),
-    at(em, "mixture", make=em.gaussian, components=2, weights_concentration=1.0),
+    at(em, "mixture", make=em.gaussian, components=2, weights=None, weights_prior=None),
     at(em, "most_likely_path", model=em.hmm(em.gaussian, 2, length=3), x=X),
     at(em, "select", key=KEY, make=lambda k: MODEL, components=[2], x=X, criterion="bic", held_out=X),
     at(em, "starts", key=KEY, model=MODEL, batch={"x": jnp.asarray(X)}, start="random", restarts=1),
@@ -284,6 +284,14 @@ FIT_DOORS = {
     "log_prob": {"x": X},
     "posterior": {"x": X},
     "sample": {"key": KEY, "examples": 2},
+    "predict": {"x": X},
+    "predict_proba": {"x": X},
+    "score": {"x": X},
+    "score_samples": {"x": X},
+    "bic": {"x": X},
+    "aic": {"x": X},
+    "summary": {"names": ["east", "north"]},
+    "plot": {"x": X, "image": None},
 }
 
 
@@ -333,7 +341,7 @@ def test_every_public_function_has_a_door():
         *(training.Diverged, training.Interrupted, training.CheckpointError),
         *(training.Step, training.Progress, training.TrainState, training.Fitted, training.Event, training.Raised),
         *(training.Stop, training.Cost, training.Memory, training.Collective),
-        *(em.Fit, em.Filtered, em.Model, em.Candidate, em.Selection),
+        *(em.Fit, em.Filtered, em.Model, em.Candidate, em.Selection, em.Summary),
         vifx.exact_posterior,
         *(
             data.Alphabet,

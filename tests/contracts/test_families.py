@@ -33,7 +33,10 @@ EMISSIONS = {
 }
 SEQUENCES = ("autoregressive", "each_step", "markov_chain")
 GAUSSIAN = {"gaussian_chain", "linear_gaussian"}  # of a continuous latent, tested as the pair that they are
-NO_FAMILY = {"NormalInverseWishart", "check_values", "latent_posterior", "reconstruct"}  # the other names of their room
+NO_FAMILY = {  # the other names of their room
+    *("Beta", "Dirichlet", "Gamma", "InverseGamma", "NormalInverseWishart"),
+    *("check_values", "latent_posterior", "reconstruct"),
+}
 
 
 NAMED = {name for name in em.__all__ if getattr(em, name).__module__.startswith("vifx.em.families")}

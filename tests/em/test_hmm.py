@@ -273,7 +273,7 @@ def test_bad_input():
     model = em.hmm(em.gaussian, 2, length=5)
     with pytest.raises(ValueError, match=r"sequences \[sequences, 5, ...\], got shape \[7, 2\]"):
         em.fit(jax.random.key(0), model, np.zeros((7, 2)))
-    with pytest.raises(ValueError, match="markov_chain: states must be an integer ≥ 1, got 0"):
+    with pytest.raises(ValueError, match="hmm: states must be an integer ≥ 1, got 0"):
         em.hmm(em.gaussian, 0, length=5)
     with pytest.raises(ValueError, match="markov_chain: length must be an integer ≥ 1, got 0"):
         em.hmm(em.gaussian, 2, length=0)
@@ -292,7 +292,7 @@ def test_a_fit_starts_from_names_and_from_labels_of_steps(x64):
         assert abs(found.history[-1] - best.history[-1]) < 1e-5
     # BIC counts steps, of which there are 360, as hmmlearn does.
     expected = best.degrees * np.log(360) - 2 * np.asarray(best.log_prob(x)).sum()
-    assert abs(best.bic - expected) < 1e-6
+    assert abs(best.bic() - expected) < 1e-6
     path = em.most_likely_path(model, best.params, best.state, x)
     assert (np.asarray(path) == z).mean() > 0.99
 

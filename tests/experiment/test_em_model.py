@@ -120,7 +120,7 @@ def test_other_numbers_are_fitted_once_and_only_if_named():
     fits = em_model.tried(config(components_tried=(3, 1), steps=40), make, SPLITS)
     found = fits()
     assert [*found] == [3, 1]
-    assert found[3].bic < found[1].bic
+    assert found[3].bic() < found[1].bic()
     assert fits()[3] is found[3]
     with pytest.raises(ValueError, match="201 components needs at least as many examples"):
         em_model.tried(config(components_tried=(201,)), make, SPLITS)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 __all__ = [
+    "Beta",
     "Candidate",
+    "Dirichlet",
     "Filtered",
     "Fit",
+    "Gamma",
+    "InverseGamma",
     "Model",
     "NormalInverseWishart",
     "Selection",
     "Start",
+    "Summary",
     "autoregressive",
     "bernoulli",
     "categorical",
@@ -57,7 +62,7 @@ if TYPE_CHECKING:
     from vifx.em.families.multinomial import multinomial
     from vifx.em.families.poisson import poisson
     from vifx.em.families.ppca import ppca
-    from vifx.em.families.priors import NormalInverseWishart
+    from vifx.em.families.priors import Beta, Dirichlet, Gamma, InverseGamma, NormalInverseWishart
     from vifx.em.families.student_t import student_t
     from vifx.em.families.valid_values import check_values
     from vifx.em.fit import fit
@@ -72,5 +77,6 @@ if TYPE_CHECKING:
     from vifx.em.model import Model
     from vifx.em.posterior import exact_posterior
     from vifx.em.selection import Candidate, Selection, select
+    from vifx.em.summary import Summary
 
 make_lazy(__name__)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 __all__ = ["Family", "no_prior"]
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from vifx.core.factor import Factor
 from vifx.core.types import Array, Key, PyTree
@@ -59,6 +60,8 @@ class Family:
         features is (φ, h). Of a parent that is a Gaussian chain, ``(prepared, φ, *known parents) -> LinearEvidence``.
       statistics: ``(prepared, φ, responsibilities [examples, states]) -> statistics``, sums over the examples; by
         default ``responsibilities.T @ φ``. Of a Gaussian chain, ``(prepared, φ, ChainMoments, *known parents)``.
+      estimates: ``params -> {name: array}``: what a reader wants to know of them, in the units of the data, by
+        names like scikit-learn's, such as ``means [states, d]`` and ``probabilities``; by default they as they are.
       sequences: whether its values are whole sequences, which `each_step` leaves as they are.
     """
 
@@ -73,6 +76,7 @@ class Family:
     remarks: Callable[[PyTree, Any], tuple[str, ...]] = lambda *_: ()
     log_probs: Callable[..., Any] = _linear
     statistics: Callable[..., PyTree] = _weighted_sums
+    estimates: Callable[[PyTree], Mapping[str, ArrayLike]] = dict
     sequences: bool = False
 
     def as_factor(self, variable: str, given: tuple[str, ...], name: str) -> Factor:

@@ -6,9 +6,10 @@ __all__ = ["fit"]
 
 import math
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,7 @@ from vifx.em.fitted import Fit
 from vifx.em.initial import Start, starts
 from vifx.em.model import Data, Model, require_model
 from vifx.em.reseed import reseeded
+from vifx.em.sequences import for_data, steps_seen
 from vifx.training import Diverged, Event, Interrupted, Progress, Step, TrainState, converged, several, solve
 from vifx.training import fit as train
 from vifx.training.layout import local
@@ -36,7 +38,7 @@ from vifx.training.stop import last_gain
 def fit(
     key: Key,
     model: Model,
-    x: Data,
+    x: Data | Sequence[ArrayLike],
     *,
     start: Start | None = None,
     restarts: int = 1,
@@ -58,9 +60,10 @@ def fit(
     Args:
       key: random key for the starts.
       model: made by `mixture`, `hmm` or `lds`.
-      x: ``[examples, *event]``, all of it; of a model that is given more, such as lengths, all of it by name.
+      x: ``[examples, *event]``, all of it; of a model that is given more, such as lengths, all of it by name. Sequences
+        may be a list of arrays ``[steps, *event]``, of several lengths.
       start: how it starts, see `starts`; by default ``"k-means"``, of a continuous latent ``"random"``.
-      restarts: how many starts.
+      restarts: how many starts. One that fails is left out, with a message, and the others are made again.
       steps: the most updates.
       tolerance: in mean nats per example; 0 makes all `steps`.
       weights: of the examples, ``[examples]``, not negative; integers are counts.
@@ -73,13 +76,15 @@ def fit(
       TypeError: an argument is of another kind.
       ValueError: data that are not finite or too few, weights that are negative or all zero, or a number out of
         range; the message says which.
-      training.Diverged: the objective fell by more than rounding, is not finite, or its features have lost their
-        digits; its `train_state` has the parameters of that start before the update that lowered the objective.
+      training.Diverged: every start failed: the objective fell by more than rounding, is not finite, or its features
+        have lost their digits; its `train_state` has the parameters of the last start before the update that lowered
+        the objective.
     """
     require_key(key)
     require_model(model, "fit")
     _check_options(restarts=restarts, steps=steps, chunk=chunk, tolerance=tolerance, mesh=mesh, observe=observe)
     start = ("random" if model.components is None else "k-means") if start is None else start
+    model, x = for_data(model, x, longest=model.steps)
     named, weights, start = counted(model, x, weights, start)
     source = Full(checked_data(model, named, weights))
     stacked, state = starts(jax.random.fold_in(key, 0), model, source.arrays, start, restarts)
@@ -88,27 +93,76 @@ def fit(
     if store_features:
         source = source.with_features(_features(model, state, source.arrays))
     monotone = not callable(model.inference.factor_of(model.latent).source.temperature)
-    watch = _Watch(restarts, observe)
+    options = {"steps": steps + 1, "monotone": "objective" if monotone else None}  # the last one for its E step alone
+    options["stop"] = converged("objective", tolerance=tolerance) if monotone and tolerance > 0 else None
+    attempt = partial(_attempt, key, model, source, state, chunk=chunk, mesh=mesh, observe=observe, options=options)
+    return _of_those_that_do_not_fail(attempt, model, stacked, source.arrays, restarts)
+
+
+def _of_those_that_do_not_fail(
+    attempt: Callable[[PyTree, list[int]], Fit], model: Model, stacked: PyTree, batch: Batch, restarts: int
+) -> Fit:
+    """Return the fit of all starts but those that fail, which are left out one by one.
+
+    Raises:
+      Diverged: if all fail.
+    """
+    left, failures = list(range(restarts)), []
+    while True:
+        try:
+            fitted = attempt(_of_start(stacked, np.array(left)) if failures else stacked, left)
+        except Diverged as error:
+            at = _failed(error, len(left))
+            sentence = error.sentence.removeprefix(f"start {at}: ")
+            if len(left) == 1:
+                failures.append(f"start {left[0]}: {sentence}" if failures else sentence)
+                text = f"all {restarts} starts failed: {'; '.join(failures)}" if restarts > 1 else sentence
+                raise _explained(error, text, left[0], model, batch) from error
+            failures.append(f"start {left.pop(at)}: {sentence}")
+        else:
+            return replace(fitted, messages=(*(f"{text}; it was left out" for text in failures), *fitted.messages))
+
+
+def _attempt(
+    key: Key,
+    model: Model,
+    source: Full,
+    state: State,
+    stacked: PyTree,
+    left: list[int],
+    *,
+    chunk: int,
+    mesh: Mesh | None,
+    observe: Callable[[int, Mapping[str, np.ndarray]], None] | None,
+    options: Mapping[str, Any],
+) -> Fit:
+    """Fit the starts of these numbers, and return the best."""
+    watch = _Watch(observe)
     try:
         fitted = train(
-            jax.random.fold_in(key, 1),
-            _step(model, chunk, mesh, restarts),
+            jax.random.fold_in(jax.random.clone(key), 1),
+            _step(model, chunk, mesh, len(left)),
             model.objective,
             source,
-            steps=steps + 1,  # the last one for its E step alone
             log_every=1,
-            monotone="objective" if monotone else None,
-            stop=converged("objective", tolerance=tolerance) if monotone and tolerance > 0 else None,
-            initial=(first if restarts == 1 else stacked, state),
+            initial=(_of_start(stacked, 0) if len(left) == 1 else stacked, state),
             mesh=mesh,
             observe=watch,
+            **options,
         )
-    except Diverged as error:
-        raise _explained(error, model, source.arrays, restarts) from error
     except Interrupted as error:
         signal.raise_signal(error.signal)  # nothing is saved, so that there is nothing to go on with
         raise
-    return _best(model, local(fitted.train_state), source.arrays, fitted.history, watch, bool(fitted.stopped))
+    return _best(model, local(fitted.train_state), source.arrays, fitted.history, watch, left, bool(fitted.stopped))
+
+
+def _failed(error: Diverged, starts: int) -> int:
+    """Return which of several starts an error is of: where parameters alone are not finite, the first such one."""
+    if starts > 1 and error.train_state is not None and "a parameter is not finite" in error.sentence:
+        leaves = jax.tree.leaves(error.train_state.params)
+        sound = np.all([np.isfinite(np.asarray(leaf)).reshape(starts, -1).all(axis=1) for leaf in leaves], axis=0)
+        return int(np.argmin(sound))
+    return error.start
 
 
 class _Measured(NamedTuple):
@@ -156,9 +210,9 @@ class _Watch:
       seconds: of each update, the first with its compilation.
     """
 
-    def __init__(self, restarts: int, observe: Callable[[int, Mapping[str, np.ndarray]], None] | None) -> None:
+    def __init__(self, observe: Callable[[int, Mapping[str, np.ndarray]], None] | None) -> None:
         self.seconds: list[float] = []
-        self._restarts, self._observe, self._last = restarts, observe, 0.0
+        self._observe, self._last = observe, 0.0
 
     def __call__(self, event: Event) -> None:
         if event.kind == "log":
@@ -169,7 +223,7 @@ class _Watch:
         self._last = event.seconds
 
 
-def _of_start(stacked: PyTree, start: int) -> PyTree:
+def _of_start(stacked: PyTree, start: int | np.ndarray) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[start], stacked)
 
 
@@ -178,30 +232,31 @@ def _features(model: Model, state: State, batch: Batch) -> Batch:
     return model.solver.features(state, batch)
 
 
-def _explained(error: Diverged, model: Model, batch: Batch, restarts: int) -> Diverged:
-    """Return the error of a fit: what is known of the parameters before the update that lowered the objective."""
-    if error.train_state is None:
-        return error
+def _explained(error: Diverged, sentence: str, start: int, model: Model, batch: Batch) -> Diverged:
+    """Return the error of a fit whose last start failed: what is known of the parameters before its objective fell."""
+    if error.train_state is None or not isinstance(error.train_state.slot, _Measured):
+        return Diverged(error.step, sentence, start=start, train_state=error.train_state)
     params = error.train_state.slot.before
-    params = params if restarts == 1 else _of_start(params, error.start)
     remarks = "".join(f". At that update: {text}" for text in model.solver.remarks(params, batch))
     before = error.train_state._replace(params=params, slot=())
-    return Diverged(error.step - 1, error.sentence + remarks, start=error.start, train_state=before)
+    return Diverged(error.step - 1, sentence + remarks, start=start, train_state=before)
 
 
-def _best(model: Model, last: TrainState, batch: Batch, rows: list[Row], watch: _Watch, stopped: bool) -> Fit:
+def _best(
+    model: Model, last: TrainState, batch: Batch, rows: list[Row], watch: _Watch, left: list[int], stopped: bool
+) -> Fit:
     histories = np.array([of_starts(row, "objective") for row in rows])
     best, updates = int(np.argmax(histories[-1])), len(rows) - 1
     params = last.params if histories.shape[1] == 1 else _of_start(last.params, best)
     weights = batch.get("@weights")
     examples = float(len(batch[model.observed]) if weights is None else np.asarray(weights, np.float64).sum())
-    messages = _messages(model, rows)
+    messages = _messages(model, rows, left)
     if not stopped:
         gain = last_gain(reversed(rows), "objective")
         messages.append(f"not converged after {updates} updates: the last gain was {gain:.3g} nats")
     if any(empty := of_starts(rows[-1], f"empty/{model.latent}")):
         messages.append(f"empty states of {model.latent!r} at the end, by start: {', '.join(map(str, empty))}")
-    messages += _lost_digits(model, last._replace(params=params), batch, rows[-1]["rounding/objective"])
+    messages += _lost_digits(model, last._replace(params=params), batch, rows[-1]["rounding/objective"], best)
     return Fit(
         model=model,
         params=params,
@@ -210,7 +265,9 @@ def _best(model: Model, last: TrainState, batch: Batch, rows: list[Row], watch: 
         histories=histories,
         converged=stopped,
         examples=examples,
-        observations=examples * math.prod(batch[model.observed].shape[1 : model.latent_axes]),
+        observations=float(
+            np.sum(steps_seen(model, batch) * np.asarray(1.0 if weights is None else weights, np.float64))
+        ),
         log_likelihood=_log_likelihood(model, params, last.state, batch, rows[-1]["log_prob"] * examples),
         degrees=model.solver.degrees(params),
         seconds=tuple(watch.seconds),
@@ -219,10 +276,10 @@ def _best(model: Model, last: TrainState, batch: Batch, rows: list[Row], watch: 
     )
 
 
-def _messages(model: Model, rows: list[Row]) -> list[str]:
-    """Return which components each update but the last filled."""
+def _messages(model: Model, rows: list[Row], left: list[int]) -> list[str]:
+    """Return which components each update but the last filled, in the starts of these numbers."""
     return [
-        f"update {update}: start {start}: component {filled} was empty and got half of component {gave}"
+        f"update {update}: start {left[start]}: component {filled} was empty and got half of component {gave}"
         for update, row in enumerate(rows[:-1], 1)
         for start, (filled, gave) in enumerate(
             zip(of_starts(row, f"reseeded/{model.latent}"), of_starts(row, f"split/{model.latent}"), strict=True)
@@ -239,7 +296,7 @@ def _log_likelihood(model: Model, params: Params, state: State, batch: Batch, fi
     return float(np.sum(log_prob * np.asarray(batch.get("@weights", 1.0), np.float64)))
 
 
-def _lost_digits(model: Model, found: TrainState, batch: Batch, rounded: float) -> list[str]:
+def _lost_digits(model: Model, found: TrainState, batch: Batch, rounded: float, best: int) -> list[str]:
     """Compare the log-likelihood by features with that by densities, which do not cancel, on a few examples.
 
     It is said where they are further apart than a hundredth of a nat for each observation and each 100 nats, and an
@@ -257,7 +314,7 @@ def _lost_digits(model: Model, found: TrainState, batch: Batch, rounded: float) 
         f"densities: {few.dtype} has too few digits for these data; use jax.enable_x64, or a larger floor"
     )
     if not apart <= min(rounded, 0.01 * abs(by_density)):
-        raise Diverged(int(found.step) - 1, text, train_state=found)
+        raise Diverged(int(found.step) - 1, text, start=best, train_state=found)
     return [text]
 
 

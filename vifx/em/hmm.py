@@ -4,30 +4,33 @@ from __future__ import annotations
 
 __all__ = ["hmm", "most_likely_path"]
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from vifx.checks import require_function
-from vifx.core.factor import factor
+from vifx.checks import require_integer
+from vifx.core.factor import evidence, factor
 from vifx.core.joint import Joint
 from vifx.core.objective import Schedule
 from vifx.core.types import Array, Batch, Params, State
 from vifx.em import check_values, each_step, markov_chain
+from vifx.em.families.family_names import Maker, family_maker
+from vifx.em.families.priors import Dirichlet
 from vifx.em.family import Family
 from vifx.em.model import Data, Model, require_model
 
 
 def hmm(
-    make: Callable[..., Family],
+    make: Maker,
     states: int,
     *,
     length: int,
-    concentration: float = 1.0,
+    given: tuple[str, ...] = (),
+    chain_prior: Dirichlet | None = None,
     stickiness: float = 0.0,
     chain: Mapping[str, ArrayLike] | None = None,
     parallel: bool = False,
@@ -38,51 +41,73 @@ def hmm(
 
     It is only the assembly of `markov_chain` and `each_step`; EM on it is the algorithm of Baum & Welch. Data are
     ``[sequences, length, *event]``. The posterior is a `MarkovChain`, with `marginals` ``[sequences, length, states]``;
-    `most_likely_path` is its mode. Sequences of several lengths are padded, their lengths a further variable::
-
-        generative = Joint(evidence("lengths"), factor("z | lengths", markov_chain(3, length=50), name="chain"),
-                           factor("x | z, lengths", each_step(gaussian(3)), name="emissions"))
-        inference = Joint(evidence("x", "lengths"), exact_posterior(generative, "z | x, lengths"))
+    `most_likely_path` is its mode. Sequences of several lengths are a list, ``em.fit(key, model, [x_1, x_2, ...])``; or
+    they are padded, and their lengths are a further variable that the model is ``given=("lengths",)``: data are then a
+    mapping, ``{"x": x, "lengths": lengths}``.
 
     Args:
-      make: the constructor of the emissions' family, such as `em.gaussian`; called with ``states=states``.
+      make: the emissions' family by its name, such as ``"gaussian"``, or its constructor, which is called with
+        ``states=states``.
       states: how many.
-      length: the number of steps of every sequence.
-      concentration: of the Dirichlet priors of the initial distribution and of the rows of the transitions.
+      length: the number of steps of every sequence, of the longest one.
+      given: what is known beside x: nothing, or ``("lengths",)`` of the sequences, integers ``[sequences]``.
+      chain_prior: of the initial distribution and of each row of the transitions; None for maximum likelihood.
       stickiness: counts that the prior adds to staying in a state.
       chain: parameters of the chain that are known, by name, as ``fixed`` of `markov_chain`.
       parallel: whether time is divided by an associative scan.
       temperature: of the posterior: above 1 annealed EM, 0 Viterbi training.
-      **options: further options of the family, such as ``covariance="full"``.
+      **options: further options of the family, such as ``covariance="full"``, ``prior=`` or ``fixed=``.
 
     Raises:
-      TypeError: `make` is not a constructor of a family.
-      ValueError: a number is out of range.
+      TypeError: `make` is not a constructor of a family, or an option is unknown or missing.
+      ValueError: a number is out of range, or something else is given.
 
     References:
       Rabiner (1989), A tutorial on hidden Markov models.
 
     Example:
-      >>> from vifx import em
-      >>> print(hmm(em.gaussian, 3, length=50, covariance="diagonal").generative)
+      >>> print(hmm("gaussian", 3, length=50, covariance="diagonal").generative)
       chain(z) · emissions(x | z)
     """
-    require_function(make, "hmm: make", "that makes a family, such as em.gaussian")
-    prior = markov_chain(
-        states, length=length, concentration=concentration, stickiness=stickiness, fixed=chain, parallel=parallel
-    )
-    family = make(states=states, **options)
-    generative = Joint(factor("z", prior, name="chain"), factor("x | z", each_step(family), name="emissions"))
+    own = family_maker(make, options, "hmm")
+    require_integer(states, "hmm: states")
+    family = own(states=states, **options)
 
-    def check(x: np.ndarray) -> None:
-        if x.ndim < 2 or x.shape[1] != length:
-            raise ValueError(
-                f"hmm: x must be sequences [sequences, {length}, ...], got shape {list(x.shape)}; one sequence alone "
-                "is x[None]."
-            )
-        check_values(family, x if family.sequences else x.reshape(-1, *x.shape[2:]))
+    @lru_cache(maxsize=32)  # one model for all sequences of a length, and so one compiled program
+    def assembled(length: int, given: tuple[str, ...]) -> Model:
+        if given not in ((), ("lengths",)):
+            raise ValueError(f"hmm: given must be () or ('lengths',), got {given!r}.")
+        if given and family.sequences:
+            raise ValueError("hmm: emissions that depend on the step before need sequences of one length.")
+        prior = markov_chain(
+            states, length=length, prior=chain_prior, stickiness=stickiness, fixed=chain, parallel=parallel
+        )
+        ends = ", lengths" if given else ""
+        generative = Joint(
+            *([evidence(*given)] if given else []),
+            factor("z | lengths" if given else "z", prior, name="chain"),
+            factor(f"x | z{ends}", each_step(family), name="emissions"),
+        )
+        return Model.of(
+            generative,
+            states,
+            check=partial(_check, family, length),
+            temperature=temperature,
+            latent_axes=2,
+            steps=length,
+            variant=assembled,
+        )
 
-    return Model.of(generative, states, check=check, temperature=temperature, latent_axes=2)
+    return assembled(length, tuple(given))
+
+
+def _check(family: Family, length: int, x: np.ndarray) -> None:
+    if x.ndim < 2 or x.shape[1] != length:
+        raise ValueError(
+            f"hmm: x must be sequences [sequences, {length}, ...], got shape {list(x.shape)}; one sequence alone is "
+            "x[None]."
+        )
+    check_values(family, x if family.sequences else x.reshape(-1, *x.shape[2:]))
 
 
 def most_likely_path(model: Model, params: Params, state: State, x: Data) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Start", "best_params", "starts"]
+__all__ = ["Start", "best_params", "from_responsibilities", "starts"]
 
 import math
 from collections.abc import Mapping
@@ -70,7 +70,7 @@ def starts(key: Key, model: Model, batch: Batch, start: Start, restarts: int) ->
         raise ValueError("start must be 'random' or (params, state) where the latent is continuous: it has no labels.")
     places = batch[model.observed].shape[: model.latent_axes]
     given = _given(np.asarray(require_array(start, "start")), model.components, places)
-    return _from_responsibilities(model, key, {**batch, "@responsibilities": jnp.asarray(given)})
+    return from_responsibilities(model, key, {**batch, "@responsibilities": jnp.asarray(given)})
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -96,7 +96,14 @@ def _drawn(model: Model, start: str, keys: Key, batch: Batch) -> tuple[Params, S
 
 
 @partial(jax.jit, static_argnums=0)
-def _from_responsibilities(model: Model, key: Key, batch: Batch) -> tuple[Params, State]:
+def from_responsibilities(model: Model, key: Key, batch: Batch) -> tuple[Params, State]:
+    """Return the best parameters for given responsibilities, stacked ``[1, ...]``, and the state.
+
+    Args:
+      model: what is fitted.
+      key: of what the parameters would start from without them.
+      batch: the data, with ``"@responsibilities"``, where an example that belongs to nothing counts for nothing.
+    """
     data = {name: value for name, value in batch.items() if not name.startswith("@")}
     params, state = model.objective.init(key, data)
     params = best_params(model, params, state, batch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["lds"]
 
 from collections.abc import Mapping
+from functools import lru_cache, partial
 
 import numpy as np
 from jax.typing import ArrayLike
@@ -34,7 +35,8 @@ def lds(
 
     It is only the assembly of `gaussian_chain` and `linear_gaussian`; its E step is the Kalman smoother. Data are
     ``[sequences, length, d]``; the posterior is a `GaussianChain` with `means`, `covariances` and `cross_covariances`.
-    What is `given` makes data a mapping: ``em.fit(key, em.lds(4, length=50, given=("mask",)), {"x": x, "mask": m})``.
+    Sequences of several lengths may be a list. What is `given` makes data a mapping:
+    ``em.fit(key, em.lds(4, length=50, given=("mask",)), {"x": x, "mask": m})``.
 
     Args:
       latent: D, the size of a state.
@@ -60,24 +62,31 @@ def lds(
       p̃(mask) · chain(z) · emissions(x | z, mask)
     """
     require_integer(length, "lds: length")
-    unknown = [name for name in given if name not in _KNOWN]
-    if unknown or isinstance(given, str):
+    if isinstance(given, str):
         raise ValueError(f"lds: given must be some of {', '.join(map(repr, _KNOWN))}, got {given!r}.")
-    prior = gaussian_chain(latent, length=length, fixed=chain, floor=floor, parallel=parallel)
-    moved = [name for name in ("inputs", "lengths") if name in given]
-    seen: list[Role] = [name for name in ("mask", "lengths") if name in given]
-    observed = linear_gaussian(parents=seen, noise=noise, fixed=emissions, floor=floor)
-    generative = Joint(
-        *([evidence(*given)] if given else []),
-        factor(f"z | {', '.join(moved)}" if moved else "z", prior, name="chain"),
-        factor(", ".join(["x | z", *seen]), observed, name="emissions"),
-    )
 
-    def check(x: np.ndarray) -> None:
-        if x.ndim != 3 or x.shape[1] != length:
-            raise ValueError(
-                f"lds: x must be sequences [sequences, {length}, d], got shape {list(x.shape)}; one sequence alone is "
-                "x[None], and sequences of numbers are x[..., None]."
-            )
+    @lru_cache(maxsize=32)  # one model for all sequences of a length, and so one compiled program
+    def assembled(length: int, given: tuple[str, ...]) -> Model:
+        if [name for name in given if name not in _KNOWN]:
+            raise ValueError(f"lds: given must be some of {', '.join(map(repr, _KNOWN))}, got {given!r}.")
+        prior = gaussian_chain(latent, length=length, fixed=chain, floor=floor, parallel=parallel)
+        moved = [name for name in ("inputs", "lengths") if name in given]
+        seen: list[Role] = [name for name in ("mask", "lengths") if name in given]
+        observed = linear_gaussian(parents=seen, noise=noise, fixed=emissions, floor=floor)
+        generative = Joint(
+            *([evidence(*given)] if given else []),
+            factor(f"z | {', '.join(moved)}" if moved else "z", prior, name="chain"),
+            factor(", ".join(["x | z", *seen]), observed, name="emissions"),
+        )
+        check = partial(_check, length)
+        return Model.of(generative, None, check=check, latent_axes=2, steps=length, variant=assembled)
 
-    return Model.of(generative, None, check=check, latent_axes=2)
+    return assembled(length, tuple(given))
+
+
+def _check(length: int, x: np.ndarray) -> None:
+    if x.ndim != 3 or x.shape[1] != length:
+        raise ValueError(
+            f"lds: x must be sequences [sequences, {length}, d], got shape {list(x.shape)}; one sequence alone is "
+            "x[None], and sequences of numbers are x[..., None]."
+        )

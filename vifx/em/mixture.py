@@ -4,51 +4,55 @@ from __future__ import annotations
 
 __all__ = ["mixture"]
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from jax.typing import ArrayLike
 
-from vifx.checks import require_function, require_integer
+from vifx.checks import require_array, require_integer
 from vifx.core.factor import factor
 from vifx.core.joint import Joint
 from vifx.core.objective import Schedule
 from vifx.em import categorical, check_values
-from vifx.em.family import Family
+from vifx.em.families.family_names import Maker, family_maker
+from vifx.em.families.priors import Dirichlet
 from vifx.em.model import Model
 
 
 def mixture(
-    make: Callable[..., Family],
+    make: Maker,
     components: int,
     *,
-    weights_concentration: float = 1.0,
+    weights: ArrayLike | None = None,
+    weights_prior: Dirichlet | None = None,
     temperature: float | Schedule = 1.0,
     **options: Any,
 ) -> Model:
     """A mixture ``q(x) = Σ_z π_z q(x|z)`` of a family, with its exact posterior: the assembly of EM, equation (1).
 
     Args:
-      make: the constructor of a family, such as `em.gaussian`; called with ``states=components``.
+      make: a family by its name, such as ``"gaussian"``, or its constructor, called with ``states=components``.
       components: how many.
-      weights_concentration: of the Dirichlet prior of the weights π; 1 is maximum likelihood.
+      weights: probabilities ``[components]`` that are known and do not move; by default they are fitted.
+      weights_prior: of the weights π; None for maximum likelihood.
       temperature: of the posterior: above 1 annealed EM, 0 hard EM (of equal spherical components, k-means).
-      **options: further options of the family, such as ``covariance="full"``.
+      **options: further options of the family, such as ``covariance="full"``, ``prior=`` or ``fixed=``.
 
     Raises:
-      TypeError: `make` is not a constructor of a family.
-      ValueError: `components` is below 1, or an option is out of range.
+      TypeError: `make` is not a constructor of a family, or an option is unknown or missing.
+      ValueError: the name is unknown, `components` is below 1, or an option is out of range.
 
     Example:
-      >>> from vifx import em
-      >>> print(mixture(em.gaussian, 3, covariance="tied").generative)
+      >>> print(mixture("gaussian", 3, covariance="tied").generative)
       weights(z) · components(x | z)
     """
-    require_function(make, "mixture: make", "that makes a family, such as em.gaussian")
+    own = family_maker(make, options, "mixture")
     require_integer(components, "mixture: components")
-    family = make(states=components, **options)
+    family = own(states=components, **options)
+    if family.sequences:
+        raise ValueError("mixture: this family is one of sequences, whose steps follow a chain of states; use em.hmm.")
     generative = Joint(
-        factor("z", categorical(components, concentration=weights_concentration), name="weights"),
+        factor("z", categorical(components, prior=weights_prior, fixed=_known(weights, components)), name="weights"),
         factor("x | z", family, name="components"),
     )
 
@@ -60,3 +64,15 @@ def mixture(
         check_values(family, x)
 
     return Model.of(generative, components, check=check, temperature=temperature)
+
+
+def _known(weights: ArrayLike | None, components: int) -> dict[str, np.ndarray] | None:
+    """Return the logits of weights that are known; a weight of zero has −10³⁰."""
+    if weights is None:
+        return None
+    array = np.asarray(require_array(weights, "mixture: weights"), np.float64)
+    if array.shape != (components,) or not np.all(array >= 0) or abs(array.sum() - 1) > 1e-5:
+        raise ValueError(
+            f"mixture: weights must be {components} probabilities that sum to 1, got {np.array2string(array)}."
+        )
+    return {"logits": np.where(array > 0, np.log(np.where(array > 0, array, 1)), -1e30)[None]}

@@ -20,6 +20,7 @@ from vifx.core.joint import Joint
 from vifx.core.objective import Objective, Schedule
 from vifx.core.turn import Solver
 from vifx.core.types import Array, Batch, Key, Params, State
+from vifx.em.family import Family
 from vifx.em.posterior import exact_posterior
 from vifx.variational.kl import kl
 
@@ -49,6 +50,9 @@ class Model:
       check: raises for data that the model is not of, on the host.
       latent_axes: how many leading axes of x have a state each: 1 of a mixture, 2 of sequences.
       given: what is known beside x, such as ``("lengths",)``: data are then a mapping of all of them.
+      steps: how many steps a sequence has; None if x has no axis of time.
+      variant: ``(steps, given) -> Model``: the same model of other sequences, whose parameters are the same; None if
+        there is none.
     """
 
     generative: Joint
@@ -61,6 +65,8 @@ class Model:
     check: Callable[[np.ndarray], None] = field(default=_no_rule)
     latent_axes: int = 1
     given: tuple[str, ...] = ()
+    steps: int | None = None
+    variant: Callable[[int, tuple[str, ...]], Model] | None = None
 
     @classmethod
     def of(
@@ -72,6 +78,8 @@ class Model:
         temperature: float | Schedule = 1.0,
         anchored: bool = False,
         latent_axes: int = 1,
+        steps: int | None = None,
+        variant: Callable[[int, tuple[str, ...]], Model] | None = None,
     ) -> Model:
         """Return the model of a joint of a latent ``z`` and data ``x``, with its exact posterior and their `kl`.
 
@@ -82,6 +90,8 @@ class Model:
           temperature: of the posterior, see `exact_posterior`.
           anchored: whether the posterior stays as it was at the start of a phase, likewise.
           latent_axes: how many leading axes of x have a state each.
+          steps: how many steps a sequence has.
+          variant: the same model of other sequences.
         """
         given = generative.observed
 
@@ -103,7 +113,14 @@ class Model:
             check=check,
             latent_axes=latent_axes,
             given=given,
+            steps=steps,
+            variant=variant,
         )
+
+    @property
+    def families(self) -> dict[str, Family]:
+        """The families of the generative joint, by owner."""
+        return {str(item.owner): item.source for item in self.generative.modelled if isinstance(item.source, Family)}
 
     def __repr__(self) -> str:
         latent = "a continuous latent" if self.components is None else f"{self.components} components"

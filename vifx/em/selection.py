@@ -5,15 +5,19 @@ from __future__ import annotations
 __all__ = ["Candidate", "Selection", "select"]
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from vifx.checks import require, require_array, require_choice, require_function, require_integer, require_key
 from vifx.core.types import Key
+from vifx.em.families.family_names import FamilyName
 from vifx.em.fit import fit
 from vifx.em.fitted import Fit
+from vifx.em.mixture import mixture
 from vifx.em.model import Data, Model
 
 Criterion: TypeAlias = Literal["bic", "aic", "held_out"]
@@ -51,22 +55,22 @@ class Selection(NamedTuple):
 
 def select(
     key: Key,
-    make: Callable[[int], Model],
+    make: Callable[[int], Model] | FamilyName,
     components: Sequence[int],
-    x: Data,
+    x: Data | Sequence[ArrayLike],
     *,
     criterion: Criterion = "bic",
-    held_out: Data | None = None,
+    held_out: Data | Sequence[ArrayLike] | None = None,
     **options: Any,
 ) -> Selection:
     """Fit a model for each number of components, and choose one.
 
     Args:
       key: folded by the number of components, so that adding one changes no other's starts.
-      make: the model of a number of components, such as ``lambda k: mixture(em.gaussian, k)``; or of any other number,
-        such as the size of a state, ``lambda d: lds(d, length=50)``.
+      make: the model of a number of components, such as ``lambda k: mixture("gaussian", k)``, for which the name of the
+        family is enough; or of any other number, such as the size of a state, ``lambda d: lds(d, length=50)``.
       components: the numbers to try.
-      x: ``[examples, *event]``, or all known variables by name.
+      x: as `fit` takes it.
       criterion: ``"bic"``, ``"aic"``, or ``"held_out"``, the mean log-likelihood of other examples.
       held_out: these examples.
       **options: of `fit`.
@@ -79,7 +83,8 @@ def select(
       Schwarz (1978), Estimating the dimension of a model; Akaike (1974).
     """
     require_key(key)
-    require_function(make, "select: make", "of the number of components, such as lambda k: mixture(em.gaussian, k)")
+    own: Callable[[int], Model] = make if callable(make) else partial(mixture, make)
+    require_function(own, "select: make", "of the number of components, such as lambda k: mixture('gaussian', k)")
     for number in require(components, Sequence, "select: components", "a sequence of numbers", "write range(1, 8)"):
         require_integer(number, "select: components")
     if held_out is not None and not isinstance(held_out, Mapping):
@@ -91,9 +96,9 @@ def select(
         raise ValueError(f"select: components must be numbers, each once, got {list(components)}.")
     candidates = []
     for number in components:
-        fitted = fit(jax.random.fold_in(key, number), make(number), x, **options)
+        fitted = fit(jax.random.fold_in(key, number), own(number), x, **options)
         outside = None if held_out is None else float(jnp.mean(fitted.log_prob(held_out)))
-        candidates.append(Candidate(number, fitted, fitted.bic, fitted.aic, outside))
+        candidates.append(Candidate(number, fitted, fitted.bic(), fitted.aic(), outside))
     score = {
         "bic": lambda each: each.bic,
         "aic": lambda each: each.aic,

@@ -52,6 +52,7 @@ __all__ = [
     "expected_high_quality",
     "feature_network",
     "features_of",
+    "fit_figure",
     "fmd",
     "frechet_distance",
     "gaussian_nll",
@@ -126,6 +127,7 @@ if TYPE_CHECKING:
     from vifx.evaluation.curves import banded_curves, bound_curve, loss_curves, metric_curves
     from vifx.evaluation.decoded_images import DecodedImages, unscaled
     from vifx.evaluation.estimate import Estimate
+    from vifx.evaluation.fits import fit_figure
     from vifx.evaluation.frozen_features import feature_network, features_of
     from vifx.evaluation.image_quality import Features, Fmd, fmd, measure_image_quality
     from vifx.evaluation.known_law import density_fit_1d

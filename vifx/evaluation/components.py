@@ -76,7 +76,7 @@ def draw_choice(fits: Tried, split: Split, *, examples: int) -> Drawing:
     def draw(key: Key, params: Params, state: State) -> Figure:
         del key, params, state
         found = fits()
-        bic = {size: fit.bic / examples for size, fit in found.items()}
+        bic = {size: fit.bic() / examples for size, fit in found.items()}
         return model_choice(
             bic, {size: held_out(fit.model, split, fit.params, fit.state) for size, fit in found.items()}
         )

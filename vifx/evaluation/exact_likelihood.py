@@ -78,7 +78,7 @@ def measure_exact_likelihood(
             found["iteration_time"] = _milliseconds(jax.random.fold_in(key, 2), model, step, params, state, train)
         found |= _clusters(model, splits, params, state)
         for size, fit in (others() if others else {}).items():
-            found[f"bic/{size}"] = Noted(fit.bic, f"{size} components, {fit.degrees:,} parameters")
+            found[f"bic/{size}"] = Noted(fit.bic(), f"{size} components, {fit.degrees:,} parameters")
             found[f"log_prob/test/{size}"] = held_out(fit.model, test, fit.params, fit.state)
         if plain is not None:
             fit = em.fit(jax.random.fold_in(key, 0), plain, model.data(train), restarts=4)

@@ -24,7 +24,7 @@ def density(x, rate):
 
 @pytest.mark.parametrize("pseudo", [(0.0, 0.0), (1.5, 0.5)], ids=["likelihood", "posterior"])
 def test_the_turns_are_those_of_an_independent_em(x64, pseudo):
-    family = em.bernoulli(2, pseudo_counts=pseudo, floor=1e-9)
+    family = em.bernoulli(2, prior=em.Beta(1 + pseudo[0], 1 + pseudo[1]), floor=1e-9)
     start = started(family, X, 2)
     _, found, params, _, _ = trajectory(family, X, 2, steps=12, start=start, slope=False)
     rates = list(scipy.special.expit(np.asarray(start[0]["components"]["logits"])))
@@ -36,20 +36,20 @@ def test_the_turns_are_those_of_an_independent_em(x64, pseudo):
     np.testing.assert_allclose(np.exp(params["weights"]["logits"][0]), weights, rtol=1e-9)
 
 
-@pytest.mark.parametrize("pseudo", [0.0, (1.0, 2.0)], ids=["likelihood", "posterior"])
-def test_the_objective_never_falls_and_ends_at_a_stationary_point(x64, pseudo):
+@pytest.mark.parametrize("prior", [None, em.Beta(2.0, 3.0)], ids=["likelihood", "posterior"])
+def test_the_objective_never_falls_and_ends_at_a_stationary_point(x64, prior):
     soft = np.random.default_rng(3).beta(0.5 + 3 * X, 3.5 - 3 * X).reshape(60, 5, 1, 1)
-    params, _ = check_turns(em.bernoulli(2, pseudo_counts=pseudo), soft, 2, steps=4000)
+    params, _ = check_turns(em.bernoulli(2, prior=prior), soft, 2, steps=4000)
     assert params["components"]["logits"].shape == (2, 5, 1, 1)
 
 
-@pytest.mark.parametrize("pseudo", [0.0, (1.0, 2.0)], ids=["likelihood", "posterior"])
-def test_densities_statistics_and_m_step(x64, pseudo):
-    check_step(em.bernoulli(3, pseudo_counts=pseudo), X.reshape(60, 5, 1), 3, kept=None if pseudo == 0.0 else ())
+@pytest.mark.parametrize("prior", [None, em.Beta(2.0, 3.0)], ids=["likelihood", "posterior"])
+def test_densities_statistics_and_m_step(x64, prior):
+    check_step(em.bernoulli(3, prior=prior), X.reshape(60, 5, 1), 3, kept=None if prior is None else ())
 
 
 def test_the_prior_is_scipys_beta_up_to_a_constant(x64):
-    family = em.bernoulli(2, pseudo_counts=(1.5, 0.5))
+    family = em.bernoulli(2, prior=em.Beta(2.5, 1.5))
     each = [np.random.default_rng(seed).normal(size=(2, 3)) for seed in (1, 2)]
     found = [float(family.log_prior({"logits": jnp.asarray(logits)}, {})) for logits in each]
     expected = [scipy.stats.beta.logpdf(scipy.special.expit(logits), 2.5, 1.5).sum() for logits in each]
@@ -100,8 +100,6 @@ def test_values_that_are_no_pixels(value, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pseudo_counts": -1.0}, "pseudo_counts must be a finite number ≥ 0, got -1.0"),
-        ({"pseudo_counts": (1.0, 2.0, 3.0)}, "pseudo_counts must be a number or a pair"),
         ({"floor": 0.5}, "floor must be below 1/2 for 2 values, got 0.5"),
     ],
 )

@@ -19,7 +19,7 @@ X = np.stack([[RNG.choice(3, p=TABLE[n % 2, i]) for i in range(4)] for n in rang
 @pytest.mark.first(1)
 @pytest.mark.parametrize("alpha", [1.0, 1.5], ids=["likelihood", "posterior"])
 def test_the_turns_of_latent_classes_are_those_of_an_independent_em(x64, alpha):
-    family = em.categorical(3, states=2, concentration=alpha)
+    family = em.categorical(3, states=2, prior=em.Dirichlet(alpha))
     start = started(family, X, 2)
     _, found, params, _, _ = trajectory(family, X, 2, steps=12, start=start, slope=False)
     hot = np.eye(3)[X]
@@ -43,19 +43,19 @@ def test_the_turns_of_latent_classes_are_those_of_an_independent_em(x64, alpha):
 @pytest.mark.first(1)
 @pytest.mark.parametrize("alpha", [1.0, 1.5], ids=["likelihood", "posterior"])
 def test_the_objective_never_falls_and_ends_at_a_stationary_point(x64, alpha):
-    check_turns(em.categorical(3, states=2, concentration=alpha), X, 2, steps=4000)
+    check_turns(em.categorical(3, states=2, prior=em.Dirichlet(alpha)), X, 2, steps=4000)
 
 
 @pytest.mark.first(1)
 @pytest.mark.parametrize("value", [X, X[:, 0], np.eye(3)[X] * 0.7 + 0.1], ids=["vectors", "numbers", "weights"])
 @pytest.mark.parametrize("alpha", [1.0, 1.5], ids=["likelihood", "posterior"])
 def test_densities_statistics_and_m_step(x64, value, alpha):
-    family = em.categorical(3, states=2, concentration=alpha)
+    family = em.categorical(3, states=2, prior=em.Dirichlet(alpha))
     check_step(family, value, 2, kept=None if alpha == 1 else ())
 
 
 def test_the_prior_is_scipys_dirichlet_up_to_a_constant(x64):
-    family = em.categorical(3, states=2, concentration=2.5)
+    family = em.categorical(3, states=2, prior=em.Dirichlet(2.5))
     each = [np.random.default_rng(seed).dirichlet([1, 1, 1], 2) for seed in (1, 2)]
     found = [float(family.log_prior({"logits": jnp.log(jnp.asarray(shares))}, {})) for shares in each]
     expected = [sum(scipy.stats.dirichlet.logpdf(row, [2.5] * 3) for row in shares) for shares in each]
@@ -113,7 +113,6 @@ def test_values_of_another_shape(value, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"concentration": 0.5}, "concentration must be a finite number ≥ 1, got 0.5"),
         ({"floor": 0.34}, "floor must be below 1/3 for 3 values, got 0.34"),
     ],
 )

@@ -33,7 +33,7 @@ def test_features_times_parameters_are_the_log_prob(x64):
 
 
 @pytest.mark.first(1)
-@pytest.mark.parametrize("options", [{}, {"concentration": 2.5}, {"concentration": 1.5, "stickiness": 3.0}])
+@pytest.mark.parametrize("options", [{}, {"prior": em.Dirichlet(2.5)}, {"prior": em.Dirichlet(1.5), "stickiness": 3.0}])
 def test_observed_chains_are_counted_and_the_prior_adds_its_counts(x64, options):
     family = em.markov_chain(STATES, length=LENGTH, **options)
     generative = vifx.Joint(vifx.factor("z", family, name="chain"))
@@ -43,7 +43,8 @@ def test_observed_chains_are_counted_and_the_prior_adds_its_counts(x64, options)
     step = training.solve(objective, "model")
     progress, _ = jax.jit(lambda p: step.update(jax.random.key(0), training.Progress(p, state, ()), batch))(params)
     new = jax.tree.map(np.exp, progress.params["chain"])
-    alpha, kappa = options.get("concentration", 1.0), options.get("stickiness", 0.0)
+    alpha = options["prior"].concentration if "prior" in options else 1.0
+    kappa = options.get("stickiness", 0.0)
     first = np.bincount(CHAINS[:, 0], minlength=STATES) + alpha - 1
     pairs = np.zeros((STATES, STATES))
     np.add.at(pairs, (CHAINS[:, :-1], CHAINS[:, 1:]), 1)
@@ -141,7 +142,6 @@ def test_bad_input():
     for options, message in (
         ({"states": 0, "length": 2}, "states must be an integer ≥ 1, got 0"),
         ({"states": 2, "length": 2.0}, "length must be an integer ≥ 1, got 2.0"),
-        ({"states": 2, "length": 2, "concentration": 0.5}, "concentration must be a finite number ≥ 1, got 0.5"),
         ({"states": 2, "length": 2, "stickiness": -1.0}, "stickiness must be a finite number ≥ 0, got -1.0"),
     ):
         with pytest.raises((TypeError, ValueError), match=message):

@@ -20,7 +20,7 @@ X = np.stack([np.random.default_rng(n).multinomial(5 + n % 3, SHARES[n % 2]) for
 @pytest.mark.first(1)
 @pytest.mark.parametrize("pseudo", [0.0, 0.5], ids=["likelihood", "posterior"])
 def test_the_turns_are_those_of_an_independent_em(x64, pseudo):
-    family = em.multinomial(2, pseudo_counts=pseudo)
+    family = em.multinomial(2, prior=em.Dirichlet(1 + pseudo))
     start = started(family, X, 2)
     _, found, params, _, _ = trajectory(family, X, 2, steps=12, start=start, slope=False)
     shares = list(np.exp(np.asarray(jax.nn.log_softmax(start[0]["components"]["logits"]))))
@@ -41,16 +41,16 @@ def test_the_turns_are_those_of_an_independent_em(x64, pseudo):
 @pytest.mark.first(1)
 @pytest.mark.parametrize("pseudo", [0.0, 0.5], ids=["likelihood", "posterior"])
 def test_the_objective_never_falls_and_ends_at_a_stationary_point(x64, pseudo):
-    check_turns(em.multinomial(2, pseudo_counts=pseudo), X, 2, steps=3000)
+    check_turns(em.multinomial(2, prior=em.Dirichlet(1 + pseudo)), X, 2, steps=3000)
 
 
 @pytest.mark.parametrize("pseudo", [0.0, 0.5], ids=["likelihood", "posterior"])
 def test_densities_statistics_and_m_step(x64, pseudo):
-    check_step(em.multinomial(2, pseudo_counts=pseudo), X, 2, kept=None if pseudo == 0 else ())
+    check_step(em.multinomial(2, prior=em.Dirichlet(1 + pseudo)), X, 2, kept=None if pseudo == 0 else ())
 
 
 def test_the_prior_is_scipys_dirichlet_up_to_a_constant(x64):
-    family = em.multinomial(2, pseudo_counts=1.5)
+    family = em.multinomial(2, prior=em.Dirichlet(2.5))
     each = [np.random.default_rng(seed).dirichlet([1, 1, 1], 2) for seed in (1, 2)]
     found = [float(family.log_prior({"logits": jnp.log(jnp.asarray(shares))}, {})) for shares in each]
     expected = [sum(scipy.stats.dirichlet.logpdf(row, [2.5] * 3) for row in shares) for shares in each]

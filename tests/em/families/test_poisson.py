@@ -17,7 +17,7 @@ X = np.random.default_rng(0).poisson(RATES[np.arange(60) % 2])
 
 @pytest.mark.parametrize("pseudo", [(0.0, 0.0), (1.5, 0.5)], ids=["likelihood", "posterior"])
 def test_the_turns_are_those_of_an_independent_em(x64, pseudo):
-    family = em.poisson(2, pseudo_counts=pseudo[0], pseudo_examples=pseudo[1])
+    family = em.poisson(2, prior=em.Gamma(1 + pseudo[0], pseudo[1]))
     start = started(family, X, 2)
     _, found, params, _, _ = trajectory(family, X, 2, steps=12, start=start, slope=False)
     rates = list(np.exp(np.asarray(start[0]["components"]["log_rate"])))
@@ -37,18 +37,18 @@ def test_the_turns_are_those_of_an_independent_em(x64, pseudo):
 
 @pytest.mark.parametrize("pseudo", [(0.0, 0.0), (1.5, 0.5)], ids=["likelihood", "posterior"])
 def test_the_objective_never_falls_and_ends_at_a_stationary_point(x64, pseudo):
-    family = em.poisson(2, pseudo_counts=pseudo[0], pseudo_examples=pseudo[1])
+    family = em.poisson(2, prior=em.Gamma(1 + pseudo[0], pseudo[1]))
     check_turns(family, X.reshape(60, 3, 1), 2, steps=2000)
 
 
 @pytest.mark.parametrize("pseudo", [(0.0, 0.0), (1.5, 0.5)], ids=["likelihood", "posterior"])
 def test_densities_statistics_and_m_step(x64, pseudo):
-    family = em.poisson(3, pseudo_counts=pseudo[0], pseudo_examples=pseudo[1])
+    family = em.poisson(3, prior=em.Gamma(1 + pseudo[0], pseudo[1]))
     check_step(family, X, 3, kept=None if pseudo[1] == 0 else ())
 
 
 def test_the_prior_is_scipys_gamma_up_to_a_constant(x64):
-    family = em.poisson(2, pseudo_counts=1.5, pseudo_examples=0.5)
+    family = em.poisson(2, prior=em.Gamma(2.5, 0.5))
     each = [np.random.default_rng(seed).normal(size=(2, 3)) for seed in (1, 2)]
     found = [float(family.log_prior({"log_rate": jnp.asarray(value)}, {})) for value in each]
     expected = [scipy.stats.gamma.logpdf(np.exp(value), 2.5, scale=1 / 0.5).sum() for value in each]
@@ -96,5 +96,3 @@ def test_an_overflow_of_integers(x64):
 def test_bad_options():
     with pytest.raises(ValueError, match="poisson: floor must be a finite number ≥ 1e-30, got 0"):
         em.poisson(1, floor=0)
-    with pytest.raises(ValueError, match="pseudo_examples must be a finite number ≥ 0, got -1"):
-        em.poisson(1, pseudo_examples=-1)

@@ -8,12 +8,14 @@ import math
 from functools import partial
 
 import jax.numpy as jnp
+import numpy as np
 
 from vifx.checks import require_integer, require_number
 from vifx.core.types import Array, Key, PyTree
 from vifx.distributions import MultivariateNormal
 from vifx.distributions.autoregressive_steps import AutoregressiveSteps, step_before
 from vifx.distributions.small_matrices import product, squared_norm, times, transposed, triangular_inverse
+from vifx.em.families.covariances import multiplied
 from vifx.em.families.seed_statistics import needs_values, softened
 from vifx.em.family import Family, no_prior
 
@@ -53,6 +55,7 @@ def autoregressive(states: int, *, floor: float = 1e-6) -> Family:
         degrees=lambda params: params["offset"].size * (1 + params["offset"].shape[1]) + _triangles(params),
         log_probs=_log_probs,
         statistics=_statistics,
+        estimates=_estimates,
         sequences=True,
     )
 
@@ -97,6 +100,11 @@ def _best(least: float, params: PyTree, state: PyTree, statistics: Array) -> PyT
     return {
         name: jnp.where(known.reshape(-1, *(1,) * (new.ndim - 1)), new, params[name]) for name, new in found.items()
     }
+
+
+def _estimates(params: PyTree) -> dict[str, np.ndarray]:
+    regressions, offsets = (np.asarray(params[name], np.float64) for name in ("transitions", "offset"))
+    return {"regressions": regressions, "offsets": offsets, "covariances": multiplied(params["scale_tril"])}
 
 
 def _triangles(params: PyTree) -> int:

@@ -5,38 +5,45 @@ from __future__ import annotations
 __all__ = ["bernoulli"]
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as numpyro
+from jax.typing import ArrayLike
 
-from vifx.checks import require_number
 from vifx.core.types import Array, Key, PyTree
 from vifx.distributions import Bernoulli
 from vifx.em.families.flattened import flat
+from vifx.em.families.held import Held
 from vifx.em.families.parent_states import by_state, count
-from vifx.em.families.priors import floor_of_shares
+from vifx.em.families.priors import Beta, floor_of_shares, require_prior
 from vifx.em.families.seed_statistics import needs_values, seeded, softened
 from vifx.em.families.valid_values import Features, fractions, if_concrete
+from vifx.em.families.with_held import with_held
 from vifx.em.family import Family
 
 
 def bernoulli(
-    states: int | Sequence[int], *, pseudo_counts: float | tuple[float, float] = 0.0, floor: float = 1e-6
+    states: int | Sequence[int],
+    *,
+    prior: Beta | None = None,
+    fixed: Mapping[str, ArrayLike] | None = None,
+    floor: float = 1e-6,
 ) -> Family:
     """Independent binary pixels for every state s of the parents: ``log q(x|s) = Σ_i x_i ℓ_si − log(1 + e^ℓ_si)``.
 
     ``ℓ = log π/(1−π)`` are the logits. Pixels may be soft, in [0, 1], and of any event shape, such as images
-    ``[height, width, 1]``. The M step is ``π = (Σ r x + a) / (Σ r + a + b)``, moved into ``[floor, 1 − floor]``: the
-    maximum over that interval, a posteriori under the prior Beta(1 + a, 1 + b) of each π. A state that nothing
-    belongs to keeps its parameters.
+    ``[height, width, 1]``. The M step is ``π = Σ r x / Σ r``, moved into ``[floor, 1 − floor]``: the maximum over that
+    interval; with a `prior` of each π a posteriori. A state that nothing belongs to keeps its parameters; with a prior
+    it has the prior's mode.
 
     Args:
       states: the number of states of the parent, or of each parent; 1 without parents.
-      pseudo_counts: a and b ≥ 0, added to the counts of ones and of zeros, or one number for both; 0 is maximum
-        likelihood.
+      prior: of each probability; None for maximum likelihood.
+      fixed: ``{"logits": [states, *event]}``, if they are known and do not move.
       floor: the least probability of a zero and of a one. So a pixel that a state has never seen is worth
         ``log floor`` nats on held-out data, and no probability is 0 or 1; with a floor of 0 it is that of the
         smallest normal number, −87 nats in float32.
@@ -46,16 +53,16 @@ def bernoulli(
 
     Raises:
       ValueError: a number is out of range.
+      TypeError: `prior` is not a `Beta`.
 
     References:
       Bishop (2006), Pattern Recognition and Machine Learning, section 9.3.3.
     """
     sizes = count("bernoulli", states)
     number = math.prod(sizes)
-    pair = pseudo_counts if isinstance(pseudo_counts, tuple) else (pseudo_counts, pseudo_counts)
-    if len(pair) != 2:
-        raise ValueError(f"bernoulli: pseudo_counts must be a number or a pair, got {pseudo_counts!r}.")
-    ones, zeros = (require_number(each, "bernoulli: pseudo_counts", least=0) for each in pair)
+    known = require_prior(prior, Beta, "bernoulli") or Beta()
+    ones, zeros = known.ones - 1, known.zeros - 1
+    held = Held("bernoulli", fixed, {"logits": None})
     floor = floor_of_shares("bernoulli", floor, 2)
     check = partial(fractions, "bernoulli")
 
@@ -79,7 +86,7 @@ def bernoulli(
 
     def maximize(params: PyTree, state: PyTree, statistics: Array) -> PyTree:
         del state
-        return {"logits": _best_logits(statistics, ones, zeros, floor, params["logits"])}
+        return params if held else {"logits": _best_logits(statistics, ones, zeros, floor, params["logits"])}
 
     def log_prior(params: PyTree, state: PyTree) -> Array:
         del state
@@ -88,7 +95,7 @@ def bernoulli(
             return jnp.zeros((), logits.dtype)
         return jnp.sum(ones * jax.nn.log_sigmoid(logits) + zeros * jax.nn.log_sigmoid(-logits))
 
-    return Family(
+    family = Family(
         init=init,
         apply=by_state(sizes, distribution),
         features=Features(_pixels, check),
@@ -96,7 +103,9 @@ def bernoulli(
         maximize=maximize,
         log_prior=log_prior,
         degrees=lambda params: math.prod(params["logits"].shape),
+        estimates=lambda params: {"probabilities": _probabilities(params["logits"])},
     )
+    return with_held(family, held, lambda _, leaf: leaf.size)
 
 
 def _pixels(state: PyTree, value: Array) -> Array:
@@ -104,6 +113,10 @@ def _pixels(state: PyTree, value: Array) -> Array:
     del state
     x = flat("bernoulli", value)
     return jnp.concatenate([x, jnp.ones((x.shape[0], 1), x.dtype)], axis=1)
+
+
+def _probabilities(logits: Array) -> np.ndarray:
+    return 1 / (1 + np.exp(-np.asarray(_bounded(logits), np.float64)))
 
 
 def _bounded(logits: Array) -> Array:

@@ -5,38 +5,48 @@ from __future__ import annotations
 __all__ = ["categorical"]
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as numpyro
+from jax.typing import ArrayLike
 
-from vifx.checks import require_number
 from vifx.core.types import Array, Key, PyTree
 from vifx.distributions import Categorical
+from vifx.em.families.held import Held
 from vifx.em.families.parent_states import by_state, count
-from vifx.em.families.priors import floor_of_shares
+from vifx.em.families.priors import Dirichlet, floor_of_shares, log_dirichlet, require_dirichlet, with_prior
 from vifx.em.families.seed_statistics import seeded, softened
 from vifx.em.families.valid_values import Features, categories, if_concrete
-from vifx.em.families.zero_probabilities import best_shares, expected_log_probs, normalized
+from vifx.em.families.with_held import with_held
+from vifx.em.families.zero_probabilities import best_shares, expected_log_probs, normalized, probabilities
 from vifx.em.family import Family
 
 
 def categorical(
-    classes: int, *, states: int | Sequence[int] = (), concentration: float = 1.0, floor: float = 0.0
+    classes: int,
+    *,
+    states: int | Sequence[int] = (),
+    prior: Dirichlet | None = None,
+    fixed: Mapping[str, ArrayLike] | None = None,
+    floor: float = 0.0,
 ) -> Family:
     """One of `classes` values, free for every state of the parents: ``log q(v|s) = log π_sv``.
 
     Without parents it is the weights of a mixture; of a latent with parents, a conditional table; of data, a
     categorical emission, or of vectors of D variables the product ``log q(v|s) = Σ_i log π_siv_i`` (latent class
-    analysis). The M step is ``π_sv ∝ n_sv + α − 1`` with expected counts n. A class that a state has never seen has
-    probability zero, and ``log q = −∞`` on held-out data, unless `floor` is positive or `concentration` above 1.
+    analysis). The M step is ``π_sv ∝ n_sv`` with expected counts n, with a `prior` ``n_sv + α_v − 1``. A class that a
+    state has never seen has probability zero, and ``log q = −∞`` on held-out data, unless `floor` is positive or the
+    concentration of a prior above 1.
 
     Args:
       classes: the number of values; of vectors, the largest of any variable.
       states: the number of states of the parent, or of each parent; none for a variable without parents.
-      concentration: α ≥ 1 of the Dirichlet prior of each row of π; 1 is maximum likelihood.
+      prior: of each row of π; None for maximum likelihood.
+      fixed: ``{"logits": ...}`` in the shape of the parameters, if they are known and do not move; −10³⁰ for a class
+        that is impossible.
       floor: the least probability; the M step is the maximum over ``π ≥ floor``.
 
     Returns:
@@ -44,7 +54,8 @@ def categorical(
       Values are integers ``[examples]`` or ``[examples, D]``, or floating weights with one more axis, of classes.
 
     Raises:
-      ValueError: a number is below 1, or `concentration` or `floor` is out of range.
+      ValueError: a number is below 1, or `floor` is out of range.
+      TypeError: `prior` is not a `Dirichlet`.
 
     References:
       Lazarsfeld & Henry (1968), Latent Structure Analysis.
@@ -52,25 +63,17 @@ def categorical(
     count("categorical", classes)
     sizes = count("categorical", states)
     rows = math.prod(sizes)
-    pseudo = require_number(concentration, "categorical: concentration", least=1) - 1
+    own = require_dirichlet(prior, classes, "categorical")
+    held = Held("categorical", fixed, {"logits": None})
     floor = floor_of_shares("categorical", floor, classes)
     check = partial(categories, "categorical", classes=classes)
     features = Features(lambda _, value: _weights(value, classes), check)
 
     def init(key: Key, value: Array | None, *parents: Array) -> tuple[PyTree, PyTree]:
         del parents
-        dtype = jnp.result_type(float)
         if value is not None and _variables(if_concrete(check, value), classes):
-            weights = _weights(value, classes)
-            blank = jnp.full((rows, _variables(value, classes), classes), -math.log(classes), weights.dtype)
-            responsibilities = softened(key, weights, rows)
-            counts = seeded(lambda x, r: r.T @ x, weights, responsibilities)
-            return maximize({"logits": blank}, {}, counts), {}
-        if not sizes:
-            return {"logits": jnp.full((rows, classes), -math.log(classes), dtype)}, {}
-        # Rows that are equal would stay equal for ever.
-        draws = jax.random.dirichlet(key, jnp.full((classes,), 5.0, dtype), (rows,))
-        return {"logits": jnp.log(draws)}, {}
+            return maximize(*_seeded(key, value, rows, classes)), {}
+        return {"logits": _table(key, rows, classes) if sizes else jnp.full((rows, classes), -math.log(classes))}, {}
 
     def distribution(params: PyTree, at: Array | int) -> numpyro.Distribution:
         each = Categorical(params["logits"][at])
@@ -86,14 +89,16 @@ def categorical(
 
     def maximize(params: PyTree, state: PyTree, counts: Array) -> PyTree:
         del state
+        if held:
+            return params
         logits = params["logits"]
-        return {"logits": best_shares(counts.reshape(logits.shape) + pseudo, floor, logits)}
+        return {"logits": best_shares(with_prior(own, counts.reshape(logits.shape), "categorical"), floor, logits)}
 
     def log_prior(params: PyTree, state: PyTree) -> Array:
-        log_probs = prepare(params, state)
-        return pseudo * jnp.sum(log_probs) if pseudo else jnp.zeros((), log_probs.dtype)
+        del state
+        return log_dirichlet(own, normalized(params["logits"]), "categorical")
 
-    return Family(
+    family = Family(
         init=init,
         apply=by_state(sizes, distribution),
         features=features,
@@ -103,7 +108,21 @@ def categorical(
         maximize=maximize,
         log_prior=log_prior,
         degrees=lambda params: math.prod(params["logits"].shape[:-1]) * (classes - 1),
+        estimates=lambda params: {"probabilities": probabilities(params["logits"])},
     )
+    return with_held(family, held, lambda _, leaf: leaf.size - leaf.size // classes)
+
+
+def _table(key: Key, rows: int, classes: int) -> Array:
+    """Return the logits that a table starts from: rows that are equal would stay equal for ever."""
+    return jnp.log(jax.random.dirichlet(key, jnp.full((classes,), 5.0), (rows,)))
+
+
+def _seeded(key: Key, value: Array, rows: int, classes: int) -> tuple[PyTree, PyTree, Array]:
+    """Return what an M step takes to start from vectors: uniform parameters, a state and counts near seeds."""
+    weights = _weights(value, classes)
+    blank = jnp.full((rows, _variables(value, classes), classes), -math.log(classes), weights.dtype)
+    return {"logits": blank}, {}, seeded(lambda x, r: r.T @ x, weights, softened(key, weights, rows))
 
 
 def _log_probs(prepared: Array, value: Array) -> Array:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-__all__ = ["ROUNDING", "floored_cholesky"]
+__all__ = ["ROUNDING", "floored_cholesky", "multiplied"]
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
 
 from vifx.core.types import Array
 
 ROUNDING = 10.0
 """How many epsilons of the dtype, times the variance of all data, a variance is at least."""
+
+
+def multiplied(scale_tril: ArrayLike) -> np.ndarray:
+    """Return the covariances ``L Lᵀ`` of Cholesky factors ``[..., d, d]``, in float64 on the host."""
+    factor = np.tril(np.asarray(scale_tril, np.float64))
+    return factor @ np.swapaxes(factor, -1, -2)
 
 
 def floored_cholesky(covariance: Array, floor: float, matrix: Array) -> Array:

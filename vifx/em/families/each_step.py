@@ -67,7 +67,7 @@ def _family(family: Family) -> Family:
         if lengths is not None:
             inside("each_step", lengths, *steps.shape[:2])
             # What fills the end of a sequence is not data: its steps stand in, from the first on.
-            at = jnp.arange(steps.shape[1])[None] % jnp.maximum(lengths, 1)[:, None]
+            at = jnp.arange(steps.shape[1], dtype=lengths.dtype)[None] % jnp.maximum(lengths, 1)[:, None]
             steps = jax.vmap(lambda own, at: own[at])(steps, at)
         return family.init(key, _flat(steps), *flat)
 

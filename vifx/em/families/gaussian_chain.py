@@ -16,7 +16,7 @@ from vifx.checks import require_choice, require_integer, require_number
 from vifx.core.types import Array, Key, PyTree
 from vifx.distributions import GaussianChain
 from vifx.distributions.lengths import inside, possible
-from vifx.em.families.covariances import floored_cholesky
+from vifx.em.families.covariances import floored_cholesky, multiplied
 from vifx.em.families.held import Held
 from vifx.em.families.regression import (
     ChainMoments,
@@ -82,6 +82,7 @@ def gaussian_chain(
         log_prior=no_prior,
         degrees=own.degrees,
         magnitude=_magnitude,
+        estimates=lambda params: _estimates(own.held.all(params)),
     )
 
 
@@ -205,6 +206,15 @@ def _shapes(latent: int) -> dict[str, tuple[int | None, ...]]:
         "offset": vector,
         "scale_tril": matrix,
         "inputs": (latent, None),
+    }
+
+
+def _estimates(params: Mapping[str, Array]) -> dict[str, np.ndarray]:
+    found = {name: np.asarray(leaf, np.float64) for name, leaf in params.items() if "tril" not in name}
+    return {
+        **found,
+        "initial_covariance": multiplied(params["initial_scale_tril"]),
+        "transition_covariance": multiplied(params["scale_tril"]),
     }
 
 

@@ -18,7 +18,7 @@ from vifx.distributions import AffineNormal, EachStep
 from vifx.distributions.affine_normal import masked_factor
 from vifx.distributions.lengths import inside, possible
 from vifx.distributions.linear_evidence import LinearEvidence, whitened_steps
-from vifx.em.families.covariances import ROUNDING, floored_cholesky
+from vifx.em.families.covariances import ROUNDING, floored_cholesky, multiplied
 from vifx.em.families.gaussian_chain import Noise
 from vifx.em.families.held import Held
 from vifx.em.families.regression import (
@@ -123,6 +123,7 @@ def linear_gaussian(
         log_prior=no_prior,
         degrees=free_numbers,
         magnitude=lambda prepared, sums: cancelled(prepared[own.spread], prepared, _BLOCKS, sums),
+        estimates=lambda params: _estimates(own.held.all(params)),
     )
 
 
@@ -227,6 +228,16 @@ class _Emission:
             best = floored_cholesky(residual, self.floor, jnp.diag(state.matrix))
         new[self.spread] = jnp.where(sums.count > 0, best, old[self.spread])
         return self.held.free(_in_units(new, state))
+
+
+def _estimates(params: Mapping[str, Array]) -> dict[str, np.ndarray]:
+    found = {name: np.asarray(leaf, np.float64) for name, leaf in params.items() if "scale" not in name}
+    # Those of the chain are inputs, too.
+    found = {
+        {"inputs": "emission_inputs", "mean": "emission_mean"}.get(name, name): leaf for name, leaf in found.items()
+    }
+    noise = multiplied(params["scale_tril"]) if "scale_tril" in params else np.asarray(params["scale"], np.float64) ** 2
+    return {**found, "emission_covariance": noise}
 
 
 def _checked(x: Array, chain: Array) -> Array:

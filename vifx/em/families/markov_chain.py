@@ -16,7 +16,8 @@ from vifx.core.types import Array, Key, PyTree
 from vifx.distributions import MarkovChain
 from vifx.distributions.lengths import inside, possible
 from vifx.em.families.held import Held
-from vifx.em.families.zero_probabilities import best_shares, normalized
+from vifx.em.families.priors import Dirichlet, log_dirichlet, require_dirichlet, with_prior
+from vifx.em.families.zero_probabilities import best_shares, normalized, probabilities
 from vifx.em.family import Family
 
 
@@ -24,7 +25,7 @@ def markov_chain(
     states: int,
     *,
     length: int,
-    concentration: float = 1.0,
+    prior: Dirichlet | None = None,
     stickiness: float = 0.0,
     fixed: Mapping[str, ArrayLike] | None = None,
     parallel: bool = False,
@@ -33,14 +34,14 @@ def markov_chain(
 
     In ``factor("z", markov_chain(3, length=50), name="chain")`` one value of z is a whole sequence of integers. Its
     features are ``φ(z) = (1[z_1 = k], Σ_t 1[z_t = i, z_{t+1} = j])``, and the M step is that of Baum & Welch:
-    ``π_k ∝ n_k + α − 1`` and ``A_ij ∝ n_ij + α − 1 + κ 1[i = j]`` with expected counts n. With the lengths of the
+    ``π_k ∝ n_k + α_k − 1`` and ``A_ij ∝ n_ij + α_j − 1 + κ 1[i = j]`` with expected counts n. With the lengths of the
     sequences as a parent, ``"z | lengths"`` of one integer (at least 1) an example, a chain ends there: its later steps
     are 0 and count for nothing.
 
     Args:
       states: the number of states K.
       length: the number of steps T, of the longest sequence.
-      concentration: α ≥ 1 of the Dirichlet prior of π and of each row of A; 1 is maximum likelihood.
+      prior: of π and of each row of A; None for maximum likelihood, α = 1.
       stickiness: κ ≥ 0, counts that the prior adds to staying.
       fixed: parameters that are known and do not move, logits by name, such as ``{"transitions": jnp.log(A)}``; a
         transition that is impossible has −10³⁰.
@@ -48,16 +49,19 @@ def markov_chain(
 
     Returns:
       A family with parameters ``initial [K]`` and ``transitions [K, K]``, logits of π and of the rows of A; a logit of
-      −∞ is a transition that stays impossible, at concentration 1. Those that are fixed are not among them.
+      −∞ is a transition that stays impossible, without a prior. Those that are fixed are not among them.
 
     Raises:
       ValueError: a number is out of range, or parents that are not lengths.
+      TypeError: `prior` is not a `Dirichlet`.
 
     References:
       Baum, Petrie, Soules & Weiss (1970); Rabiner (1989), A tutorial on hidden Markov models.
     """
-    _check_numbers(states, length, concentration, stickiness)
-    pseudo, stay = float(concentration) - 1, float(stickiness)
+    for name, number in (("states", states), ("length", length)):
+        require_integer(number, f"markov_chain: {name}")
+    stay = require_number(stickiness, "markov_chain: stickiness", least=0)
+    own = require_dirichlet(prior, states, "markov_chain")
     held = Held("markov_chain", fixed, {"initial": (states,), "transitions": (states, states)})
 
     def init(key: Key, value: Array | None, *parents: Array) -> tuple[PyTree, PyTree]:
@@ -72,14 +76,8 @@ def markov_chain(
         params: PyTree, state: PyTree, *parents: Array, key: Key | None = None, train: bool = False
     ) -> tuple[MarkovChain, PyTree]:
         del key, train
-        initial, transitions = (held.all(params)[name] for name in ("initial", "transitions"))
-        lengths = _lengths(parents)
-        if lengths is not None:
-            initial = jnp.broadcast_to(initial, (len(lengths), states))
-            transitions = _ending(transitions, lengths, length)
-            wrong = possible(lengths, length).astype(initial.dtype)
-            initial = initial + jnp.broadcast_to(wrong[:, None], initial.shape)
-        return MarkovChain(initial, transitions, length, parallel=parallel), state
+        logits = _until(held.all(params), _lengths(parents), length)
+        return MarkovChain(*logits, length, parallel=parallel), state
 
     def features(state: PyTree, value: Array) -> tuple[Array, Array]:
         del state
@@ -88,11 +86,11 @@ def markov_chain(
 
     def maximize(params: PyTree, state: PyTree, statistics: tuple[Array, Array]) -> PyTree:
         del state
-        return held.free(_best(statistics, held.all(params), pseudo, stay))
+        return held.free(_best(statistics, held.all(params), own, stay))
 
     def log_prior(params: PyTree, state: PyTree) -> Array:
         del state
-        return _log_prior(*_prepare(held.all(params)), pseudo, stay)
+        return _log_prior(*_prepare(held.all(params)), own, stay)
 
     return Family(
         init=init,
@@ -104,6 +102,7 @@ def markov_chain(
         maximize=maximize,
         log_prior=log_prior,
         degrees=lambda params: sum(leaf.size - leaf.size // states for leaf in params.values()),
+        estimates=lambda params: {name: probabilities(logits) for name, logits in held.all(params).items()},
     )
 
 
@@ -111,18 +110,16 @@ def _prepare(params: PyTree) -> tuple[Array, Array]:
     return normalized(params["initial"]), normalized(params["transitions"])
 
 
-def _best(statistics: tuple[Array, Array], old: PyTree, pseudo: float, stay: float) -> dict[str, Array]:
-    first, pairs = statistics
-    added = pseudo + stay * jnp.eye(len(pairs), dtype=pairs.dtype)
+def _best(statistics: tuple[Array, Array], old: PyTree, prior: Dirichlet | None, stay: float) -> dict[str, Array]:
+    first, pairs = (with_prior(prior, counts, "markov_chain") for counts in statistics)
     return {
-        "initial": best_shares(first + pseudo, 0.0, old["initial"]),
-        "transitions": best_shares(pairs + added, 0.0, old["transitions"]),
+        "initial": best_shares(first, 0.0, old["initial"]),
+        "transitions": best_shares(pairs + stay * jnp.eye(len(pairs), dtype=pairs.dtype), 0.0, old["transitions"]),
     }
 
 
-def _log_prior(initial: Array, transitions: Array, pseudo: float, stay: float) -> Array:
-    # Counts of zero say nothing of what is impossible.
-    total = pseudo * jnp.sum(initial) + pseudo * jnp.sum(transitions) if pseudo else jnp.zeros((), initial.dtype)
+def _log_prior(initial: Array, transitions: Array, prior: Dirichlet | None, stay: float) -> Array:
+    total = log_dirichlet(prior, initial, "markov_chain") + log_dirichlet(prior, transitions, "markov_chain")
     return total + stay * jnp.sum(jnp.diagonal(transitions)) if stay else total
 
 
@@ -139,19 +136,22 @@ def _statistics(
     return jnp.einsum("n,ni->i", weights, first), jnp.einsum("n,nij->ij", weights, pairs)
 
 
-def _check_numbers(states: int, length: int, concentration: float, stickiness: float) -> None:
-    for name, number in (("states", states), ("length", length)):
-        require_integer(number, f"markov_chain: {name}")
-    for name, number, least in (("concentration", concentration, 1), ("stickiness", stickiness, 0)):
-        require_number(number, f"markov_chain: {name}", least=least)
-
-
 def _checked(value: Array, length: int) -> Array:
     if value.ndim != 2 or value.shape[1] != length or not jnp.issubdtype(value.dtype, jnp.integer):
         raise ValueError(
             f"markov_chain: values must be integers [examples, {length}], got {value.dtype}{list(value.shape)}."
         )
     return value
+
+
+def _until(params: PyTree, lengths: Array | None, length: int) -> tuple[Array, Array]:
+    """Return the logits of the first state and of the transitions of sequences that end after their lengths."""
+    initial, transitions = params["initial"], params["transitions"]
+    if lengths is None:
+        return initial, transitions
+    initial = jnp.broadcast_to(initial, (len(lengths), *initial.shape))
+    wrong = possible(lengths, length).astype(initial.dtype)
+    return initial + jnp.broadcast_to(wrong[:, None], initial.shape), _ending(transitions, lengths, length)
 
 
 def _ending(transitions: Array, lengths: Array, length: int) -> Array:

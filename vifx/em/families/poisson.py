@@ -5,35 +5,44 @@ from __future__ import annotations
 __all__ = ["poisson"]
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as numpyro
 from jax.scipy.special import gammaln
+from jax.typing import ArrayLike
 
 from vifx.checks import require_number
 from vifx.core.types import Array, Key, PyTree
 from vifx.distributions import Poisson
 from vifx.em.families.flattened import flat
+from vifx.em.families.held import Held
 from vifx.em.families.parent_states import by_state, count
+from vifx.em.families.priors import Gamma, require_prior
 from vifx.em.families.seed_statistics import needs_values, seeded, softened
 from vifx.em.families.valid_values import Features, counts, if_concrete
+from vifx.em.families.with_held import with_held
 from vifx.em.family import Family
 
 
 def poisson(
-    states: int | Sequence[int], *, pseudo_counts: float = 0.0, pseudo_examples: float = 0.0, floor: float = 1e-6
+    states: int | Sequence[int],
+    *,
+    prior: Gamma | None = None,
+    fixed: Mapping[str, ArrayLike] | None = None,
+    floor: float = 1e-6,
 ) -> Family:
     """Independent counts for every state s of the parents: ``log q(x|s) = Σ_i x_i log λ_si − λ_si − log x_i!``.
 
-    The M step is ``λ = (Σ r x + a) / (Σ r + b)``, at least `floor`: the maximum over ``λ ≥ floor``, a posteriori under
-    the prior Gamma(1 + a, rate b) of each λ. A state that nothing belongs to keeps its parameters.
+    The M step is ``λ = Σ r x / Σ r``, at least `floor`: the maximum over ``λ ≥ floor``; with a `prior` of each λ a
+    posteriori. A state that nothing belongs to keeps its parameters; with a prior of a positive rate it has its mode.
 
     Args:
       states: the number of states of the parent, or of each parent; 1 without parents.
-      pseudo_counts: a ≥ 0, added to every sum of counts.
-      pseudo_examples: b ≥ 0, added to the number of examples; 0 and 0 are maximum likelihood.
+      prior: of each rate; None for maximum likelihood.
+      fixed: ``{"log_rate": [states, *event]}``, if they are known and do not move.
       floor: the least rate, above 0: so a count that a state has never seen is possible on held-out data, at
         ``log floor`` nats.
 
@@ -42,14 +51,16 @@ def poisson(
 
     Raises:
       ValueError: a number is out of range.
+      TypeError: `prior` is not a `Gamma`.
 
     References:
       McLachlan & Peel (2000), Finite Mixture Models.
     """
     sizes = count("poisson", states)
     number = math.prod(sizes)
-    more = require_number(pseudo_counts, "poisson: pseudo_counts", least=0)
-    examples = require_number(pseudo_examples, "poisson: pseudo_examples", least=0)
+    known = require_prior(prior, Gamma, "poisson") or Gamma()
+    more, examples = known.shape - 1, known.rate
+    held = Held("poisson", fixed, {"log_rate": None})
     least = math.log(require_number(floor, "poisson: floor", least=1e-30))
     check = partial(counts, "poisson")
 
@@ -68,13 +79,12 @@ def poisson(
 
     def prepare(params: PyTree, state: PyTree) -> Array:
         del state
-        log_rate = params["log_rate"].reshape(number, -1)
-        constant = -jnp.sum(jnp.exp(log_rate), axis=1, keepdims=True)
-        # A rate of zero: 0 log 0 = 0.
-        return jnp.concatenate([jnp.maximum(log_rate, jnp.finfo(log_rate.dtype).min / 2**40), constant], axis=1).T
+        return _natural(params["log_rate"].reshape(number, -1)).T
 
     def maximize(params: PyTree, state: PyTree, statistics: Array) -> PyTree:
         del state
+        if held:
+            return params
         found = _best_log_rates(statistics[:, :-1] + more, statistics[:, -1:] + examples, params["log_rate"])
         return {"log_rate": jnp.maximum(found, least)}
 
@@ -85,7 +95,7 @@ def poisson(
             return jnp.zeros((), log_rate.dtype)
         return jnp.sum(more * log_rate - examples * jnp.exp(log_rate))
 
-    return Family(
+    family = Family(
         init=init,
         apply=by_state(sizes, distribution),
         features=Features(_counts, check),
@@ -93,7 +103,16 @@ def poisson(
         maximize=maximize,
         log_prior=log_prior,
         degrees=lambda params: math.prod(params["log_rate"].shape),
+        estimates=lambda params: {"rates": np.exp(np.asarray(params["log_rate"], np.float64))},
     )
+    return with_held(family, held, lambda _, leaf: leaf.size)
+
+
+def _natural(log_rate: Array) -> Array:
+    """Return what counts and a one are multiplied by, ``[states, size + 1]``."""
+    constant = -jnp.sum(jnp.exp(log_rate), axis=1, keepdims=True)
+    # A rate of zero: 0 log 0 = 0.
+    return jnp.concatenate([jnp.maximum(log_rate, jnp.finfo(log_rate.dtype).min / 2**40), constant], axis=1)
 
 
 def _counts(state: PyTree, value: Array) -> tuple[Array, Array]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["best_shares", "expected_log_probs", "normalized"]
+__all__ = ["best_shares", "expected_log_probs", "normalized", "probabilities"]
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
 
 from vifx.core.types import Array
 
@@ -30,6 +32,13 @@ def normalized(logits: Array) -> Array:
     """Return log-probabilities in nats over the last axis, −∞ where logits are below −10²⁰."""
     log_probs = jax.nn.log_softmax(logits)
     return jnp.where(log_probs < _IMPOSSIBLE, -jnp.inf, log_probs)
+
+
+def probabilities(logits: ArrayLike) -> np.ndarray:
+    """Return the probabilities of logits over the last axis, in float64 on the host."""
+    each = np.asarray(logits, np.float64)
+    each = np.exp(each - each.max(axis=-1, keepdims=True))
+    return each / each.sum(axis=-1, keepdims=True)
 
 
 def best_shares(counts: Array, floor: float, otherwise: Array) -> Array:
