@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from conventions.sources import (
+    FOREIGN,
     Function,
     Rule,
     Source,
@@ -58,7 +59,9 @@ def keys_typed(source: Source) -> list[str]:
 
 
 def hyperparameters_by_name(source: Source) -> list[str]:
-    """A parameter with a scalar default, and every switch, is keyword-only."""
+    """A parameter with a scalar default, and every switch, is keyword-only, but for signatures of another library."""
+    if source.path in FOREIGN:
+        return []
     found = []
     for name, function in public_functions(source):
         if function.name in OVERRIDES:

@@ -10,6 +10,8 @@ from pathlib import Path
 from textwrap import dedent
 
 ROOT = Path(__file__).parents[2]
+FOREIGN = ("vifx/em/sklearn.py",)
+"""What has the names and the signatures of another library's protocol."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Definition = Function | ast.ClassDef
 
