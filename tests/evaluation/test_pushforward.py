@@ -37,6 +37,7 @@ def test_curves_hold_the_shares_that_the_picture_names():
     assert figure.get_suptitle() == "shear"
 
 
+@pytest.mark.thorough
 def test_a_sample_has_the_colour_of_its_direction():
     corners = np.array([[np.cos(a), np.sin(a)] for a in np.deg2rad([30, 90, 150, 210, 270, 330])])
     left, right = evaluation.pushforward_2d(lambda z: -z, np.concatenate([corners, -corners])).axes

@@ -32,6 +32,7 @@ def test_both_directions_and_the_jacobian_agree(dtype):
         check(bijection, jnp.asarray(X, dtype), given, scale=0.1, tolerance=4.0)
 
 
+@pytest.mark.thorough
 def test_it_starts_uniform_and_takes_angles_modulo_a_turn(x64):
     flow, x = flows.Flow(torus(3), flows.circular_spline(2, hidden=(4,), bins=3)), jnp.asarray(X)
     params, state = flow.init(jax.random.key(0), x)

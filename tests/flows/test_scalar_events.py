@@ -66,6 +66,7 @@ def test_what_acts_along_an_axis_would_act_along_the_examples(name):
         REFUSED[name]().init(jax.random.key(0), jnp.asarray(X, jnp.float32))
 
 
+@pytest.mark.thorough
 def test_the_log_of_a_lognormal_number_is_normal(x64):
     """As a factor of a joint, at the moments of its data: the likelihood of the lognormal distribution."""
     bijection, x = flows.chain(flows.invert(flows.exp()), flows.actnorm()), np.exp(3 + 0.5 * X)

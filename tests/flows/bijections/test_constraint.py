@@ -44,18 +44,22 @@ def codes(shape, scale=1.0):
     return scale * np.random.default_rng(0).standard_normal((5, *shape))
 
 
-@pytest.mark.first(2)
+@pytest.mark.first(1)
 @pytest.mark.parametrize("name", ["simplex", "positive", *(n for n in SETS if n not in ("simplex", "positive"))])
 def test_it_is_the_transform_of_numpyro_both_ways(x64, name):
     constraint, shape, free = SETS[name]
     z, bijection, transform = jnp.asarray(codes(shape)), flows.support(constraint), biject_to(constraint)
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+
+    @jax.jit
+    def everything(z):
         x = transform(z)
         expected = transform.log_abs_det_jacobian(z, x).reshape(5, -1).sum(1)
-        element = jax.jit(jax.vmap(jax.jacfwd(lambda row: (transform(row)).reshape(-1))))(z)
-    params, state = bijection.init(jax.random.key(0), x)
-    found, log_det = bijection.forward(params, state, x)
-    back, log_det_back = bijection.inverse(params, state, z)
+        element = jax.vmap(jax.jacfwd(lambda row: transform(row).reshape(-1)))(z)
+        params, state = bijection.init(jax.random.key(0), x)
+        return x, expected, element, bijection.forward(params, state, x), bijection.inverse(params, state, z)
+
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        x, expected, element, (found, log_det), (back, log_det_back) = everything(z)
     np.testing.assert_allclose(found, z, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(log_det, -expected, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(back, x, rtol=1e-12)
@@ -77,6 +81,7 @@ def test_the_contract(x64, name):
     check(flows.support(constraint), biject_to(constraint)(jnp.asarray(codes(shape))))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("traced", [False, True])
 def test_the_density_of_shares(x64, traced):
     """A base pushed onto the simplex by stick breaking: a Dirichlet distribution pulled back gives itself."""
@@ -130,7 +135,7 @@ OUTSIDE = {
 }
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_what_lies_outside_is_refused_or_has_density_zero(name):
     """Where it can be seen by an error that names it; compiled by −∞, and no gradient is lost."""
