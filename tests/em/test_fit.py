@@ -177,6 +177,7 @@ def test_a_fall_of_the_objective_is_an_error(x64):
     np.testing.assert_allclose(own, metrics["objective"].item(), rtol=1e-12)
 
 
+@pytest.mark.thorough
 def test_a_start_that_fails_is_left_out_and_the_others_are_what_they_are_alone(x64):
     """Of a family that is not a number where its first component is not the left one."""
 

@@ -144,7 +144,7 @@ def hmmlearn(fit, kind):
     return peer
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", HIDDEN)
 def test_a_hidden_markov_model_of_a_list_of_sequences_answers_as_hmmlearns(x64, kind):
     family, options, sequences = HIDDEN[kind]
@@ -245,6 +245,7 @@ def cells(table):
     return [[float(cell) for cell in row[1:]] for row in table.rows]
 
 
+@pytest.mark.thorough
 def test_a_summary_has_the_estimates_as_text_and_as_html(x64):
     """Of a chain: transitions row by row, what is of each state, and names of features."""
     fit = fitted(em.hmm("gaussian", 2, length=12, covariance="diagonal"), VECTORS, start="random")

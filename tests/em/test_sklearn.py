@@ -42,7 +42,7 @@ def same(ours, theirs, x=IRIS, *, tolerance=1e-9):
     np.testing.assert_allclose(ours.lower_bounds_, theirs.lower_bounds_, rtol=tolerance)
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_seed_gives_scikit_learns_labels_and_scores(kind):
     """In float64, whatever jax is set to: updates, attributes and draws too."""
@@ -123,6 +123,7 @@ def test_it_passes_every_check_of_scikit_learn():
     assert len(found) >= len(theirs) - 5
 
 
+@pytest.mark.first(5)
 @pytest.mark.parametrize(
     ("options", "message"),
     [

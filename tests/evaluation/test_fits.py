@@ -25,7 +25,7 @@ def ellipses(axes):
     return [patch for patch in axes.patches if isinstance(patch, Ellipse) and not isinstance(patch, Circle)]
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize(("features", "covariance"), [(2, "full"), (4, "tied"), (3, "diagonal"), (2, "spherical")])
 def test_ellipses_hold_95_percent_of_components_in_the_plane_of_the_mixture(features, covariance):
     """Drawn from the fitted components and projected: the share inside each ellipse is 0.95."""
@@ -117,7 +117,7 @@ def test_a_hidden_markov_model_shows_transitions_emissions_and_a_path(states):
     fit = fitted(em.hmm("gaussian", states, length=40, covariance="diagonal", floor=0.1), sequences, start="random")
     figure = fit.plot(sequences)
     assert len(fit.plot().axes) == len(figure.axes) - 1
-    below = figure.axes[-1] if states == 2 else figure.axes[2]
+    below = figure.axes[2]
     changes = np.flatnonzero(np.diff(fit.predict(sequences[:1])[0])) + 1
     spans = [patch.get_x() + 0.5 for patch in below.patches]
     np.testing.assert_array_equal(spans, [0, *changes])

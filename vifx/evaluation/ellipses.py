@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["PRINCIPAL", "Components", "component_densities", "component_ellipses", "of_estimates", "shades"]
+__all__ = ["PRINCIPAL", "Components", "component_densities", "component_ellipses", "of_estimates", "readable", "shades"]
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -94,6 +94,13 @@ def shades(states: int) -> list[str]:
     return [STYLE.classes[k % len(STYLE.classes)] for k in range(states)]
 
 
+def readable() -> dict[str, Any]:
+    """Return how text is written over lines and colours: dark, on a white edge."""
+    from matplotlib.patheffects import withStroke
+
+    return {"color": STYLE.text, "path_effects": [withStroke(linewidth=2.5, foreground="white")]}
+
+
 def component_ellipses(
     axes: Axes, found: Components, points: NDArray[Any] | None, labels: NDArray[Any] | None, names: tuple[str, str]
 ) -> None:
@@ -122,7 +129,7 @@ def component_ellipses(
         axes.add_patch(Ellipse((float(mean[0]), float(mean[1])), width, height, angle=angle, **look))
         axes.plot(*mean, marker="+", markersize=8, color=colours[k], zorder=4)
         note: dict[str, Any] = {"xytext": (5, 5), "textcoords": "offset points", "fontsize": STYLE.tick_size}
-        axes.annotate(f"{k}: {found.weights[k]:.0%}", tuple(mean), color=colours[k], zorder=5, **note)
+        axes.annotate(f"{k}: {found.weights[k]:.0%}", tuple(mean), zorder=5, **note, **readable())
     axes.autoscale_view()
     dress(axes, *(PRINCIPAL if found.means.shape[1] > 2 else names))
     axes.grid(visible=False)
@@ -158,7 +165,7 @@ def component_densities(axes: Axes, found: Components, points: NDArray[Any] | No
             textcoords="offset points",
             ha="center",
             fontsize=STYLE.tick_size,
-            color=colour,
+            **readable(),
         )
     axes.plot(at, each.sum(axis=0), color=STYLE.text, linewidth=1.0, linestyle="--")
     dress(axes, name, "density")

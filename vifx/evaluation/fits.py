@@ -16,7 +16,7 @@ from vifx.em import Fit
 from vifx.evaluation.ellipses import component_densities, component_ellipses, of_estimates, shades
 from vifx.evaluation.mosaics import image_grid
 from vifx.evaluation.state_diagrams import path_panel, transition_diagram, transition_matrix
-from vifx.evaluation.style import STYLE, chart, dress, legend, panels
+from vifx.evaluation.style import STYLE, canvas, chart, dress, legend, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +66,7 @@ def _mixture(fit: Fit, x: Any, image: tuple[int, ...] | None) -> Figure:
         captions = [f"{k}: {weight:.1%}" for k, weight in enumerate(weights)]
         return image_grid(means, captions=captions, title=f"{title}: means and weights", limits=(low, high))
     points, labels = (None, None) if x is None else _some(fit, x)
-    size = {"width": 6.2, "height": 5.2} if len(event) and event[-1] > 1 else {}
+    size = {"width": 6.4, "height": 4.6} if len(event) and event[-1] > 1 else {}
     figure, axes = chart(title, "", "", **size)
     _emissions(axes, fit, weights, points, labels)
     return figure
@@ -108,6 +108,8 @@ def _table(axes: Axes, centres: NDArray[Any], fit: Fit) -> None:
     shown = axes.imshow(flat, aspect="auto", cmap="Blues", interpolation="nearest", vmin=0.0, vmax=most)
     dress(axes, "value" if centres.ndim == 2 else "variable and value", "component")
     axes.grid(visible=False)
+    if flat.shape[1] <= 20:
+        axes.set_xticks(range(flat.shape[1]))
     axes.set_yticks(range(len(flat)) if len(flat) <= 20 else [0, len(flat) - 1])
     bar = axes.figure.colorbar(shown, ax=axes, shrink=0.8)
     bar.set_label("rate" if rates else "probability", **STYLE.label)
@@ -115,10 +117,15 @@ def _table(axes: Axes, centres: NDArray[Any], fit: Fit) -> None:
 
 
 def _chain(fit: Fit, x: Any, image: tuple[int, ...] | None) -> Figure:
+    if image is not None:
+        raise ValueError("plot: image is for mixtures; of a hidden Markov model, its states are drawn as they are.")
     transitions = np.asarray(fit.estimates["transitions"])
-    weights, rows = _stationary(transitions), 1 if x is None else 2
+    weights = _stationary(transitions)
+    figure = canvas(9.0, 4.2 if x is None else 7.0, layout="constrained")
     title = f"Hidden Markov model of {len(transitions)} states"
-    figure, grid = panels(rows, 2, title=title, width=9.0, height=4.2 + (2.4 if x is not None else 0))
+    figure.suptitle(title, x=0.01, ha="left", **STYLE.heading)
+    places = figure.add_gridspec(1 if x is None else 2, 2, height_ratios=[1.0] if x is None else [4.0, 2.6])
+    grid = [figure.add_subplot(places[0, column]) for column in range(2)]
     if len(transitions) > _MANY:
         transition_matrix(grid[0], transitions)
     else:
@@ -127,15 +134,11 @@ def _chain(fit: Fit, x: Any, image: tuple[int, ...] | None) -> Figure:
     points = labels = None
     if x is not None:
         series, path = _first(fit, x)
-        for axes in grid[2:]:
-            axes.remove()
-        below = figure.add_subplot(2, 1, 2)
+        below = figure.add_subplot(places[1, :])
         count = series.shape[1]
         path_panel(below, path, len(transitions), series[:, :3], [f"x{'₀₁₂'[i]}" for i in range(min(count, 3))])
         legend(below, columns=8)
         points, labels = series, path
-    if image is not None:
-        raise ValueError("plot: image is for mixtures; of a hidden Markov model, its states are drawn as they are.")
     real = points if points is not None and np.issubdtype(points.dtype, np.floating) else None
     _emissions(grid[1], fit, weights, real, labels)
     grid[1].set_title("what a state emits", loc="left", pad=14, **STYLE.label)

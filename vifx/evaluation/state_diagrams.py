@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vifx.evaluation.ellipses import shades
+from vifx.evaluation.ellipses import readable, shades
 from vifx.evaluation.style import STYLE, dress
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def transition_diagram(axes: Axes, transitions: NDArray[Any], weights: NDArray[A
             if start == end:
                 centre = places[start] + outward * (radii[start] + 0.10)
                 axes.add_patch(Circle((float(centre[0]), float(centre[1])), 0.13, fill=False, zorder=1, **look))
-                at = centre + outward * 0.24
+                at = centre + outward * 0.3
             else:
                 tail, head = places[start], places[end]
                 axes.add_patch(
@@ -62,8 +62,8 @@ def transition_diagram(axes: Axes, transitions: NDArray[Any], weights: NDArray[A
                 )
                 across = head - tail
                 # The middle of the arc is to the right of the line from tail to head.
-                at = 0.5 * (tail + head) + 0.13 * np.array([across[1], -across[0]]) + 0.10 * across
-            axes.text(float(at[0]), float(at[1]), f"{probability:.2g}", color=colours[start], zorder=5, **text)
+                at = 0.5 * (tail + head) + 0.13 * np.array([across[1], -across[0]]) + 0.16 * across
+            axes.text(float(at[0]), float(at[1]), f"{probability:.2g}", zorder=5, **text, **readable())
     for k, place in enumerate(places):
         axes.add_patch(Circle((float(place[0]), float(place[1])), radii[k], color=colours[k], zorder=3))
         axes.text(

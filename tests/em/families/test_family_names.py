@@ -25,7 +25,7 @@ def test_every_family_has_a_name():
     assert set(get_args(FamilyName)) == functions - others - {"check_values", "latent_posterior", "reconstruct"}
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["poisson", *sorted(set(get_args(FamilyName)) - {"autoregressive", "poisson"})])
 def test_a_name_means_the_constructor(x64, name):
     options, x = OPTIONS.get(name, {}), jnp.asarray(DATA.get(name, REALS))
