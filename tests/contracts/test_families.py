@@ -34,7 +34,7 @@ EMISSIONS = {
 SEQUENCES = ("autoregressive", "each_step", "markov_chain")
 GAUSSIAN = {"gaussian_chain", "linear_gaussian"}  # of a continuous latent, tested as the pair that they are
 NO_FAMILY = {  # the other names of their room
-    *("Beta", "Dirichlet", "Gamma", "InverseGamma", "NormalInverseWishart"),
+    *("Beta", "Dirichlet", "Gamma", "InverseGamma", "InverseWishart", "NormalInverseWishart"),
     *("check_values", "latent_posterior", "reconstruct"),
 }
 

@@ -10,6 +10,7 @@ __all__ = [
     "Fit",
     "Gamma",
     "InverseGamma",
+    "InverseWishart",
     "Model",
     "NormalInverseWishart",
     "Selection",
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
     from vifx.em.families.multinomial import multinomial
     from vifx.em.families.poisson import poisson
     from vifx.em.families.ppca import ppca
-    from vifx.em.families.priors import Beta, Dirichlet, Gamma, InverseGamma, NormalInverseWishart
+    from vifx.em.families.priors import Beta, Dirichlet, Gamma, InverseGamma, InverseWishart, NormalInverseWishart
     from vifx.em.families.student_t import student_t
     from vifx.em.families.valid_values import check_values
     from vifx.em.fit import fit

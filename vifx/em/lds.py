@@ -15,6 +15,7 @@ from vifx.core.factor import evidence, factor
 from vifx.core.joint import Joint
 from vifx.em.families.gaussian_chain import Noise, gaussian_chain
 from vifx.em.families.linear_gaussian import Role, linear_gaussian
+from vifx.em.families.noise_priors import NoisePrior
 from vifx.em.model import Model
 
 _KNOWN = ("inputs", "mask", "lengths")
@@ -26,6 +27,8 @@ def lds(
     length: int,
     given: tuple[str, ...] = (),
     noise: Noise = "diagonal",
+    prior: NoisePrior | None = None,
+    chain_prior: NoisePrior | None = None,
     chain: Mapping[str, ArrayLike] | None = None,
     emissions: Mapping[str, ArrayLike] | None = None,
     floor: float = 1e-6,
@@ -45,6 +48,9 @@ def lds(
         ``[sequences, length, d]``, where x may be any number if there is none; ``"lengths"`` of the sequences, integers
         ``[sequences]``; ``"inputs"``, ``[sequences, length, inputs]``, which move the state.
       noise: the form of R: ``"diagonal"`` or ``"full"``.
+      prior: of R, an `InverseGamma` of each variance, or an `InverseWishart` of a full one; None for maximum
+        likelihood.
+      chain_prior: of Q, an `InverseWishart`.
       chain: parameters of the chain that are known, by name, as ``fixed`` of `gaussian_chain`.
       emissions: those of the emissions, as ``fixed`` of `linear_gaussian`.
       floor: the least variance of any noise in any direction.
@@ -69,13 +75,13 @@ def lds(
     def assembled(length: int, given: tuple[str, ...]) -> Model:
         if [name for name in given if name not in _KNOWN]:
             raise ValueError(f"lds: given must be some of {', '.join(map(repr, _KNOWN))}, got {given!r}.")
-        prior = gaussian_chain(latent, length=length, fixed=chain, floor=floor, parallel=parallel)
+        moving = gaussian_chain(latent, length=length, prior=chain_prior, fixed=chain, floor=floor, parallel=parallel)
         moved = [name for name in ("inputs", "lengths") if name in given]
         seen: list[Role] = [name for name in ("mask", "lengths") if name in given]
-        observed = linear_gaussian(parents=seen, noise=noise, fixed=emissions, floor=floor)
+        observed = linear_gaussian(parents=seen, noise=noise, prior=prior, fixed=emissions, floor=floor)
         generative = Joint(
             *([evidence(*given)] if given else []),
-            factor(f"z | {', '.join(moved)}" if moved else "z", prior, name="chain"),
+            factor(f"z | {', '.join(moved)}" if moved else "z", moving, name="chain"),
             factor(", ".join(["x | z", *seen]), observed, name="emissions"),
         )
         check = partial(_check, length)

@@ -11,6 +11,8 @@ import scipy.stats
 from em.families.trajectories import check_step, check_turns
 
 from vifx import em
+from vifx.em.families.noise_priors import log_noise_prior
+from vifx.em.families.regression import ChainMoments
 
 RNG = np.random.default_rng(0)
 X = np.concatenate([RNG.normal(size=(20, 3)), RNG.normal(size=(20, 3)) * [1, 0.4, 0.7] + [2, 1, 0]])
@@ -115,7 +117,7 @@ CASES = {
 }
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("family", CASES)
 def test_the_mode_of_the_posterior_is_the_one_that_an_optimizer_finds(x64, family):
     options, x, log_posterior, size, named = CASES[family]
@@ -137,16 +139,15 @@ def test_the_mode_of_the_posterior_is_the_one_that_an_optimizer_finds(x64, famil
 def test_the_mode_of_a_normal_is_murphys(x64):
     """Murphy (2012), equations 4.209 to 4.215: the maximum a posteriori of a normal distribution."""
     number, mean = len(X), X.mean(axis=0)
-    fit = em.fit(jax.random.key(0), em.mixture("gaussian", 1, prior=WISHART), X, steps=3)
-    apart = mean - WISHART.mean
+    family = em.gaussian(1, prior=WISHART)
+    params, _ = jax.jit(family.init)(jax.random.key(0), jnp.asarray(X))
+    own, apart = family.estimates(params), mean - WISHART.mean
     scale = WISHART.scale + (X - mean).T @ (X - mean) + 1.5 * number / (1.5 + number) * np.outer(apart, apart)
-    np.testing.assert_allclose(fit.estimates["covariances"][0], scale / (6 + number + 3 + 2), rtol=1e-9)
-    np.testing.assert_allclose(
-        fit.estimates["means"][0], (number * mean + 1.5 * np.array(WISHART.mean)) / (number + 1.5)
-    )
+    np.testing.assert_allclose(own["covariances"][0], scale / (6 + number + 3 + 2), rtol=1e-9)
+    np.testing.assert_allclose(own["means"][0], (number * mean + 1.5 * np.array(WISHART.mean)) / (number + 1.5))
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "make",
     [
@@ -205,7 +206,7 @@ HELD = {
 }
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("case", HELD)
 def test_what_is_known_stays_and_the_rest_is_the_best_given_it(x64, case):
     """The gradient by the parameters that are left is zero at the end, and those held are not among them."""
@@ -285,3 +286,94 @@ def test_known_values_have_the_shape_of_the_data():
     family = em.gaussian(2, fixed={"mean": MEAN[:, :2]})
     with pytest.raises(ValueError, match=r"fixed\['mean'\] must have the shape \[2, 3\] for these data, got \[2, 2\]"):
         jax.eval_shape(family.init, jax.random.key(0), jnp.asarray(X, jnp.float32))
+
+
+PATHS = np.cumsum(RNG.normal(size=(4, 6, 2)), axis=1) * [1.0, 3.0]
+WISHART_2 = em.InverseWishart([[2.0, 0.5], [0.5, 1.0]], 5.0)
+
+
+def chains(noise, prior):
+    """A Gaussian chain that is observed: its parameters, and their log posterior but for a constant."""
+    family = em.gaussian_chain(2, length=6, noise=noise, prior=prior)
+    params, state = jax.jit(family.init)(jax.random.key(0), jnp.asarray(PATHS))
+    return (
+        params,
+        lambda p: jnp.sum(family.apply(p, state)[0].log_prob(jnp.asarray(PATHS))) + family.log_prior(p, state),
+    )
+
+
+def emissions(noise, prior):
+    """Emissions of states that are known."""
+    family = em.linear_gaussian(noise=noise, prior=prior)
+    z = jnp.asarray(RNG.normal(size=(4, 6, 1)))
+    start, state = jax.jit(family.init)(jax.random.key(0), jnp.asarray(PATHS), z)
+    moments = ChainMoments(z, jnp.zeros((4, 6, 1, 1)), jnp.zeros((4, 5, 1, 1)), jnp.ones((4, 6)))
+    features, prepared = family.features(state, jnp.asarray(PATHS)), family.prepare(start, state)
+    params = family.maximize(start, state, family.statistics(prepared, features, moments))
+    law = lambda p: family.apply(p, state, z)[0]  # noqa: E731
+    return params, lambda p: jnp.sum(law(p).log_prob(jnp.asarray(PATHS))) + family.log_prior(p, state)
+
+
+def switching(noise, prior):
+    """A regression of each step on the one before, in one state."""
+    family = em.autoregressive(1, prior=prior)
+    path = jnp.zeros((4, 6), jnp.int32)
+    params, state = jax.jit(family.init)(jax.random.key(0), jnp.asarray(PATHS), path)
+    law = lambda p: family.apply(p, state, path)[0]  # noqa: E731
+    return params, lambda p: jnp.sum(law(p).log_prob(jnp.asarray(PATHS))) + family.log_prior(p, state)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("make", "noise", "prior"),
+    [
+        (chains, "full", WISHART_2),
+        (chains, "diagonal", NOISE),
+        (emissions, "full", WISHART_2),
+        (emissions, "diagonal", NOISE),
+        (switching, "full", WISHART_2),
+    ],
+)
+def test_the_noise_of_regressions_has_its_prior(x64, make, noise, prior):
+    """The gradient of the log posterior is zero at the M step, and not without the prior; the density is SciPy's."""
+    params, log_posterior = make(noise, prior)
+    gradient = jax.jit(jax.grad(log_posterior))(params)
+    mask = {name: np.tril(np.ones(leaf.shape)) if "tril" in name else 1.0 for name, leaf in params.items()}
+    if noise == "diagonal" and "scale_tril" in mask:
+        mask["scale_tril"] = np.eye(2)
+    worst = max(float(np.abs(gradient[name] * mask[name]).max()) for name in gradient)
+    assert worst < 1e-6
+    free, likelihood = make(noise, None)
+    plain = jax.jit(jax.grad(likelihood))(free)
+    assert max(float(np.abs(plain[name] * mask[name]).max()) for name in plain) < 1e-6
+    spread = "scale" if "scale" in params else "scale_tril"
+    assert float(np.abs(params[spread] - free[spread]).max()) > 1e-2
+
+
+@pytest.mark.thorough
+def test_the_densities_of_noise_are_scipys(x64):
+    roots = [np.tril(RNG.normal(size=(2, 2))) + 2 * np.eye(2) for _ in range(2)]
+    found = [float(log_noise_prior(WISHART_2, jnp.asarray(root))) for root in roots]
+    expected = [scipy.stats.invwishart.logpdf(root @ root.T, 5, WISHART_2.scale) for root in roots]
+    np.testing.assert_allclose(found[1] - found[0], expected[1] - expected[0], rtol=1e-10)
+    scales = RNG.uniform(0.5, 2, (2, 3))
+    found = [float(log_noise_prior(NOISE, jnp.asarray(each))) for each in scales]
+    expected = [scipy.stats.invgamma.logpdf(each**2, 4, scale=1.5).sum() for each in scales]
+    np.testing.assert_allclose(found[1] - found[0], expected[1] - expected[0], rtol=1e-10)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("noise", ["full", "diagonal"])
+def test_a_linear_dynamical_system_with_priors_rises(x64, noise):
+    prior = WISHART_2 if noise == "full" else NOISE
+    model = em.lds(2, length=6, noise=noise, prior=prior, chain_prior=WISHART_2)
+    fit = em.fit(jax.random.key(0), model, PATHS, steps=60, tolerance=0.0)
+    assert np.diff(fit.history).min() > -1e-11
+    assert fit.history[-1] > fit.history[0] + 0.1
+    priors = float(model.solver.log_prior(fit.params, fit.state))
+    assert fit.history[-1] * 4 == pytest.approx(fit.log_likelihood + priors, rel=1e-9)
+    with pytest.raises(TypeError, match="linear_gaussian: prior must be an Inverse"):
+        em.lds(2, length=6, noise=noise, prior=em.Beta(2, 2))
+    wrong = em.lds(2, length=6, chain_prior=em.InverseWishart(np.eye(3), 4.0))
+    with pytest.raises(ValueError, match=r"scale must have the shape \[2, 2\] for noise of 2 features, got \[3, 3\]"):
+        em.fit(jax.random.key(0), wrong, PATHS, steps=1)

@@ -16,11 +16,13 @@ from vifx.distributions import MultivariateNormal
 from vifx.distributions.autoregressive_steps import AutoregressiveSteps, step_before
 from vifx.distributions.small_matrices import product, squared_norm, times, transposed, triangular_inverse
 from vifx.em.families.covariances import multiplied
+from vifx.em.families.noise_priors import log_noise_prior, noise_mode
+from vifx.em.families.priors import InverseWishart, require_prior
 from vifx.em.families.seed_statistics import needs_values, softened
-from vifx.em.family import Family, no_prior
+from vifx.em.family import Family
 
 
-def autoregressive(states: int, *, floor: float = 1e-6) -> Family:
+def autoregressive(states: int, *, floor: float = 1e-6, prior: InverseWishart | None = None) -> Family:
     """Sequences with ``x_t | x_{t−1}, z_t = s ~ N(A_s x_{t−1} + b_s, Σ_s)`` and ``x_0 = 0``: a switching regression.
 
     ``em.hmm(em.autoregressive, 3, length=50)`` is an autoregressive hidden Markov model: the factor
@@ -32,6 +34,7 @@ def autoregressive(states: int, *, floor: float = 1e-6) -> Family:
     Args:
       states: the number of states K of the chain.
       floor: the least variance of the noise in any direction, in the squared units of the data.
+      prior: of Σ; None for maximum likelihood.
 
     Returns:
       A family of sequences with parameters ``transitions`` A ``[K, d, d]``, ``offset`` b ``[K, d]`` and ``scale_tril``
@@ -39,19 +42,21 @@ def autoregressive(states: int, *, floor: float = 1e-6) -> Family:
 
     Raises:
       ValueError: a number is out of range, or values or parents that are not sequences.
+      TypeError: `prior` is not an `InverseWishart`.
 
     Reference: Hamilton (1989), A new approach to the economic analysis of nonstationary time series.
     """
     number = require_integer(states, "autoregressive: states")
     least = require_number(floor, "autoregressive: floor", above=0)
+    own = require_prior(prior, InverseWishart, "autoregressive")
 
     return Family(
-        init=partial(_init, number, least),
+        init=partial(_init, number, least, own),
         apply=_apply,
         features=_regressors,
         prepare=_prepare,
-        maximize=partial(_best, least),
-        log_prior=no_prior,
+        maximize=partial(_best, least, own),
+        log_prior=lambda params, _: log_noise_prior(own, params["scale_tril"]),
         degrees=lambda params: params["offset"].size * (1 + params["offset"].shape[1]) + _triangles(params),
         log_probs=_log_probs,
         statistics=_statistics,
@@ -60,7 +65,9 @@ def autoregressive(states: int, *, floor: float = 1e-6) -> Family:
     )
 
 
-def _init(number: int, least: float, key: Key, value: Array | None, *parents: Array) -> tuple[PyTree, PyTree]:
+def _init(
+    number: int, least: float, prior: InverseWishart | None, key: Key, value: Array | None, *parents: Array
+) -> tuple[PyTree, PyTree]:
     _only_a_chain(parents)
     x = _sequences(needs_values("autoregressive", value))
     size = x.shape[-1]
@@ -70,7 +77,7 @@ def _init(number: int, least: float, key: Key, value: Array | None, *parents: Ar
         "scale_tril": jnp.broadcast_to(jnp.eye(size, dtype=x.dtype), (number, size, size)),
     }
     responsibilities = softened(key, x.reshape(-1, size), number).reshape(*x.shape[:2], number)
-    return _best(least, blank, {}, _statistics((), _regressors({}, x), responsibilities)), {}
+    return _best(least, prior, blank, {}, _statistics((), _regressors({}, x), responsibilities)), {}
 
 
 def _apply(
@@ -83,7 +90,7 @@ def _apply(
     return AutoregressiveSteps(noise, path.shape[1], params["transitions"][at]), state
 
 
-def _best(least: float, params: PyTree, state: PyTree, statistics: Array) -> PyTree:
+def _best(least: float, prior: InverseWishart | None, params: PyTree, state: PyTree, statistics: Array) -> PyTree:
     del state
     size = params["offset"].shape[-1]
     count = statistics[:, -1, -1]
@@ -93,7 +100,8 @@ def _best(least: float, params: PyTree, state: PyTree, statistics: Array) -> PyT
     best = products @ jnp.linalg.pinv(moments, hermitian=True)
     # The residual's moment as one quadratic form, symmetric up to rounding.
     residual = targets - best @ transposed(products) - products @ transposed(best)
-    values, vectors = jnp.linalg.eigh(residual + best @ moments @ transposed(best))
+    spread = noise_mode(prior, residual + best @ moments @ transposed(best), count, jnp.ones(size, count.dtype))
+    values, vectors = jnp.linalg.eigh(spread)
     spread = vectors * jnp.sqrt(jnp.maximum(values, least))[:, None, :]
     scale = jnp.linalg.cholesky(spread @ transposed(spread))
     found = {"transitions": best[..., :size], "offset": best[..., size], "scale_tril": scale}

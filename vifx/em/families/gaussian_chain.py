@@ -18,6 +18,7 @@ from vifx.distributions import GaussianChain
 from vifx.distributions.lengths import inside, possible
 from vifx.em.families.covariances import floored_cholesky, multiplied
 from vifx.em.families.held import Held
+from vifx.em.families.noise_priors import NoisePrior, log_noise_prior, noise_mode, require_noise_prior
 from vifx.em.families.regression import (
     ChainMoments,
     Regression,
@@ -26,7 +27,7 @@ from vifx.em.families.regression import (
     free_numbers,
     regressors,
 )
-from vifx.em.family import Family, no_prior
+from vifx.em.family import Family
 
 Noise: TypeAlias = Literal["full", "diagonal"]
 
@@ -36,6 +37,7 @@ def gaussian_chain(
     *,
     length: int,
     noise: Noise = "full",
+    prior: NoisePrior | None = None,
     fixed: Mapping[str, ArrayLike] | None = None,
     floor: float = 1e-6,
     parallel: bool = False,
@@ -53,6 +55,8 @@ def gaussian_chain(
       latent: D, the size of a state.
       length: T, the steps of the longest sequence.
       noise: the form of Q: ``"full"`` or ``"diagonal"``.
+      prior: of Q, an `InverseWishart`, or of each variance of a diagonal one an `InverseGamma`; None for maximum
+        likelihood.
       fixed: parameters that are known and do not move, by name, such as ``{"transitions": A, "offset": b}``.
       floor: the least variance of P and Q in any direction, in squared units of z.
       parallel: whether time is divided by an associative scan.
@@ -65,12 +69,13 @@ def gaussian_chain(
     Raises:
       ValueError: a number is out of range, a fixed parameter is unknown or of another shape, or parents that are
         neither inputs nor lengths.
+      TypeError: `prior` is another one.
 
     References:
       Shumway & Stoffer (1982), An approach to time series smoothing and forecasting using the EM algorithm;
       Ghahramani & Hinton (1996), Parameter estimation for linear dynamical systems.
     """
-    own = _Chain(latent, length, noise, fixed, floor, parallel)
+    own = _Chain(latent, length, noise, prior, fixed, floor, parallel)
     return Family(
         init=own.init,
         apply=own.apply,
@@ -79,7 +84,7 @@ def gaussian_chain(
         log_probs=lambda prepared, value: own.chain(prepared, ()).log_prob(value)[:, None],
         statistics=own.statistics,
         maximize=own.maximize,
-        log_prior=no_prior,
+        log_prior=own.log_prior,
         degrees=own.degrees,
         magnitude=_magnitude,
         estimates=lambda params: _estimates(own.held.all(params)),
@@ -94,6 +99,7 @@ class _Chain:
         latent: int,
         length: int,
         noise: Noise,
+        prior: NoisePrior | None,
         fixed: Mapping[str, ArrayLike] | None,
         floor: float,
         parallel: bool,
@@ -104,6 +110,7 @@ class _Chain:
         self.noise = require_choice(noise, get_args(Noise), "gaussian_chain: noise")
         self.floor = require_number(floor, "gaussian_chain: floor", least=0)
         self.held = Held("gaussian_chain", fixed, _shapes(latent))
+        self.prior = require_noise_prior(prior, "gaussian_chain", diagonal=noise == "diagonal")
 
     def init(self, key: Key, value: Array | None, *parents: Array) -> tuple[PyTree, PyTree]:
         inputs, lengths = self.parents(parents)
@@ -162,14 +169,24 @@ class _Chain:
         steps, first = statistics["steps"], statistics["first"]
         new, residual = best_blocks(steps, old, ("transitions", "inputs", "offset"), self.held)
         start, spread = best_blocks(first, old, ("initial_mean",), self.held)
-        factor, initial = self._factor(residual, self.noise), self._factor(spread, "full")
+        factor, initial = self._noise(residual, steps.count), self._factor(spread)
         new |= {**start, "scale_tril": jnp.where(steps.count > 0, factor, old["scale_tril"])}
         new["initial_scale_tril"] = jnp.where(first.count > 0, initial, old["initial_scale_tril"])
         return self.held.free(new)
 
-    def _factor(self, covariance: Array, noise: Noise) -> Array:
-        if noise == "diagonal":
-            covariance = jnp.diag(jnp.diagonal(covariance))
+    def log_prior(self, params: PyTree, state: PyTree) -> Array:
+        del state
+        factor = self.held.all(params)["scale_tril"]
+        return log_noise_prior(self.prior, jnp.diagonal(factor) if self.noise == "diagonal" else factor)
+
+    def _noise(self, residual: Array, count: Array) -> Array:
+        """Return the Cholesky factor of Q."""
+        units = jnp.ones(self.latent, residual.dtype)
+        if self.noise == "full":
+            return self._factor(noise_mode(self.prior, residual, count, units))
+        return self._factor(jnp.diag(noise_mode(self.prior, jnp.diagonal(residual), count, units)))
+
+    def _factor(self, covariance: Array) -> Array:
         return floored_cholesky(covariance, self.floor, jnp.eye(len(covariance), dtype=covariance.dtype))
 
     def degrees(self, params: PyTree) -> int:

@@ -21,6 +21,7 @@ from vifx.distributions.linear_evidence import LinearEvidence, whitened_steps
 from vifx.em.families.covariances import ROUNDING, floored_cholesky, multiplied
 from vifx.em.families.gaussian_chain import Noise
 from vifx.em.families.held import Held
+from vifx.em.families.noise_priors import NoisePrior, log_noise_prior, noise_mode, require_noise_prior
 from vifx.em.families.regression import (
     ChainMoments,
     Regression,
@@ -30,9 +31,10 @@ from vifx.em.families.regression import (
     regressors,
 )
 from vifx.em.families.seed_statistics import needs_values
+from vifx.em.families.standardized import in_units, of_standardized, standardized
 from vifx.em.families.valid_values import if_concrete
 from vifx.em.families.whitening import Whitening, whiten
-from vifx.em.family import Family, no_prior
+from vifx.em.family import Family
 
 Role: TypeAlias = Literal["inputs", "mask", "lengths"]
 """What a known parent of an emission is."""
@@ -73,6 +75,7 @@ def linear_gaussian(
     *,
     parents: Sequence[Role] = (),
     noise: Noise = "diagonal",
+    prior: NoisePrior | None = None,
     fixed: Mapping[str, ArrayLike] | None = None,
     floor: float = 1e-6,
 ) -> Family:
@@ -91,6 +94,8 @@ def linear_gaussian(
         point, which add ``B u_t``; ``"mask"``, booleans ``[examples, T]`` or for each element ``[examples, T, d]``,
         which say what is **observed**; ``"lengths"``, integers ``[examples]``, which end each sequence.
       noise: the form of R: ``"diagonal"`` or ``"full"``.
+      prior: of R, an `InverseWishart`, or of each variance of a diagonal one an `InverseGamma`; None for maximum
+        likelihood.
       fixed: parameters that are known and do not move, by name, such as ``{"loadings": C, "mean": d}``.
       floor: the least variance of R in any direction, in squared units of the data.
 
@@ -102,11 +107,12 @@ def linear_gaussian(
     Raises:
       ValueError: a number is out of range, a fixed parameter is unknown, parents of another kind, or a mask without any
         observation.
+      TypeError: `prior` is another one.
 
     References:
       Shumway & Stoffer (1982); Ghahramani & Hinton (1996).
     """
-    own = _Emission(parents, noise, fixed, floor)
+    own = _Emission(parents, noise, prior, fixed, floor)
     sums = _completed if noise == "full" else _observed_sums
 
     def statistics(prepared: PyTree, x: Array, moments: ChainMoments, *parents: Array) -> Regression:
@@ -120,7 +126,7 @@ def linear_gaussian(
         log_probs=own.evidence,
         statistics=statistics,
         maximize=own.maximize,
-        log_prior=no_prior,
+        log_prior=lambda params, _: log_noise_prior(own.prior, own.held.all(params)[own.spread]),
         degrees=free_numbers,
         magnitude=lambda prepared, sums: cancelled(prepared[own.spread], prepared, _BLOCKS, sums),
         estimates=lambda params: _estimates(own.held.all(params)),
@@ -131,7 +137,12 @@ class _Emission:
     """The conditional of `linear_gaussian` and its M step."""
 
     def __init__(
-        self, parents: Sequence[Role], noise: Noise, fixed: Mapping[str, ArrayLike] | None, floor: float
+        self,
+        parents: Sequence[Role],
+        noise: Noise,
+        prior: NoisePrior | None,
+        fixed: Mapping[str, ArrayLike] | None,
+        floor: float,
     ) -> None:
         if isinstance(parents, str) or len(set(parents)) < len(parents) or not set(parents) <= set(get_args(Role)):
             raise ValueError(
@@ -141,6 +152,7 @@ class _Emission:
         self.roles = tuple(parents)
         require_choice(noise, get_args(Noise), "linear_gaussian: noise")
         self.floor = require_number(floor, "linear_gaussian: floor", least=0)
+        self.prior = require_noise_prior(prior, "linear_gaussian", diagonal=noise == "diagonal")
         self.spread = "scale" if noise == "diagonal" else "scale_tril"
         shapes = {"loadings": (None, None), "mean": (None,), "inputs": (None, None)}
         own = (None,) if noise == "diagonal" else (None, None)
@@ -148,7 +160,7 @@ class _Emission:
 
     def init(self, key: Key, value: Array | None, chain: Array, *parents: Array) -> tuple[PyTree, PyTree]:
         x, known = _checked(needs_values("linear_gaussian", value), chain), self.known(parents)
-        state, white, count = _standardized(x, known.observed(x))
+        state, white, count = standardized(x, known.observed(x))
         latent, size = chain.shape[-1], x.shape[-1]
         sizes, axes = jnp.linalg.eigh(jnp.einsum("nti,ntj->ij", white, white) / count)
         kept = min(latent, size)
@@ -162,7 +174,7 @@ class _Emission:
             self.spread: half if self.spread == "scale" else jnp.diag(half),
             **inputs,
         }
-        return self.held.free(_in_units(start, state)), state
+        return self.held.free(in_units(start, state)), state
 
     def apply(
         self, params: PyTree, state: PyTree, chain: Array, *parents: Array, key: Key | None = None, train: bool = False
@@ -202,7 +214,7 @@ class _Emission:
         return _Known(*(found.get(role) for role in get_args(Role)))
 
     def prepare(self, params: PyTree, state: Whitening) -> PyTree:
-        return {**_whitened(self.held.all(params), state), "log_scale": -jnp.log(state.matrix)}
+        return {**of_standardized(self.held.all(params), state), "log_scale": -jnp.log(state.matrix)}
 
     def evidence(self, prepared: PyTree, x: Array, *parents: Array) -> LinearEvidence:
         """Return what observations say of the states; the scale of the standardized data belongs to their density."""
@@ -219,15 +231,16 @@ class _Emission:
         return found._replace(constants=constants)
 
     def maximize(self, params: PyTree, state: Whitening, sums: Regression) -> PyTree:
-        old = _whitened(self.held.all(params), state)
+        old = of_standardized(self.held.all(params), state)
         new, residual = best_blocks(sums, old, _BLOCKS, self.held)
+        residual = noise_mode(self.prior, residual, sums.count, state.matrix)
         if self.spread == "scale":
             rounding = ROUNDING * float(jnp.finfo(residual.dtype).eps)
             best = jnp.sqrt(jnp.maximum(residual, jnp.maximum(self.floor * state.matrix**2, rounding)))
         else:
             best = floored_cholesky(residual, self.floor, jnp.diag(state.matrix))
         new[self.spread] = jnp.where(sums.count > 0, best, old[self.spread])
-        return self.held.free(_in_units(new, state))
+        return self.held.free(in_units(new, state))
 
 
 def _estimates(params: Mapping[str, Array]) -> dict[str, np.ndarray]:
@@ -256,31 +269,6 @@ def _floating(x: Array) -> Array:
 def _some(mask: np.ndarray) -> None:
     if not mask.any():
         raise ValueError("linear_gaussian: the mask says that nothing is observed; True stands for an observation.")
-
-
-def _standardized(x: Array, observed: Array | None) -> tuple[Whitening, Array, Array]:
-    """Return the map that makes what is observed of each element have mean 0 and variance 1, and the values, 0 else."""
-    seen = jnp.ones(x.shape, bool) if observed is None else jnp.broadcast_to(observed, x.shape)
-    count = jnp.maximum(jnp.sum(seen, axis=(0, 1)), 1).astype(x.dtype)
-    shift = jnp.sum(jnp.where(seen, x, 0), axis=(0, 1)) / count
-    apart = jnp.where(seen, x - jnp.broadcast_to(shift, x.shape), 0)
-    variance = jnp.sum(apart**2, axis=(0, 1)) / count
-    scale = 1 / jnp.sqrt(jnp.where(variance > jnp.finfo(x.dtype).tiny, variance, 1))
-    return Whitening(shift, scale), apart * jnp.broadcast_to(scale, x.shape), jnp.max(count)
-
-
-def _in_units(white: Mapping[str, Array], state: Whitening) -> dict[str, Array]:
-    """Return parameters in the units of the data."""
-    scale = 1 / state.matrix
-    moved = {name: value * (scale if value.ndim == 1 else scale[:, None]) for name, value in white.items()}
-    return {**moved, "mean": moved["mean"] + state.shift}
-
-
-def _whitened(params: Mapping[str, Array], state: Whitening) -> dict[str, Array]:
-    """Return parameters of the standardized data."""
-    scale = state.matrix
-    own = {**params, "mean": params["mean"] - state.shift}
-    return {name: value * (scale if value.ndim == 1 else scale[:, None]) for name, value in own.items()}
 
 
 def _explained(prepared: PyTree, known: _Known, shape: tuple[int, ...]) -> Array:

@@ -7,6 +7,7 @@ __all__ = [
     "Dirichlet",
     "Gamma",
     "InverseGamma",
+    "InverseWishart",
     "NormalInverseWishart",
     "WhitePrior",
     "floor_of_shares",
@@ -149,6 +150,36 @@ class InverseGamma:
     def __post_init__(self) -> None:
         for name in ("shape", "scale"):
             require_number(getattr(self, name), f"InverseGamma: {name}", above=0)
+
+
+@dataclass(frozen=True, eq=False)
+class InverseWishart:
+    """The conjugate prior of a covariance: ``−½ (ν + d + 1) log|Σ| − ½ tr(Ψ Σ⁻¹)``, up to a constant in nats.
+
+    The mode is ``Ψ / (ν + d + 1)``, and that of the posterior of n residuals e ``(Ψ + Σ e eᵀ) / (n + ν + d + 1)``.
+
+    Args:
+      scale: Ψ, symmetric and positive definite, ``[d, d]``, in squared units of the data.
+      degrees: ν > d − 1.
+
+    Raises:
+      ValueError: a number is out of range.
+
+    References:
+      Murphy (2012), Machine Learning: A Probabilistic Perspective, section 4.5.1.
+    """
+
+    scale: ArrayLike
+    degrees: float
+
+    def __post_init__(self) -> None:
+        array = np.asarray(self.scale)
+        square = array.ndim == 2 and array.shape[0] == array.shape[1] and np.all(np.isfinite(array))
+        if not square or not np.allclose(array, array.T) or np.linalg.eigvalsh(array).min() <= 0:
+            raise ValueError(
+                f"InverseWishart: scale must be a symmetric positive definite matrix [d, d], got {self.scale!r}."
+            )
+        require_number(self.degrees, "InverseWishart: degrees", above=len(array) - 1)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
