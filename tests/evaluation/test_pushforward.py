@@ -49,6 +49,24 @@ def test_a_sample_has_the_colour_of_its_direction():
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize("title", ["", "two moons"])
+def test_no_text_is_cut(title):
+    figure = evaluation.pushforward_2d(shear, NOISE, title=title)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    page, renderer = figure.bbox, canvas.get_renderer()
+    for axes in figure.axes:
+        for text in (axes._left_title, axes.xaxis.label, axes.yaxis.label, *axes.texts):
+            box = text.get_window_extent(renderer)
+            assert 0 <= box.x0 <= box.x1 <= page.x1, text
+            assert 0 <= box.y0 <= box.y1 <= page.y1, text
+    if title:
+        assert figure._suptitle.get_window_extent(renderer).y0 >= max(
+            axes._left_title.get_window_extent(renderer).y1 for axes in figure.axes
+        )
+
+
+@pytest.mark.thorough
 def test_draw_pushforward_shows_the_flow_of_the_joint():
     x = np.random.default_rng(1).normal([1.0, -2.0], [2.0, 0.5], (500, 2)).astype(np.float32)
     generative = vifx.Joint(vifx.transformed("x", vifx.standard_normal(2), flows.actnorm(), name="flow"))

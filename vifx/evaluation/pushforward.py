@@ -50,7 +50,7 @@ def pushforward_2d(decode: Callable[[NDArray[Any]], ArrayLike], noise: ArrayLike
     sector = (np.arctan2(away[:, 1], away[:, 0]) / (2 * np.pi) % 1 * _SECTORS).astype(int) % _SECTORS
     curves = [middle + curve for curve in (*_circles(radii), *_rays(radii[-1]))]
     images = [in_plane(np.asarray(decode(curve.astype(np.float32))), "what decode returns") for curve in curves]
-    figure, both = panels(1, 2, title=title, width=8.6, height=4.5)
+    figure, both = panels(1, 2, title=title, width=8.6, height=5.1 if title else 4.7)
     shares = ", ".join(f"{share:.0%}" for share in _SHARES)
     names = f"base, circles that hold {shares}", f"{len(samples):,} samples, and what becomes of the circles"
     labels = ("z₀", "z₁"), ("x₀", "x₁")
