@@ -161,7 +161,7 @@ def _log_product(log_vector: Array, log_matrix: Array) -> Array:
     largest = jax.lax.stop_gradient(jnp.max(log_matrix, axis=1))
     scaled = jnp.exp(log_matrix - largest[:, None])
     # Every entry is positive, and the largest of each factor is 1: nothing cancels, and what underflows is negligible.
-    product = jnp.einsum("nea,eab->neb", jnp.exp(log_vector - most), scaled, precision=jax.lax.Precision.HIGHEST)
+    product = jnp.moveaxis(_matmul(jnp.moveaxis(jnp.exp(log_vector - most), 1, 0), scaled), 0, 1)
     return jnp.log(jnp.maximum(product, jnp.finfo(product.dtype).tiny)) + most + largest[None]
 
 
