@@ -47,6 +47,7 @@ nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_merge_streams = True
+nb_render_markdown_format = "myst"
 os.environ["MATPLOTLIBRC"] = str(HERE / "_ext" / "matplotlibrc")
 os.environ.pop("MPLBACKEND", None)  # kernels draw into the page
 os.environ["PYTHONWARNINGS"] = (
