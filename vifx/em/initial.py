@@ -70,7 +70,7 @@ def starts(key: Key, model: Model, batch: Batch, start: Start, restarts: int) ->
         raise ValueError("start must be 'random' or (params, state) where the latent is continuous: it has no labels.")
     places = batch[model.observed].shape[: model.latent_axes]
     given = _given(np.asarray(require_array(start, "start")), model.components, places)
-    return from_responsibilities(model, key, {**batch, "@responsibilities": jnp.asarray(given)})
+    return from_responsibilities(key, model, {**batch, "@responsibilities": jnp.asarray(given)})
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -95,13 +95,13 @@ def _drawn(model: Model, start: str, keys: Key, batch: Batch) -> tuple[Params, S
     return jax.lax.map(one, jax.random.clone(keys)), state
 
 
-@partial(jax.jit, static_argnums=0)
-def from_responsibilities(model: Model, key: Key, batch: Batch) -> tuple[Params, State]:
+@partial(jax.jit, static_argnums=1)
+def from_responsibilities(key: Key, model: Model, batch: Batch) -> tuple[Params, State]:
     """Return the best parameters for given responsibilities, stacked ``[1, ...]``, and the state.
 
     Args:
-      model: what is fitted.
       key: of what the parameters would start from without them.
+      model: what is fitted.
       batch: the data, with ``"@responsibilities"``, where an example that belongs to nothing counts for nothing.
     """
     data = {name: value for name, value in batch.items() if not name.startswith("@")}

@@ -243,7 +243,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         """
         model = self._model()
         batch = {"x": jnp.asarray(data), "@responsibilities": jnp.asarray(shares)}
-        stacked, state = from_responsibilities(model, jax.random.fold_in(key, 0), batch)
+        stacked, state = from_responsibilities(jax.random.fold_in(key, 0), model, batch)
         start = (self._started(jax.tree.map(lambda leaf: leaf[0], stacked), given), state)
         options: dict[str, Any] = {"start": start, "tolerance": float(self.tol), "steps": int(self.max_iter)}
         found = fit_model(jax.random.fold_in(key, 1), model, data, **options)
