@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import jax
 import numpy as np
 import pytest
@@ -162,6 +164,27 @@ def test_a_hidden_markov_model_of_a_list_of_sequences_answers_as_hmmlearns(x64, 
     for name in ("bic", "aic"):
         expected = getattr(peer, name)(flat, LENGTHS)
         np.testing.assert_allclose([getattr(fit, name)(), getattr(fit, name)(sequences)], expected, rtol=1e-9)
+
+
+@pytest.mark.thorough
+def test_the_likeliest_path_is_that_of_all_and_not_of_each_step(x64):
+    """Of a chain and emissions that are known: against the enumeration of all 81 paths."""
+    law = np.random.default_rng(1)
+    initial, transitions, faces = (law.dirichlet(np.ones(size), rows) for size, rows in ((3, 1), (3, 3), (2, 3)))
+    known = {"initial": np.log(initial[0]), "transitions": np.log(transitions)}
+    model = em.hmm("categorical", 3, length=4, classes=2, chain=known, fixed={"logits": np.log(faces)})
+    x = np.array(list(itertools.product(range(2), repeat=4)))
+    fit = fitted(model, x, steps=1)
+    paths = np.array(list(itertools.product(range(3), repeat=4)))
+    log_prob = np.log(initial[0])[paths[:, 0]] + np.log(transitions)[paths[:, :-1], paths[:, 1:]].sum(axis=1)
+    joint = log_prob + np.log(faces)[paths[None], x[:, None]].sum(axis=-1)
+    best = paths[joint.argmax(axis=1)]
+    np.testing.assert_array_equal(fit.predict(x), best)
+    shares = scipy.special.softmax(joint, axis=1)
+    marginals = np.stack([(shares[:, :, None] * (paths == k)).sum(axis=1) for k in range(3)], axis=-1)
+    np.testing.assert_allclose(fit.predict_proba(x), marginals, atol=1e-12)
+    assert (marginals.argmax(axis=-1) != best).any()
+    assert fit.degrees == 0
 
 
 @pytest.mark.thorough
