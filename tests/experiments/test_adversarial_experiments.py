@@ -46,8 +46,8 @@ RUNS = [
     for index, extra in enumerate(extras)
 ]
 FAMILIES = (
-    *("vae", "iwae", "hvae", "cvae", "nice", "realnvp", "spline", "maf", "glow", "fvae", "flow"),
-    *("gmm", "bernoulli", "ppca", "hmm", "deep", "classifier", "dgcnn", "lds", "gru", "latent", "ode"),
+    *("vae", "iwae", "hvae", "cvae", "nice", "realnvp", "spline", "maf", "bnaf", "glow", "fvae"),
+    *("flow", "gmm", "bernoulli", "ppca", "hmm", "deep", "classifier", "dgcnn", "lds", "gru", "latent", "ode"),
 )
 
 

@@ -21,7 +21,7 @@ from vifx.experiment import generator
 from vifx.training import read_metrics
 
 FOLDER = Path(__file__).parents[2] / "experiments"
-FAMILIES = ("nice", "realnvp", "spline", "maf", "glow", "fvae", "flow")
+FAMILIES = ("nice", "realnvp", "spline", "maf", "bnaf", "glow", "fvae", "flow")
 STEPS = ["--steps", "4", "--log-every", "2", "--checkpoint-every", "2"]
 DIGITS = [*STEPS, "--evaluate-every", "2", "--data.name", "digits", "--data.batch-size", "20"]
 DIGITS += ["--data.validation", "20"]
@@ -40,6 +40,7 @@ CASES = {
     "realnvp_fashion_mnist": (DENSE, [[]]),
     "glow_fashion_mnist": (CONVOLUTIONS, [["--levels", "2"]]),
     "realnvp_two_moons": (PLANE, [[], *(["--data.name", name] for name in ("checkerboard", "pinwheel"))]),
+    "bnaf_two_moons": (PLANE, [["--data.name", "spirals"]]),
     "fvae_digits": ([*CODED, "--bound-examples", "4"], [[], ["--flow", "prior"], ["--flow", "none"]]),
     "fvae_fashion_mnist": ([*CODED, "--quality-examples", "40"], [[], ["--flow", "none"]]),
     "flow_posterior_target": (
