@@ -107,7 +107,13 @@ element of the event once, and mind the sign.
     if params is None:
         params, state = jax.jit(bijection.init)(jax.random.key(seed), x, given)
         params = _moved(params, seed, scale)
-    z, log_det = check_output("check: forward", x, *jax.jit(bijection.forward)(params, state, x, given))
+    z, log_det = jax.jit(bijection.forward)(params, state, x, given)
+    if z.size < x.size:
+        raise ValueError(
+            f"check: forward maps {list(x.shape)} to {list(z.shape)}, fewer elements: its log-determinant is one of "
+            "the free coordinates of x, which only the bijection knows; compare it with the Jacobian of its inverse."
+        )
+    check_output("check: forward", x, z, log_det)
     back, inverse_log_det = check_output("check: inverse", z, *jax.jit(bijection.inverse)(params, state, z, given))
     if back.shape != x.shape:
         raise ValueError(f"check: inverse returns {list(back.shape)} for data {list(x.shape)}; undo every reshaping.")

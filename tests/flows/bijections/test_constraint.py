@@ -169,6 +169,22 @@ def test_single_precision_is_inside_of_its_own_samples():
         np.testing.assert_allclose(found, z, rtol=5e-3, atol=5e-3, err_msg=name)
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", ["simplex", "corr_cholesky", "ordered_vector", "lower_cholesky"])
+def test_single_precision_is_double_precision_rounded(name):
+    """Near the boundary too, where NumPyro's own differences lose every digit (0.2 nats and more)."""
+    constraint, shape, _ = SETS[name]
+    bijection = flows.support(constraint)
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        x = biject_to(constraint)(jnp.asarray(2 * np.random.default_rng(3).standard_normal((300, *shape))))
+    single = np.asarray(x, np.float32)
+    z, log_det = jax.jit(bijection.forward)({}, {}, jnp.asarray(single))
+    with jax.enable_x64(True):
+        exact, exact_log_det = jax.jit(bijection.forward)({}, {}, jnp.asarray(single, jnp.float64))
+    np.testing.assert_allclose(z, exact, rtol=2e-5, atol=2e-5)
+    np.testing.assert_allclose(log_det, exact_log_det, rtol=2e-5, atol=5e-5)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -182,6 +198,11 @@ def test_single_precision_is_inside_of_its_own_samples():
             lambda: flows.support(constraints.simplex).forward({}, {}, jnp.ones(3)),
             ValueError,
             r"needs events of at least 1 axes, got \[3\]",
+        ),
+        (
+            lambda: flows.check(flows.support(constraints.simplex), jnp.full((2, 4), 0.25)),
+            ValueError,
+            r"maps \[2, 4\] to \[2, 3\], fewer elements: its log-determinant is one of the free coordinates",
         ),
         (
             lambda: flows.support(constraints.corr_cholesky).inverse({}, {}, jnp.ones((2, 4))),

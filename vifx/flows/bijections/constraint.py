@@ -17,7 +17,12 @@ from numpyro.distributions import biject_to, constraints
 from vifx.checks import described
 from vifx.core.types import Array, Bijection, Key, PyTree
 from vifx.flows.bijections.condition import summed
-from vifx.flows.bijections.stick_breaking import broken, broken_log_det
+from vifx.flows.bijections.stick_breaking import (
+    broken,
+    broken_log_det,
+    correlation_log_det,
+    of_correlation_cholesky,
+)
 from vifx.flows.checked import checked
 
 _SLACK = 2.0**-11.5  # √ε of single precision: how far rounding may move data off a surface, relative to their size
@@ -128,6 +133,15 @@ def _onto(constraint: Any) -> _Onto:
         ) from error
     if isinstance(each, type(constraints.simplex)):
         return _Onto(each, transform, broken, lambda z, _x: broken_log_det(z))
+    if isinstance(each, type(constraints.corr_cholesky)):
+        return _Onto(each, transform, of_correlation_cholesky, lambda z, _x: correlation_log_det(z, matrix=False))
+    if isinstance(each, type(constraints.corr_matrix)):
+        return _Onto(
+            each,
+            transform,
+            lambda x: of_correlation_cholesky(jnp.linalg.cholesky(x)),
+            lambda z, _x: correlation_log_det(z, matrix=True),
+        )
     return _Onto(each, transform, transform.inv, transform.log_abs_det_jacobian)
 
 
