@@ -35,7 +35,8 @@ def support(constraint: Any) -> Bijection:
     ``interval(a, b)``, ``greater_than(a)``, ``less_than(b)``, ``simplex``, ``ordered_vector``,
     ``positive_ordered_vector``, ``lower_cholesky``, ``corr_cholesky``, ``corr_matrix``, ``positive_definite``,
     ``l1_ball``, …, or the ``support`` of a distribution. With NumPyro's ``T = biject_to(constraint)``, ``z = T⁻¹(x)``
-    and ``log|det ∂z/∂x| = −T.log_abs_det_jacobian(z, x)`` in nats, summed over the event.
+    and ``log|det ∂z/∂x| = −T.log_abs_det_jacobian(z, x)`` in nats, summed over the event; of the simplex and of
+    correlations in a form that keeps its digits near the boundary.
 
     A surface has fewer free coordinates than elements: z of the simplex of k shares has k − 1 elements, of a
     symmetric k × k matrix k(k + 1)/2, of a correlation matrix k(k − 1)/2; so does the base. The density is then one of
