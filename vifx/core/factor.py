@@ -262,7 +262,8 @@ def transformed(notation: str, base: Distribution, bijection: Bijection, *, name
         if value is None:
             # A latent has no values before it is made: noise of the base stands in for them.
             key, noise = jax.random.split(key)
-            value = base.sample(noise, (parents[0].shape[0] if parents else 256,))
+            drawn: Any = base.sample(noise, (parents[0].shape[0] if parents else 256,))
+            value = drawn if bijection.stand_in is None else bijection.stand_in(drawn)
         return bijection.init(key, value, join(parents))
 
     def conditional(key: Key, params: PyTree, state: PyTree, *parents: Array, train: bool) -> tuple[Any, PyTree]:

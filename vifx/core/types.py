@@ -191,8 +191,11 @@ class Bijection(NamedTuple):
         ``log_det = log|det dz/dx|`` in nats, shape ``[examples]``.
       inverse: ``(params, state, z, given=None, *, key=None) -> (x, log_det)`` with
         ``log_det = log|det dx/dz|`` in nats, shape ``[examples]``.
+      stand_in: ``z -> x``, data that it takes, made of noise of the base, on which the flow of a latent is initialized;
+        None where the noise itself will do, since it takes any numbers of that shape.
     """
 
     init: Callable[..., tuple[PyTree, PyTree]]
     forward: Callable[..., tuple[Array, Array]]
     inverse: Callable[..., tuple[Array, Array]]
+    stand_in: Callable[[Array], Array] | None = None

@@ -26,6 +26,7 @@ def checked(
     *,
     scalars: bool = False,
     keeps_size: bool = True,
+    stand_in: Callable[[Array], Array] | None = None,
 ) -> Bijection:
     """Make a `Bijection` of three plain functions, with shapes and dtypes checked at each call.
 
@@ -44,6 +45,7 @@ def checked(
       keeps_size: whether z has as many elements as x. A map from a surface, such as the simplex, has fewer; its
         log-determinant is then that of the map from the free coordinates of x, which it has to name. What is composed
         of bijections leaves this to its parts.
+      stand_in: ``z -> x``, data made of noise, where not every array of the shape of z is data; see `Bijection`.
 
     Returns:
       A bijection that raises ValueError or TypeError unless its input is a real array ``[examples, *event]``,
@@ -94,7 +96,7 @@ add an axis, such as x[:, None].
             _check_event(f"{name}: inverse", known, x)
         return x, log_det
 
-    return Bijection(checked_init, checked_forward, checked_inverse)
+    return Bijection(checked_init, checked_forward, checked_inverse, stand_in)
 
 
 def _checked_input(where: str, value: Any, given: Any, scalars: bool) -> Array:

@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+import optax
 import pytest
 from flows.oracle import check
 from numpyro.distributions import biject_to, constraints
 from scipy import stats
 
 import vifx
-from vifx import flows
+from vifx import data, flows, training
 from vifx.distributions import standard_normal
 
 ROWS, COLUMNS = np.tril_indices(3)
@@ -121,6 +122,32 @@ def test_a_flow_of_the_set(x64, name):
     assert drawn.shape == (50, *x.shape[1:])
     again = generative.log_prob(params, state, {"x": drawn})
     assert np.isfinite(np.asarray(sum(again.values()))).all()
+
+
+@pytest.mark.thorough
+def test_a_latent_that_is_a_vector_of_shares():
+    """Its flow is initialized on shares, with one free coordinate less, and finds the Dirichlet distribution."""
+    concentration = np.array([2.0, 3.0, 4.0], np.float32)
+
+    def log_density(z):
+        return jnp.log(z) @ jnp.asarray(concentration - 1) + jax.scipy.special.gammaln(9.0) - np.log(1 * 2 * 6)
+
+    layers = flows.chain(flows.support(constraints.simplex), flows.actnorm(), flows.realnvp(2, hidden=(8,)))
+    z = jnp.asarray(codes((2,)), jnp.float32)
+    shares = flows.support(constraints.simplex).inverse({}, {}, z)[0]
+    for bijection in (layers, flows.conditioned(layers, flows.dense((3,)))):
+        np.testing.assert_array_equal(bijection.stand_in(z), shares)
+    assert flows.chain(flows.exp(), flows.actnorm()).stand_in is None
+    inference = vifx.Joint(vifx.transformed("z", standard_normal(2), layers, name="flow"))
+    objective = vifx.kl(inference, vifx.Joint(vifx.target("z", log_density)), samples=64)
+    step = training.optimize(objective, optax.adam(1e-2))
+    run = training.fit(jax.random.key(0), step, objective, data.Unobserved(), steps=400, log_every=400)
+    progress = run.train_state.progress
+    drawn = inference.sample(jax.random.key(1), progress.params, progress.state, {}, examples=4000).values["z"]
+    np.testing.assert_allclose(np.sum(drawn, axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(np.mean(drawn, axis=0), concentration / 9, atol=0.03)
+    np.testing.assert_allclose(np.std(drawn, axis=0), np.sqrt(np.array([14, 18, 20]) / 810), atol=0.03)
+    assert abs(np.mean([row["kl/z_sampled"] for row in run.history])) < 0.1  # the density has its constant
 
 
 # A point of each set, and points outside or on its boundary.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["chain"]
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -61,4 +62,14 @@ def chain(*bijections: Bijection) -> Bijection:
             total = total + log_det
         return z, total
 
-    return checked("chain", init, forward, inverse, scalars=True, keeps_size=False)
+    stand_in = _stand_in(bijections) if any(item.stand_in for item in bijections) else None
+    return checked("chain", init, forward, inverse, scalars=True, keeps_size=False, stand_in=stand_in)
+
+
+def _stand_in(bijections: tuple[Bijection, ...]) -> Callable[[Array], Array]:
+    def stand_in(z: Array) -> Array:
+        for item in reversed(bijections):
+            z = z if item.stand_in is None else item.stand_in(z)
+        return z
+
+    return stand_in

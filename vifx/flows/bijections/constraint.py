@@ -46,8 +46,7 @@ def support(constraint: Any) -> Bijection:
     Data must lie inside, off the boundary, and on a surface up to √ε of single precision. Others are an error where
     they can be seen; under `jax.jit` their ``log_det`` is −∞, so that their density is zero, and gradients are finite.
 
-    A latent variable is initialized on noise of its base, which has the shape of z: for a latent the set must have as
-    many free coordinates as elements.
+    The flow of a latent, which has no data, is initialized on points of the set that noise of the base makes.
 
     Args:
       constraint: the set of one event; further axes of an event hold several of them.
@@ -91,7 +90,10 @@ def support(constraint: Any) -> Bijection:
             x = jnp.clip(map_onto.transform(z), -largest, largest)
             return x, _per_example(map_onto.log_det(z, x), z)
 
-    return checked("support", init, forward, inverse, scalars=True, keeps_size=False)
+    def stand_in(z: Array) -> Array:
+        return inverse({}, {}, z, None, None)[0]
+
+    return checked("support", init, forward, inverse, scalars=True, keeps_size=False, stand_in=stand_in)
 
 
 class _Onto(NamedTuple):

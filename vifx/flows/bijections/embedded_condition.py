@@ -50,4 +50,4 @@ def conditioned(bijection: Bijection, network: Any) -> Bijection:
         features = features_of(params, state, given)
         return bijection.inverse(params["bijection"], state["bijection"], z, features, key=key)
 
-    return checked("conditioned", init, forward, inverse, scalars=True, keeps_size=False)
+    return checked("conditioned", init, forward, inverse, scalars=True, keeps_size=False, stand_in=bijection.stand_in)
