@@ -61,9 +61,10 @@ if TYPE_CHECKING:
     from vifx.em.families.linear_gaussian import linear_gaussian
     from vifx.em.families.markov_chain import markov_chain
     from vifx.em.families.multinomial import multinomial
+    from vifx.em.families.normal_inverse_wishart import NormalInverseWishart
     from vifx.em.families.poisson import poisson
     from vifx.em.families.ppca import ppca
-    from vifx.em.families.priors import Beta, Dirichlet, Gamma, InverseGamma, InverseWishart, NormalInverseWishart
+    from vifx.em.families.priors import Beta, Dirichlet, Gamma, InverseGamma, InverseWishart
     from vifx.em.families.student_t import student_t
     from vifx.em.families.valid_values import check_values
     from vifx.em.fit import fit

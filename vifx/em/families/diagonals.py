@@ -12,7 +12,7 @@ import numpy as np
 from vifx.core.types import Array, Distribution, PyTree
 from vifx.distributions import Normal
 from vifx.em.families.covariances import ROUNDING
-from vifx.em.families.priors import NormalInverseWishart, WhitePrior, whitened
+from vifx.em.families.normal_inverse_wishart import NormalInverseWishart, WhitePrior, whitened
 from vifx.em.families.quadratic import best_mean, safe_counts, white_prior
 from vifx.em.families.whitening import Kind, Whitening, whiten
 

@@ -20,8 +20,9 @@ from vifx.em.families.floors import at_floor
 from vifx.em.families.held import Held
 from vifx.em.families.k_means_plus_plus import nearest_seeds
 from vifx.em.families.matrices import Matrices
+from vifx.em.families.normal_inverse_wishart import NormalInverseWishart
 from vifx.em.families.parent_states import by_state, count
-from vifx.em.families.priors import NormalInverseWishart, require_prior
+from vifx.em.families.priors import require_prior
 from vifx.em.families.quadratic import vectors
 from vifx.em.families.seed_statistics import needs_values, seeded
 from vifx.em.families.valid_values import Features, finite, if_concrete, numbers

@@ -13,7 +13,7 @@ from jax.scipy.linalg import solve_triangular
 from vifx.core.types import Array, Distribution, PyTree
 from vifx.distributions import MultivariateNormal
 from vifx.em.families.covariances import floored_cholesky, multiplied
-from vifx.em.families.priors import NormalInverseWishart, WhitePrior, whitened
+from vifx.em.families.normal_inverse_wishart import NormalInverseWishart, WhitePrior, whitened
 from vifx.em.families.quadratic import best_mean, inverse_factor, safe_counts, white_prior
 from vifx.em.families.whitening import Kind, Whitening, whiten
 

@@ -8,18 +8,15 @@ __all__ = [
     "Gamma",
     "InverseGamma",
     "InverseWishart",
-    "NormalInverseWishart",
-    "WhitePrior",
     "floor_of_shares",
     "log_dirichlet",
     "require_dirichlet",
     "require_prior",
-    "whitened",
     "with_prior",
 ]
 
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +24,6 @@ from jax.typing import ArrayLike
 
 from vifx.checks import described, require_number
 from vifx.core.types import Array
-from vifx.em.families.whitening import Whitening, whiten
 
 
 def floor_of_shares(name: str, floor: float, values: int) -> float:
@@ -57,6 +53,11 @@ class Dirichlet:
 
     References:
       Bishop (2006), Pattern Recognition and Machine Learning, section 2.2.1.
+
+    Example:
+      >>> from vifx import em
+      >>> print(em.mixture("poisson", 3, weights_prior=em.Dirichlet(2.0)).generative)
+      weights(z) · components(x | z)
     """
 
     concentration: ArrayLike = 1.0
@@ -95,6 +96,11 @@ class Beta:
 
     Raises:
       ValueError: a number is below 1 or not finite.
+
+    Example:
+      >>> from vifx import em
+      >>> print(em.mixture("bernoulli", 3, prior=em.Beta(2, 2)).generative)
+      weights(z) · components(x | z)
     """
 
     ones: float = 1.0
@@ -117,6 +123,11 @@ class Gamma:
 
     Raises:
       ValueError: a number is out of range.
+
+    Example:
+      >>> from vifx import em
+      >>> print(em.mixture("poisson", 3, prior=em.Gamma(2, 0.5)).generative)
+      weights(z) · components(x | z)
     """
 
     shape: float = 1.0
@@ -142,6 +153,11 @@ class InverseGamma:
 
     References:
       Murphy (2012), Machine Learning: A Probabilistic Perspective, section 4.6.2.
+
+    Example:
+      >>> from vifx import em
+      >>> print(em.mixture("ppca", 3, latent=2, prior=em.InverseGamma(3, 0.5)).generative)
+      weights(z) · components(x | z)
     """
 
     shape: float
@@ -167,6 +183,11 @@ class InverseWishart:
 
     References:
       Murphy (2012), Machine Learning: A Probabilistic Perspective, section 4.5.1.
+
+    Example:
+      >>> from vifx import em
+      >>> print(em.hmm("autoregressive", 3, length=50, prior=em.InverseWishart([[1, 0], [0, 1]], 4)).generative)
+      chain(z) · emissions(x | z)
     """
 
     scale: ArrayLike
@@ -180,45 +201,6 @@ class InverseWishart:
                 f"InverseWishart: scale must be a symmetric positive definite matrix [d, d], got {self.scale!r}."
             )
         require_number(self.degrees, "InverseWishart: degrees", above=len(array) - 1)
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class NormalInverseWishart:
-    """The conjugate prior of a normal distribution: ``Σ ~ IW(Ψ, ν)``, ``μ | Σ ~ N(m, Σ/κ)``.
-
-    Up to a constant its log-density is, in nats and for every state,
-    ``−½(ν + d + 2) log|Σ| − ½ tr(ΨΣ⁻¹) − ½ κ (μ−m)ᵀΣ⁻¹(μ−m)``. Of a tied covariance Σ is drawn once. Diagonal
-    covariances have an inverse gamma prior for each variance, ``σ² ~ IG(ν/2, ψ/2)``: the same with d = 1; a
-    spherical one has a single draw.
-
-    Args:
-      mean: m, ``[d]``; that of the data by default.
-      scale: Ψ, ``[d, d]``, of diagonal covariances ψ, ``[d]``, of spherical ones a number; by default the covariance
-        of the data over ``states^(2/d)``, the volume that falls to a state (of diagonal ones its diagonal, of
-        spherical ones the mean variance).
-      confidence: κ ≥ 0, how many examples the prior mean counts for.
-      degrees: ν; by default that for which the mean of Σ is Ψ: d + 2, and 3 of a variance.
-
-    Raises:
-      ValueError: a number is out of range.
-
-    References:
-      Fraley & Raftery (2007), Bayesian regularization for normal mixture estimation and model-based clustering.
-    """
-
-    mean: ArrayLike | None = None
-    scale: ArrayLike | None = None
-    confidence: float = 0.01
-    degrees: float | None = None
-
-    def __post_init__(self) -> None:
-        require_number(self.confidence, "NormalInverseWishart: confidence", least=0)
-        if self.degrees is not None:
-            require_number(self.degrees, "NormalInverseWishart: degrees", least=0)
-        for name in ("mean", "scale"):
-            value = getattr(self, name)
-            if value is not None and not np.all(np.isfinite(np.asarray(value))):
-                raise ValueError(f"NormalInverseWishart: {name} must be finite, got {value!r}.")
 
 
 Prior = TypeVar("Prior")
@@ -275,57 +257,3 @@ def _require_numbers(values: ArrayLike, name: str, *, least: float, axes: int) -
         raise TypeError(f"{name} must be a number, or as many as there are values, got {described(values)}.")
     for each in array.reshape(-1):
         require_number(float(each), name, least=least)
-
-
-class WhitePrior(NamedTuple):
-    """A normal–inverse-Wishart prior in whitened coordinates.
-
-    Attributes:
-      confidence: κ.
-      degrees: ν.
-      mean: m, ``[d]``.
-      scale: Ψ, ``[d, d]``, or its diagonal ``[d]``.
-    """
-
-    confidence: float
-    degrees: float
-    mean: Array
-    scale: Array
-
-
-def whitened(prior: NormalInverseWishart, state: Whitening, kind: str, states: int) -> WhitePrior:
-    """Return a prior in the coordinates ``x′ = A (x − m)``.
-
-    Args:
-      kind: of covariance: ``"full"``, ``"tied"``, ``"diagonal"`` or ``"spherical"``.
-
-    Raises:
-      ValueError: a parameter has another shape than the data ask for, or ν is too small for the prior to be proper.
-    """
-    size, dtype = state.shift.shape[0], state.shift.dtype
-    matrix = kind in ("full", "tied")
-    degrees = prior.degrees if prior.degrees is not None else float(size + 2 if matrix else 3)
-    least = size - 1 if matrix else 0
-    if degrees <= least:
-        raise ValueError(f"NormalInverseWishart: degrees must be above {least} for data [{size}], got {degrees:g}.")
-    zeros = jnp.zeros(size, dtype)
-    mean = zeros if prior.mean is None else whiten(state, _shaped("mean", prior.mean, (size,), zeros))
-    if prior.scale is None:
-        # What the map makes 1 is the covariance of the data.
-        unit = jnp.full(size, states ** (-2 / size), dtype)
-        return WhitePrior(prior.confidence, degrees, mean, jnp.diag(unit) if matrix else unit)
-    shape = (size, size) if matrix else (size,) if kind == "diagonal" else ()
-    scale = _shaped("scale", prior.scale, shape, zeros)
-    if not matrix:
-        return WhitePrior(prior.confidence, degrees, mean, jnp.broadcast_to(scale, (size,)) * state.matrix**2)
-    return WhitePrior(prior.confidence, degrees, mean, state.matrix @ scale @ state.matrix.T)
-
-
-def _shaped(name: str, value: ArrayLike, shape: tuple[int, ...], like: Array) -> Array:
-    array = jnp.asarray(value).astype(like.dtype)
-    if array.shape != shape:
-        raise ValueError(
-            f"NormalInverseWishart: {name} must have the shape {list(shape)} for data [{like.shape[0]}], got "
-            f"{list(array.shape)}."
-        )
-    return array

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
 from vifx.core.types import Array
-from vifx.em.families.priors import NormalInverseWishart, WhitePrior, whitened
+from vifx.em.families.normal_inverse_wishart import NormalInverseWishart, WhitePrior, whitened
 from vifx.em.families.whitening import Whitening
 
 
