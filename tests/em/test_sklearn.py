@@ -10,7 +10,6 @@ from sklearn import mixture
 from sklearn.base import clone
 from sklearn.datasets import load_iris, make_blobs
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
-from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
@@ -19,6 +18,7 @@ from vifx.em.sklearn import GaussianMixture
 
 IRIS = load_iris().data
 KINDS = ("full", "tied", "diag", "spherical")
+SKIPPED = {"check_array_api_input": "skipped"}  # it asks for SCIPY_ARRAY_API, of scikit-learn's own estimator too
 ATTRIBUTES = ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_")
 
 
@@ -102,25 +102,23 @@ def test_float32_stays_float32():
 
 
 @pytest.mark.thorough
-def test_it_goes_into_a_pipeline_and_a_search():
-    search = GridSearchCV(GaussianMixture(random_state=0), {"n_components": [1, 2]}, cv=2)
-    pipeline = make_pipeline(StandardScaler(), search).fit(IRIS[::2])
-    other = GridSearchCV(mixture.GaussianMixture(random_state=0), {"n_components": [1, 2]}, cv=2)
-    theirs = make_pipeline(StandardScaler(), other).fit(IRIS[::2])
-    assert search.best_params_ == other.best_params_
-    assert pipeline.score(IRIS) == pytest.approx(theirs.score(IRIS), rel=1e-4)
-    assert clone(search.best_estimator_).get_params() == search.best_estimator_.get_params()
+def test_it_goes_into_a_pipeline_and_is_cloned():
+    ours, theirs = (
+        make_pipeline(StandardScaler(), make(3, reg_covar=0.0, random_state=0)).fit(IRIS)
+        for make in (GaussianMixture, mixture.GaussianMixture)
+    )
+    assert ours.score(IRIS) == pytest.approx(theirs.score(IRIS), rel=1e-9)
+    copy = clone(ours[-1])
+    assert copy.get_params() == ours[-1].get_params()
+    assert not hasattr(copy, "means_")
 
 
 @pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_it_passes_every_check_of_scikit_learn():
     found = check_estimator(GaussianMixture(max_iter=5), on_skip=None)
-    assert [each["check_name"] for each in found if each["status"] not in ("passed", "skipped")] == []
-    skipped = {each["check_name"] for each in found if each["status"] == "skipped"}
-    theirs = check_estimator(mixture.GaussianMixture(max_iter=5), on_skip=None)
-    assert skipped <= {each["check_name"] for each in theirs if each["status"] == "skipped"}
-    assert len(found) >= len(theirs) - 5
+    assert len(found) > 30
+    assert {each["check_name"]: each["status"] for each in found if each["status"] != "passed"} == SKIPPED
 
 
 @pytest.mark.first(5)

@@ -191,10 +191,8 @@ HELD = {
     "diagonal, mean": ("gaussian", {"covariance": "diagonal"}, {"mean": MEAN}),
     "full, mean": ("gaussian", {}, {"mean": MEAN}),
     "tied, mean": ("gaussian", {"covariance": "tied"}, {"mean": MEAN}),
-    "spherical, mean": ("gaussian", {"covariance": "spherical"}, {"mean": MEAN}),
     "full, mean and prior": ("gaussian", {"prior": WISHART}, {"mean": MEAN}),
     "full, spread": ("gaussian", {}, {"scale_tril": np.stack([SPREAD, 2 * SPREAD])}),
-    "tied, spread": ("gaussian", {"covariance": "tied"}, {"scale_tril": SPREAD}),
     "spherical, spread": ("gaussian", {"covariance": "spherical"}, {"scale": np.array([0.5, 2.0])}),
     "student, mean": ("student_t", {"df": 4.0}, {"mean": MEAN}),
     "factors, mean": ("factor_analysis", {"latent": 1, "prior": NOISE}, {"mean": MEAN}),
@@ -213,7 +211,7 @@ def test_what_is_known_stays_and_the_rest_is_the_best_given_it(x64, case):
     name, options, fixed = HELD[case]
     make = getattr(em, name)
     family = make(2, fixed=fixed, **options)
-    params, state = check_turns(family, X, 2, steps=5000, tolerance=1e-6)
+    params, state = check_turns(family, X, 2, steps=3000, tolerance=1e-6)
     free = make(2, **options)
     every = jax.eval_shape(free.init, jax.random.key(0), jnp.asarray(X))[0]
     assert set(params["components"]) == set(every) - set(fixed)
@@ -221,9 +219,7 @@ def test_what_is_known_stays_and_the_rest_is_the_best_given_it(x64, case):
     if "mean" in fixed and name == "gaussian":
         np.testing.assert_allclose(law.mean, MEAN, rtol=1e-12)
     whole = {**params["components"], **{key: jnp.asarray(value) for key, value in fixed.items()}}
-    size = {"scale_tril": 6 if "tied" in case else 12, "loadings": 6}.get(
-        next(iter(fixed)), next(iter(fixed.values())).size
-    )
+    size = {"scale_tril": 12, "loadings": 6}.get(next(iter(fixed)), next(iter(fixed.values())).size)
     assert free.degrees(whole) - family.degrees(params["components"]) == size
 
 
