@@ -21,7 +21,7 @@ from vifx import data, networks, training
 
 pytestmark = pytest.mark.benchmark
 
-LOG, SAVE, BEHIND, WINDOWS = 100, 1_000, 300, 3
+LOG, SAVE, BEHIND, WINDOWS = 100, 1_000, 300, 8
 KEY = jax.random.key(2)
 
 
