@@ -282,6 +282,7 @@ def test_a_chain_of_one_step_is_its_start(x64):
     np.testing.assert_allclose(first.marginals[:, 0], jax.nn.softmax(TABLES["initial"]), rtol=1e-12)
 
 
+@pytest.mark.thorough
 def test_without_a_closed_form_of_the_steps_there_is_no_estimate(x64):
     law = finite(jax.tree.map(jnp.asarray, TABLES))
     assert law.kl_estimate(law.tabulated()) is None

@@ -164,7 +164,7 @@ CASES = {
 }
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("parallel", [False, True])
 @pytest.mark.parametrize("name", CASES)
 def test_everything_is_that_of_the_dense_normal(x64, name, parallel):

@@ -242,6 +242,7 @@ def test_the_path_and_tempered_posteriors_are_those_of_all_paths(x64, parallel):
         np.testing.assert_allclose(value, expected, rtol=0, atol=1e-11)
 
 
+@pytest.mark.thorough
 def test_viterbi_training_climbs_the_density_of_the_best_path(x64):
     model = em.hmm(em.gaussian, STATES, length=LENGTH, covariance="tied", temperature=0.0)
     params, state = start(model, VECTORS)
@@ -351,6 +352,7 @@ def test_concrete_lengths_are_checked_wherever_they_are_taken(x64, wrong, messag
             call()
 
 
+@pytest.mark.thorough
 def test_lengths_that_are_out_of_range_in_compiled_code_are_not_a_number(x64):
     """Where values cannot be read, the loss is NaN and EM's objective not finite, which stops a run."""
     _, objective = lengths_joints(3)

@@ -77,6 +77,7 @@ def test_it_is_its_published_steps(x64):
     np.testing.assert_allclose(log_det, total - last["log_scale"].sum(), rtol=1e-10)
 
 
+@pytest.mark.thorough
 def test_scales_are_those_of_the_given_elementwise_map():
     """With ``|log a| ≤ 2`` two steps of eight changed elements add at most 32 nats; Glow's own go far below −32."""
     x = jnp.asarray(X, jnp.float32)

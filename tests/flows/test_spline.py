@@ -14,7 +14,7 @@ from vifx import flows
 X = np.random.default_rng(0).standard_normal((4, 5))
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_both_directions_and_the_jacobian_agree(dtype):
     with jax.enable_x64(dtype == "float64"):

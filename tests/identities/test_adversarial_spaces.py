@@ -407,6 +407,7 @@ def test_other_games_estimate_what_their_metric_says(x64, method, name, exact, c
     assert float(jnp.max(elsewhere)) < 0
 
 
+@pytest.mark.thorough
 def test_relativistic_game_sums_over_all_pairs(x64):
     objective = objective_of("ali", divergence="relativistic")
 
@@ -458,7 +459,7 @@ def test_every_structure_equals_its_enumeration(x64, pair, form):
         assert verification.gradient_error < 1e-12
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("form", ["nonsaturating", "full"])
 def test_single_precision(form):
     objective = objective_of("ali", form=form)

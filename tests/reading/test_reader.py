@@ -69,6 +69,7 @@ def test_extreme_scores_keep_their_logits(s, g, expected):
     assert np.isfinite(slope).all()
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("reader", [ARTICLE, CODE], ids=["article", "code"])
 def test_log_density_is_that_of_independent_taggers(reader):
     """Σ over the tokens that there are of y log P + (1 − y) log(1 − P), P the mean; the mean is 0 at padding."""

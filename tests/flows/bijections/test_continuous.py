@@ -59,6 +59,7 @@ def test_a_linear_field_is_a_matrix_exponential(x64, trace):
         np.testing.assert_allclose(log_det, np.full(5, np.sin(1.5) * np.trace(MATRIX)), rtol=1e-8)
 
 
+@pytest.mark.thorough
 def test_the_method_is_of_order_four(x64):
     """Value, log-determinant and the log-determinant against the Jacobian; a round trip gains one order."""
     x, given = jnp.asarray(X), jnp.asarray(np.cos(X[:, :1]))
