@@ -119,7 +119,7 @@ def test_a_hidden_markov_model_shows_transitions_emissions_and_a_path(states):
     fit = fitted(em.hmm("gaussian", states, length=40, covariance="diagonal", floor=0.1), sequences, start="random")
     figure = fit.plot(sequences)
     assert len(fit.plot().axes) == len(figure.axes) - 1
-    below = figure.axes[2]
+    below = figure.axes[-1]
     changes = np.flatnonzero(np.diff(fit.predict(sequences[:1])[0])) + 1
     spans = [patch.get_x() + 0.5 for patch in below.patches]
     np.testing.assert_array_equal(spans, [0, *changes])
