@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
@@ -30,7 +31,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
 ]
-myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
+myst_enable_extensions = ["amsmath", "dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "_ext"]
 html_theme = "furo"
@@ -104,6 +105,14 @@ def escape_bars(
         )
 
 
+def keep_equations(app: Sphinx, doctree: nodes.document) -> None:
+    """Leave numbered equations as they are written: Sphinx would put them into an environment without numbers."""
+    for node in doctree.findall(nodes.math_block):
+        if r"\tag" in node.astext():
+            node["classes"].append("amsmath")
+            node.setdefault("number", None)
+
+
 def bring_mathjax(app: Sphinx, failure: Exception | None) -> None:
     """Copy what the pages need of MathJax into the site: one script and its fonts."""
     if failure is None and app.builder.format == "html":
@@ -115,6 +124,7 @@ def bring_mathjax(app: Sphinx, failure: Exception | None) -> None:
 
 def setup(app: Sphinx) -> None:
     """Connect the hooks; the check sees docstrings as they are written."""
+    app.connect("doctree-read", keep_equations)
     app.connect("build-finished", bring_mathjax)
     app.connect("autodoc-skip-member", skip_fields)
     app.connect("autodoc-process-docstring", refuse_undocumented, priority=100)
