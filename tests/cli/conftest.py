@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from PIL import Image
 
 from vifx.cli import main
 
@@ -169,6 +170,30 @@ def copied(trained, tiny, tmp_path: Path):
         return result
 
     return copy
+
+
+@pytest.fixture
+def written(tmp_path: Path):
+    """What a complete run of eight updates writes, for those who only read files: ``written("name") -> directory``."""
+
+    def write(name: str) -> Path:
+        run = tmp_path / name
+        (run / "figures").mkdir(parents=True)
+        record = {
+            "command": ["vifx", "train", "tiny.py"],
+            "config": {"seed": 0, "steps": 8, "data": {"name": "digits"}},
+            "experiment": {"file": str(tmp_path / "tiny.py"), "sha256": ""},
+            "versions": {"jax": "1"},
+        }
+        rows = [{"step": step, "loss/model": 9.0 - step, "validation/loss": 8.0 - step / 2} for step in (2, 4, 6, 8)]
+        found = {"elbo": {"value": -3.5, "standard_error": 0.1, "unit": "nats"}}
+        (run / "config.json").write_text(json.dumps(record))
+        (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (run / "results.json").write_text(json.dumps({"step": 6, "metrics": found, "alarms": []}))
+        Image.new("RGB", (4, 4)).save(run / "figures" / "samples.png")
+        return run
+
+    return write
 
 
 @pytest.fixture

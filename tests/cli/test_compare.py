@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import pytest
 
@@ -32,9 +31,10 @@ def test_what_differs_and_what_was_measured(copied, tmp_path, vifx_command):
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_is_no_run_or_no_metric_is_refused(copied, tmp_path, vifx_command):
-    copied("one")
-    shutil.copytree(tmp_path / "one", tmp_path / "two")
+def test_what_is_no_run_or_no_metric_is_refused(written, tmp_path, monkeypatch, vifx_command):
+    monkeypatch.chdir(tmp_path)
+    written("one")
+    written("two")
     assert vifx_command("compare", "one").message == "vifx compare needs at least two runs, got 1"
     assert "'nowhere' is not a run directory" in vifx_command("compare", "one", "nowhere").message
     refused = vifx_command("compare", "one", "two", "--out", "x.png", "--metric", "validation/los")

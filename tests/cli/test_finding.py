@@ -50,6 +50,7 @@ def test_explain_needs_no_data(name, vifx_command, files, tmp_path, monkeypatch)
     assert files(tmp_path) == set()
 
 
+@pytest.mark.thorough
 def test_em_on_all_data_asks_for_no_multiple_of_the_devices(tmp_path):
     file = experiment.load(EXPERIMENTS / "gmm_digits.py")
     config = file.config(mesh="data=8", data=data.Config("digits", directory=str(tmp_path)))

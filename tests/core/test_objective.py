@@ -258,6 +258,7 @@ def test_evidence_beyond_the_decoders_states_is_named():
         vifx.verify(objective, params, state, {"x": jnp.array([0, 1, 9])})
 
 
+@pytest.mark.thorough
 def test_the_second_loss_of_a_sum_sees_the_state_that_the_first_has_written():
     """An encoder that counts its training calls: each of the two losses makes one."""
     table = tabular(3, states=2)

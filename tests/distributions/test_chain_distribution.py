@@ -299,6 +299,7 @@ def Laplace(features):
     return numpyro.Laplace(features[0], jnp.ones_like(features[0]))
 
 
+@pytest.mark.thorough
 def test_steps_beyond_the_end_count_for_nothing_in_the_divergence_either(x64):
     """The estimate of ragged sequences is that of the same ones cut off, path by path."""
     other = {**PARAMS, "matrix": -PARAMS["matrix"]}

@@ -149,6 +149,7 @@ def test_an_m_step_is_the_maximum_for_its_posterior(name):
         assert value < jax.jit(loss)(dict(params))
 
 
+@pytest.mark.thorough
 def test_steps_that_are_seen_in_part_are_completed():
     """The M step is the regression on the moments of all of x and z, given what is observed."""
     with jax.enable_x64(True):

@@ -153,6 +153,7 @@ def test_draws_of_different_examples_and_of_one_example_differ():
     assert (bounds[2].values > bounds[1].values).all()
 
 
+@pytest.mark.thorough
 def test_hierarchical_model_with_its_exact_posterior():
     """z₂ ~ N(0, 1), z₁ ~ N(z₂, 1), x ~ N(z₁, 1), so x ~ N(0, 3): two latents, drawn in the other order."""
     third, half = math.sqrt(2 / 3), math.sqrt(1 / 2)
@@ -343,6 +344,7 @@ def test_bounds_are_the_log_likelihood_at_the_exact_posterior(split):
     assert found["examples_for_iwae"] == 40
 
 
+@pytest.mark.thorough
 def test_bounds_order_when_the_encoder_is_wrong_and_take_the_first_examples(split):
     inference, generative = linear_gaussian(widen=1.7)
     found = evaluation.measure_bounds(inference, generative, split, samples=(1, 50), examples=10)(

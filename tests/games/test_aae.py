@@ -79,6 +79,7 @@ def test_reconstruction_is_part_of_the_joint_divergence(x64):
     np.testing.assert_allclose(metrics["adversarial/z"], jnp.sum(-b * jnp.log(both[0])), atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_a_weight_of_the_reconstruction_scales_it_alone():
     encoder, critic = networks.MLP((8,), outputs=4), networks.MLP((8,), outputs=1)
     decoder = networks.Conditional(networks.MLP((8,)), networks.NormalFixedScale((2,), SIGMA))

@@ -116,6 +116,7 @@ def test_the_weight_of_the_proximal_term_is_that_of_a_gaussian_of_all_elements(x
     np.testing.assert_allclose(losses[1] - losses[0], between, rtol=1e-9)
 
 
+@pytest.mark.thorough
 def test_proximal_schedules_count_the_updates_of_the_model(x64):
     generator = nets.from_functions(known(2.0), lambda v, z: v * z)
     generative = Joint(factor("z", standard_normal(3)), implicit("x | z", generator, name="generator"))

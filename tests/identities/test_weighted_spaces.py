@@ -93,6 +93,7 @@ def mixture():
     return vifx.kl(vifx.Joint(vifx.evidence("x"), vifx.exact_posterior(generative, "z | x")), generative)
 
 
+@pytest.mark.thorough
 def test_turns_of_both_kinds_optimize_one_objective(x64):
     """The closed-form turn of the prior and the gradient turn of the decoder reach the weighted maximum together."""
     objective = mixture()

@@ -42,6 +42,7 @@ def test_without_blocks(parents):
     np.testing.assert_array_equal(params["Conv_1"]["kernel"].shape, (1, 1, 6, 6))
 
 
+@pytest.mark.thorough
 def test_with_blocks():
     net = ConvConditioner(6, blocks=2)
     params = net.init(jax.random.key(0), IMAGES, CLASSES)["params"]

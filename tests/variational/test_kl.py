@@ -52,6 +52,7 @@ def test_vae_terms_against_closed_forms(x64):
     np.testing.assert_allclose(value, metrics["kl/z"] + metrics["nll/x"], rtol=1e-12)
 
 
+@pytest.mark.thorough
 def test_bottom_up_hierarchy_is_drawn_where_it_must_be(x64):
     """q(z|w)'s parent comes after z in the inference joint: its term is Monte Carlo, the top's exact given z."""
     objective = vifx.kl(

@@ -89,6 +89,7 @@ def test_the_power_of_the_tests():
     assert np.mean(narrow < 1e-4) > 0.85
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("correlation", [0.0, 0.9])
 def test_the_power_of_all_widths_together(correlation):
     """Of three quantities that may depend on each other: p-values are uniform, narrow posteriors fail."""

@@ -25,7 +25,7 @@ def signature(directory: Path) -> str:
     """Return a text that changes when a run has written something that its report shows."""
     files = [directory / name for name in ("config.json", "results.json", "metrics.jsonl")]
     files += sorted((directory / "figures").rglob("*.png"))
-    states = [(path.name, path.stat()) for path in files if path.is_file()]
+    states = [(str(path.relative_to(directory)), path.stat()) for path in files if path.is_file()]
     return str(hash(tuple((name, state.st_mtime_ns, state.st_size) for name, state in states)))
 
 

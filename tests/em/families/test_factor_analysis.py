@@ -30,6 +30,7 @@ def test_every_turn_has_the_likelihood_of_scikit_learn(x64):
     np.testing.assert_allclose(loadings @ loadings.T, peer.components_.T @ peer.components_, rtol=0, atol=1e-8)
 
 
+@pytest.mark.thorough
 def test_at_convergence_it_is_scikit_learn_and_no_better_optimum_is_near(x64):
     params, found, _, _ = em_updates(em.factor_analysis(1, latent=2), 1, X, 400)
     peer = FactorAnalysis(2, tol=1e-8, max_iter=5000, svd_method="lapack").fit(X)
@@ -140,7 +141,7 @@ def test_the_posterior_of_the_latent_is_the_conditioned_joint_normal(x64, isotro
         np.testing.assert_allclose(again[:, s], mean[s] + expected @ loadings[s].T, atol=1e-12)
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_fewer_examples_than_features_and_constant_features_stay_finite(dtype):
     with jax.enable_x64(dtype == "float64"):

@@ -90,7 +90,7 @@ def test_a_constant_feature_has_the_floor_and_is_said(kind, dtype):
             em.check_values(without, x)
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("floor", [1e-6, 0.0])
 @pytest.mark.parametrize("kind", ["full", "tied"])
 def test_data_in_a_plane_never_lower_the_likelihood(x64, kind, floor):

@@ -139,6 +139,7 @@ def test_far_outliers_move_neither_location_nor_precision(dtype):
         assert 0.3 < float(own["scale_tril"][0, 0, 0]) < 1.2
 
 
+@pytest.mark.thorough
 def test_normal_data_have_the_most_degrees_of_freedom_and_light_ones_are_kept_finite(x64):
     """Shorter tails than a normal's: the root is at infinity, and the bound is the maximum."""
     x = np.random.default_rng(3).uniform(-1, 1, (60, 2))

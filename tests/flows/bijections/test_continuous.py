@@ -129,6 +129,7 @@ def test_gradients(x64):
     np.testing.assert_allclose(both(flat)[1] @ direction, (value[0] - value[1]) / 2e-5, rtol=1e-7)
 
 
+@pytest.mark.thorough
 def test_gradients_keep_one_state_a_step():
     """The memory of a gradient grows with the steps by the state alone, not by the network's hidden units."""
     x = jnp.asarray(np.tile(X, (40, 1)), jnp.float32)

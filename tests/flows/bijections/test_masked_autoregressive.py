@@ -55,7 +55,7 @@ def test_masked_entries_are_exactly_zero(order, hidden, conditional):
         assert np.all(jacobian[:, *np.tril_indices(4, -1)] != 0)
 
 
-@pytest.mark.first(1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("elements", [1, 4])
 def test_every_element_sees_what_it_is_conditioned_on(elements):
     bijection = flows.autoregressive(flows.additive(), hidden=(12, 12), activation=jnp.tanh)

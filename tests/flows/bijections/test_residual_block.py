@@ -129,6 +129,7 @@ def test_it_starts_as_the_identity():
     np.testing.assert_array_equal(log_det, np.zeros(5))
 
 
+@pytest.mark.thorough
 def test_derivatives_of_the_inverse(x64):
     """By parameters, values and conditioning, against differences; forward and reverse agree."""
     block, x = flows.residual_block((6,), lipschitz=L), jnp.asarray(X)
