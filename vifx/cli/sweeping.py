@@ -106,7 +106,7 @@ def _checked(file: ExperimentFile, given: Sequence[str], sweep: Sweep) -> str | 
 
 
 def _require_same(directory: Path, wanted: Mapping[str, object]) -> None:
-    """Refuse a folder in which a run has other options; where it ran is no part of what it is."""
+    """Refuse a folder in which a run has other options; where it ran does not count."""
     record = directory / "config.json"
     if not record.is_file():
         return

@@ -211,7 +211,7 @@ class Fit:
 
         Raises:
           TypeError: `x` is not an array.
-          ValueError: its examples have another shape than those fitted, or are no pictures of this shape.
+          ValueError: its examples have another shape than those fitted, or are not pictures of this shape.
         """
         from vifx.evaluation.fits import fit_figure
 

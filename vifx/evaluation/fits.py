@@ -44,7 +44,7 @@ def fit_figure(fit: Fit, x: Any = None, *, image: tuple[int, ...] | None = None)
         these are pictures.
 
     Raises:
-      ValueError: examples are no pictures of this shape, or of another shape than those fitted.
+      ValueError: examples are not pictures of this shape, or have another shape than those fitted.
     """
     if fit.model.components is None:
         return _system(fit, x)
@@ -146,10 +146,11 @@ def _chain(fit: Fit, x: Any, image: tuple[int, ...] | None) -> Figure:
 
 
 def _stationary(transitions: NDArray[Any]) -> NDArray[Any]:
-    """Return how often each state is visited in the long run: the mean distribution over many steps."""
-    values = np.eye(len(transitions))
-    total = np.mean([values := values @ transitions for _ in range(200)], axis=0)
-    return total.mean(axis=0) / total.mean(axis=0).sum()
+    """Return the stationary distribution: π P = π and Σ π = 1, of a reducible chain the solution of least norm."""
+    states = len(transitions)
+    equations = np.concatenate([transitions.T - np.eye(states), np.ones((1, states))])
+    found = np.linalg.lstsq(equations, np.eye(states + 1)[-1], rcond=None)[0]
+    return np.maximum(found, 0)  # rounding alone is below
 
 
 def _first(fit: Fit, x: Any) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -86,6 +86,6 @@ def _metrics(
 
 
 def _curve(history: Sequence[Row], metric: str) -> tuple[Sequence[float], Sequence[float]] | None:
-    """Return the updates and values of a metric, or None where they are no curve."""
+    """Return the updates and values of a metric, or None if there are fewer than two."""
     found = curve(history, metric)
     return found if len(found[0]) > 1 else None

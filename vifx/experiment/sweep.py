@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from vifx.files import write_whole
 from vifx.training import read_metrics
+from vifx.training.metrics import curve
 
 
 class Point(NamedTuple):
@@ -168,7 +169,7 @@ def _picture(sweep: Sweep, metric: str) -> bytes | None:
     return evaluation.png(evaluation.banded_curves(bands, title="Runs", label=metric)) if bands else None
 
 
-def _curve(directory: Path, metric: str) -> dict[int, float]:
+def _curve(directory: Path, metric: str) -> dict[float, float]:
     path = directory / "metrics.jsonl"
-    rows = read_metrics(path) if path.is_file() else []
-    return {int(row["step"]): float(row[metric]) for row in rows if metric in row}
+    steps, values = curve(read_metrics(path) if path.is_file() else [], metric)
+    return dict(zip(steps, values, strict=True))

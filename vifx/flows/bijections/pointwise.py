@@ -45,7 +45,7 @@ def pointwise(
       inverse: the inverse function of f.
       log_slope: ``log|f'(x)|`` of each element as a function of x; None for automatic differentiation of `forward`,
         which is exact but for overflow.
-      domain: where x may lie, its two ends, of which either may be infinite.
+      domain: where x may lie, its two ends, either of which may be infinite.
       image: where z may lie.
 
     Raises:
