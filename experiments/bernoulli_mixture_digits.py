@@ -34,9 +34,9 @@ class Config(em_model.Config):
 def build(config: Config) -> Experiment:
     """Build the mixture of binary images, and the experiment that EM makes of it."""
     grey = data.load(config.data)
-    splits, restore = images.binarized(grey), images.Pixels(grey.info.shape).restore
+    splits, pixels = images.binarized(grey), images.Pixels(grey.info.shape)
 
     def make(size: int) -> em.Model:
         return em.mixture(em.bernoulli, size, prior=em.Beta(1 + config.pseudo_counts, 1 + config.pseudo_counts))
 
-    return em_model.images(config, splits, grey.test["x"], restore, make, config.components)
+    return em_model.images(config, splits, grey.test["x"], pixels, make, config.components)

@@ -4,7 +4,7 @@ Source:   Sohn, Lee and Yan (2015), Learning structured output representation us
           generative models.
 Command:  vifx train experiments/cvae_digits.py
 Hardware: 2 CPU cores, about half a minute.
-Metric:   −ELBO 160.5 and IWAE-1000 156.4 nats on the test digits given their classes, in 256 shades of grey.
+Metric:   −ELBO 84.8 and IWAE-1000 80.8 nats on the test digits given their classes, in 17 shades of grey.
 """
 
 from __future__ import annotations
@@ -32,11 +32,14 @@ class Config(autoencoder.Config):
 def build(config: Config) -> Experiment:
     """Build the two joints given the class y, KL(inference ‖ generative), and what to measure and draw."""
     digits = data.load(config.data)
+    shades = data.shades_of(digits.train)
     classes = digits.info.classes or 1
     label = networks.OneHot(classes)
     body = networks.MLP(config.hidden)
     encoder = networks.Conditional(body, networks.DiagonalNormal((config.latent,)), inputs=(networks.Pixels(), label))
-    decoder = networks.Conditional(body, networks.DiscretizedLogisticHead(digits.info.shape), inputs=(None, label))
+    decoder = networks.Conditional(
+        body, networks.DiscretizedLogisticHead(digits.info.shape, shades), inputs=(None, label)
+    )
     encoder, decoder = (config.net(net) for net in (encoder, decoder))
 
     inference = vifx.Joint(vifx.evidence("x", "y"), vifx.factor("z | x, y", encoder, name="encoder"))

@@ -5,8 +5,8 @@ Command:  vifx train experiments/fvae_digits.py
           vifx train experiments/fvae_digits.py --flow prior
           vifx train experiments/fvae_digits.py --flow none
 Hardware: 2 CPU cores, about a minute and a half.
-Metric:   −ELBO 164.0 and IWAE-1000 159.6 nats on the test split, in 256 shades of grey; with a flow as the prior 162.9
-          and 158.8, without a flow 165.3 and 160.7.
+Metric:   −ELBO 88.4 and IWAE-1000 83.9 nats on the test split, in 17 shades of grey; with a flow as the prior 87.9
+          and 83.9, without a flow 89.8 and 85.4.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ class Config(autoencoder.Config):
 def build(config: Config) -> Experiment:
     """Build the two joints, KL(inference ‖ generative), and what to measure and draw."""
     digits = data.load(config.data)
+    shades = data.shades_of(digits.train)
     body = networks.MLP(config.hidden)
-    decoder = networks.Conditional(body, networks.DiscretizedLogisticHead(digits.info.shape))
+    decoder = networks.Conditional(body, networks.DiscretizedLogisticHead(digits.info.shape, shades))
     base = vifx.standard_normal(config.latent)
     flow = flows.realnvp(depth=config.depth, hidden=(64, 64), remat=config.remat)
     if config.flow == "posterior":

@@ -34,4 +34,4 @@ class Config(density_flow.ImageConfig):
 def build(config: Config) -> Experiment:
     """Build the flow, and the experiment of its likelihood."""
     glow = flows.glow(levels=config.levels, depth=config.depth, hidden=config.hidden, remat=config.remat)
-    return density_flow.images(config, glow, shades=17)
+    return density_flow.images(config, glow)

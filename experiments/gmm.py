@@ -28,8 +28,9 @@ class Config(em_model.Config):
     """How many components."""
     covariance: Literal["full", "tied", "diagonal", "spherical"] = "full"
     """Which covariances the components have: each its own, one for all, diagonal, or one variance."""
-    features: PositiveInt | None = 16
-    """Of images: how many principal components of the pixels the model is of (None: of the pixels themselves)."""
+    features: PositiveInt | Literal["pixels", "dequantized"] = 16
+    """Of images: what the model is of: so many principal components, the pixels, or the pixels dequantized, of which
+    a density has bits per dimension."""
     floor: PositiveFloat = 1e-4
     """The least variance in any direction."""
     data: data.Config = field(default_factory=lambda: data.Config("digits"))
@@ -45,7 +46,7 @@ def build(config: Config) -> Experiment:
     if len(splits.info.shape) == 3:
         features = images.embedding(splits.train["x"], config.features)
         seen = images.mapped(splits, features.project)
-        return em_model.images(config, seen, splits.test["x"], features.restore, make, config.components)
+        return em_model.images(config, seen, splits.test["x"], features, make, config.components)
     model = make(config.components)
     drawings = {"columns": evaluation.draw_columns(model.generative, splits)}
     return em_model.experiment(config, model, splits, drawings=drawings, others=em_model.tried(config, make, splits))

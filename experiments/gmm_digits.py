@@ -24,8 +24,9 @@ class Config(em_model.Config):
     """How many components."""
     covariance: Literal["full", "tied", "diagonal", "spherical"] = "full"
     """Which covariances the components have: each its own, one for all, diagonal, or one variance."""
-    features: PositiveInt | None = 16
-    """How many principal components of the pixels the model is of (None: of the pixels themselves)."""
+    features: PositiveInt | Literal["pixels", "dequantized"] = 16
+    """What the model is of: so many principal components, the pixels, or the pixels dequantized, of which
+    a density has bits per dimension."""
     floor: PositiveFloat = 1e-4
     """The least variance in any direction, in squared units of a white pixel."""
     components_tried: tuple[PositiveInt, ...] = (2, 5, 10, 20, 40)
@@ -41,4 +42,4 @@ def build(config: Config) -> Experiment:
     def make(size: int) -> em.Model:
         return em.mixture(em.gaussian, size, covariance=config.covariance, floor=config.floor)
 
-    return em_model.images(config, splits, digits.test["x"], features.restore, make, config.components)
+    return em_model.images(config, splits, digits.test["x"], features, make, config.components)

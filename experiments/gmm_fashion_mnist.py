@@ -24,8 +24,9 @@ class Config(em_model.Config):
     """How many components."""
     covariance: Literal["full", "tied", "diagonal", "spherical"] = "full"
     """Which covariances the components have: each its own, one for all, diagonal, or one variance."""
-    features: PositiveInt | None = 32
-    """How many principal components of the pixels the model is of (None: of the pixels themselves)."""
+    features: PositiveInt | Literal["pixels", "dequantized"] = 32
+    """What the model is of: so many principal components, the pixels, or the pixels dequantized, of which
+    a density has bits per dimension."""
     floor: PositiveFloat = 1e-3
     """The least variance in any direction, in squared units of a white pixel; far less needs float64."""
     data: data.Config = field(default_factory=lambda: data.Config("fashion_mnist"))
@@ -40,4 +41,4 @@ def build(config: Config) -> Experiment:
     def make(size: int) -> em.Model:
         return em.mixture(em.gaussian, size, covariance=config.covariance, floor=config.floor)
 
-    return em_model.images(config, splits, clothes.test["x"], features.restore, make, config.components)
+    return em_model.images(config, splits, clothes.test["x"], features, make, config.components)

@@ -1,4 +1,4 @@
-"""Hierarchical variational autoencoder on black and white Fashion-MNIST, with any number of latent levels.
+"""Hierarchical variational autoencoder on Fashion-MNIST, with any number of latent levels.
 
 Source:   Sønderby et al. (2016), Ladder variational autoencoders, arXiv:1602.02282, compares the two directions.
 Command:  vifx train experiments/hvae_fashion_mnist.py
@@ -30,6 +30,8 @@ class Config(autoencoder.Config):
     steps: PositiveInt = 10_742
     """How many updates to make: 25 epochs by default."""
     evaluate_every: PositiveInt | None = 1000
+    likelihood: autoencoder.Likelihood = "bernoulli"
+    """Of a pixel: black or white, drawn anew for every minibatch, or one of the images' shades."""
     latents: tuple[PositiveInt, ...] = (32, 16)
     """Dimensions of z1, z2, … from the pixels upwards."""
     direction: Literal["top_down", "bottom_up"] = "top_down"
@@ -50,14 +52,15 @@ class Config(autoencoder.Config):
 def build(config: Config) -> Experiment:
     """Build the two joints level by level, KL(inference ‖ generative), and what to measure and draw."""
     splits = data.load(config.data)
+    pixels = autoencoder.pixels(splits, config.likelihood)
     sizes = {f"z{level}": size for level, size in enumerate(config.latents, start=1)}
     top = f"z{len(sizes)}"
     neighbours = list(zip(["x", *sizes], sizes, strict=False))  # ("x", "z1"), ("z1", "z2"), …
 
     def given(variable: str, parents: str, name: str) -> Factor:
-        pixels = networks.BernoulliHead(splits.info.shape)
-        head = pixels if variable == "x" else networks.DiagonalNormal((sizes[variable],))
-        network = networks.Conditional(networks.MLP(config.hidden), head)
+        head = pixels.head if variable == "x" else networks.DiagonalNormal((sizes[variable],))
+        read = [pixels.read if parent == "x" else None for parent in parents.split(", ")]
+        network = networks.Conditional(networks.MLP(config.hidden), head, inputs=read)
         return vifx.factor(f"{variable} | {parents}", config.net(network), name=name)
 
     if config.direction == "bottom_up":
@@ -78,7 +81,7 @@ def build(config: Config) -> Experiment:
         inference,
         generative,
         objective,
-        pixels="binary",
+        pixels=pixels.kind,
         latent=top,
         best="-validation/elbo",  # the loss has other weights while it warms up
         drawn=("samples", "reconstructions", "levels", "codes"),

@@ -1,4 +1,4 @@
-"""Importance-weighted autoencoder on black and white Fashion-MNIST: the bound with K samples is trained.
+"""Importance-weighted autoencoder on Fashion-MNIST, black and white or in shades: the bound with K samples is trained.
 
 Source:   Burda, Grosse and Salakhutdinov (2016), Importance weighted autoencoders, arXiv:1509.00519.
 Command:  vifx train experiments/iwae_fashion_mnist.py
@@ -27,6 +27,8 @@ class Config(autoencoder.Config):
     """K, the draws per example."""
     gradient: Literal["reparameterized", "sticking_the_landing", "doubly_reparameterized"] = "reparameterized"
     """The gradient estimator."""
+    likelihood: autoencoder.Likelihood = "bernoulli"
+    """Of a pixel: black or white, drawn anew for every minibatch, or one of the images' shades."""
     latent: PositiveInt = 32
     """Dimension of z."""
     hidden: tuple[PositiveInt, ...] = (400, 400)
@@ -37,9 +39,9 @@ class Config(autoencoder.Config):
 def build(config: Config) -> Experiment:
     """Build the two joints, the importance-weighted bound, and what to measure and draw."""
     splits = data.load(config.data)
-    body = networks.MLP(config.hidden)
-    encoder = networks.Conditional(body, networks.DiagonalNormal((config.latent,)))
-    decoder = networks.Conditional(body, networks.BernoulliHead(splits.info.shape))
+    body, pixels = networks.MLP(config.hidden), autoencoder.pixels(splits, config.likelihood)
+    encoder = networks.Conditional(body, networks.DiagonalNormal((config.latent,)), inputs=(pixels.read,))
+    decoder = networks.Conditional(body, pixels.head)
     encoder, decoder = (config.net(net) for net in (encoder, decoder))
 
     inference = vifx.Joint(vifx.evidence("x"), vifx.factor("z | x", encoder, name="encoder"))
@@ -47,4 +49,4 @@ def build(config: Config) -> Experiment:
         vifx.factor("z", vifx.standard_normal(config.latent)), vifx.factor("x | z", decoder, name="decoder")
     )
     objective = vifx.importance_weighted(inference, generative, samples=config.samples, gradient=config.gradient)
-    return autoencoder.experiment(config, splits, inference, generative, objective, pixels="binary")
+    return autoencoder.experiment(config, splits, inference, generative, objective, pixels=pixels.kind)

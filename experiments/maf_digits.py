@@ -32,4 +32,4 @@ class Config(density_flow.ImageConfig):
 def build(config: Config) -> Experiment:
     """Build the flow, and the experiment of its likelihood."""
     layers = flows.maf(depth=config.depth, hidden=config.hidden, remat=config.remat)
-    return density_flow.images(config, flows.flatten(), flows.actnorm(), layers, shades=17)
+    return density_flow.images(config, flows.flatten(), flows.actnorm(), layers)

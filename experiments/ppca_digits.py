@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from typing import Literal
 
 from vifx import data, em
 from vifx.data import images
@@ -28,6 +29,8 @@ class Config(em_model.Config):
     """How many components; more are a mixture of probabilistic PCA."""
     latent: PositiveInt = 8
     """How many principal directions each component has."""
+    features: Literal["pixels", "dequantized"] = "pixels"
+    """What the model is of: the pixels, or the pixels dequantized, of which a density has bits per dimension."""
     floor: PositiveFloat = 1e-3
     """The least variance of the noise, in squared units of a white pixel."""
     data: data.Config = field(default_factory=lambda: data.Config("digits"))
@@ -36,13 +39,13 @@ class Config(em_model.Config):
 def build(config: Config) -> Experiment:
     """Build probabilistic PCA of the pixels, and the experiment that EM makes of it."""
     digits = data.load(config.data)
-    vectors = images.Pixels(digits.info.shape)
+    vectors = images.embedding(digits.train["x"], config.features)
     splits, restore = images.mapped(digits, vectors.project), vectors.restore
 
     def make(size: int) -> em.Model:
         return em.mixture(em.ppca, size, latent=config.latent, floor=config.floor)
 
-    built = em_model.images(config, splits, digits.test["x"], restore, make, config.components)
+    built = em_model.images(config, splits, digits.test["x"], vectors, make, config.components)
     model = make(config.components)
     drawings = {
         "directions": principal_directions.draw_directions(restore),

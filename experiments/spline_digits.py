@@ -38,4 +38,4 @@ def build(config: Config) -> Experiment:
     couplings = flows.spline(
         depth=config.depth, hidden=config.hidden, bins=config.bins, bound=config.bound, remat=config.remat
     )
-    return density_flow.images(config, flows.flatten(), flows.actnorm(), flows.shuffle(), couplings, shades=17)
+    return density_flow.images(config, flows.flatten(), flows.actnorm(), flows.shuffle(), couplings)

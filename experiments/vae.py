@@ -8,7 +8,7 @@ Command:  vifx train experiments/vae.py
           vifx train vae --data.path photos --data.size 32
           vifx train vae --data.path table.csv --data.label kind
 Hardware: 2 CPU cores, about half a minute on scikit-learn's digits.
-Metric:   −ELBO 165.3 and IWAE-1000 160.7 nats on the test digits, in 256 shades of grey.
+Metric:   −ELBO 89.8 and IWAE-1000 85.4 nats on the test digits, in 17 shades of grey.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ def build(config: Config) -> Experiment:
     """Build the two joints, KL(inference ‖ generative), and what to measure and draw."""
     splits = data.load(config.data)
     shape, images = splits.info.shape, len(splits.info.shape) == 3
-    head = networks.DiscretizedLogisticHead(shape) if images else networks.NormalGlobalScale(shape)
+    if images:
+        head = networks.DiscretizedLogisticHead(shape, data.shades_of(splits.train))
+    else:
+        head = networks.NormalGlobalScale(shape)
     encoder = networks.Conditional(
         networks.encoder_body(shape, config.hidden),
         networks.DiagonalNormal((config.latent,)),

@@ -3,7 +3,7 @@
 Source:   Kingma and Welling (2014), Auto-encoding variational Bayes, arXiv:1312.6114.
 Command:  vifx train experiments/vae_digits.py
 Hardware: 2 CPU cores, about half a minute.
-Metric:   −ELBO 165.8 and IWAE-1000 161.6 nats on the test digits, in 256 shades of grey.
+Metric:   −ELBO 89.8 and IWAE-1000 85.4 nats on the test digits, in 17 shades of grey.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ class Config(autoencoder.Config):
 def build(config: Config) -> Experiment:
     """Build the two joints, KL(inference ‖ generative), and what to measure and draw."""
     digits = data.load(config.data)
+    shades = data.shades_of(digits.train)
     body = networks.MLP(config.hidden)
     encoder = networks.Conditional(body, networks.DiagonalNormal((config.latent,)), inputs=(networks.Pixels(),))
-    decoder = networks.Conditional(body, networks.DiscretizedLogisticHead(digits.info.shape))
+    decoder = networks.Conditional(body, networks.DiscretizedLogisticHead(digits.info.shape, shades))
     encoder, decoder = (config.net(net) for net in (encoder, decoder))
 
     inference = vifx.Joint(vifx.evidence("x"), vifx.factor("z | x", encoder, name="encoder"))

@@ -10,7 +10,6 @@ Metric:   −ELBO 238.2 and IWAE-1000 234.8 nats on the test split, binarized on
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 import vifx
 from vifx import data, networks
@@ -24,8 +23,8 @@ class Config(autoencoder.Config):
     steps: PositiveInt = 10_742
     """How many updates to make: 25 epochs by default."""
     evaluate_every: PositiveInt | None = 1000
-    likelihood: Literal["bernoulli", "discretized_logistic"] = "bernoulli"
-    """Of a pixel: black or white, drawn anew for every minibatch, or one of 256 shades."""
+    likelihood: autoencoder.Likelihood = "bernoulli"
+    """Of a pixel: black or white, drawn anew for every minibatch, or one of the images' shades."""
     latent: PositiveInt = 32
     """Dimension of z."""
     hidden: tuple[PositiveInt, ...] = (400, 400)
@@ -36,13 +35,9 @@ class Config(autoencoder.Config):
 def build(config: Config) -> Experiment:
     """Build the two joints, KL(inference ‖ generative), and what to measure and draw."""
     splits = data.load(config.data)
-    if config.likelihood == "bernoulli":
-        pixels, inputs, head = "binary", (None,), networks.BernoulliHead(splits.info.shape)
-    else:
-        pixels, inputs, head = "shades", (networks.Pixels(),), networks.DiscretizedLogisticHead(splits.info.shape)
-    body = networks.MLP(config.hidden)
-    encoder = networks.Conditional(body, networks.DiagonalNormal((config.latent,)), inputs)
-    decoder = networks.Conditional(body, head)
+    body, pixels = networks.MLP(config.hidden), autoencoder.pixels(splits, config.likelihood)
+    encoder = networks.Conditional(body, networks.DiagonalNormal((config.latent,)), inputs=(pixels.read,))
+    decoder = networks.Conditional(body, pixels.head)
     encoder, decoder = (config.net(net) for net in (encoder, decoder))
 
     inference = vifx.Joint(vifx.evidence("x"), vifx.factor("z | x", encoder, name="encoder"))
@@ -50,4 +45,4 @@ def build(config: Config) -> Experiment:
         vifx.factor("z", vifx.standard_normal(config.latent)), vifx.factor("x | z", decoder, name="decoder")
     )
     objective = vifx.kl(inference, generative)
-    return autoencoder.experiment(config, splits, inference, generative, objective, pixels=pixels)
+    return autoencoder.experiment(config, splits, inference, generative, objective, pixels=pixels.kind)

@@ -254,6 +254,7 @@ DOORS = [
     at(data, "read_idx", path="nowhere"),
     at(data, "read_keel", path="nowhere"),
     at(data, "sample_pairing", share=0.5, variable="x"),
+    at(data, "shades_of", split=PIXELS, variable="x"),
     at(data, "source", split={"x": X}, config=data.Config(batch_size=2), seed=0, transform=lambda key, batch: batch),
     at(
         data,

@@ -64,6 +64,12 @@ CASES = {
         [[1.0, 1.0, 0.0], [0.0, 0.0, 0.0], [1.5, -0.5, 0.0], [NAN, 0.5, 0.5], [INF, 0, 0], [0.2, 0.3, 0.49]],
     ),
     "discretized logistic": Case(d.DiscretizedLogistic, (0.1, -2.0), *PIXELS),
+    "discretized logistic of 17 shades": Case(
+        lambda loc, log_scale: d.DiscretizedLogistic(loc, log_scale, shades=17),
+        (0.1, -2.0),
+        [0, 16, 128, 255],
+        [1, 127, 254, -1, 256, -(2**31), 2**31 - 1],
+    ),
     "mixture of discretized logistics": Case(d.MixtureOfDiscretizedLogistics, (ZEROS, ZEROS, ZEROS), *PIXELS),
     "affine normal": Case(d.AffineNormal, (jnp.zeros(2), EYE), *VECTORS),
     "affine normal, half observed": Case(

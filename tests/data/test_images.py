@@ -29,12 +29,26 @@ def test_binary_images_are_drawn_once_with_their_grey():
 
 def test_pixels_are_scaled_and_come_back():
     x = np.arange(24, dtype=np.uint8).reshape(2, 3, 4, 1) * 10
-    every = images.embedding(x, None)
+    every = images.embedding(x, "pixels")
     np.testing.assert_allclose(every.project(x), x.reshape(2, 12) / 255, rtol=1e-6)
     np.testing.assert_allclose(every.restore(every.project(x)), x / 255, rtol=1e-6)
 
 
-@pytest.mark.parametrize("features", [None, 3])
+def test_dequantized_pixels_are_those_of_the_transform_and_come_back_as_their_shades():
+    shade = np.random.default_rng(0).integers(0, 17, (500, 3, 4, 1))
+    x = np.rint(255 * shade / 16).astype(np.uint8)
+    real = images.embedding(x, "dequantized")
+    found = real.project(x)
+    noise = 17 * found.astype(np.float64) - shade.reshape(500, 12)
+    assert ((noise > 0) & (noise < 1)).all()
+    assert abs(noise.mean() - 0.5) < 4.26 * np.sqrt(1 / 12 / noise.size)
+    assert abs(noise.var() - 1 / 12) < 4.26 * np.sqrt(1 / 180 / noise.size)
+    np.testing.assert_allclose(real.restore(found), shade / 16, rtol=1e-6)
+    np.testing.assert_array_equal(found, real.project(x))
+    assert real.restore(np.full((1, 12), 1.3)).max() == 1
+
+
+@pytest.mark.parametrize("features", ["pixels", "dequantized", 3])
 def test_an_empty_split_is_mapped_to_the_shape_of_the_others(features):
     x = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 1), dtype=np.uint8)
     splits = data.from_arrays(train={"x": x[:12]}, test={"x": x[12:]}, validation=0)

@@ -20,6 +20,7 @@ from vifx.data import (
     normalize,
     one_hot,
     sample_pairing,
+    shades_of,
 )
 
 LEVELS = np.arange(256, dtype=np.uint8)
@@ -130,6 +131,19 @@ def test_dequantize_undoes_the_spread_of_fewer_shades(shades):
     assert (u.min() > -1e-5) & (u.max() < 1 + 1e-5)
     assert abs(z_score(u, 1 / 2, 1 / 12)) < Z
     assert abs(z_score((u - 0.5) ** 2, 1 / 12, 1 / 180)) < Z
+
+
+@pytest.mark.parametrize("shades", [2, 17, 255, 256])
+def test_the_shades_of_images_are_counted(shades):
+    pixels = np.round(255 * np.arange(shades) / (shades - 1)).astype(np.uint8)
+    x = np.resize(pixels, (2500, 7))  # several parts, of which the last one alone is short
+    assert shades_of({"x": x}) == shades
+    if shades == 17:
+        assert shades_of({"x": x[x[:, 0] != 255]}) == 17  # in other pixels, white is there still
+        assert shades_of({"x": np.where(x == 16, 17, x)}) == 256  # no longer equally spread
+        assert shades_of({"x": np.zeros_like(x)}) == 256
+    with pytest.raises(TypeError, match="8-bit images, uint8, to have shades of grey; got float32"):
+        shades_of({"x": x.astype(np.float32)})
 
 
 @pytest.mark.parametrize("shades", [1, 257, 17.0, True])

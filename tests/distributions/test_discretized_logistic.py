@@ -29,6 +29,31 @@ def test_probabilities_are_scipys_and_sum_to_one(x64, loc, log_scale):
     assert abs(probs.sum() - 1) < 1e-13
 
 
+@pytest.mark.parametrize("shades", [2, 17])
+def test_of_fewer_shades_each_has_its_bin(x64, shades):
+    loc, log_scale, half = 0.3, -1.2, (shades - 1) / 2
+    few = DiscretizedLogistic(jnp.asarray(loc), jnp.asarray(log_scale), shades=shades)
+    pixels = few.enumerate_support()
+    np.testing.assert_array_equal(pixels, np.rint(np.arange(shades) * 255 / (shades - 1)))
+    edges = np.concatenate([[-np.inf], (np.arange(shades - 1) + 0.5 - half) / half, [np.inf]])
+    expected = np.diff(scipy.stats.logistic.cdf(edges, loc, np.exp(log_scale)))
+    every = np.exp(np.asarray(few.log_prob(jnp.asarray(PIXELS))))
+    np.testing.assert_allclose(every[np.asarray(pixels)], expected, rtol=1e-9)
+    assert np.count_nonzero(every) == shades
+    mean = expected @ np.asarray(pixels)
+    np.testing.assert_allclose([few.mean, few.variance], [mean, expected @ (np.asarray(pixels) - mean) ** 2], rtol=1e-9)
+    drawn = np.asarray(few.sample(jax.random.key(0), (20_000,)))
+    counts = np.array([(drawn == pixel).sum() for pixel in np.asarray(pixels)])
+    assert drawn.dtype == np.uint8
+    assert counts.sum() == len(drawn)
+    assert scipy.stats.chisquare(counts, expected * len(drawn)).pvalue > 1e-4
+
+
+def test_refuses_numbers_of_shades_that_8_bits_do_not_have():
+    with pytest.raises(ValueError, match=r"shades must be .* got 257"):
+        DiscretizedLogistic(jnp.zeros(()), jnp.zeros(()), shades=257)
+
+
 @pytest.mark.first(1)
 @pytest.mark.parametrize("loc", [-80.0, -1.0, 0.0, 1.0, 80.0])
 @pytest.mark.parametrize("log_scale", [-80.0, -7.0, 0.0, 80.0])

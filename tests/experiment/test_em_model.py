@@ -10,7 +10,8 @@ import optax
 import pytest
 from scipy import stats
 
-from vifx import data, em, training
+from vifx import data, em, evaluation, training
+from vifx.data import images
 from vifx.experiment import em_model
 
 CENTRES = np.array([[-3.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
@@ -132,3 +133,28 @@ def test_only_the_named_networks_move():
     updates, _ = optimizer.update(params, optimizer.init(params), params)
     np.testing.assert_allclose(updates["a"], 0)
     np.testing.assert_allclose(updates["b"], -0.5)
+
+
+def test_of_dequantized_images_the_bits_are_those_of_the_best_gaussian():
+    shade = np.clip(np.random.default_rng(0).normal(8, 3, (300, 2, 3, 1)), 0, 16).astype(int)
+    x = np.rint(255 * shade / 16).astype(np.uint8)
+    grey = data.from_arrays(train={"x": x[:200]}, test={"x": x[200:]}, validation=0)
+    features = images.embedding(
+        np.concatenate(
+            [grey.train["x"], np.rint(np.arange(17) * 255 / 16).repeat(6).reshape(17, 2, 3, 1).astype(np.uint8)]
+        ),
+        "dequantized",
+    )
+    splits = images.mapped(grey, features.project)
+    make = lambda size: em.mixture(em.gaussian, size, floor=1e-9)  # noqa: E731
+    built = em_model.images(config(restarts=1), splits, grey.test["x"], features, make, 1)
+    params, state = jax.jit(built.objective.init)(jax.random.key(0), {"x": jnp.asarray(splits.train["x"])})
+    step = jax.jit(built.step.update)
+    progress = training.Progress(params, state, ())
+    progress, _ = step(jax.random.key(0), progress, {"x": jnp.asarray(splits.train["x"])})
+    found = built.evaluate(jax.random.key(1), progress.params, progress.state)["bits_per_dim"]
+    exact = evaluation.bits_per_dim(
+        evaluation.gaussian_nll(splits.train["x"], splits.test["x"]), (6,), offset=np.log(17)
+    )
+    assert features.shades == 17
+    np.testing.assert_allclose(found.values, exact, rtol=2e-4)

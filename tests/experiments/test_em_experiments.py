@@ -31,7 +31,7 @@ DEEP = [*STEPS, "--components", "4", "--hidden", "8", "--data.batch-size", "50"]
 CASES = {
     "gmm_digits": (
         [*DIGITS, "--features", "6"],
-        [[], ["--features", "None", "--covariance", "diagonal", *TRIED], ["--covariance", "tied"]],
+        [[], ["--features", "dequantized", "--covariance", "diagonal", *TRIED], ["--covariance", "tied"]],
     ),
     "gmm_fashion_mnist": ([*DIGITS, "--features", "5"], [[], ["--covariance", "spherical"]]),
     "gmm_twonorm": ([*EM, "--components-tried"], [[], [*TRIED, "--covariance", "full"]]),

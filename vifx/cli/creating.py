@@ -41,7 +41,8 @@ def build(config: Config) -> Experiment:
     splits = data.load(config.data)
     body, pixels = networks.MLP(config.hidden), networks.Pixels()
     encoder = networks.Conditional(body, networks.DiagonalNormal((config.latent,)), inputs=(pixels,))
-    decoder = networks.Conditional(body, networks.DiscretizedLogisticHead(splits.info.shape))
+    head = networks.DiscretizedLogisticHead(splits.info.shape, data.shades_of(splits.train))
+    decoder = networks.Conditional(body, head)
     encoder, decoder = config.net(encoder), config.net(decoder)
 
     inference = vifx.Joint(vifx.evidence("x"), vifx.factor("z | x", encoder, name="encoder"))

@@ -52,6 +52,7 @@ __all__ = [
     "read_idx",
     "read_keel",
     "sample_pairing",
+    "shades_of",
     "source",
     "spelled",
 ]
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from vifx.data.reber import REBER, Grammar
     from vifx.data.resident import Resident, Window
     from vifx.data.rows import Source, batches
+    from vifx.data.shades import shades_of
     from vifx.data.source import source
     from vifx.data.spiral_paths import SPIRAL_PATHS, SpiralPaths
     from vifx.data.sprites import Sprites

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["Pixels", "binarized", "embedding", "mapped", "scaled"]
+__all__ = ["Dequantized", "Embedding", "Features", "Pixels", "binarized", "embedding", "mapped", "scaled"]
 
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
 from vifx.data.dataset import Dataset, Split
 from vifx.data.pca import Pca, pca
-from vifx.data.transforms import fixed_binarization
+from vifx.data.shades import shades_of
+from vifx.data.transforms import dequantize, fixed_binarization
 
 
 class Pixels(NamedTuple):
@@ -35,9 +38,46 @@ class Pixels(NamedTuple):
         return x.reshape(len(x), *self.shape)
 
 
-def embedding(images: NDArray[Any], features: int | None) -> Pca | Pixels:
-    """Return the map from images to their principal components, or with None to their pixels, and back."""
-    return Pixels(images.shape[1:]) if features is None else pca(images, features)
+class Dequantized(NamedTuple):
+    """Images as vectors of real numbers (k + u)/S in (0, 1), of which a density bounds the probability of the shades k.
+
+    The noise u is drawn once: a split has the same at every call.
+
+    Attributes:
+      shape: of an image.
+      shades: S, how many shades of grey there are.
+    """
+
+    shape: tuple[int, ...]
+    shades: int
+
+    def project(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """Return 8-bit images as float32 vectors ``[examples, pixels]``, as `data.dequantize` makes them."""
+        noise = jax.random.key(len(images))  # so that splits of other sizes have other noise
+        real = dequantize(shades=self.shades)(noise, {"x": jnp.asarray(images)})["x"]
+        return np.asarray(real).reshape(len(images), -1)
+
+    def restore(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return vectors as images ``[examples, *shape]`` of their shades; 0 is black and 1 white."""
+        shade = np.clip(np.floor(self.shades * np.asarray(x)), 0, self.shades - 1)
+        return (shade / (self.shades - 1)).reshape(len(x), *self.shape)
+
+
+Features: TypeAlias = int | Literal["pixels", "dequantized"]
+"""What of images a model is of: as many principal components, their pixels in [0, 1], or the same dequantized."""
+
+
+Embedding: TypeAlias = Pca | Pixels | Dequantized
+"""A map from images to what a model is of, and back."""
+
+
+def embedding(images: NDArray[Any], features: Features) -> Embedding:
+    """Return the map from images to what a model is of, and back."""
+    if features == "pixels":
+        return Pixels(images.shape[1:])
+    if features == "dequantized":
+        return Dequantized(images.shape[1:], shades_of({"x": images}))
+    return pca(images, features)
 
 
 def mapped(splits: Dataset, function: Callable[[NDArray[Any]], NDArray[Any]], *, name: str = "x") -> Dataset:

@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as numpyro
 
+from vifx.checks import require_integer
 from vifx.core.types import Array, Key
 from vifx.distributions.discretized_logistic import DiscretizedLogistic, Pixels
 from vifx.distributions.supports import inside_of
 
 
 class MixtureOfDiscretizedLogistics(Pixels):
-    """Pixels 0, ..., 255 with ``P(x) = Σ_k π_k P_k(x)``, each ``P_k`` a `DiscretizedLogistic`.
+    """8-bit pixels with ``P(x) = Σ_k π_k P_k(x)``, each ``P_k`` a `DiscretizedLogistic`.
 
     Every pixel and channel has a mixture of its own and is independent of the others given the parents.
 
@@ -22,6 +23,7 @@ class MixtureOfDiscretizedLogistics(Pixels):
       mixture_logits: ``log π`` up to a constant, shape ``[*batch, components]``.
       loc: the μ_k on the centred scale, same shape.
       log_scale: the ``log s_k`` on the centred scale, same shape.
+      shades: as for `DiscretizedLogistic`.
 
     Reference: Salimans et al., PixelCNN++, 2017, section 2.1, without its channel autoregression.
 
@@ -37,14 +39,15 @@ class MixtureOfDiscretizedLogistics(Pixels):
         "log_scale": numpyro.constraints.real_vector,
     }
 
-    def __init__(self, mixture_logits: Array, loc: Array, log_scale: Array) -> None:
+    def __init__(self, mixture_logits: Array, loc: Array, log_scale: Array, *, shades: int = 256) -> None:
+        self.shades = require_integer(shades, "shades", least=2, most=256)
         self.mixture_logits, self.loc, self.log_scale = jnp.broadcast_arrays(mixture_logits, loc, log_scale)
         super().__init__(batch_shape=self.loc.shape[:-1], validate_args=False)
 
     @property
     def components(self) -> DiscretizedLogistic:
         """The logistics, batch shape ``[*batch, components]``."""
-        return DiscretizedLogistic(self.loc, self.log_scale)
+        return DiscretizedLogistic(self.loc, self.log_scale, shades=self.shades)
 
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw pixels as uint8, shape ``[*sample_shape, *batch]``."""
@@ -53,10 +56,10 @@ class MixtureOfDiscretizedLogistics(Pixels):
         choice = jax.random.categorical(choice_key, jnp.broadcast_to(self.mixture_logits, shape))[..., None]
         loc = jnp.take_along_axis(jnp.broadcast_to(self.loc, shape), choice, axis=-1)[..., 0]
         log_scale = jnp.take_along_axis(jnp.broadcast_to(self.log_scale, shape), choice, axis=-1)[..., 0]
-        return DiscretizedLogistic(loc, log_scale).sample(pixel_key)
+        return DiscretizedLogistic(loc, log_scale, shades=self.shades).sample(pixel_key)
 
     def log_prob(self, value: Array) -> Array:
-        """Return ``log Σ_k π_k P_k(x)`` in nats of integer pixels, elementwise; −∞ outside of 0..255.
+        """Return ``log Σ_k π_k P_k(x)`` in nats of integer pixels, elementwise; −∞ outside of the shades.
 
         Raises:
           TypeError: if `value` is not an integer array.

@@ -7,6 +7,7 @@ __all__ = [
     "FirstAndLater",
     "LabelsOrWeights",
     "PartlyReal",
+    "Shades",
     "Steps",
     "UnitInterval",
     "WholeNumbers",
@@ -127,6 +128,35 @@ class WholeNumbers(_Support):
 
     def __repr__(self) -> str:
         return "integers from 0 on" if self.largest is None else f"integers from 0 to {self.largest}"
+
+
+class Shades(WholeNumbers):
+    """8-bit pixels in S shades of grey, spread over 0, …, 255: shade k is the pixel nearest to ``255 k / (S − 1)``.
+
+    Args:
+      shades: S.
+    """
+
+    def __init__(self, shades: int) -> None:
+        super().__init__(largest=255)
+        self.shades = shades
+        self.pixels = (510 * np.arange(shades) + shades - 1) // (2 * (shades - 1))
+
+    def shade(self, x: Any) -> Any:
+        """Return the number of the shade that each pixel, 0, …, 255, is nearest to."""
+        return x if self.shades == 256 else (2 * (self.shades - 1) * x.astype(np.int32) + 255) // 510
+
+    def __call__(self, x: Any) -> Any:
+        """Return where numbers are pixels of a shade."""
+        inside = super().__call__(x)
+        if self.shades == 256:
+            return inside
+        arrays = jnp if isinstance(x, jax.Array) else np
+        pixels = arrays.asarray(self.pixels)[self.shade(arrays.where(inside, x, 0))]
+        return inside & (pixels == x)
+
+    def __repr__(self) -> str:
+        return super().__repr__() if self.shades == 256 else f"pixels of {self.shades} shades"
 
 
 class LabelsOrWeights(WholeNumbers):

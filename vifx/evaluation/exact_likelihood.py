@@ -18,6 +18,7 @@ from vifx.data import Dataset, Full, Split
 from vifx.em import Fit, Model
 from vifx.evaluation.clusters import cluster_accuracy, cluster_purity, likeliest_components
 from vifx.evaluation.estimate import Estimate
+from vifx.evaluation.likelihood import bits_per_dim
 from vifx.evaluation.measure import Measure, unmeasured
 from vifx.evaluation.table import Noted
 from vifx.training import Step
@@ -49,6 +50,7 @@ def measure_exact_likelihood(
     step: Step | None = None,
     others: Tried | None = None,
     plain: Model | None = None,
+    shades: int | None = None,
 ) -> Measure:
     """Measure the log-likelihood of the training and test split, and what follows from it.
 
@@ -56,17 +58,24 @@ def measure_exact_likelihood(
     ``aic`` of the training split with the number of free ``parameters``, and ``iteration_time`` in milliseconds.
     Where there are labels, ``cluster_accuracy`` calls each test example by the commonest training label of its
     likeliest component, and ``cluster_purity`` is the share of test examples that have the commonest label of theirs.
+    Of dequantized images there is ``bits_per_dim``, an upper bound on that of their shades.
 
     Args:
       model: what is trained; if a network is not a family, there is no number of free parameters.
       splits: ``x`` as the model takes it.
       others: models of other numbers of components; each adds ``bic/K`` and ``log_prob/test/K``.
       plain: a closed-form model to compare with; it is fitted from four starts, and adds ``log_prob/test/mixture``.
+      shades: of dequantized images, how many shades of grey they have.
     """
     train, test = splits.train, splits.test
 
     def measure(key: Key, params: Params, state: State) -> Mapping[str, Estimate | float]:
-        found: dict[str, Estimate | float] = {"log_prob/test": held_out(model, test, params, state)}
+        exact = held_out(model, test, params, state)
+        found: dict[str, Estimate | float] = {"log_prob/test": exact}
+        if shades is not None:
+            shape, nll = test[model.observed].shape[1:], -exact.values
+            bits = Estimate(bits_per_dim(nll, shape, offset=math.log(shades)), weights=test.get(WEIGHTS))
+            found["bits_per_dim"] = bits.noted("upper bound, 1 dequantization", digits=3)
         fitted = np.asarray(model.log_prob(params, state, model.data(train)), np.float64)
         found["log_prob/train"] = Estimate(fitted)
         if not model.solver.others:

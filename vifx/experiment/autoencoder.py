@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["Config", "experiment"]
+__all__ = ["Config", "Likelihood", "Pixels", "experiment", "pixels"]
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple, TypeAlias
 
 import optax
+from flax import linen as nn
 
-from vifx import data, evaluation, training
+from vifx import data, evaluation, networks, training
 from vifx.core.joint import Joint
 from vifx.core.objective import Objective
+from vifx.core.types import Array
 from vifx.data import Dataset
 from vifx.evaluation import DecodedImages
 from vifx.evaluation.decoded_images import Drawn
@@ -33,6 +35,33 @@ class Config(BaseConfig):
     """Test images for the importance-weighted bounds, which take most of the evaluation's time; all of them if None."""
 
 
+Likelihood: TypeAlias = Literal["bernoulli", "discretized_logistic"]
+"""Of a pixel: black or white, drawn anew for every minibatch, or one of the images' shades."""
+
+
+class Pixels(NamedTuple):
+    """How the joints see the pixels of images.
+
+    Attributes:
+      kind: the `pixels` of `experiment`.
+      head: of the decoder.
+      read: what an encoder does with them first; None for nothing.
+    """
+
+    kind: Literal["shades", "binary"]
+    head: nn.Module
+    read: Callable[[Array], Array] | None
+
+
+def pixels(splits: Dataset, likelihood: Likelihood) -> Pixels:
+    """Return how a likelihood sees the images of a data set."""
+    shape = splits.info.shape
+    if likelihood == "bernoulli":
+        return Pixels("binary", networks.BernoulliHead(shape), None)
+    head = networks.DiscretizedLogisticHead(shape, data.shades_of(splits.train))
+    return Pixels("shades", head, networks.Pixels())
+
+
 def experiment(
     config: Config,
     splits: Dataset,
@@ -50,7 +79,7 @@ def experiment(
 
     Args:
       splits: images ``x``, uint8, or the rows of a table, real numbers.
-      pixels: how the joints see images: each in one of 256 shades; or black or white, drawn anew for every minibatch,
+      pixels: how the joints see images: each in one of their shades; or black or white, drawn anew for every minibatch,
         and once for the other splits. None for a table, of which the columns and the codes are drawn.
       latent: the variable that is drawn, and whose active units are counted.
       classes: of a model given labels ``y``, how many there are.

@@ -53,12 +53,13 @@ class ImageConfig(Config):
     """Pixels are moved into [α, 1 − α] before their logits are taken."""
 
 
-def images(config: ImageConfig, *layers: Bijection, shades: int = 256) -> Experiment:
-    """Return the experiment of a flow on dequantized 8-bit images.
+def images(config: ImageConfig, *layers: Bijection) -> Experiment:
+    """Return the experiment of a flow on dequantized 8-bit images, in as many shades of grey as they have.
 
     It is compared with a Gaussian on the logits where there are more training images than an image has pixels.
     """
     splits = data.load(config.data)
+    shades = data.shades_of(splits.train)
     bijection = flows.chain(flows.logit(alpha=config.alpha), *layers)
     compare = None
     if length(splits.train) > math.prod(splits.info.shape):  # else the Gaussian's covariance is singular

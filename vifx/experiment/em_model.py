@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from vifx import data, em, training
 from vifx.core.types import Array, Batch, Key, Params, State
 from vifx.data import Dataset
+from vifx.data.images import Dequantized, Embedding
 from vifx.em import Fit, Model
 from vifx.evaluation import DecodedImages, components, exact_likelihood
 from vifx.evaluation.decoded_images import Restore
@@ -64,17 +65,25 @@ class Config(BaseConfig):
 
 
 def images(
-    config: Config, splits: Dataset, originals: NDArray[Any], restore: Restore, make: Callable[[int], Model], size: int
+    config: Config,
+    splits: Dataset,
+    originals: NDArray[Any],
+    features: Embedding,
+    make: Callable[[int], Model],
+    size: int,
 ) -> Experiment:
     """Return the experiment of a mixture of images, with its means, members and samples, and the choice of its size.
 
     Args:
       splits: ``x`` as the model takes it.
+      originals: the test images, uint8.
+      features: the map between images and ``x``.
     """
-    model, others = make(size), tried(config, make, splits)
+    model, others, restore = make(size), tried(config, make, splits), features.restore
     drawings = mixture_drawings(model, restore, splits, originals, others)
     sample = DecodedImages(model.generative, restore, mean=False).sample
-    return experiment(config, model, splits, drawings=drawings, sample=sample, others=others)
+    shades = features.shades if isinstance(features, Dequantized) else None
+    return experiment(config, model, splits, drawings=drawings, sample=sample, others=others, shades=shades)
 
 
 def mixture_drawings(
@@ -104,6 +113,7 @@ def experiment(
     drawings: Mapping[str, Drawing],
     sample: Callable[..., NDArray[Any]] | None = None,
     others: Tried | None = None,
+    shades: int | None = None,
     seeds: bool = False,
 ) -> Experiment:
     """Return the experiment of a model that EM fits.
@@ -113,6 +123,7 @@ def experiment(
       splits: ``x`` as the model takes it.
       sample: for `vifx sample`.
       others: models of other numbers of components, to be compared; see `tried`.
+      shades: of images whose pixels are dequantized, how many shades of grey they have.
       seeds: see `starting`.
 
     Raises:
@@ -135,7 +146,7 @@ def experiment(
         inference=model.inference,
         generative=model.generative,
         monitor=exact_likelihood.monitor_exact_likelihood(model, splits.validation),
-        evaluate=exact_likelihood.measure_exact_likelihood(model, splits, step=step, others=others),
+        evaluate=exact_likelihood.measure_exact_likelihood(model, splits, step=step, others=others, shades=shades),
         drawings=drawings,
         sample=sample,
         monotone="objective",

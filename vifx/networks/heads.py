@@ -195,6 +195,7 @@ class DiscretizedLogisticHead(nn.Module):
 
     Attributes:
       event_shape: the shape of one image.
+      shades: how many shades of grey it has, such as ``splits.info.shades``.
 
     Example:
       >>> import vifx
@@ -205,12 +206,13 @@ class DiscretizedLogisticHead(nn.Module):
     """
 
     event_shape: Sequence[int]
+    shades: int = 256
 
     @nn.compact
     def __call__(self, features: Array) -> numpyro.Distribution:
         """Return the pixels' distribution for each example."""
         loc, raw = jnp.moveaxis(_parameters(features, self.event_shape, 2), -1, 0)
-        return DiscretizedLogistic(loc, _bounded_log_scale(raw)).to_event(len(self.event_shape))
+        return DiscretizedLogistic(loc, _bounded_log_scale(raw), shades=self.shades).to_event(len(self.event_shape))
 
 
 class MixtureOfLogisticsHead(nn.Module):
@@ -219,6 +221,7 @@ class MixtureOfLogisticsHead(nn.Module):
     Attributes:
       event_shape: the shape of one image.
       components: logistics per element.
+      shades: as for `DiscretizedLogisticHead`.
 
     Example:
       >>> import vifx
@@ -230,13 +233,14 @@ class MixtureOfLogisticsHead(nn.Module):
 
     event_shape: Sequence[int]
     components: int = 5
+    shades: int = 256
 
     @nn.compact
     def __call__(self, features: Array) -> numpyro.Distribution:
         """Return the pixels' distribution for each example."""
         outputs = _parameters(features, self.event_shape, 3 * self.components)
         logits, loc, raw = jnp.split(outputs, 3, axis=-1)
-        mixture = MixtureOfDiscretizedLogistics(logits, loc, _bounded_log_scale(raw))
+        mixture = MixtureOfDiscretizedLogistics(logits, loc, _bounded_log_scale(raw), shades=self.shades)
         return mixture.to_event(len(self.event_shape))
 
 
