@@ -25,9 +25,18 @@ _QUICK_TO_COMPILE = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile without XLA's optimizations: most programs of the tests run once. The slow ones train for minutes."""
+    """Compile without XLA's optimizations: most programs of the tests run once. The slow ones train for minutes.
+
+    Flags that are given, such as those of another instruction set, come in addition; the benchmarks give none, empty.
+    """
+    given = os.environ.get("XLA_FLAGS")
+    if given == "":
+        return
     flags = (_DEVICES,) if config.option.markexpr == "slow" else (_DEVICES, *_QUICK_TO_COMPILE)
-    os.environ.setdefault("XLA_FLAGS", " ".join(flags))  # read at the first use of a device
+    words = (given or "").split()
+    named = {word.partition("=")[0] for word in words}
+    missing = [flag for flag in flags if flag.partition("=")[0] not in named]
+    os.environ["XLA_FLAGS"] = " ".join([*words, *missing])  # read at the first use of a device
 
 
 def pytest_report_header() -> list[str]:
