@@ -10,7 +10,7 @@ Command:  vifx train experiments/flow.py
           vifx train flow --data.path photos --data.size 32
           vifx train flow --data.path table.csv --data.columns age,height
 Hardware: 2 CPU cores, one to three minutes on scikit-learn's digits.
-Metric:   4.75 bits/dim on the test digits, in 256 shades of grey; a Gaussian on the logits has 5.06.
+Metric:   2.04 bits/dim on the test digits, in 17 shades of grey; a Gaussian on the logits has 2.27.
 """
 
 from __future__ import annotations
