@@ -90,7 +90,7 @@ def test_collapsed_generator_keeps_precision_and_loses_coverage():
 def test_blocks_of_distances_give_the_same_result(monkeypatch):
     real, generated = np.random.default_rng(0).normal(size=(2, 50, 3))
     whole = evaluation.prdc(real, generated), evaluation.nearest_distances(real, generated)
-    monkeypatch.setattr("vifx.evaluation.samples._ROWS", 7)
+    monkeypatch.setattr("vifx.evaluation.feature_rows._ROWS", 7)
     blocks = evaluation.prdc(real, generated), evaluation.nearest_distances(real, generated)
     assert whole[0] == blocks[0]
     np.testing.assert_allclose(whole[1], blocks[1], rtol=1e-12)
@@ -175,3 +175,25 @@ def test_bad_arguments():
         evaluation.frechet_distance(np.zeros((1, 2)), np.zeros((1, 2)))
     with pytest.raises(ValueError, match=r"samples must be \[n, features\]"):
         evaluation.moment_errors(np.zeros(3), np.zeros((3, 1)))
+
+
+def test_frechet_distance_of_gaussians_in_closed_form():
+    """Commuting covariances: ‖Δμ‖² + ‖Σ_a^½ − Σ_b^½‖²; singular ones are no exception; scipy's root for the others."""
+    generator = np.random.default_rng(2)
+    basis, _ = np.linalg.qr(generator.normal(size=(4, 4)))
+    one, other = np.array([4.0, 1.0, 0.25, 0.0]), np.array([1.0, 9.0, 0.0, 0.0])
+    a, b = (basis @ np.diag(spectrum) @ basis.T for spectrum in (one, other))
+    expected = 5.0**2 + np.sum((np.sqrt(one) - np.sqrt(other)) ** 2)
+    found = evaluation.gaussian_frechet_distance(np.zeros(4), a, [3.0, 0.0, 4.0, 0.0], b)
+    assert found == pytest.approx(expected, rel=1e-6)
+    a, b = (factor @ factor.T for factor in generator.normal(size=(2, 4, 4)))
+    expected = np.trace(a + b) - 2 * np.trace(sqrtm(a @ b).real)
+    for first, second in ((a, b), (b, a)):
+        found = evaluation.gaussian_frechet_distance(np.ones(4), first, np.ones(4), second)
+        assert found == pytest.approx(expected, rel=1e-8)
+    with pytest.raises(ValueError, match="covariance_b must be symmetric and positive semidefinite, got an asymmetry"):
+        evaluation.gaussian_frechet_distance([0.0, 0.0], np.eye(2), [0.0, 0.0], [[1.0, 0.5], [0.0, 1.0]])
+    with pytest.raises(ValueError, match=r"smallest eigenvalue of -1"):
+        evaluation.gaussian_frechet_distance([0.0, 0.0], np.diag([1.0, -1.0]), [0.0, 0.0], np.eye(2))
+    with pytest.raises(ValueError, match=r"got shapes \(2,\), \(1, 1\)"):
+        evaluation.gaussian_frechet_distance([0.0, 0.0], np.eye(1), [0.0, 0.0], np.eye(2))

@@ -15,6 +15,7 @@ __all__ = [
     "Estimate",
     "Features",
     "Fmd",
+    "Kid",
     "KneserNey",
     "Measure",
     "Memorization",
@@ -55,10 +56,12 @@ __all__ = [
     "fit_figure",
     "fmd",
     "frechet_distance",
+    "gaussian_frechet_distance",
     "gaussian_nll",
     "image_grid",
     "image_rows",
     "importance_weighted_bound",
+    "kid",
     "kl_per_latent",
     "kneser_ney",
     "latent_manifold",
@@ -128,8 +131,10 @@ if TYPE_CHECKING:
     from vifx.evaluation.decoded_images import DecodedImages, unscaled
     from vifx.evaluation.estimate import Estimate
     from vifx.evaluation.fits import fit_figure
+    from vifx.evaluation.frechet import frechet_distance, gaussian_frechet_distance
     from vifx.evaluation.frozen_features import feature_network, features_of
     from vifx.evaluation.image_quality import Features, Fmd, fmd, measure_image_quality
+    from vifx.evaluation.kernel_distance import Kid, kid
     from vifx.evaluation.known_law import density_fit_1d
     from vifx.evaluation.latents import (
         Codes,
@@ -163,20 +168,12 @@ if TYPE_CHECKING:
     from vifx.evaluation.measure import Drawing, Measure
     from vifx.evaluation.modes import ModeCoverage, expected_high_quality, measure_modes, mode_coverage
     from vifx.evaluation.mosaics import image_grid, image_rows, latent_manifold, latent_traversal, reconstructions
+    from vifx.evaluation.neighbours import Prdc, expected_coverage, prdc
     from vifx.evaluation.plane import critic_field, density_2d, draw_critic, draw_density, draw_modes, mode_scatter
     from vifx.evaluation.predictions import Predictions, calibrating_temperature, predict
     from vifx.evaluation.pushforward import draw_pushforward, pushforward_2d
     from vifx.evaluation.report import report_html, write_report
-    from vifx.evaluation.samples import (
-        Memorization,
-        Prdc,
-        expected_coverage,
-        frechet_distance,
-        memorization,
-        moment_errors,
-        nearest_distances,
-        prdc,
-    )
+    from vifx.evaluation.samples import Memorization, memorization, moment_errors, nearest_distances
     from vifx.evaluation.style import png, save_figure
     from vifx.evaluation.table import Metric, Noted, described, print_metrics
     from vifx.evaluation.table_rows import draw_columns, measure_rows

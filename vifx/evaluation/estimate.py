@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Estimate", "minus"]
+__all__ = ["NORMAL_975", "Estimate", "minus"]
 
 import math
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-_NORMAL_975 = 1.959963984540054  # the quantile of N(0, 1) that leaves 2.5 % above
+NORMAL_975 = 1.959963984540054  # the quantile of N(0, 1) that leaves 2.5 % above
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -62,7 +62,7 @@ class Estimate:
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % confidence interval of the mean, ``mean ∓ 1.96 standard errors``: normal, so for many examples."""
-        half = _NORMAL_975 * self.standard_error
+        half = NORMAL_975 * self.standard_error
         return self.mean - half, self.mean + half
 
     def noted(self, what: str, *, digits: int) -> Estimate:

@@ -27,6 +27,7 @@ from vifx.core.joint import Joint
 from vifx.core.nets import as_net
 from vifx.core.types import Params
 from vifx.data import Dataset
+from vifx.data.rows import length, read
 from vifx.evaluation.batches import in_batches
 from vifx.evaluation.image_quality import Features
 from vifx.files import write_whole
@@ -36,31 +37,34 @@ _BATCH, _EVALUATION_BATCH = 128, 500
 _EPOCHS, _LEAST_STEPS = 4, 600
 _LEARNING_RATE = 1e-3
 _COMPONENTS = 64
+_MOST_PIXELS = 160_000_000  # of the training images together
 _RECIPE = "8-bit pixels; conv 4x4/2 32, 64; dense 128; adam, cosine decay"
 
 
 def features_of(config: data.Config) -> Features:
     """Return `feature_network` of a dataset with labels, and of one without its 64 leading principal components.
 
-    Those are of the whole training split, in units of a white pixel; there are fewer where images have fewer pixels.
+    Those are of the training images that `feature_network` takes, in units of a white pixel; there are fewer where images
+    have fewer pixels.
 
     Raises:
       ValueError: as `feature_network`.
     """
-    dataset = data.load(replace(config, validation=0, streaming=False, workers=0))
+    dataset = _published(config)
     if dataset.info.classes is not None:
         return feature_network(config)
     images = dataset.train["x"]
     components = data.pca(images, min(_COMPONENTS, len(images) - 1, math.prod(images.shape[1:])))
-    return Features(components.project, _digest({"axes": components.axes, "mean": components.mean}), None)
+    identity = _digest({"axes": components.axes, "mean": components.mean})
+    return Features(components.project, identity, origin="principal components", folder=_folder(config))
 
 
 def feature_network(config: data.Config, *, seed: int = 0) -> Features:
     """Return the features of a dataset of 8-bit images: the 128 units below the output of a small classifier.
 
     The classifier has two 4×4 convolutions of stride 2 and a dense layer, and minimizes −log q(y | x) over the
-    dataset's whole published training split, whatever `config` holds out: so every experiment on a dataset
-    measures with one and the same network. The first call trains it (about two minutes on two CPU cores for
+    dataset's published training split, whatever `config` holds out (as much of it as 160 million pixels, from its
+    beginning): so every experiment on a dataset measures with one and the same network. The first call trains it (about two minutes on two CPU cores for
     Fashion-MNIST) and keeps the weights in the data directory, as ``features/<dataset>-<hash>.npz`` with a hash of
     recipe, data and seed; later calls read them. Copy the file to measure with the same weights on another machine,
     where training could round differently.
@@ -73,7 +77,7 @@ def feature_network(config: data.Config, *, seed: int = 0) -> Features:
       ValueError: if the dataset has no labelled 8-bit images, or the file of weights is damaged or cannot be
         written.
     """
-    dataset = data.load(replace(config, validation=0, streaming=False, workers=0))
+    dataset = _published(config)
     x, classes = dataset.train["x"], dataset.info.classes
     if x.dtype != np.uint8 or x.ndim != 4 or classes is None:
         raise ValueError(f"{config.name}: features need labelled 8-bit images, got {x.dtype} {x.shape[1:]}")
@@ -81,7 +85,6 @@ def feature_network(config: data.Config, *, seed: int = 0) -> Features:
     if path.is_file():
         weights, accuracy = _read(path)
     else:
-        _require_writable(path.parent, config)
         params = _train(dataset, classes, seed)
         weights = {name: np.asarray(leaf) for name, leaf in traverse_util.flatten_dict(params, sep="/").items()}
         accuracy = _accuracy(params, dataset, classes)
@@ -93,7 +96,22 @@ def feature_network(config: data.Config, *, seed: int = 0) -> Features:
     def features(images: NDArray[np.uint8]) -> NDArray[Any]:
         return _in_batches(apply, params["body"], images)
 
-    return Features(features, _digest(weights), accuracy)
+    return Features(features, _digest(weights), accuracy, folder=path.parent)
+
+
+def _published(config: data.Config) -> Dataset:
+    """Return a dataset with the part of its published training split that features are made of."""
+    dataset = data.load(replace(config, validation=0, workers=0))
+    most = max(1, _MOST_PIXELS // math.prod(dataset.info.shape))
+    if not config.streaming and length(dataset.train) <= most:
+        return dataset
+    return replace(dataset, train=read(dataset.train, np.arange(min(most, length(dataset.train)))))
+
+
+def _folder(config: data.Config) -> Path:
+    folder = data.data_directory(config.directory) / "features"
+    _require_writable(folder, config)
+    return folder
 
 
 def _body() -> networks.Conditional:
@@ -141,7 +159,7 @@ def _path(config: data.Config, dataset: Dataset, seed: int) -> Path:
         content.update(str(array.shape).encode())
         content.update(np.ascontiguousarray(array).tobytes())
     name = f"{config.name.replace('/', '-')}-{content.hexdigest()[:12]}.npz"
-    return data.data_directory(config.directory) / "features" / name
+    return _folder(config) / name
 
 
 def _digest(weights: Mapping[str, NDArray[Any]]) -> str:

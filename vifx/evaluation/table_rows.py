@@ -13,9 +13,12 @@ from vifx.core.joint import Joint
 from vifx.core.types import Key, Params, State
 from vifx.data import Dataset, Split
 from vifx.evaluation.batches import samples
+from vifx.evaluation.frechet import frechet_distance
+from vifx.evaluation.kernel_distance import kid
 from vifx.evaluation.measure import Drawing, Measure, unmeasured
-from vifx.evaluation.samples import frechet_distance, prdc
+from vifx.evaluation.neighbours import expected_coverage, prdc
 from vifx.evaluation.style import STYLE, dress, legend, panels
+from vifx.evaluation.table import Noted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,8 +30,8 @@ _MOST_COLUMNS = 12
 def measure_rows(generative: Joint, split: Split, *, n: int = 2000) -> Measure:
     """Measure samples against the first `n` rows of a split, by distances between rows as the model sees them.
 
-    ``frechet`` is the squared Fréchet distance of the Gaussians that are fitted to both; ``precision``, ``recall``,
-    ``density`` and ``coverage`` are `prdc` of the rows. A split of five rows or fewer has no neighbours to count, and
+    ``frechet`` is the squared Fréchet distance of the Gaussians that are fitted to both; ``kid`` is `kid` of the rows, and
+    ``precision``, ``recall``, ``density`` and ``coverage`` are their `prdc`. A split of five rows or fewer has no neighbours to count, and
     is not measured.
 
     Args:
@@ -39,13 +42,15 @@ def measure_rows(generative: Joint, split: Split, *, n: int = 2000) -> Measure:
     real = np.asarray(split["x"][:n])
     if len(real) <= _NEIGHBOURS:
         return unmeasured
+    ideal = f"data balls with a sample; {expected_coverage(len(real), len(real)):.3f} for a perfect generator"
 
     def measure(key: Key, params: Params, state: State) -> Mapping[str, float]:
         drawn = samples(key, generative, params, state, len(real))
-        found = prdc(real, drawn, neighbours=_NEIGHBOURS)
+        found, kernel = prdc(real, drawn, neighbours=_NEIGHBOURS), kid(drawn, real)
         return {
             "frechet": frechet_distance(drawn, real),
-            "coverage": found.coverage,
+            "kid": Noted(kernel.value, kernel.note),
+            "coverage": Noted(found.coverage, ideal),
             "density": found.density,
             "precision": found.precision,
             "recall": found.recall,
