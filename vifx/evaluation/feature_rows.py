@@ -28,13 +28,21 @@ def feature_rows(values: ArrayLike, name: str) -> NDArray[np.float64]:
 
 
 def require_same_features(a: NDArray[Any], b: NDArray[Any], name_a: str, name_b: str) -> None:
-    """Refuse two sets of rows that differ in their number of features."""
+    """Refuse two sets of rows that differ in their number of features.
+
+    Raises:
+      ValueError: if they do.
+    """
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"{name_a} and {name_b} must have equal features, got {a.shape[1]} and {b.shape[1]}.")
 
 
 def require_equal_size(a: NDArray[Any], b: NDArray[Any], name_a: str, name_b: str, *, least: int = 1) -> None:
-    """Refuse two sets of rows of unequal sizes, or of fewer than `least` rows."""
+    """Refuse two sets of rows of unequal sizes, or of fewer than `least` rows.
+
+    Raises:
+      ValueError: if they are.
+    """
     require_same_features(a, b, name_a, name_b)
     if len(a) != len(b):
         raise ValueError(

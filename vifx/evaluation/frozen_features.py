@@ -44,8 +44,8 @@ _RECIPE = "8-bit pixels; conv 4x4/2 32, 64; dense 128; adam, cosine decay"
 def features_of(config: data.Config) -> Features:
     """Return `feature_network` of a dataset with labels, and of one without its 64 leading principal components.
 
-    Those are of the training images that `feature_network` takes, in units of a white pixel; there are fewer where images
-    have fewer pixels.
+    Those are of the training images that `feature_network` takes, in units of a white pixel; there are fewer where
+    images have fewer pixels.
 
     Raises:
       ValueError: as `feature_network`.
@@ -64,10 +64,10 @@ def feature_network(config: data.Config, *, seed: int = 0) -> Features:
 
     The classifier has two 4×4 convolutions of stride 2 and a dense layer, and minimizes −log q(y | x) over the
     dataset's published training split, whatever `config` holds out (as much of it as 160 million pixels, from its
-    beginning): so every experiment on a dataset measures with one and the same network. The first call trains it (about two minutes on two CPU cores for
-    Fashion-MNIST) and keeps the weights in the data directory, as ``features/<dataset>-<hash>.npz`` with a hash of
-    recipe, data and seed; later calls read them. Copy the file to measure with the same weights on another machine,
-    where training could round differently.
+    beginning): so every experiment on a dataset measures with one and the same network. The first call trains it
+    (about two minutes on two CPU cores for Fashion-MNIST) and keeps the weights in the data directory, as
+    ``features/<dataset>-<hash>.npz`` with a hash of recipe, data and seed; later calls read them. Copy the file to
+    measure with the same weights on another machine, where training could round differently.
 
     Args:
       config: which dataset, and where prepared data lies.

@@ -42,10 +42,10 @@ def image_controls(
 ) -> dict[str, dict[str, float]]:
     """Return the scores of each control, by control and metric.
 
-    They do not depend on the model, so that they are computed once, and with `folder` kept there for other runs. As many
-    training images as there are of `real` are the perfect generator that copies; there is no such control where the
-    training split has fewer. A draw of the Gaussian is ``μ + Σ_i g_i (x_i − μ) / √(n − 1)`` with standard normal g: no
-    matrix is factorized, and constant pixels stay constant.
+    They do not depend on the model, so that they are computed once, and with `folder` kept there for other runs. As
+    many training images as there are of `real` are the perfect generator that copies; there is no such control where
+    the training split has fewer. A draw of the Gaussian is ``μ + Σ_i g_i (x_i − μ) / √(n − 1)`` with standard normal
+    g: no matrix is factorized, and constant pixels stay constant.
 
     Args:
       score: of images, ``[n, height, width, channels]``, against the data.

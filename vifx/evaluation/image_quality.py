@@ -141,10 +141,10 @@ def measure_image_quality(
 ) -> Measure:
     """Measure samples against the first `n` images of a split, in the features of a frozen network.
 
-    ``fmd`` and ``fmd/relative`` are as in `fmd`, and the first says in the table what it depends on; ``kid`` is `kid` of
-    the same features, and ``precision``, ``recall``, ``density`` and ``coverage`` their `prdc`; ``memorization`` compares
-    the distances of samples to their nearest training image, in pixels, with those of the split's own images. A split of
-    five images or fewer has no neighbours to count, and is not measured.
+    ``fmd`` and ``fmd/relative`` are as in `fmd`, and the first says in the table what it depends on; ``kid`` is `kid`
+    of the same features, and ``precision``, ``recall``, ``density`` and ``coverage`` their `prdc`; ``memorization``
+    compares the distances of samples to their nearest training image, in pixels, with those of the split's own
+    images. A split of five images or fewer has no neighbours to count, and is not measured.
 
     With a training split, controls stand beside each score, ``fmd/train_images`` and so on: what as many training
     images, a Gaussian of the training pixels and uniform noise score against the same images. They are computed at the

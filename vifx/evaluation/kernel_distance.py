@@ -1,4 +1,4 @@
-"""KID: the squared maximum mean discrepancy of two sets of features under the cubic polynomial kernel, with its error."""
+"""KID: the squared maximum mean discrepancy of features under the cubic polynomial kernel, with its error."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class Kid(NamedTuple):
 def kid(a: ArrayLike, b: ArrayLike) -> Kid:
     """Return the unbiased squared maximum mean discrepancy of two sets of features ``[n, features]``, as KID has it.
 
-    The kernel is ``k(x, y) = (x·y / features + 1)³``. With ``h_ij = k(a_i, a_j) + k(b_i, b_j) − k(a_i, b_j) − k(a_j, b_i)``
-    the estimate is the mean of ``h_ij`` over all ``i ≠ j``, a U-statistic: unlike the Fréchet distance it has no bias at
-    any n, and it sees three moments and not two. Its variance is ``(4 (n − 2) ζ₁ + 2 ζ₂) / (n (n − 1))`` with
-    ``ζ₁ = Var E[h_12 | 1]`` and ``ζ₂ = Var h_12``, of which unbiased estimates come from the same ``h_ij``. Where the
-    distributions are equal ζ₁ is 0, the statistic is degenerate, and ζ₂ alone gives the error (a jackknife, which
-    estimates ζ₁ alone, would be wrong); an estimate of ζ₁ below 0 is taken as 0.
+    The kernel is ``k(x, y) = (x·y / features + 1)³``. With ``h_ij = k(a_i, a_j) + k(b_i, b_j) − k(a_i, b_j) − k(a_j,
+    b_i)`` the estimate is the mean of ``h_ij`` over all ``i ≠ j``, a U-statistic: unlike the Fréchet distance it has
+    no bias at any n, and it sees three moments and not two. Its variance is ``(4 (n − 2) ζ₁ + 2 ζ₂) / (n (n − 1))``
+    with ``ζ₁ = Var E[h_12 | 1]`` and ``ζ₂ = Var h_12``, of which unbiased estimates come from the same ``h_ij``.
+    Where the distributions are equal ζ₁ is 0, the statistic is degenerate, and ζ₂ alone gives the error (a jackknife,
+    which estimates ζ₁ alone, would be wrong); an estimate of ζ₁ below 0 is taken as 0.
 
     Kernels are computed a block of rows at a time in double precision: 10,000 by 10,000 rows of 128 features take a few
     seconds and little memory.

@@ -30,9 +30,9 @@ _MOST_COLUMNS = 12
 def measure_rows(generative: Joint, split: Split, *, n: int = 2000) -> Measure:
     """Measure samples against the first `n` rows of a split, by distances between rows as the model sees them.
 
-    ``frechet`` is the squared Fréchet distance of the Gaussians that are fitted to both; ``kid`` is `kid` of the rows, and
-    ``precision``, ``recall``, ``density`` and ``coverage`` are their `prdc`. A split of five rows or fewer has no neighbours to count, and
-    is not measured.
+    ``frechet`` is the squared Fréchet distance of the Gaussians that are fitted to both; ``kid`` is `kid` of the
+    rows, and ``precision``, ``recall``, ``density`` and ``coverage`` are their `prdc`. A split of five rows or fewer
+    has no neighbours to count, and is not measured.
 
     Args:
       generative: prior and generator of rows ``x``.
