@@ -14,7 +14,7 @@ import optax
 
 import vifx
 from vifx import data, games, networks, training
-from vifx.experiment import Experiment, PositiveFloat, PositiveInt, generator
+from vifx.experiment import Experiment, NonNegativeInt, PositiveFloat, PositiveInt, generator
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Config(generator.Config):
     """Minibatches that the critic sees in its turn."""
     hidden: tuple[PositiveInt, ...] = (256, 256)
     """Widths of the hidden layers of all networks."""
-    quality_examples: PositiveInt = 360
+    quality_examples: NonNegativeInt = 360
     data: data.Config = field(default_factory=lambda: data.Config("digits", batch_size=128))
 
 

@@ -16,7 +16,7 @@ import optax
 
 import vifx
 from vifx import data, games, lipschitz, networks, training
-from vifx.experiment import Experiment, NonNegativeFloat, PositiveFloat, PositiveInt, generator
+from vifx.experiment import Experiment, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, generator
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Config(generator.Config):
     """Weight of the R1 penalty on the critic's gradient at data."""
     decay: PositiveFloat = 0.999
     """Of the average of the generator's parameters, which is what is measured and drawn."""
-    quality_examples: PositiveInt = 360
+    quality_examples: NonNegativeInt = 360
     data: data.Config = field(default_factory=lambda: data.Config("digits", batch_size=64))
 
 

@@ -16,7 +16,7 @@ import optax
 import vifx
 from vifx import data, distributions, games, networks, training
 from vifx.core.types import Array
-from vifx.experiment import Experiment, NonNegativeFloat, PositiveFloat, PositiveInt, generator
+from vifx.experiment import Experiment, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, generator
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Config(generator.Config):
     """Standard deviation σ of a pixel given its mean."""
     hidden: tuple[PositiveInt, ...] = (256, 256)
     """Widths of the hidden layers of encoder and decoder."""
-    quality_examples: PositiveInt = 360
+    quality_examples: NonNegativeInt = 360
     data: data.Config = field(default_factory=lambda: data.Config("digits", batch_size=64))
 
 

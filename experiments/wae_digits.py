@@ -15,7 +15,7 @@ import optax
 
 import vifx
 from vifx import data, games, networks, training
-from vifx.experiment import Experiment, PositiveFloat, PositiveInt, generator
+from vifx.experiment import Experiment, NonNegativeInt, PositiveFloat, PositiveInt, generator
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Config(generator.Config):
     """Of the squared maximum mean discrepancy."""
     hidden: tuple[PositiveInt, ...] = (256, 256)
     """Widths of the hidden layers of encoder and decoder."""
-    quality_examples: PositiveInt = 360
+    quality_examples: NonNegativeInt = 360
     data: data.Config = field(default_factory=lambda: data.Config("digits", batch_size=128))
 
 

@@ -15,7 +15,7 @@ import pytest
 from vifx import data
 from vifx.cli import main
 from vifx.evaluation import Features
-from vifx.experiment import generator
+from vifx.experiment import generator, sample_quality
 from vifx.training import read_metrics
 
 FOLDER = Path(__file__).parents[2] / "experiments"
@@ -65,7 +65,8 @@ def prepared(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("VIFX_DATA", str(folder))
     folder.mkdir(exist_ok=True)
     data.prepare(data.Config("digits"))
-    monkeypatch.setattr(generator, "features_of", lambda config: Features(project, "0" * 12, 1.0))
+    for module in (generator, sample_quality):
+        monkeypatch.setattr(module, "features_of", lambda config: Features(project, "0" * 12, 1.0))
 
 
 def test_every_adversarial_experiment_is_tried():

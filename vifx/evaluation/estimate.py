@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-NORMAL_975 = 1.959963984540054  # the quantile of N(0, 1) that leaves 2.5 % above
+NORMAL_975 = 1.959963984540054
+"""The quantile of N(0, 1) that leaves 2.5 % above."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

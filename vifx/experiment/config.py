@@ -54,6 +54,10 @@ class Config:
     """Updates between two drawings into the run's figures/UPDATE, and of its curves (None: only at the end)."""
     log: tuple[Literal["csv", "tensorboard", "wandb"], ...] = ()
     """Logs of the metrics besides metrics.jsonl: metrics.csv, tensorboard/ or wandb/ in the run."""
+    quality_examples: NonNegativeInt = 0
+    """Test images, and as many samples, that the quality of samples is measured on at the end: Fréchet and kernel
+    distance, coverage, memorization, with their controls. The first time, a small classifier is trained for it (0: it
+    is not measured)."""
     data: data.Config = field(default_factory=data.Config)
     """Which data set, and how it is read."""
 
@@ -101,9 +105,9 @@ def identity(config: Config, *, steps: bool = False) -> str:
 
     Args:
       config: the whole of it counts but `steps`, which says how far the run goes and not which run it is, `mesh`,
-        which says where it runs, and `draw_every` and `log`, which say how it is looked at.
+        which says where it runs, and `draw_every`, `log` and `quality_examples`, which say how it is looked at.
       steps: whether they count all the same, because a schedule of the experiment reads them.
     """
-    apart = {"mesh", "draw_every", "log"} | (set() if steps else {"steps"})
+    apart = {"mesh", "draw_every", "log", "quality_examples"} | (set() if steps else {"steps"})
     tree = {name: value for name, value in to_json(config).items() if name not in apart}
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]

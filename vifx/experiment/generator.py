@@ -22,7 +22,7 @@ from vifx.evaluation.decoded_images import Drawn
 from vifx.evaluation.measure import Drawing
 from vifx.experiment.config import Config as BaseConfig
 from vifx.experiment.file import Experiment
-from vifx.experiment.rules import PositiveFloat, PositiveInt
+from vifx.experiment.rules import NonNegativeInt, PositiveFloat, PositiveInt
 from vifx.games import Assembly, Penalty
 from vifx.training import Alarm, Step
 
@@ -64,8 +64,8 @@ class Config(BaseConfig):
     """Step size of Adam, for both players."""
     latent: PositiveInt = 8
     """Dimension of z."""
-    quality_examples: PositiveInt = 10_000
-    """Test images and samples that the quality is measured on."""
+    quality_examples: NonNegativeInt = 10_000
+    """Test images, or rows of a table, and as many samples, that the quality of samples is measured on at the end."""
 
 
 def images(
@@ -87,10 +87,9 @@ def images(
       classes: of a model given labels ``y``, how many there are.
       drawn: which of the drawings of `DecodedImages`.
     """
-    test = scaled(splits.test, low=low)
+    test, features = scaled(splits.test, low=low), partial(features_of, config.data)
     restore = evaluation.unscaled(low, 1.0)
     shown = DecodedImages(model.generative, restore, latent, classes, model.inference, test, splits.test["x"])
-    measure, features = evaluation.measure_image_quality, partial(features_of, config.data)
     return Experiment(
         objective=model.objective,
         step=step,
@@ -98,8 +97,7 @@ def images(
         splits=splits,
         inference=model.inference,
         generative=model.generative,
-        monitor=measure(shown.sample, splits.validation, features, n=2000),
-        evaluate=measure(shown.sample, splits.test, features, n=config.quality_examples, train=splits.train),
+        monitor=evaluation.measure_image_quality(shown.sample, splits.validation, features, n=2000),
         drawings=shown.drawings(*drawn),
         sample=shown.sample,
         best="validation/fmd",

@@ -1,4 +1,4 @@
-"""What every experiment can be told about arithmetic and memory, applied to one that is built."""
+"""What every experiment can be told about arithmetic, memory and what is measured, applied to one that is built."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from vifx.checks import ArgumentError
 from vifx.core.nets import cast_floats
 from vifx.core.objective import Objective
 from vifx.core.types import Array, Aux, Batch, Key, Loss, Params, State
+from vifx.evaluation.measure import both
 from vifx.experiment.config import Config
+from vifx.experiment.sample_quality import sample_quality
 
 if TYPE_CHECKING:
     from vifx.experiment.file import Experiment
@@ -26,7 +28,7 @@ _double = partial(cast_floats, dtype="float64")
 
 
 def configured(built: Experiment, config: Config) -> Experiment:
-    """Return an experiment with patience, microbatches, and everything in double precision, where its config asks.
+    """Return an experiment with patience, microbatches, sample quality and double precision, where its config asks.
 
     Raises:
       ValueError: if double precision is not enabled, the step has no loss to divide, or no metric marks the best
@@ -38,6 +40,9 @@ def configured(built: Experiment, config: Config) -> Experiment:
             sentence = "must be left out here: no metric of this experiment marks the best checkpoint"
             raise ArgumentError("patience", sentence, value=evaluations, owner=config)
         built = dataclasses.replace(built, stop=training.patience(built.best, evaluations=evaluations))
+    if (examples := settings["quality_examples"]) and built.sample is not None and built.splits is not None:
+        quality = sample_quality(built, config.data, examples)
+        built = dataclasses.replace(built, evaluate=both(quality, built.evaluate))
     if settings["precision"] == "float64":
         built = _in_double(built)
     parts = settings["microbatches"]
@@ -50,11 +55,12 @@ def configured(built: Experiment, config: Config) -> Experiment:
     return dataclasses.replace(built, step=step)
 
 
-def require_read(config: Config, read: Set[str]) -> None:
-    """Refuse a setting of the networks that the experiment does not read, and that would so change nothing.
+def require_read(config: Config, built: Experiment, read: Set[str]) -> None:
+    """Refuse a setting that the experiment does not read, and that would so change nothing.
 
     Args:
       config: of the experiment.
+      built: the experiment.
       read: the fields that were read when it was built.
 
     Raises:
@@ -65,6 +71,10 @@ def require_read(config: Config, read: Set[str]) -> None:
         if value not in plain and name not in read:
             sentence = f"of {value} would change nothing: no network of this experiment is made by config.net(...)"
             raise ArgumentError(name, sentence, value=value, owner=config)
+    examples = vars(config)["quality_examples"]
+    if examples not in (0, type(config).quality_examples) and built.sample is None and "quality_examples" not in read:
+        sentence = f"of {examples} would change nothing: this experiment does not make images"
+        raise ArgumentError("quality_examples", sentence, value=examples, owner=config)
 
 
 def _in_double(built: Experiment) -> Experiment:

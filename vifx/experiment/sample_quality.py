@@ -1,0 +1,48 @@
+"""The quality of a model's images, one measure for experiments of every kind."""
+
+from __future__ import annotations
+
+__all__ = ["sample_quality"]
+
+from collections.abc import Mapping
+from functools import cache, partial
+
+import numpy as np
+
+from vifx import data
+from vifx.core.types import Key, Params, State
+from vifx.data import Dataset
+from vifx.evaluation import features_of, measure_image_quality
+from vifx.evaluation.estimate import Estimate
+from vifx.evaluation.measure import Measure
+from vifx.experiment.file import Experiment
+
+
+def sample_quality(built: Experiment, config: data.Config, examples: int) -> Measure:
+    """Return `evaluation.measure_image_quality` of what `vifx sample` draws, on the test split, with its controls.
+
+    A generator, an autoencoder, a flow and a mixture have the same rows in their tables, in the features of one
+    network, so that they compare. Where the model does not see 8-bit images, they are read again when it is measured.
+
+    Args:
+      built: an experiment that has splits and `sample`.
+      config: which data they are of.
+      examples: test images, and as many samples; fewer where the test split has fewer.
+    """
+
+    @cache
+    def quality() -> Measure:
+        splits = _images(built.splits, config)
+        drawn, features = built.sample, partial(features_of, config)
+        return measure_image_quality(drawn, splits.test, features, n=examples, train=splits.train)
+
+    def measure(key: Key, params: Params, state: State) -> Mapping[str, Estimate | float]:
+        return quality()(key, params, state)
+
+    return measure
+
+
+def _images(splits: Dataset | None, config: data.Config) -> Dataset:
+    """Return the splits whose images are uint8."""
+    seen = None if splits is None else splits.test["x"]
+    return splits if seen is not None and seen.dtype == np.uint8 and seen.ndim == 4 else data.load(config)
