@@ -8,7 +8,10 @@ used, and matplotlib and scikit-learn when a function that needs them is called.
 from __future__ import annotations
 
 __all__ = [
+    "Annealed",
+    "Budget",
     "Calibration",
+    "Certificate",
     "Codes",
     "DecodedImages",
     "Drawing",
@@ -24,14 +27,18 @@ __all__ = [
     "Noted",
     "Prdc",
     "Predictions",
+    "Sandwich",
     "active_units",
     "aggregated_posterior",
+    "annealed_importance",
     "average_metrics",
+    "bidirectional",
     "bits_per_dim",
     "banded_curves",
     "bound_curve",
     "calibrating_temperature",
     "calibration",
+    "certify",
     "cluster_accuracy",
     "cluster_purity",
     "critic_field",
@@ -113,7 +120,11 @@ from typing import TYPE_CHECKING
 from vifx.lazy import make_lazy
 
 if TYPE_CHECKING:
+    from vifx.evaluation.annealed_importance import Annealed, annealed_importance
+    from vifx.evaluation.bidirectional import Sandwich, bidirectional
     from vifx.evaluation.casino_dice import probability_bars, state_timeline
+    from vifx.evaluation.certificate import Budget, Certificate
+    from vifx.evaluation.certify import certify
     from vifx.evaluation.classification import (
         Calibration,
         calibration,
