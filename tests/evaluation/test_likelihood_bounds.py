@@ -45,7 +45,7 @@ class FullNormal:
         return self.mean + noise @ self.root.T
 
     def log_prob(self, value):
-        white = (value - self.mean) @ jnp.linalg.inv(self.root).T
+        white = (value - jnp.broadcast_to(self.mean, value.shape)) @ jnp.linalg.inv(self.root).T
         constant = 0.5 * self.root.shape[0] * math.log(2 * math.pi) + jnp.linalg.slogdet(self.root)[1]
         return -0.5 * jnp.sum(white**2, axis=-1) - constant
 

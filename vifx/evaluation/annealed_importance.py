@@ -154,7 +154,11 @@ def laid_path(
     require_choice(spacing, get_args(Spacing), f"{caller}: spacing")
     require_number(acceptance, f"{caller}: acceptance", above=0, below=1, hint="0.65 is usual")
     latents = latents_of(inference, generative, start, caller=caller)
-    check_supports(inference, generative, params, state, split)
+    known = inference
+    if start == "prior":  # the inference joint may have no latents, or others
+        first = [item for item in inference.factors if item.kind == "evidence"]
+        known = Joint(*first, *(item for item in generative.modelled if item.variables[0] in latents))
+    check_supports(known, generative, params, state, split)
     path = Path(inference, generative, start, latents, chains, leapfrog)
     settings = {"temperatures": temperatures, "spacing": spacing, "acceptance": acceptance}
     return path, pilot(key, path, params, state, split, **settings)
