@@ -34,8 +34,8 @@ def test_a_flow_is_exact():
     assert (found.kind, found.width, found.unreliable) == ("exact", 0.0, "")
     assert found.lower == pytest.approx(float(np.mean(expected)), rel=1e-5)
     bits = -found.lower / 4 / math.log(2)
-    assert found.bits_per_dim() == pytest.approx((bits, bits), rel=1e-6)
-    assert found.bits_per_dim(offset=math.log(2))[0] == pytest.approx(bits + 1, rel=1e-6)
+    assert found.bits_per_dim == pytest.approx((bits, bits), rel=1e-6)
+    assert dataclasses.replace(found, offset=math.log(2)).bits_per_dim[0] == pytest.approx(bits + 1, rel=1e-6)
     assert "exact: no estimate" in str(found)
     np.testing.assert_allclose(found.per_example[:, 0], found.per_example[:, 1], rtol=1e-7)
 

@@ -44,6 +44,7 @@ def _commands(signals: Signals) -> Mapping[str, _Command]:
     train, resume = partial(later, "runs.train", None, told=True), partial(later, "runs.resume", "resume", told=True)
     evaluate, sample = partial(later, "runs.evaluate", "evaluate"), partial(later, "runs.sample", "sample")
     ask, export = partial(later, "ask.answer", "answer"), partial(later, "exporting.export_command", "export")
+    certify = partial(later, "certifying.certify_command", "certify")
     explain, parts = partial(later, "inspection.explain_command", None), partial(later, "listing.list_command", None)
     cost, copy = partial(later, "compilation.compile_command", None), partial(later, "copying.copy_command", "copy")
     new = partial(later, "creating.new_command", "new")
@@ -58,6 +59,9 @@ def _commands(signals: Signals) -> Mapping[str, _Command]:
         "resume": _Command(resume, "RUN [--steps N]", "continue a run that was stopped, bit for bit"),
         "evaluate": _Command(evaluate, "RUN", "measure a run again, redraw its figures and report"),
         "sample": _Command(sample, "RUN [--n 64] [--temperature 0.8]", "draw images from a trained model"),
+        "certify": _Command(
+            certify, "RUN [--examples 100] [--noise σ]", "bound log q(x) of test examples from both sides"
+        ),
         "export": _Command(export, "RUN [--out FILE]", "write a trained model as one file that plain JAX can run"),
         "answer": _Command(ask, 'RUN --question "…" --passages FILE …', "answer a question with a trained reader"),
         "explain": _Command(explain, "FILE [--options] [--latex]", "derive the objective of an experiment"),
@@ -194,6 +198,7 @@ def _hint(arguments: Sequence[str]) -> str:
         "resume",
         "evaluate",
         "sample",
+        "certify",
         "export",
         "answer",
         "explain",

@@ -11,6 +11,7 @@ from typing import TypeAlias
 from vifx.cli.console import output
 from vifx.cli.options import (
     AnswerOptions,
+    CertifyOptions,
     CompileOptions,
     CompletionOptions,
     EvaluateOptions,
@@ -76,6 +77,7 @@ def words() -> Commands:
         "resume": (own(ResumeOptions), ()),
         "evaluate": (own(EvaluateOptions), ()),
         "sample": (own(SampleOptions), ()),
+        "certify": (own(CertifyOptions), ()),
         "export": (own(ExportOptions), ()),
         "answer": (own(AnswerOptions), ()),
         "explain": ([*every, *own(ExplainOptions)], ()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "AnswerOptions",
+    "CertifyOptions",
     "CompileOptions",
     "CompareOptions",
     "CompletionOptions",
@@ -33,7 +34,7 @@ import tyro
 
 from vifx.checks import nearest
 from vifx.cli.parse import UsageError, parse
-from vifx.experiment.rules import MeshAxes, PositiveFloat, PositiveInt, Rule, validate
+from vifx.experiment.rules import MeshAxes, NonNegativeInt, PositiveFloat, PositiveInt, Rule, validate
 
 RunPath = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
 
@@ -102,6 +103,32 @@ class SampleOptions(SavedOptions):
     out: Path | None = None
     """File to write: NAME.png of images, NAME.npy of their values or of whatever else the model draws; by default
     samples-<n>-<temperature>-<seed> in the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertifyOptions(SavedOptions):
+    """The options of `vifx certify`."""
+
+    examples: PositiveInt = 100
+    """How many examples of the test split."""
+    simulations: PositiveInt | None = None
+    """How many examples are drawn from the model to check both bounds; half as many, but 20 at least, if not given."""
+    temperatures: PositiveInt = 300
+    """Moves of a chain: the more, the closer the bounds."""
+    chains: PositiveInt = 16
+    """Chains of each example, an even number."""
+    leapfrog: PositiveInt = 5
+    """Leapfrog steps of a move."""
+    start: Literal["encoder", "prior"] | None = None
+    """Where chains start; the encoder, if it has densities, if not given."""
+    noise: PositiveFloat | None = None
+    """σ of N(G(z), σ² I) for a generator G, which has no density of its own, in units of x as the model sees it."""
+    confidence: Annotated[float, Rule("a number in (0, 1)", lambda value: 0 < value < 1)] = 0.95
+    """Of the interval."""
+    widest: PositiveFloat = 1.0
+    """Width in nats above which the interval is called unreliable."""
+    seed: NonNegativeInt = 0
+    """Another seed gives other draws."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,6 +298,7 @@ _READ: Mapping[str, tuple[type, str]] = MappingProxyType(
         "resume": (ResumeOptions, "Continue a run, bit for bit."),
         "evaluate": (EvaluateOptions, "Measure a run again."),
         "sample": (SampleOptions, "Draw images from a trained model."),
+        "certify": (CertifyOptions, "Bound log q(x) of the test split from both sides."),
         "export": (ExportOptions, "Write a trained model as one file that plain JAX can run."),
         "answer": (AnswerOptions, "Answer a question from passages."),
         "compare": (CompareOptions, "Show runs side by side; nothing of an experiment is executed."),

@@ -16,7 +16,7 @@ __all__ = [
 ]
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import chex
 import jax
@@ -112,14 +112,22 @@ def dequantize(*, shades: int = 256, variable: str = "x") -> Transform:
     _named(variable)
     require_integer(shades, "shades", least=2, most=256)
 
-    def transform(key: Key, batch: Batch) -> Batch:
-        pixels = _pixels(batch, variable, "dequantize").astype(jnp.int32)
+    return _Dequantize(shades, variable)
+
+
+class _Dequantize(NamedTuple):
+    """A transform that says how many shades it takes, of which the likelihood in bits depends."""
+
+    shades: int
+    variable: str
+
+    def __call__(self, key: Key, batch: Batch) -> Batch:
+        shades = self.shades
+        pixels = _pixels(batch, self.variable, "dequantize").astype(jnp.int32)
         shade = pixels if shades == 256 else (2 * (shades - 1) * pixels + 255) // 510
         half = (jax.random.bits(key, pixels.shape, jnp.uint16) >> 1).astype(jnp.int32)
         x = (65536 * shade + 2 * half + 1).astype(jnp.float32) * jnp.float32(1 / (65536 * shades))
-        return {**batch, variable: jnp.minimum(x, jnp.float32(1 - 2.0**-24))}
-
-    return transform
+        return {**batch, self.variable: jnp.minimum(x, jnp.float32(1 - 2.0**-24))}
 
 
 def normalize(*, low: float = -1.0, high: float = 1.0, variable: str = "x") -> Transform:

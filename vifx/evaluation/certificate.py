@@ -80,6 +80,7 @@ class Certificate:
       noise: the standard deviation of the observation noise that was declared for a decoder without a density.
       unreliable: why the interval should not be relied on; empty if nothing speaks against it.
       event_shape: of one example of what is modelled, as the model sees it.
+      offset: nats per dimension that bits per dimension add: log 256 for a density of dequantized 8-bit pixels.
     """
 
     kind: Kind
@@ -90,6 +91,7 @@ class Certificate:
     correction: float
     widest: float
     event_shape: tuple[int, ...]
+    offset: float = 0.0
     simulated: Sandwich | None = None
     annealed: Annealed | None = None
     budget: Budget | None = None
@@ -118,13 +120,14 @@ class Certificate:
         low = np.asarray(self.below.values, np.float64) - alone
         return np.stack([low, np.asarray(self.above.values, np.float64) + alone + self.correction], axis=1)
 
-    def bits_per_dim(self, *, offset: float = 0.0) -> tuple[float, float]:
-        """Return the interval as bits per dimension, the code length: its lower end is from the upper bound on log q(x).
+    @property
+    def bits_per_dim(self) -> tuple[float, float]:
+        """The interval as bits per dimension, the code length: its lower end is from the upper bound on log q(x).
 
-        Args:
-          offset: nats per dimension, as for `bits_per_dim`: log 256 for a density of dequantized 8-bit pixels.
+        With an `offset` it bounds the code length of the pixels from above, by Jensen's inequality for their noise.
         """
-        low, high = (float(bits_per_dim(-end, self.event_shape, offset=offset)) for end in (self.upper, self.lower))
+        ends = (self.upper, self.lower)
+        low, high = (float(bits_per_dim(-end, self.event_shape, offset=self.offset)) for end in ends)
         return low, high
 
     @property
@@ -136,8 +139,9 @@ class Certificate:
             interval += f", with the observation noise σ = {self.noise:g} that was declared"
         error = f"; ± {self.below.standard_error:.3f} over examples of the same distribution" if count > 1 else ""
         found = [f"{interval}: the mean of {count:,} example{'s' if count != 1 else ''}{error}"]
-        bits = [minus(f"{end:.4f}") for end in self.bits_per_dim()]
-        found.append(f"−log q(x) ∈ [{bits[0]}, {bits[1]}] bits/dim, the lower end from the upper bound")
+        bits = [minus(f"{end:.4f}") for end in self.bits_per_dim]
+        of = "; a bound on the code length of the pixels from above, dequantized once" if self.offset else ""
+        found.append(f"−log q(x) ∈ [{bits[0]}, {bits[1]}] bits/dim, the lower end from the upper bound{of}")
         if self.kind == "exact":
             return [*found, "exact: no estimate and no bound is involved, so the width is zero"]
         if self.kind == "estimated log-determinant":

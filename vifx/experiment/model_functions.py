@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Drawn", "Model", "bound", "decoded", "drawn", "encoded", "exact_log_prob"]
+__all__ = ["Drawn", "Model", "as_trained", "bound", "decoded", "drawn", "encoded", "exact_log_prob"]
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vifx.core.types import Array, Batch, Params, State
+from vifx.data.transforms import Transform
 from vifx.evaluation.batches import Rows, in_batches
 from vifx.experiment.exports import exportables, with_facts
 from vifx.experiment.file import Experiment
@@ -123,13 +124,17 @@ def _function(built: Experiment, batch: Batch, name: str, samples: int) -> Calla
     raise ValueError(missing.get(name, missing.get("log_prob", f"the model has no {name}")))
 
 
-def _seen(built: Experiment, batch: Batch, seed: int) -> Batch:
-    """Return evidence as the losses see it: with the transform of the source."""
+def as_trained(built: Experiment, batch: Batch, seed: int) -> tuple[Batch, Transform | None]:
+    """Return evidence as the losses see it, and the transform of the source that makes it so, if there is one."""
     transform = getattr(getattr(built.source, "recipe", built.source), "transform", None)
     if transform is None:
-        return batch
+        return batch, None
     made: Batch = transform(jax.random.fold_in(jax.random.key(seed), _TRANSFORM), batch)
-    return {name: made[name] for name in batch}
+    return {name: made[name] for name in batch}, transform
+
+
+def _seen(built: Experiment, batch: Batch, seed: int) -> Batch:
+    return as_trained(built, batch, seed)[0]
 
 
 def _evidence(built: Experiment) -> list[str]:

@@ -6,7 +6,7 @@ __all__ = ["OpenRun", "open"]
 
 import html
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,8 +20,10 @@ from vifx import training
 from vifx.checks import require, require_integer, require_name, require_number
 from vifx.core.joint import Joint
 from vifx.core.types import Batch, Params, State
+from vifx.evaluation import Certificate
 from vifx.experiment import run as runs
 from vifx.experiment.building import Which, build, fit_run, saved_state
+from vifx.experiment.certified import certified
 from vifx.experiment.config import Config
 from vifx.experiment.file import Experiment
 from vifx.experiment.kept_data import as_seen, in_own_units
@@ -234,6 +236,30 @@ class OpenRun:
         """
         require_integer(samples, "bound: samples")
         return bound(self._model(), self._evidence(x), samples, seed)
+
+    def certify(
+        self,
+        x: ArrayLike | Mapping[str, ArrayLike],
+        *,
+        noise: float | None = None,
+        seed: int = 0,
+        observe: Callable[[int, int], None] | None = None,
+        **settings: Any,
+    ) -> Certificate:
+        """Return an interval of log q(x), the mean over examples, in nats, and what each of its ends rests on.
+
+        Args:
+          x: ``[examples, ...]``; evidence of several variables by name.
+          noise: σ of N(G(z), σ² I) for a generator, which has no density of its own.
+          seed: of the annealing, and of the noise with which pixels are binarized or dequantized.
+          observe: called with the number of examples that are done, and of all that there are.
+          **settings: of `vifx.evaluation.certify`, such as ``temperatures=300``, ``chains=16``, ``widest=0.5``.
+
+        Raises:
+          ValueError: if no likelihood can be certified; the message says why.
+        """
+        require_integer(seed, "certify: seed", least=0)
+        return certified(self._model(), self._evidence(x), seed, noise=noise, observe=observe, **settings)
 
     def resume(self, *, steps: int | None = None, observe: Observe = "progress") -> OpenRun:
         """Go on with the run from its last checkpoint, in this process, and return it with the last parameters.
