@@ -13,6 +13,7 @@ __all__ = [
     "__version__",
     "adversarial",
     "data",
+    "diffusion",
     "distributions",
     "divergences",
     "dynamics",
@@ -48,6 +49,7 @@ from vifx.lazy import make_lazy
 if TYPE_CHECKING:
     from vifx import (
         data,
+        diffusion,
         distributions,
         divergences,
         dynamics,

@@ -19,12 +19,14 @@ __all__ = [
     "Net",
     "Networks",
     "Params",
+    "Parts",
     "PyTree",
     "State",
     "Structured",
 ]
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import chex
@@ -116,6 +118,19 @@ class Distribution(Protocol):
         ...
 
 
+class Parts(NamedTuple):
+    """An estimate in named parts, which add up to it.
+
+    Attributes:
+      values: by name, ``[examples]`` in nats each; metrics have them behind the term's name, ``"kl/z/steps"``.
+      loss: ``[examples]``, what is minimized in the place of their sum, where draws are weighted for training; None for
+        the sum itself.
+    """
+
+    values: Mapping[str, Array]
+    loss: Array | None = None
+
+
 class Estimate(NamedTuple):
     """One expectation: how to compute it, and what to call it.
 
@@ -126,11 +141,17 @@ class Estimate(NamedTuple):
       value: ``key -> [examples]`` in nats, or what broadcasts to it; an exact one ignores the key.
       how: how it is found, as `vifx.explain` prints it: ``"closed form"``.
       sampled: whether it is a Monte Carlo estimate, which is then part of the metric's name.
+      parts: the same in named parts, ``key -> Parts``; None if there are none.
+      formulas: of each part by its name, as `vifx.explain` prints it.
+      weighting: how its loss is weighted for training, in words; empty if the loss is the value.
     """
 
     value: Callable[[Key], Array]
     how: str
     sampled: bool
+    parts: Callable[[Key], Parts] | None = None
+    formulas: Mapping[str, str] = MappingProxyType({})
+    weighting: str = ""
 
 
 @runtime_checkable

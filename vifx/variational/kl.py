@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["kl", "reconstruction"]
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +16,7 @@ from vifx.core.conditional import condition, density, fold
 from vifx.core.factor import Factor
 from vifx.core.joint import Joint
 from vifx.core.objective import Objective, Part, Player, Schedule, Term
-from vifx.core.types import Array, Aux, Batch, Key, Networks, Params, State
+from vifx.core.types import Array, Aux, Batch, Estimate, Key, Networks, Params, State
 from vifx.distributions.kl_estimates import estimate
 from vifx.variational.derivation import derive, term_formulas
 from vifx.variational.pair import Pair, pair, pair_init
@@ -26,11 +27,14 @@ Weights = Mapping[str, float | Schedule]
 
 
 class _Estimate(NamedTuple):
-    """One term's value, nats per example, and how it was found."""
+    """One term's value, nats per example, and how it was found; its parts, and the loss in its place, if there are any."""
 
     value: Array
     how: str
     sampled: bool
+    parts: Mapping[str, Array] = MappingProxyType({})
+    loss: Array | None = None
+    found: Estimate | None = None
 
 
 def kl(
@@ -122,11 +126,12 @@ def _explicit(
 
     def loss(key: Key, params: Params, state: State, batch: Batch, *, train: bool = True) -> tuple[Array, Aux]:
         estimates, networks = _estimates(key, both, names, Networks(params, state, train), batch, samples=samples)
-        values = {term: estimate.value for term, estimate in estimates.items()}
-        total, metrics = _weighted(values, weights, free_bits, state)
+        losses = {term: e.value if e.loss is None else e.loss for term, e in estimates.items()}
+        total, metrics = _weighted(losses, weights, free_bits, state)
         metrics |= {t + ("_sampled" if e.sampled else ""): e.value for t, e in estimates.items()}
+        metrics |= {f"{t}/{part}": value for t, e in estimates.items() for part, value in e.parts.items()}
         if complete:
-            metrics["elbo"] = -jnp.sum(jnp.stack(list(values.values())))
+            metrics["elbo"] = -jnp.sum(jnp.stack([e.value for e in estimates.values()]))
         return total, Aux({prefix + metric: value for metric, value in metrics.items()}, networks.state)
 
     def claim(params: Params, state: State, batch: Batch) -> Array:
@@ -208,8 +213,7 @@ def _estimate(
         found = estimate(visit.conditional, conditional)
         _require_estimate(visit, item, found is not None)
         if found is not None:
-            value = mean(rows, jnp.broadcast_to(found.value(fold(key, "estimate")), (rows.total,)))
-            return _Estimate(value, _how(found.how, visits, rows, samples), found.sampled), networks
+            return _taken(fold(key, "estimate"), found, rows, _how(found.how, visits, rows, samples)), networks
         rows = visit.after
         log_prob = density(item, conditional, rows.values[variable], visit.before.total)
     else:
@@ -222,6 +226,20 @@ def _estimate(
     new = set(rows.values) - set(visit.before.values)
     drawn = [v for v in visits if v.how in ("drawn", "score function") and v.factor.variables[0] in new]
     return _Estimate(value, _how("", visits, rows, samples), visit.how != "evidence" and bool(drawn)), networks
+
+
+def _taken(key: Key, found: Estimate, rows: Rows, how: str) -> _Estimate:
+    """Take a pair's own estimate in its mean over the rows, part by part if it has parts."""
+
+    def over_rows(each: Array) -> Array:
+        return mean(rows, jnp.broadcast_to(each, (rows.total,)))
+
+    if found.parts is None:
+        return _Estimate(over_rows(found.value(key)), how, found.sampled)
+    each, loss = found.parts(key)
+    parts = {name: over_rows(value) for name, value in each.items()}
+    value = jnp.sum(jnp.stack(list(parts.values())))
+    return _Estimate(value, how, found.sampled, parts, None if loss is None else over_rows(loss), found)
 
 
 def _check_events(visit: Visit, item: Factor, conditional: Any) -> None:
@@ -282,12 +300,14 @@ def _terms(
     """Describe the terms; with a batch, trace the loss abstractly to learn how each is estimated."""
     how = dict.fromkeys(names, "closed form if the two families have one, else summed or drawn; a batch decides")
     how |= {term: "mean over the batch and the latents; a batch decides how" for term in names if term[:4] == "nll/"}
+    own = dict[str, Estimate]()
     if batch is not None:
 
         def trace(key: Key, batch: Batch) -> None:
             networks = Networks(*pair_init(key, batch, both=both))
             estimates, _ = _estimates(key, both, names, networks, batch, samples=samples)
             how.update({term: estimate.how for term, estimate in estimates.items()})
+            own.update({term: each.found for term, each in estimates.items() if each.found})
 
         jax.eval_shape(trace, jax.eval_shape(lambda: jax.random.key(0)), dict(batch))
     terms = []
@@ -297,7 +317,11 @@ def _terms(
             words = "schedule of the update count" if callable(weight) else f"{weight:g}"
             if term.startswith("kl/") and free_bits:
                 words += f", at least {free_bits:g} nats"
+            inside = own.get(term)
+            words += f", {inside.weighting}" if inside and inside.weighting else ""
             terms.append(Term(term, f"${formula}$", how[term], words))
+            parts = inside.formulas if inside else {}
+            terms += [Term(f"{term}/{part}", f"${of}$", f"a part of {term}", "1") for part, of in parts.items()]
     return tuple(terms)
 
 

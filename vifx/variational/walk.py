@@ -254,14 +254,18 @@ def _summed(item: Factor, conditional: Any, rows: Rows) -> Visit:
 
 
 def _drawn(item: Factor, conditional: Any, key: Key, count: int, copies: int) -> tuple[Array, Array]:
-    """Draw ``[copies × count, *event]`` and the log-densities there."""
-    shape = (copies,) if item.given else (copies * count,)
+    """Draw ``[copies × count, *event]`` and the log-densities there.
+
+    One draw for each row has no axis of copies, so that the compiler sees which parts of it nobody reads.
+    """
+    once = copies == 1 and bool(item.given)
+    shape = () if once else (copies,) if item.given else (copies * count,)
     if hasattr(conditional, "sample_with_log_prob"):
         values, log_prob = conditional.sample_with_log_prob(key, shape)
     else:
         values = conditional.sample(key, shape)
         log_prob = conditional.log_prob(values)
-    expected = (copies, count) if item.given else (copies * count,)
+    expected = (copies, count) if item.given and not once else (copies * count,)
     if log_prob.shape != expected:
         raise ValueError(
             f"{item}: log_prob of a sample has shape {list(log_prob.shape)}, expected {list(expected)}; declare "
