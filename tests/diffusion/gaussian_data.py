@@ -16,10 +16,10 @@ ENTROPY = 0.5 * np.linalg.slogdet(2 * np.pi * np.e * COV)[1]
 def rows(key, examples):
     """Draw the data, in double precision where it is enabled."""
     noise = jax.random.normal(key, (examples, 2))
-    return jnp.asarray(MEAN, noise.dtype) + noise @ jnp.asarray(np.linalg.cholesky(COV).T, noise.dtype)
+    return jnp.asarray(MEAN, noise.dtype)[None] + noise @ jnp.asarray(np.linalg.cholesky(COV).T, noise.dtype)
 
 
-def best(schedule, predicts="data", *, off=0.0):
+def best(schedule, predicts="noise", *, off=0.0):
     """The best denoiser of a schedule, which has no parameters; `off` moves it away from the best."""
 
     def apply(params, state, z, t, *given, key=None, train=False):
@@ -27,8 +27,9 @@ def best(schedule, predicts="data", *, off=0.0):
         z = z * level.norm[:, None]
         alpha, sigma = level.alpha[:, None], level.sigma[:, None]
         values, vectors = (jnp.asarray(each, z.dtype) for each in np.linalg.eigh(COV))
-        along = (z - alpha * jnp.asarray(MEAN, z.dtype)) @ vectors
-        x = jnp.asarray(MEAN, z.dtype) + (along * alpha * values / (alpha**2 * values + sigma**2)) @ vectors.T + off
+        along = (z - alpha * jnp.asarray(MEAN, z.dtype)[None]) @ vectors
+        values = values[None]
+        x = jnp.asarray(MEAN, z.dtype)[None] + (along * alpha * values / (alpha**2 * values + sigma**2)) @ vectors.T + off
         told = diffusion.Prediction(x, "data", z, level)
         return getattr(told, predicts), state
 

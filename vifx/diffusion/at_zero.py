@@ -22,11 +22,10 @@ def normal(schedule: NoiseSchedule) -> Callable[[Array], Distribution]:
     Args:
       schedule: of the chain.
     """
-    first = schedule.level(jnp.zeros(()))
     scale = math.exp(schedule.start / 2)
 
     def normal_of_z0(z: Array) -> Distribution:
-        loc = z[:, 0] / first.alpha
+        loc = z[:, 0] / schedule.ends.alpha[0]
         return Normal(loc, jnp.full_like(loc, scale)).to_event(loc.ndim - 1)
 
     return normal_of_z0
@@ -41,11 +40,10 @@ def shades(schedule: NoiseSchedule) -> Callable[[Array], Distribution]:
     Args:
       schedule: of the chain.
     """
-    first = schedule.level(jnp.zeros(()))
     log_scale = schedule.start / 2 + math.log(math.sqrt(3) / math.pi)
 
     def shades_of_z0(z: Array) -> Distribution:
-        loc = z[:, 0] / first.alpha
+        loc = z[:, 0] / schedule.ends.alpha[0]
         return DiscretizedLogistic(loc, jnp.full_like(loc, log_scale)).to_event(loc.ndim - 1)
 
     return shades_of_z0

@@ -65,18 +65,14 @@ class Denoising(numpyro.Distribution):
         batch = () if examples is None else (examples,)
         super().__init__(batch, ((steps or 1) + 1, *event), validate_args=False)
 
-    def level(self, t: Array) -> NoiseLevel:
-        """Return γ, α and σ at times in [0, 1]."""
-        return self.schedule.level(t, self.learned)
-
     def grid(self, points: int) -> NoiseLevel:
         """Return γ, α and σ at equally spaced times from 0 to 1, ``[points]``."""
-        return self.level(jnp.linspace(0.0, 1.0, points))
+        return self.schedule.level(jnp.linspace(0.0, 1.0, points), self.learned)
 
     @property
     def prior_scale(self) -> Array:
         """The standard deviation of z at the last time."""
-        return self.level(jnp.ones(())).norm
+        return self.schedule.ends.norm[1]
 
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw paths ``[*sample_shape, *batch, points, *event]``, in one scan."""

@@ -95,6 +95,11 @@ class NoiseSchedule:
         """Return γ, α and σ at times in [0, 1], of any shape."""
         return noise_level(self.gamma(t, params), self.variance)
 
+    @property
+    def ends(self) -> NoiseLevel:
+        """γ, α and σ at the times 0 and 1, ``[2]``, which no parameter moves."""
+        return self.at_gamma(jnp.array([self.start, self.end]))
+
     def at_gamma(self, gamma: Array) -> NoiseLevel:
         """Return α and σ where γ is known."""
         return noise_level(gamma, self.variance)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["Noising", "forward", "time_grid"]
+__all__ = ["Noising", "forward"]
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +15,7 @@ from vifx.core.nets import from_functions
 from vifx.core.types import Array, Estimate, Key, Net, PyTree
 from vifx.diffusion.denoising import Denoising
 from vifx.diffusion.gaussian_steps import marginal, step
-from vifx.diffusion.noise_schedule import NoiseSchedule
+from vifx.diffusion.noise_schedule import NoiseLevel, NoiseSchedule
 from vifx.diffusion.step_divergence import divergence
 from vifx.diffusion.step_times import Proposal, Times, times_of
 from vifx.networks import Pixels
@@ -47,13 +46,19 @@ class Noising(numpyro.Distribution):
         self.x, self.schedule, self.steps, self.times, self.proposal = x, schedule, steps, times, proposal
         super().__init__(x.shape[:1], ((steps or 1) + 1, *x.shape[1:]), validate_args=False)
 
+    def grid(self) -> NoiseLevel:
+        """Return γ, α and σ at the points of a path."""
+        if self.steps is None:
+            return self.schedule.ends
+        return self.schedule.level(jnp.linspace(0.0, 1.0, self.steps + 1, dtype=self.x.dtype))
+
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw paths ``[*sample_shape, rows, points, *event]``.
 
         In units of α the noise adds up, ``z_t/α_t = x + Σ_s √(e^{γ_s} − e^{γ_{s−1}}) ε_s``. The first point has noise
         of its own, so that a program which reads no other one draws no other.
         """
-        grid = self.schedule.level(time_grid(self.steps, self.x.dtype))
+        grid = self.grid()
         before, after = jax.random.split(key)
         shape = (*sample_shape, *self.batch_shape, *self.event_shape)
         axis = len(sample_shape) + 1
@@ -76,7 +81,7 @@ class Noising(numpyro.Distribution):
         lead = value.shape[: value.ndim - len(self.event_shape)]
         path = jnp.broadcast_to(value, (*lead, *self.event_shape))
         paths = path.reshape(-1, *self.event_shape)
-        grid = self.schedule.level(time_grid(self.steps, self.x.dtype))
+        grid = self.grid()
         first, before, after = (
             grid.at_rows(part, len(paths)) for part in (slice(0, 1), slice(0, -1), slice(1, None))
         )
@@ -148,8 +153,3 @@ def forward(schedule: NoiseSchedule, *, steps: int | None = None, times: Times =
     if not (isinstance(times, Proposal) and times.learns):
         return noising
     return from_functions(lambda key, x: times.init(), lambda params, x: noising(x, params))  # noqa: ARG005
-
-
-def time_grid(steps: int | None, dtype: Any) -> Array:
-    """Return the times of a path's points, ``[steps + 1]``: 0, 1/T, …, 1."""
-    return jnp.linspace(0.0, 1.0, (steps or 1) + 1, dtype=dtype)

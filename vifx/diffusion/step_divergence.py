@@ -23,7 +23,8 @@ import jax
 import jax.numpy as jnp
 
 from vifx.core.types import Array, Estimate, Key, Parts
-from vifx.diffusion.noise_schedule import beside
+from vifx.diffusion.noise_schedule import NoiseLevel, beside
+from vifx.diffusion.second_moment import attached, measured
 from vifx.diffusion.step_times import Proposal, TimeDraws, Times
 
 
@@ -54,7 +55,7 @@ def divergence(forward: Any, reverse: Any) -> Estimate:
         prior = _prior(forward, reverse)
         steps, weighted, searched = _all(key, forward, reverse) if forward.times == "all" else _one(key, forward, reverse)
         values = {"prior": prior, "steps": steps}
-        if reverse.weighting is None and searched is None:
+        if reverse.weighting is None and searched is None and not reverse.schedule.is_learned:
             return Parts(values)
         return Parts(values, prior + weighted + (0 if searched is None else searched))
 
@@ -85,7 +86,7 @@ def _how(times: Times, steps: int | None) -> str:
 
 def _prior(forward: Any, reverse: Any) -> Array:
     """``KL(N(α x, σ² I) ‖ N(0, (α² + σ²) I))`` at the last time."""
-    level = reverse.level(jnp.ones(1, forward.x.dtype))
+    level = NoiseLevel(*(each[1].astype(forward.x.dtype) for each in reverse.schedule.ends))
     x = forward.x.reshape(forward.x.shape[0], -1)
     share = (level.sigma / level.norm) ** 2
     squares = (level.alpha / level.norm) ** 2 * jnp.sum(x**2, axis=1)
@@ -117,15 +118,19 @@ def _one(key: Key, forward: Any, reverse: Any) -> tuple[Array, Array, Array | No
     """Estimate by one time for each example: the value, the weighted one, and what a learned proposal minimizes."""
     choose, own = jax.random.split(key)
     drawn = TimeDraws.of(choose, forward.x.shape[0], forward.times, forward.proposal, forward.steps)
-    place = drawn.place.astype(forward.x.dtype)
+    place, token = drawn.place.astype(forward.x.dtype), None
     if forward.steps is None:
         gamma, rate = reverse.schedule.slope(place, reverse.learned)
+        if reverse.schedule.is_learned:
+            gamma, rate, token = attached(gamma, rate)
     else:
         before = jnp.floor(place * forward.steps)
         earlier, gamma = (reverse.schedule.gamma(each / forward.steps, reverse.learned) for each in (before, before + 1))
         rate = forward.steps * jnp.expm1(gamma - earlier)
     each = rate * _error(own, forward, reverse, gamma) * drawn.ratio / 2
     weighted = each if reverse.weighting is None else each * reverse.weighting.of(gamma, rate)
+    if token is not None:
+        weighted = measured(weighted, token)
     if drawn.log_density is None:
         return each, weighted, None
     # The gradient of E w² by the proposal, w the weighted draw; its value is zero.
