@@ -363,3 +363,23 @@ def test_monitor_is_the_loss_over_the_split(split):
     found = evaluation.monitor_loss(objective, split)(jax.random.key(0), {}, {})
     exact = -stats.norm(0, np.sqrt(1 + SPREAD**2)).logpdf(split["x"]).sum(axis=1)
     assert found["loss"].mean == pytest.approx(exact.mean(), abs=0.05)
+
+
+def test_a_uniform_decoder_of_shades_has_eight_bits_and_other_decoders_none():
+    """−ELBO is D log 256 at posterior = prior; a decoder of real values gives pixels no probability."""
+    pixels = {"x": np.random.default_rng(0).integers(0, 256, (6, 2, 3, 1)).astype(np.uint8)}
+    inference = Joint(evidence("x"), factor("z | x", lambda x: normal(jnp.zeros((len(x), 2)), jnp.float32(1))))
+    prior = factor("z", distributions.standard_normal(2))
+    uniform = lambda z: distributions.Categorical(jnp.zeros((len(z), 2, 3, 1, 256))).to_event(3)  # noqa: E731
+    measure = evaluation.measure_bounds(inference, Joint(prior, factor("x | z", uniform)), pixels, samples=(1, 3))
+    found = measure(jax.random.key(0), {}, {})
+    for name in ("bits_per_dim", "bits_per_dim/iwae/1", "bits_per_dim/iwae/3"):
+        assert found[name].mean == pytest.approx(8.0, rel=1e-6)
+    assert found["bits_per_dim"].note.startswith("upper bound, by the ELBO; 95 % interval 8.000")
+    assert found["bits_per_dim/iwae/3"].note.startswith("upper bound, by iwae/3")
+    real = lambda z: distributions.Normal(jnp.zeros((len(z), 2, 3, 1)), 1.0).to_event(3)  # noqa: E731
+    values = {"x": pixels["x"].astype(np.float32)}
+    found = evaluation.measure_bounds(inference, Joint(prior, factor("x | z", real)), values, samples=(1,))(
+        jax.random.key(0), {}, {}
+    )
+    assert not any(name.startswith("bits") for name in found)

@@ -10,6 +10,7 @@ from __future__ import annotations
 __all__ = [
     "Annealed",
     "Budget",
+    "Bounds",
     "Calibration",
     "Certificate",
     "Codes",
@@ -28,6 +29,7 @@ __all__ = [
     "Prdc",
     "Predictions",
     "Sandwich",
+    "RateParts",
     "active_units",
     "aggregated_posterior",
     "annealed_importance",
@@ -35,6 +37,7 @@ __all__ = [
     "bidirectional",
     "bits_per_dim",
     "banded_curves",
+    "bits_per_dim",
     "bound_curve",
     "calibrating_temperature",
     "calibration",
@@ -45,6 +48,7 @@ __all__ = [
     "density_2d",
     "density_fit_1d",
     "described",
+    "donsker_varadhan",
     "draw_codes",
     "draw_columns",
     "draw_critic",
@@ -56,6 +60,7 @@ __all__ = [
     "draw_reliability",
     "elbo",
     "encode",
+    "encoder_information",
     "expected_coverage",
     "expected_high_quality",
     "feature_network",
@@ -64,10 +69,13 @@ __all__ = [
     "fmd",
     "frechet_distance",
     "gaussian_frechet_distance",
+    "gaussian_gap",
     "gaussian_nll",
     "image_grid",
     "image_rows",
     "importance_weighted_bound",
+    "info_nce",
+    "information_bounds",
     "kid",
     "kl_per_latent",
     "kneser_ney",
@@ -81,6 +89,7 @@ __all__ = [
     "measure_classifier",
     "measure_gaussian",
     "measure_image_quality",
+    "measure_information",
     "measure_likelihood",
     "measure_modes",
     "measure_rows",
@@ -97,13 +106,16 @@ __all__ = [
     "nearest_neighbour_accuracy",
     "noise_curves",
     "normal_quantiles",
+    "nwj",
     "png",
+    "posterior_log_densities",
     "prdc",
     "predict",
     "principal_components",
     "print_metrics",
     "probability_bars",
     "pushforward_2d",
+    "rate_parts",
     "reconstructions",
     "reliability_diagram",
     "report_html",
@@ -122,6 +134,7 @@ from vifx.lazy import make_lazy
 if TYPE_CHECKING:
     from vifx.evaluation.annealed_importance import Annealed, annealed_importance
     from vifx.evaluation.bidirectional import Sandwich, bidirectional
+    from vifx.evaluation.aggregated_posterior import RateParts, gaussian_gap, measure_information, rate_parts
     from vifx.evaluation.casino_dice import probability_bars, state_timeline
     from vifx.evaluation.certificate import Budget, Certificate
     from vifx.evaluation.certify import certify
@@ -145,6 +158,15 @@ if TYPE_CHECKING:
     from vifx.evaluation.frechet import frechet_distance, gaussian_frechet_distance
     from vifx.evaluation.frozen_features import feature_network, features_of
     from vifx.evaluation.image_quality import Features, Fmd, fmd, measure_image_quality
+    from vifx.evaluation.information import (
+        Bounds,
+        donsker_varadhan,
+        encoder_information,
+        info_nce,
+        information_bounds,
+        nwj,
+        posterior_log_densities,
+    )
     from vifx.evaluation.kernel_distance import Kid, kid
     from vifx.evaluation.known_law import density_fit_1d
     from vifx.evaluation.latents import (

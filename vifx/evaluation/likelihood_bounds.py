@@ -22,9 +22,11 @@ from vifx.core.objective import Objective
 from vifx.core.support import check_supports
 from vifx.core.types import Array, Batch, Key, Loss, Params, State
 from vifx.data import Split
+from vifx.evaluation.aggregated_posterior import measure_information
 from vifx.evaluation.batches import Rows, in_batches
 from vifx.evaluation.estimate import Estimate
 from vifx.evaluation.latents import active_units, encode
+from vifx.evaluation.likelihood import bits_per_dim
 from vifx.evaluation.measure import Measure, unmeasured
 from vifx.variational import kl
 
@@ -212,10 +214,12 @@ def measure_bounds(
     examples: int | None = None,
     latent: str = "z",
 ) -> Measure:
-    """Measure the ELBO and its terms, the importance-weighted bounds and the active units of a split.
+    """Measure the ELBO and its terms, the importance-weighted bounds, and what the latents hold, on a split.
 
-    ``iwae/K`` is the bound with K samples, in nats per example. All but the ELBO and the active units, which are cheap,
-    are taken on the first `examples` examples.
+    ``iwae/K`` is the bound with K samples, in nats per example. All but the ELBO and the latents, which are cheap,
+    are taken on the first `examples` examples. Where the decoder gives 8-bit pixels probabilities, ``bits_per_dim``
+    and ``bits_per_dim/iwae/K`` are what −ELBO and the bounds are in bits for each dimension: upper bounds on the
+    length of a code. ``active_units`` and `measure_information` say what the latents hold.
 
     Args:
       inference: evidence and encoder.
@@ -223,22 +227,47 @@ def measure_bounds(
       split: usually the test split.
       samples: the numbers K.
       examples: how many examples to take for the importance-weighted bounds; all by default.
-      latent: the variable whose active units are counted.
+      latent: the variable whose use is measured.
     """
     few = {name: array[:examples] for name, array in split.items()}
+    information = measure_information(inference, generative, split, latent=latent)
 
     def measure(key: Key, params: Params, state: State) -> Mapping[str, Estimate | float]:
         terms = elbo(key, inference, generative, params, state, split)
         weighted = importance_weighted_bound(key, inference, generative, params, state, few, samples=samples)
+        bounds = {"": terms["elbo"], **{f"/iwae/{count}": value for count, value in weighted.items()}}
+        bits = _bits(bounds, split) if _gives_probabilities(key, generative, params, state, few) else {}
         codes = encode(key, inference, params, state, split, variable=latent)
         return {
             **{name: value for name, value in terms.items() if name != "loss"},
             **{f"iwae/{count}": value for count, value in weighted.items()},
+            **bits,
             "active_units": float((active_units(codes.mean) > 0.01).sum()),
+            **information(key, params, state),
             "examples_for_iwae": float(len(few["x"])),
         }
 
     return measure
+
+
+def _bits(bounds: Mapping[str, Estimate], split: Split) -> dict[str, Estimate]:
+    """Return lower bounds on the log-likelihood in nats as upper bounds in bits per dimension."""
+    shape = split["x"].shape[1:]
+    return {
+        f"bits_per_dim{name}": Estimate(bits_per_dim(-bound.values, shape), weights=bound.weights).noted(
+            f"upper bound, by {name[1:] or 'the ELBO'}", digits=3
+        )
+        for name, bound in bounds.items()
+    }
+
+
+def _gives_probabilities(key: Key, generative: Joint, params: Params, state: State, split: Split) -> bool:
+    """Say whether x are 8-bit pixels, each of which has a probability under the decoder."""
+    if split["x"].dtype != np.uint8 or split["x"].ndim != 4:
+        return False
+    given = {name: jnp.asarray(split[name][:1]) for name in generative.observed}
+    drawn = jax.eval_shape(lambda: generative.sample(key, params, state, given, examples=1).values["x"])
+    return bool(jnp.issubdtype(drawn.dtype, jnp.integer))
 
 
 def _weights(split: Mapping[str, ArrayLike]) -> NDArray[Any] | None:

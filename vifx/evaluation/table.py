@@ -97,6 +97,8 @@ _KNOWN = MappingProxyType(
         "*critic/saturation": ("", "lower", "samples of whose origin the critic is all but sure"),
         "*critic/logit/inference": ("", "", "mean critic output, inference side"),
         "*critic/logit/generative": ("", "", "mean critic output, generative side"),
+        "information/*": ("nats", "", "mutual information of the data and the latent under the encoder"),
+        "aggregated_kl/*": ("nats", "lower", "divergence of the aggregated posterior from the prior"),
         "wasserstein/*_at_least": ("", "", "estimate that bounds the distance from below"),
         "*/*_at_least": ("nats", "", "estimate that bounds the divergence from below"),
         "*/*_estimate": ("", "", "estimate of the divergence, no bound"),
