@@ -14,6 +14,7 @@ __all__ = [
     "Calibration",
     "Certificate",
     "Codes",
+    "Dci",
     "DecodedImages",
     "Drawing",
     "Estimate",
@@ -24,11 +25,13 @@ __all__ = [
     "Measure",
     "Memorization",
     "Metric",
+    "Mig",
     "ModeCoverage",
     "Noted",
     "Prdc",
     "Predictions",
     "Sandwich",
+    "RateDistortion",
     "RateParts",
     "active_units",
     "aggregated_posterior",
@@ -45,6 +48,7 @@ __all__ = [
     "cluster_accuracy",
     "cluster_purity",
     "critic_field",
+    "dci",
     "density_2d",
     "density_fit_1d",
     "described",
@@ -87,6 +91,7 @@ __all__ = [
     "manifold_codes",
     "measure_bounds",
     "measure_classifier",
+    "measure_disentanglement",
     "measure_gaussian",
     "measure_image_quality",
     "measure_information",
@@ -95,6 +100,7 @@ __all__ = [
     "measure_rows",
     "memorization",
     "metric_curves",
+    "mig",
     "mode_coverage",
     "mode_scatter",
     "model_choice",
@@ -115,6 +121,8 @@ __all__ = [
     "print_metrics",
     "probability_bars",
     "pushforward_2d",
+    "rate_distortion",
+    "rate_distortion_curve",
     "rate_parts",
     "reconstructions",
     "reliability_diagram",
@@ -153,6 +161,7 @@ if TYPE_CHECKING:
     from vifx.evaluation.components import model_choice
     from vifx.evaluation.curves import banded_curves, bound_curve, loss_curves, metric_curves
     from vifx.evaluation.decoded_images import DecodedImages, unscaled
+    from vifx.evaluation.disentanglement import Dci, Mig, dci, measure_disentanglement, mig
     from vifx.evaluation.estimate import Estimate
     from vifx.evaluation.fits import fit_figure
     from vifx.evaluation.frechet import frechet_distance, gaussian_frechet_distance
@@ -205,6 +214,7 @@ if TYPE_CHECKING:
     from vifx.evaluation.plane import critic_field, density_2d, draw_critic, draw_density, draw_modes, mode_scatter
     from vifx.evaluation.predictions import Predictions, calibrating_temperature, predict
     from vifx.evaluation.pushforward import draw_pushforward, pushforward_2d
+    from vifx.evaluation.rate_distortion import RateDistortion, rate_distortion, rate_distortion_curve
     from vifx.evaluation.report import report_html, write_report
     from vifx.evaluation.samples import Memorization, memorization, moment_errors, nearest_distances
     from vifx.evaluation.style import png, save_figure

@@ -55,13 +55,13 @@ def configured(built: Experiment, config: Config) -> Experiment:
     return dataclasses.replace(built, step=step)
 
 
-def require_read(config: Config, built: Experiment, read: Set[str]) -> None:
+def require_read(config: Config, read: Set[str], *, images: bool) -> None:
     """Refuse a setting that the experiment does not read, and that would so change nothing.
 
     Args:
       config: of the experiment.
-      built: the experiment.
       read: the fields that were read when it was built.
+      images: whether it makes images, whose quality can be measured.
 
     Raises:
       ValueError: if there is such a setting.
@@ -72,7 +72,7 @@ def require_read(config: Config, built: Experiment, read: Set[str]) -> None:
             sentence = f"of {value} would change nothing: no network of this experiment is made by config.net(...)"
             raise ArgumentError(name, sentence, value=value, owner=config)
     examples = vars(config)["quality_examples"]
-    if examples not in (0, type(config).quality_examples) and built.sample is None and "quality_examples" not in read:
+    if examples not in (0, type(config).quality_examples) and not images and "quality_examples" not in read:
         sentence = f"of {examples} would change nothing: this experiment does not make images"
         raise ArgumentError("quality_examples", sentence, value=examples, owner=config)
 
