@@ -52,6 +52,7 @@ def _commands(signals: Signals) -> Mapping[str, _Command]:
     sweep = partial(later, "sweeping.sweep_command", None, told=True)
     compare = partial(later, "comparing.compare_command", "compare")
     watch = partial(later, "watching.watch_command", "watch")
+    benchmark = partial(later, "benchmarking.benchmark_command", "benchmark", told=True)
     verify = partial(later, "verifying.verify_command", "checkpoint")
     completion = partial(later, "completion.completion_command", "completion")
     return {
@@ -73,6 +74,9 @@ def _commands(signals: Signals) -> Mapping[str, _Command]:
         "list": _Command(parts, "", "list experiments, data sets and every named part"),
         "sweep": _Command(sweep, "FILE --grid latent=8,16 --seeds 3", "train a grid of options with several seeds"),
         "compare": _Command(compare, "RUN RUN …", "show runs side by side: what differs, and what was measured"),
+        "benchmark": _Command(
+            benchmark, "NAME [--minutes 10] [--seeds 3]", "train families of models for the same time, in one table"
+        ),
         "watch": _Command(watch, "RUN [--port N]", "show a run that is under way in a browser of this machine"),
         "copy": _Command(copy, "NAME [--out FILE]", "write an experiment that came with vifx as a file to edit"),
         "new": _Command(new, "NAME [--out FILE]", "write an experiment that runs as it is, to be edited"),

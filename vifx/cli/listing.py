@@ -14,6 +14,7 @@ from vifx.cli.parse import parse
 from vifx.cli.parts import formulas, headline, parts
 from vifx.data.names import available
 from vifx.experiment.shipped import shipped_folder
+from vifx.experiment.suite import suites
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ def list_command(arguments: Sequence[str]) -> None:
     parse(_NoOptions, arguments, prog="vifx list", description="List experiments, data sets and parts.")
     sections = {
         "experiments": dict(_experiments()),
+        "benchmarks": suites(),
         "data sets": available(),
         "objectives": _returning("variational", "Objective") | _returning("games", "Objective"),
         "methods": _returning("games", "Assembly"),

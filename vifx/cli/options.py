@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "AnswerOptions",
+    "BenchmarkOptions",
     "CertifyOptions",
     "CompileOptions",
     "CompareOptions",
@@ -276,6 +277,27 @@ class SweepOptions:
 
 
 @dataclass(frozen=True)
+class BenchmarkOptions:
+    """The options of `vifx benchmark`."""
+
+    suite: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
+    """Which benchmark, such as digits or fashion_mnist, or a TOML file of one's own; vifx list shows the names."""
+    minutes: PositiveFloat = 10.0
+    """How long each model trains at most; compilation and evaluation are not counted."""
+    seeds: PositiveInt = 1
+    """How many seeds, from 0 on, each model is trained with."""
+    families: tuple[str, ...] = ()
+    """Which families to train (none given: all of them)."""
+    run: Path | None = None
+    """Folder of the runs; default runs/benchmark-NAME. What is there already is gone on with."""
+    debug_checks: bool = False
+    """Show full tracebacks."""
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True)
 class ExplainOptions:
     """The options of `vifx explain` besides the experiment's own."""
 
@@ -302,6 +324,7 @@ _READ: Mapping[str, tuple[type, str]] = MappingProxyType(
         "export": (ExportOptions, "Write a trained model as one file that plain JAX can run."),
         "answer": (AnswerOptions, "Answer a question from passages."),
         "compare": (CompareOptions, "Show runs side by side; nothing of an experiment is executed."),
+        "benchmark": (BenchmarkOptions, "Train families of models for the same time, and compare them in one table."),
         "watch": (WatchOptions, "Show a run that is under way in a browser."),
         "checkpoint": (VerifyOptions, "Read every checkpoint of a run, and say which are what was written."),
         "copy": (CopyOptions, "Write an experiment that came with vifx as a file to edit."),

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 __all__ = [
     "Annealed",
-    "Budget",
     "Bounds",
+    "Budget",
     "Calibration",
     "Certificate",
     "Codes",
@@ -30,16 +30,15 @@ __all__ = [
     "Noted",
     "Prdc",
     "Predictions",
-    "Sandwich",
     "RateDistortion",
     "RateParts",
+    "Sandwich",
     "active_units",
     "aggregated_posterior",
     "annealed_importance",
     "average_metrics",
-    "bidirectional",
-    "bits_per_dim",
     "banded_curves",
+    "bidirectional",
     "bits_per_dim",
     "bound_curve",
     "calibrating_temperature",
@@ -67,6 +66,7 @@ __all__ = [
     "encoder_information",
     "expected_coverage",
     "expected_high_quality",
+    "families_chart",
     "feature_network",
     "features_of",
     "fit_figure",
@@ -163,6 +163,7 @@ if TYPE_CHECKING:
     from vifx.evaluation.decoded_images import DecodedImages, unscaled
     from vifx.evaluation.disentanglement import Dci, Mig, dci, measure_disentanglement, mig
     from vifx.evaluation.estimate import Estimate
+    from vifx.evaluation.families_chart import families_chart
     from vifx.evaluation.fits import fit_figure
     from vifx.evaluation.frechet import frechet_distance, gaussian_frechet_distance
     from vifx.evaluation.frozen_features import feature_network, features_of
