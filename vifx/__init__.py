@@ -35,6 +35,7 @@ __all__ = [
     "networks",
     "open",
     "reconstruction",
+    "renyi",
     "standard_normal",
     "target",
     "training",
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from vifx.variational.focal import focal
     from vifx.variational.importance_weighted import importance_weighted
     from vifx.variational.kl import kl, reconstruction
+    from vifx.variational.renyi import renyi
     from vifx.verification.verify import verify
 
 make_lazy(__name__)

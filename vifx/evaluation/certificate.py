@@ -159,10 +159,10 @@ class Certificate:
             "upper end: calibrated, not rigorous: back from where chains ended, corrected by "
             f"{self.correction:.3f} nats, which this misses on simulated data"
         )
-        gap, mixing = made.gap, made.mixing
+        gap, excess = made.gap, Estimate(-made.mixing.values)
         check = (
             f"on {len(gap.values):,} simulated examples, where both sides are rigorous, the gap is {gap:.3f} nats, and "
-            f"the calibrated side is {mixing:.3f} below the rigorous one"
+            f"the calibrated upper side is above the rigorous one by {excess:.3f}"
         )
         moves = f"acceptance {run.acceptance.mean():.2f}, from {run.acceptance.min():.2f} to {run.acceptance.max():.2f}"
         effective = f"effective chains {run.effective_samples.mean:.1f} of {run.log_weights.shape[1]}"

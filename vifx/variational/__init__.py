@@ -7,6 +7,7 @@ __all__ = [
     "importance_weighted",
     "kl",
     "reconstruction",
+    "renyi",
 ]
 
 from typing import TYPE_CHECKING
@@ -17,5 +18,6 @@ if TYPE_CHECKING:
     from vifx.variational.focal import focal
     from vifx.variational.importance_weighted import importance_weighted
     from vifx.variational.kl import kl, reconstruction
+    from vifx.variational.renyi import renyi
 
 make_lazy(__name__)

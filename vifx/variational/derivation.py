@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["derive", "derive_importance_weighted", "term_formulas"]
+__all__ = ["derive", "derive_importance_weighted", "derive_renyi", "term_formulas"]
 
 from vifx.variational.pair import Pair
 
@@ -52,14 +52,51 @@ def _is_exact(both: Pair) -> bool:
     return both.wholly_derived and all(each.tight for each in both.derived)
 
 
-def derive_importance_weighted(both: Pair, samples: int) -> tuple[str, ...]:
+def derive_importance_weighted(both: Pair, samples: int, outer: int, *, apart: bool) -> tuple[str, ...]:
     """Derive the importance-weighted bound, in nats per example, from Jensen's inequality."""
+    weights = _weights(both)
+    if weights is None:
+        return (f"without latents the bound is the log-likelihood: {_likelihood(both)}, for every K",)
+    *lines, least = weights
+    lines.append(f"$L = −E log (1/{samples}) Σ_k w_k ≥ {least}$, by Jensen's inequality")
+    if outer > 1:
+        lines.append(f"the mean of {outer} such bounds has the same expectation, and less noise")
+    if apart:
+        lines.append(
+            f"the inference joint moves by that, the generative one by the bound of K = {samples * outer}, which is "
+            "tighter"
+        )
+    return tuple(lines)
+
+
+def derive_renyi(both: Pair, alpha: float, samples: int) -> tuple[str, ...]:
+    """Derive the Rényi bound of some draws from the inequality of power means."""
+    weights = _weights(both)
+    if weights is None:
+        return (f"without latents the bound is the log-likelihood: {_likelihood(both)}, for every α and K",)
+    *lines, least = weights
+    power = "exp (1/K) Σ_k log w_k" if alpha == 1 else f"((1/K) Σ_k w_k^({1 - alpha:g}))^(1/({1 - alpha:g}))"
+    lines.append(f"$M_(1−α)(w) = {power}$, which falls as α grows; $M_1$ is the mean")
+    if alpha < 0:
+        lines.append(f"$L = −E log M_(1−α)(w_1 … w_{samples})$; α < 0, so it bounds nothing for finite K")
+    else:
+        means = f"−E log M_1(w_1 … w_{samples}) ≥ {least}"
+        lines.append(f"$L = −E log M_(1−α)(w_1 … w_{samples}) ≥ {means}$, by power means and Jensen's inequality")
+    return tuple(lines)
+
+
+def _likelihood(both: Pair) -> str:
+    return f"$L = −E log {' '.join(map(str, both.generative.modelled))}$"
+
+
+def _weights(both: Pair) -> tuple[str, str, str] | None:
+    """Say what weights are, of what their mean is, and what that bounds; None where there are no latents."""
     numerator = " ".join(map(str, both.generative.modelled))
     if not both.inference.modelled and not both.left_out:
-        return (f"without latents the bound is the log-likelihood: $L = −E log {numerator}$, for every K",)
+        return None
     weight = f"$w = {numerator} / {' '.join(map(str, both.inference.modelled))}$"
     drawn = f"for (${', '.join(item.variables[0] for item in both.inference.modelled)}$) drawn from the inference joint"
     mean, bound = "E[w]$ is the generative likelihood of the evidence", "−E log likelihood"
     if both.left_out:
         mean, bound = "E[w] = Z$, the target's constant", "−log Z"
-    return weight, f"${mean}, {drawn}", f"$L = −E log (1/{samples}) Σ_k w_k ≥ {bound}$, by Jensen's inequality"
+    return weight, f"${mean}, {drawn}", bound

@@ -157,9 +157,11 @@ def joint_terms(inference: Joint, generative: Joint, params: Params, state: Stat
 
 
 def importance_weighted_terms(
-    inference: Joint, generative: Joint, params: Params, state: State, batch: Batch, samples: int
+    inference: Joint, generative: Joint, params: Params, state: State, batch: Batch, samples: int, *, alpha: float = 0.0
 ) -> Array:
     """Enumerate ``−E log (1/K) Σ_k q(x,z_k)/p(z_k|x)`` over all K-tuples of latent states, in nats.
+
+    With α it is that of the power mean ``((1/K) Σ_k w_k^(1−α))^(1/(1−α))``, the geometric one for α = 1.
 
     Raises:
       ValueError: there are too many tuples.
@@ -190,7 +192,11 @@ def importance_weighted_terms(
         # A state that the inference joint never draws has no weight; what stands for it counts for nothing.
         possible = latent > -jnp.inf
         log_weight = jnp.where(possible, q.total - cancelled - latent, 0)[draws]
-        bound = jax.scipy.special.logsumexp(log_weight, axis=1) - jnp.log(samples)
+        if alpha == 1:
+            bound = jnp.mean(log_weight, axis=1)
+        else:
+            powers = jax.scipy.special.logsumexp((1 - alpha) * log_weight, axis=1) - jnp.log(samples)
+            bound = powers / (1 - alpha)
         total = total - jnp.sum(jnp.where(jnp.all(possible[draws], axis=1), probability * bound, 0))
     return total
 
