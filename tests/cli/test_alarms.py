@@ -67,7 +67,13 @@ def test_a_run_that_collapses_says_so_and_goes_on(collapsing, vifx_command, tmp_
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["step"] == 6
     assert results["alarms"] == [{"metric": "validation/modes", "since": 8, "step": 10, "meaning": LOST}]
+    assert results["collapse"] == 8
+    assert {name: row["step"] for name, row in results["course"].items()} == {"best": 6, "last": 16, "worst": 8}
     page = (tmp_path / "run" / "report.html").read_text()
+    for shown in (result.out, page):
+        assert "Collapse since update 8: validation/modes below 0.7" in shown
+    assert "metric  best, update 6  last, update 16  worst since, update 8\nmodes " in result.out
+    assert "<h2>Best, last and worst</h2>" in page
     assert "<h2>Alarms</h2>" in page
     assert f"<li>update 10: {sentence}</li>" in page
     assert page.index("<h2>Alarms</h2>") < page.index("<h2>Figures</h2>")
@@ -93,7 +99,9 @@ def test_a_sound_run_has_an_empty_list_and_no_section(tiny, vifx_command, tmp_pa
     result = vifx_command("train", tiny, "--run", "run", "--steps", "2")
     assert alarm_lines(result.out) == []
     assert json.loads((tmp_path / "run" / "results.json").read_text())["alarms"] == []
-    assert "Alarms" not in (tmp_path / "run" / "report.html").read_text()
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Alarms" not in page
+    assert "Best, last and worst" not in page
 
 
 @pytest.mark.thorough

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "alarm_line",
+    "aligned",
     "boxed",
     "discard_output",
     "output",
@@ -104,6 +105,21 @@ def alarm_line(step: int, message: str) -> str:
     'update 3,000: critic/accuracy above 0.99'
     """
     return f"update {step:,}: {message}"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Return a table as lines with columns of one width, the first to the left and the others to the right.
+
+    >>> print(aligned([["metric", "best"], ["fmd", "12.5"]]))
+    metric  best
+    fmd     12.5
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *others in rows:
+        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
+    return "\n".join(lines)
 
 
 def stop_line(step: int, reason: str) -> str:

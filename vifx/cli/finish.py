@@ -13,9 +13,9 @@ import jax
 from rich.console import Console
 
 from vifx import evaluation, training
-from vifx.cli.console import alarm_line
+from vifx.cli.console import alarm_line, aligned
 from vifx.core.explain import explain
-from vifx.evaluation import Estimate
+from vifx.evaluation import Estimate, Stages
 from vifx.experiment import Experiment
 from vifx.experiment.building import run_key
 from vifx.experiment.drawn import EVALUATION, curves, drawings
@@ -23,6 +23,7 @@ from vifx.experiment.run import Run, Stretch, reproduction
 from vifx.files import write_whole
 from vifx.training import Raised, TrainState
 from vifx.training.chunk import first_batch
+from vifx.training.metrics import Row, encode
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +38,8 @@ def finish(run: Run, built: Experiment, train_state: TrainState, console: Consol
         found = dict(built.evaluate(key, train_state.params, train_state.state)) if built.evaluate else {}
     history = training.read_metrics(run.directory / "metrics.jsonl")
     alarms = training.episodes(built.alarms, history)
-    _write_results(run, found, alarms, step)
+    course = _course(built, history)
+    _write_results(run, found, alarms, course, step)
     with console.status("drawing …"):
         best = step if built.best is not None else None
         figures = drawings(built, train_state) | _bounds(found) | curves(history, built, best=best)
@@ -46,11 +48,15 @@ def finish(run: Run, built: Experiment, train_state: TrainState, console: Consol
         for name, image in images.items():
             write_whole(run.figures / f"{name}.png", image)
         made = int(history[-1]["step"]) if history else step
-        _write_report(run, built, found, images, alarms, _updates(built, made, step))
+        _write_report(run, built, found, images, alarms, course, _updates(built, made, step))
     console.print()
     if found:
         title = f"{'Measured' if built.splits is None else 'Test split'} after {step:,} updates"
         evaluation.print_metrics(evaluation.described(found), title=title, console=console)
+    if course is not None:
+        rows = evaluation.stage_table(course)
+        console.print(aligned(rows), markup=False)
+        console.print(f"{course.sentence}\n", markup=False)
     console.print(f"figures  {run.figures}", markup=False)
     console.print(f"report   {run.report}", markup=False)
 
@@ -66,7 +72,15 @@ def _announcement(run: Run, built: Experiment) -> str:
     return f"measuring on the test split{of}; then drawing"
 
 
-def _write_results(run: Run, found: Mapping[str, Estimate | float], alarms: Sequence[Raised], step: int) -> None:
+def _course(built: Experiment, history: Sequence[Row]) -> Stages | None:
+    """Return the best, last and worst rows of a run that may collapse: that has an alarm on what is monitored."""
+    monitored = any(alarm.metric.startswith("validation/") for alarm in built.alarms)
+    return evaluation.stages(history, best=built.best, alarms=built.alarms) if built.best and monitored else None
+
+
+def _write_results(
+    run: Run, found: Mapping[str, Estimate | float], alarms: Sequence[Raised], course: Stages | None, step: int
+) -> None:
     rows = {
         metric.name: {"value": metric.value, "standard_error": metric.standard_error, "unit": metric.unit}
         for metric in evaluation.described(found)
@@ -75,7 +89,12 @@ def _write_results(run: Run, found: Mapping[str, Estimate | float], alarms: Sequ
         {"metric": each.alarm.metric, "since": each.since, "step": each.step, "meaning": each.alarm.meaning}
         for each in alarms
     ]
-    text = json.dumps({"step": step, "metrics": rows, "alarms": went_off}, indent=2) + "\n"
+    content = {"step": step, "metrics": rows, "alarms": went_off}
+    if course is not None:
+        three = {"best": course.best, "last": course.last, "worst": course.worst}
+        content["course"] = {name: encode({**row, "step": row["step"]}) for name, row in three.items()}
+        content["collapse"] = None if course.collapse is None else course.collapse.since
+    text = json.dumps(content, indent=2) + "\n"
     write_whole(run.directory / "results.json", text.encode())
 
 
@@ -102,6 +121,7 @@ def _write_report(
     found: Mapping[str, Estimate | float],
     images: Mapping[str, bytes],
     alarms: Sequence[Raised],
+    course: Stages | None,
     updates: str,
 ) -> None:
     record = json.loads(run.record.read_text(encoding="utf-8"))
@@ -115,6 +135,8 @@ def _write_report(
         summary=f"{run.file.doc.partition(chr(10))[0]} {updates}",
         alarms=[alarm_line(raised.step, raised.sentence) for raised in alarms],
         metrics=evaluation.described(found),
+        course=() if course is None else evaluation.stage_table(course),
+        collapse="" if course is None else course.sentence,
         figures=images,
         config=record["config"],
         versions=versions,

@@ -35,6 +35,7 @@ __all__ = [
     "RateParts",
     "Sandwich",
     "RateParts",
+    "Stages",
     "active_units",
     "aggregated_posterior",
     "annealed_importance",
@@ -130,6 +131,8 @@ __all__ = [
     "reliability_diagram",
     "report_html",
     "save_figure",
+    "stage_table",
+    "stages",
     "state_timeline",
     "text_lines",
     "traversal_codes",
@@ -160,6 +163,7 @@ if TYPE_CHECKING:
         reliability_diagram,
     )
     from vifx.evaluation.clusters import cluster_accuracy, cluster_purity
+    from vifx.evaluation.collapse import Stages, stage_table, stages
     from vifx.evaluation.components import model_choice
     from vifx.evaluation.curves import banded_curves, bound_curve, loss_curves, metric_curves
     from vifx.evaluation.decoded_images import DecodedImages, unscaled

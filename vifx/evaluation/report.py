@@ -114,6 +114,8 @@ def report_html(
     summary: str = "",
     alarms: Sequence[str] = (),
     metrics: Iterable[Metric] = (),
+    course: Sequence[Sequence[str]] = (),
+    collapse: str = "",
     runs: Sequence[Sequence[str]] = (),
     figures: Mapping[str, bytes] | None = None,
     config: Mapping[str, Any] | None = None,
@@ -132,6 +134,8 @@ def report_html(
       summary: one line under it.
       alarms: what went wrong while it was made, a line each.
       metrics: rows with unit and direction.
+      course: a table of the best, last and worst rows of the log, such as `stage_table` makes.
+      collapse: the sentence under it.
       runs: a table of several runs, row by row, of which the first one names the columns.
       figures: PNG bytes by name, in the order to show, such as `vifx.evaluation.png` makes; under one stands a sentence
         that says what figures of this name show.
@@ -147,7 +151,8 @@ def report_html(
     sections = [
         ("Alarms", _list(alarms)),
         ("Metrics", _metrics_table(metrics)),
-        ("Runs", _runs_table(runs)),
+        ("Best, last and worst", _table(course) + (f'<p class="note">{html.escape(collapse)}</p>' if collapse else "")),
+        ("Runs", _table(runs)),
         ("Figures", "".join(_figure(name, data) for name, data in (figures or {}).items())),
         ("Objective", f"<pre>{html.escape(explanation.strip())}</pre>" if explanation.strip() else ""),
         ("Configuration", _pairs_table(_flattened(config or {}))),
@@ -213,7 +218,7 @@ def _metrics_table(metrics: Iterable[Metric]) -> str:
     return f'<div class="scroll">{table}</div>\n{note}'
 
 
-def _runs_table(rows: Sequence[Sequence[str]]) -> str:
+def _table(rows: Sequence[Sequence[str]]) -> str:
     if not rows:
         return ""
     head = "".join(f"<th>{html.escape(name)}</th>" for name in rows[0])
