@@ -10,7 +10,7 @@ from evaluation.known_models import model, scaled
 
 import vifx
 from vifx import data, flows, training
-from vifx.experiment import density_flow
+from vifx.experiment import averaged_adam, density_flow
 
 
 def test_the_trainer_warms_up_and_averages():
@@ -19,7 +19,7 @@ def test_the_trainer_warms_up_and_averages():
     inference = vifx.Joint(vifx.evidence("x"))
     objective = vifx.kl(inference, generative)
     config = density_flow.Config(steps=40, warmup=100, learning_rate=0.1, decay=0.5, data=data.Config(batch_size=1))
-    step = density_flow.trainer(objective, config)
+    step = averaged_adam.trainer(objective, config)
     batch = {"x": jnp.full((4, 2, 3, 1), 1000.0)}
     start = vifx.training.start(jax.random.key(0), step, objective, batch)
     run = vifx.training.compile(step)
@@ -45,7 +45,7 @@ def test_weight_decay_takes_from_the_weights_of_couplings_alone():
     params, state = objective.init(jax.random.key(1), batch)
 
     def trained(decay):
-        step = density_flow.trainer(objective, config, weight_decay=decay)
+        step = averaged_adam.trainer(objective, config, weight_decay=decay)
         progress = training.Progress(params, state, step.init(jax.random.key(2), params, state))
         for seed in range(2):
             progress, _ = jax.jit(step.update)(jax.random.key(seed), progress, batch)

@@ -25,6 +25,7 @@ __all__ = [
     "bridge",
     "cosine",
     "ddim",
+    "first",
     "flow",
     "forward",
     "heun",
@@ -48,7 +49,7 @@ from typing import TYPE_CHECKING
 from vifx.lazy import make_lazy
 
 if TYPE_CHECKING:
-    from vifx.diffusion.at_zero import normal, shades
+    from vifx.diffusion.at_zero import first, normal, shades
     from vifx.diffusion.denoising import Denoising, reverse
     from vifx.diffusion.gaussian_steps import bridge, marginal, step
     from vifx.diffusion.noise_schedule import NoiseLevel, NoiseSchedule, schedule

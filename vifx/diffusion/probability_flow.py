@@ -7,7 +7,7 @@ __all__ = ["flow"]
 import math
 from typing import Any, TypeAlias
 
-from vifx.checks import require
+from vifx.checks import require, require_number
 from vifx.core.types import Array, Bijection, Key, Net, PyTree
 from vifx.diffusion.noise_schedule import NoiseSchedule
 from vifx.flows import continuous
@@ -19,6 +19,7 @@ def flow(
     reverse: Net,
     schedule: NoiseSchedule,
     *,
+    level: float = 0.0,
     steps: int = 64,
     trace: str = "exact",
     solver: Any = None,
@@ -41,6 +42,8 @@ def flow(
     Args:
       reverse: what `vifx.diffusion.reverse` returned, of any steps.
       schedule: its schedule.
+      level: where between γ(0) and γ(1) the flow begins, in [0, 1): the density is then that of the value with so much
+        noise, in place of z_0.
       steps: of the Runge–Kutta method, equally spaced in γ.
       trace: ``"exact"`` or ``"hutchinson"``, as in `vifx.flows.continuous`.
       solver: an adaptive solver of diffrax, as there.
@@ -54,7 +57,9 @@ def flow(
     """
     require(reverse, Net, "flow: reverse", "the network of a reverse chain", "make it with vifx.diffusion.reverse")
     require(schedule, NoiseSchedule, "flow: schedule", "a NoiseSchedule", "give the one of the reverse chain")
-    length = schedule.end - schedule.start
+    require_number(level, "flow: level", least=0, below=1)
+    begin = schedule.start + level * (schedule.end - schedule.start)
+    length = schedule.end - begin
 
     def init(key: Key, z: Array, t: Array, *given: Array) -> tuple[PyTree, PyTree]:
         del z, t
@@ -64,7 +69,7 @@ def flow(
         params: PyTree, state: PyTree, z: Array, t: Array, *given: Array, key: Key | None = None, train: bool = False
     ) -> tuple[Array, PyTree]:
         chain, state = reverse.apply(params, state, *given, key=key, train=train)
-        level = schedule.at_gamma(schedule.start + length * t[:, 0])
+        level = schedule.at_gamma(begin + length * t[:, 0])
         # In units of √(α² + σ²) both kinds of variance are one: y = z/norm, dy/dγ = ½ s (ε̂ − s y) with s = σ/norm,
         # since c = α/norm has dc/dγ = −½ c s², ds/dγ = ½ s c², and y = c x + s ε.
         share = (level.sigma / level.norm).reshape(-1, *(1,) * (z.ndim - 1))
@@ -75,7 +80,7 @@ def flow(
     path = continuous(Net(init, velocity), steps=steps, trace=trace, solver=solver, tolerance=tolerance)
     if schedule.variance == "preserving":
         return path
-    unit = math.sqrt(1 + math.exp(schedule.start))  # √(α² + σ²) of z_0
+    unit = math.sqrt(1 + math.exp(begin))  # √(α² + σ²) of z there
 
     def init_scaled(key: Key, z: Array, given: Any = None) -> tuple[PyTree, PyTree]:
         return path.init(key, z / unit, given)

@@ -53,6 +53,7 @@ __all__ = [
     "dci",
     "density_2d",
     "density_fit_1d",
+    "density_pairs_2d",
     "described",
     "donsker_varadhan",
     "draw_codes",
@@ -168,6 +169,7 @@ if TYPE_CHECKING:
     from vifx.evaluation.curves import banded_curves, bound_curve, loss_curves, metric_curves
     from vifx.evaluation.decoded_images import DecodedImages, unscaled
     from vifx.evaluation.disentanglement import Dci, Mig, dci, measure_disentanglement, mig
+    from vifx.evaluation.density_pairs import density_pairs_2d
     from vifx.evaluation.estimate import Estimate
     from vifx.evaluation.families_chart import families_chart
     from vifx.evaluation.fits import fit_figure

@@ -2,45 +2,32 @@
 
 from __future__ import annotations
 
-__all__ = ["Config", "ImageConfig", "experiment", "images", "trainer"]
+__all__ = ["Config", "ImageConfig", "experiment", "images"]
 
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import jax
-import optax
-
-from vifx import data, evaluation, flows, training
+from vifx import data, evaluation, flows
 from vifx.core.factor import evidence, transformed
 from vifx.core.joint import Joint
-from vifx.core.objective import Objective
-from vifx.core.types import Bijection, PyTree
+from vifx.core.types import Bijection
 from vifx.data import Dataset
 from vifx.data.rows import length
 from vifx.distributions import standard_normal
 from vifx.evaluation import DecodedImages, decoded_images
 from vifx.evaluation.measure import Drawing, Measure, both
-from vifx.experiment.config import Config as BaseConfig
+from vifx.experiment import averaged_adam
 from vifx.experiment.file import Experiment
-from vifx.experiment.rules import NonNegativeInt, PositiveFloat, PositiveInt
-from vifx.training import Step
+from vifx.experiment.rules import PositiveFloat, PositiveInt
 from vifx.variational import kl
 
 
 @dataclass(frozen=True)
-class Config(BaseConfig):
+class Config(averaged_adam.Config):
     """The options that experiments with a flow have in common."""
 
-    learning_rate: PositiveFloat = 1e-3
-    """Step size of Adam after the warm-up; it falls to 0 along a cosine."""
-    warmup: NonNegativeInt = 100
-    """Updates over which the step size rises from 0; at most a tenth of all."""
-    clip: PositiveFloat = 10.0
-    """The largest norm of a gradient; longer ones are scaled down to it."""
-    decay: PositiveFloat = 0.99
-    """Of the average of the parameters, which is what is measured and drawn."""
     dequantizations: PositiveInt = 4
     """Draws of the noise within a shade of grey, over which the test likelihood of images is averaged."""
 
@@ -96,7 +83,7 @@ def experiment(
     Args:
       splits: real values ``x``, or images, uint8.
       shades: shades of grey of images, which are dequantized; None for real values.
-      weight_decay: as in `trainer`.
+      weight_decay: as in `averaged_adam.trainer`.
     """
     base = standard_normal(math.prod(splits.info.shape))
     inference, generative = Joint(evidence("x")), Joint(transformed("x", base, bijection, name="flow"))
@@ -104,7 +91,7 @@ def experiment(
     transform = None if shades is None else data.dequantize(shades=shades)
     return Experiment(
         objective=objective,
-        step=trainer(objective, config, weight_decay=weight_decay),
+        step=averaged_adam.trainer(objective, config, weight_decay=weight_decay),
         source=data.source(splits.train, config.data, seed=config.seed, transform=transform),
         splits=splits,
         inference=inference,
@@ -114,23 +101,3 @@ def experiment(
         drawings=drawings(generative),
         best="validation/loss",
     )
-
-
-def trainer(objective: Objective, config: Config, *, weight_decay: float = 0.0) -> Step:
-    """Return the step: Adam with warm-up, cosine and clipped gradients, and an average of the parameters.
-
-    Args:
-      weight_decay: what an update takes from the weights of the couplings' networks, as a share of the step size. Their
-        biases are left alone, so that what is taken is the dependence of one half on the other.
-    """
-    rate = optax.warmup_cosine_decay_schedule(
-        0.0, config.learning_rate, min(config.warmup, config.steps // 10), config.steps
-    )
-    adam = optax.adamw(rate, weight_decay=weight_decay, mask=_weights) if weight_decay else optax.adam(rate)
-    optimizer = optax.chain(optax.clip_by_global_norm(config.clip), adam)
-    return training.averaged(training.optimize(objective, optimizer), config.decay)
-
-
-def _weights(params: PyTree) -> PyTree:
-    """Say of each leaf whether it is a weight of a network."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: jax.tree_util.keystr(path[-1:]) == "['weight']", params)

@@ -11,7 +11,7 @@ and ``Critic(body)`` a critic of any body: one logit per example.
 
 `ConvConditioner` and `ZeroConv` are the body and the head of a flow's couplings of images. `GatedStack` and
 `AttentionPooling` take sequences of several lengths with a mask. `autoregressive(GatedSymbols(classes))` is a decoder
-of sequences of symbols, each given those before it. `around` puts a normal distribution around what a network returns.
+of sequences of symbols, each given those before it. `PointDenoiser` and `UNet` are denoisers. `around` puts a normal distribution around what a network returns.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ __all__ = [
     "OneHot",
     "PairCritic",
     "Pixels",
+    "PointDenoiser",
     "ProjectionCritic",
     "ResidualBlock",
     "ResidualDecoder",
@@ -51,6 +52,7 @@ __all__ = [
     "SNResNetCritic",
     "SNResNetFeatures",
     "SNResNetGenerator",
+    "UNet",
     "ZeroConv",
     "add_positions",
     "around",
@@ -62,6 +64,7 @@ __all__ = [
     "image_critic",
     "image_generator",
     "sinusoids",
+    "time_features",
 ]
 
 from vifx.networks.around import around
@@ -71,6 +74,7 @@ from vifx.networks.conv import ConvDecoder, ConvEncoder
 from vifx.networks.convolution import Conv, ConvTranspose, convolve, convolve_transpose
 from vifx.networks.critics import Critic, PairCritic, ProjectionCritic
 from vifx.networks.dcgan import DCGANCritic, DCGANFeatures, DCGANGenerator
+from vifx.networks.denoisers import PointDenoiser, UNet, time_features
 from vifx.networks.fourier import FourierFeatures
 from vifx.networks.gated import GatedConv, GatedStack
 from vifx.networks.heads import (

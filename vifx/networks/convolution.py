@@ -11,7 +11,7 @@ differentiation keep the residuals of both.
 
 from __future__ import annotations
 
-__all__ = ["Conv", "ConvTranspose", "convolve", "convolve_transpose"]
+__all__ = ["Conv", "ConvTranspose", "convolve", "convolve_transpose", "depth_to_space", "space_to_depth"]
 
 import math
 import operator
@@ -85,7 +85,7 @@ def convolve(
         # Blocks of s × s pixels as channels: few long slices instead of many short ones.
         taps = [k // s for k, s in zip(kernel.shape[:2], stride, strict=True)]
         kernel = kernel.reshape(taps[0], stride[0], taps[1], stride[1], *kernel.shape[2:]).transpose(0, 2, 1, 3, 4, 5)
-        x, kernel, stride = _space_to_depth(x, stride), kernel.reshape(*taps, -1, kernel.shape[-1]), (1, 1)
+        x, kernel, stride = space_to_depth(x, stride), kernel.reshape(*taps, -1, kernel.shape[-1]), (1, 1)
     starts = [(u * dilation[0], v * dilation[1]) for u in range(kernel.shape[0]) for v in range(kernel.shape[1])]
     ends = [(i + (sizes[0] - 1) * stride[0] + 1, j + (sizes[1] - 1) * stride[1] + 1) for i, j in starts]
     windows = list(zip(starts, ends, strict=True))
@@ -140,7 +140,7 @@ def convolve_transpose(
     folded = whole.reshape(taps[0], stride[0], taps[1], stride[1], *kernel.shape[2:])[:, ::-1, :, ::-1]
     folded = folded.transpose(0, 2, 4, 1, 3, 5).reshape(*taps, kernel.shape[2], -1)
     around = [(size - 1, size - 1) for size in taps]
-    y = _depth_to_space(convolve(x, folded, padding=around, form="matmul"), stride)
+    y = depth_to_space(convolve(x, folded, padding=around, form="matmul"), stride)
     sides = zip(kernel.shape[:2], low, high, excess, strict=True)
     return _padded(y, [(before - size + 1, after - size + 1 - zeros) for size, before, after, zeros in sides])
 
@@ -159,14 +159,14 @@ def _padded(x: Array, pads: Sequence[Pair]) -> Array:
     return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((*pad, 0) for pad in pads), (0, 0, 0)))
 
 
-def _space_to_depth(x: Array, stride: Pair) -> Array:
+def space_to_depth(x: Array, stride: Pair) -> Array:
     """``[n, h, w, c] → [n, h/s, w/s, s² c]``."""
     n, height, width, channels = x.shape
     x = x.reshape(n, height // stride[0], stride[0], width // stride[1], stride[1], channels)
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(n, height // stride[0], width // stride[1], -1)
 
 
-def _depth_to_space(x: Array, stride: Pair) -> Array:
+def depth_to_space(x: Array, stride: Pair) -> Array:
     """``[n, h, w, s² c] → [n, s h, s w, c]``."""
     n, height, width, _ = x.shape
     x = x.reshape(n, height, width, *stride, -1).transpose(0, 1, 3, 2, 4, 5)
