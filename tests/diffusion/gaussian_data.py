@@ -29,7 +29,11 @@ def best(schedule, predicts="noise", *, off=0.0):
         values, vectors = (jnp.asarray(each, z.dtype) for each in np.linalg.eigh(COV))
         along = (z - alpha * jnp.asarray(MEAN, z.dtype)[None]) @ vectors
         values = values[None]
-        x = jnp.asarray(MEAN, z.dtype)[None] + (along * alpha * values / (alpha**2 * values + sigma**2)) @ vectors.T + off
+        x = (
+            jnp.asarray(MEAN, z.dtype)[None]
+            + (along * alpha * values / (alpha**2 * values + sigma**2)) @ vectors.T
+            + off
+        )
         told = diffusion.Prediction(x, "data", z, level)
         return getattr(told, predicts), state
 

@@ -178,7 +178,11 @@ def test_a_learned_schedule_and_learned_times_vary_less():
             )
         keys = [jax.random.split(jax.random.key(seed), 600) for seed in (3, 4)]
         before, after = (
-            np.asarray(jax.jit(lambda k, p=p, losses=losses: jax.lax.map(lambda key: losses(key, p)[1].metrics["kl/z/steps"], k))(k))
+            np.asarray(
+                jax.jit(
+                    lambda k, p=p, losses=losses: jax.lax.map(lambda key: losses(key, p)[1].metrics["kl/z/steps"], k)
+                )(k)
+            )
             for p, k in zip((params, fitted[0]), keys, strict=True)
         )
         assert z_score(before, after) < 4.26, name
@@ -199,14 +203,20 @@ def test_weights_change_the_loss_and_not_the_bound(weighting):
         noise = np.exp(-np.asarray(at)) * gaussian_data.error(np.asarray(at))
         formula = {
             "steps weighted to the mean of ‖": lambda: noise,
-            "steps weighted to the mean of m": lambda: np.minimum(np.exp(-np.asarray(at)), 2.0) * gaussian_data.error(np.asarray(at)),
-            "steps weighted by sigmoid(1 − l": lambda: noise * np.asarray(slope) / 2 / (1 + np.exp(-1 - np.asarray(at))),
+            "steps weighted to the mean of m": lambda: (
+                np.minimum(np.exp(-np.asarray(at)), 2.0) * gaussian_data.error(np.asarray(at))
+            ),
+            "steps weighted by sigmoid(1 − l": lambda: (
+                noise * np.asarray(slope) / 2 / (1 + np.exp(-1 - np.asarray(at)))
+            ),
         }[weighting.label[:31]]()
         expected = np.mean((formula[1:] + formula[:-1]) / 2)
         del gamma
         weighted = problem(schedule, best(schedule), steps=None, weighting=weighting)
         plain = problem(schedule, best(schedule), steps=None)
-        loss = draws(weighted, NONE) - draws(weighted, NONE, metric="kl/z/prior") - draws(weighted, NONE, metric="nll/x")
+        loss = (
+            draws(weighted, NONE) - draws(weighted, NONE, metric="kl/z/prior") - draws(weighted, NONE, metric="nll/x")
+        )
         assert z_score(loss, expected) < 4.26
         assert z_score(loss, 1.03 * expected) > 4.26
         np.testing.assert_allclose(draws(weighted, NONE, metric="elbo"), draws(plain, NONE, metric="elbo"), rtol=1e-9)

@@ -188,7 +188,5 @@ def joints(schedule, steps):
     reverse = diffusion.reverse(networks.MLP((8,), 2), schedule, (2,), steps=steps)
     return (
         vifx.Joint(vifx.evidence("x"), vifx.factor("z | x", diffusion.forward(schedule, steps=steps))),
-        vifx.Joint(
-            vifx.factor("z", reverse, name="denoiser"), vifx.factor("x | z", diffusion.normal(schedule))
-        ),
+        vifx.Joint(vifx.factor("z", reverse, name="denoiser"), vifx.factor("x | z", diffusion.normal(schedule))),
     )

@@ -168,14 +168,26 @@ def test_conditions_are_dropped_as_often_as_stated_and_in_training_alone():
     [
         (lambda: diffusion.forward(diffusion.cosine(), steps=0), r"forward: steps must be an integer ≥ 1, got 0"),
         (lambda: diffusion.forward(diffusion.cosine(), times="all"), r"times='all' sums T steps"),
-        (lambda: diffusion.forward(diffusion.cosine(), times="random"), r"times must be one of low_discrepancy, uniform"),
+        (
+            lambda: diffusion.forward(diffusion.cosine(), times="random"),
+            r"times must be one of low_discrepancy, uniform",
+        ),
         (lambda: diffusion.forward(diffusion.learned(), steps=10), r"learned.*path of 10 steps"),
         (lambda: diffusion.importance(), r"give either weights"),
         (lambda: diffusion.importance((1.0, 0.0)), r"weights must be positive and finite"),
         (lambda: diffusion.importance((1.0, 2.0), bins=3), r"bins is for learned=True"),
-        (lambda: diffusion.reverse(linear(), diffusion.cosine(), (2,), steps=0), r"reverse: steps must be an integer ≥ 1"),
-        (lambda: diffusion.reverse(linear(), diffusion.cosine(), (0,)), r"reverse: shape must be an integer ≥ 1, got 0"),
-        (lambda: diffusion.reverse(linear(), diffusion.cosine(), (2,), predicts="eps"), r"predicts must be one of noise"),
+        (
+            lambda: diffusion.reverse(linear(), diffusion.cosine(), (2,), steps=0),
+            r"reverse: steps must be an integer ≥ 1",
+        ),
+        (
+            lambda: diffusion.reverse(linear(), diffusion.cosine(), (0,)),
+            r"reverse: shape must be an integer ≥ 1, got 0",
+        ),
+        (
+            lambda: diffusion.reverse(linear(), diffusion.cosine(), (2,), predicts="eps"),
+            r"predicts must be one of noise",
+        ),
         (lambda: diffusion.reverse(linear(), diffusion.cosine(), (2,), drop=1.5), r"drop must be a number in \[0, 1\]"),
         (
             lambda: diffusion.reverse(linear(), diffusion.cosine(), (2,), steps=5, sampler=diffusion.ddim(3)),
@@ -194,7 +206,10 @@ def test_conditions_are_dropped_as_often_as_stated_and_in_training_alone():
         (lambda: diffusion.heun(rho=0.0), r"rho must be a finite number > 0"),
         (lambda: diffusion.min_snr(0.0), r"largest must be a finite number > 0"),
         (lambda: compared(steps=3), r"forward chain has steps=None and the reverse chain 3"),
-        (lambda: compared(noise=diffusion.cosine(start=-5.0)), r"forward chain has schedule=cosine\(start=-13.3, end=5.0\)"),
+        (
+            lambda: compared(noise=diffusion.cosine(start=-5.0)),
+            r"forward chain has schedule=cosine\(start=-13.3, end=5.0\)",
+        ),
         (lambda: compared(shape=(3,)), r"give reverse\(...\) the shape of the data, \[2\]"),
         (lambda: compared().log_prob(jnp.zeros((2, 2))), r"no density of its ends; compare it with forward"),
     ],

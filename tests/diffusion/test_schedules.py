@@ -71,7 +71,10 @@ def test_single_precision_keeps_what_is_near_the_ends():
         (lambda: diffusion.cosine(start=5.0, end=-5.0), r"end must be a finite number > 5, got -5.*increases"),
         (lambda: diffusion.linear_log_snr(start=math.nan), r"start must be a finite number, got nan"),
         (lambda: diffusion.linear_beta(beta=(0.2, 0.1)), r"beta\[1\] must be a finite number > 0.2, got 0.1"),
-        (lambda: diffusion.schedule(lambda t: -t), r"gamma = −log SNR must increase, but γ\(0\) = -?0 and γ\(0.0009766\)"),
+        (
+            lambda: diffusion.schedule(lambda t: -t),
+            r"gamma = −log SNR must increase, but γ\(0\) = -?0 and γ\(0.0009766\)",
+        ),
         (lambda: diffusion.schedule(jnp.log), r"gamma must be finite in \[0, 1\], but is -inf at t = 0"),
         (lambda: diffusion.schedule(jnp.sum), r"gamma must be elementwise"),
         (lambda: diffusion.cosine().gamma(jnp.asarray(1.5)), r"t must be in \[0, 1\], got 1.5"),
