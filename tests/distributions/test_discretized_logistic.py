@@ -37,7 +37,7 @@ def test_of_fewer_shades_each_has_its_bin(x64, shades):
     np.testing.assert_array_equal(pixels, np.rint(np.arange(shades) * 255 / (shades - 1)))
     edges = np.concatenate([[-np.inf], (np.arange(shades - 1) + 0.5 - half) / half, [np.inf]])
     expected = np.diff(scipy.stats.logistic.cdf(edges, loc, np.exp(log_scale)))
-    every = np.exp(np.asarray(few.log_prob(jnp.asarray(PIXELS))))
+    every = np.exp(np.asarray(few.log_prob(jnp.asarray(PIXELS, jnp.uint8))))
     np.testing.assert_allclose(every[np.asarray(pixels)], expected, rtol=1e-9)
     assert np.count_nonzero(every) == shades
     mean = expected @ np.asarray(pixels)

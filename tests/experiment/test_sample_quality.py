@@ -12,6 +12,7 @@ import pytest
 from vifx import data, evaluation, training
 from vifx.checks import ArgumentError
 from vifx.evaluation import Features
+from vifx.evaluation.batches import samples
 from vifx.experiment import file as files
 from vifx.experiment import sample_quality
 from vifx.experiment.building import build, run_key
@@ -60,8 +61,19 @@ def test_each_kind_is_measured_on_its_own_samples(name, monkeypatch):
     assert others <= set(found)
 
 
-def test_it_is_no_part_of_what_identifies_a_run_and_is_refused_where_there_are_no_images():
+def test_rows_are_measured_by_their_distances():
+    experiment, config = built("realnvp_two_moons", quality_examples=40, depth=2, hidden=(4,))
+    batch = first_batch(run_key(config), experiment.source)
+    state = training.start(run_key(config), experiment.step, experiment.objective, batch)
+    found = experiment.evaluate(jax.random.key(0), state.params, state.state)
+    real = data.load(config.data).test["x"][:40]
+    drawn = samples(jax.random.key(0), experiment.generative, state.params, state.state, 40)
+    assert found["frechet"] == pytest.approx(evaluation.frechet_distance(drawn, real), rel=1e-4)
+    assert {"nll/x", "coverage", "kid"} <= set(found)
+
+
+def test_it_is_no_part_of_what_identifies_a_run_and_is_refused_where_there_is_nothing_to_compare():
     _, config = built("vae_digits")
     assert identity(config) == identity(replace(config, quality_examples=50))
-    with pytest.raises(ArgumentError, match=r"quality_examples of 5 would change nothing.*does not make images"):
-        built("gan_ring", quality_examples=5)
+    with pytest.raises(ArgumentError, match=r"quality_examples of 5 would change nothing.*makes neither images nor rows"):
+        built("hmm_casino", quality_examples=5)

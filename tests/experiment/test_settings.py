@@ -225,7 +225,7 @@ def test_what_cannot_be_divided_or_would_change_nothing_is_refused():
         watched, read = recording(Config(**options))
         mixture(watched)
         with pytest.raises(ValueError, match=r"would change nothing: no network of this experiment"):
-            require_read(watched, read, images=False)
+            require_read(watched, read)
         vae(watched)
-        require_read(watched, read, images=False)
-    require_read(Config(precision="float64"), set(), images=False)
+        require_read(watched, read)
+    require_read(Config(precision="float64"), set())

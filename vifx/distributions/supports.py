@@ -153,7 +153,7 @@ class Shades(WholeNumbers):
             return inside
         arrays = jnp if isinstance(x, jax.Array) else np
         pixels = arrays.asarray(self.pixels)[self.shade(arrays.where(inside, x, 0))]
-        return inside & (pixels == x)
+        return inside & (pixels.astype(x.dtype) == x)
 
     def __repr__(self) -> str:
         return super().__repr__() if self.shades == 256 else f"pixels of {self.shades} shades"

@@ -60,7 +60,7 @@ def build(file: ExperimentFile, config: Config, *, read: Set[str] | None = None)
         config.data.require_resident("this experiment has a source of its own; it is data.source that streams")
     mesh = mesh_of(config)
     if read is not None:
-        require_read(config, read, images=built.sample is not None)
+        require_read(config, read)
     built = configured(built, config)
     _logs(config, Path())  # whose packages are there
     batch = first_batch(run_key(config), built.source)

@@ -55,9 +55,9 @@ class Config:
     log: tuple[Literal["csv", "tensorboard", "wandb"], ...] = ()
     """Logs of the metrics besides metrics.jsonl: metrics.csv, tensorboard/ or wandb/ in the run."""
     quality_examples: NonNegativeInt = 0
-    """Test images, and as many samples, that the quality of samples is measured on at the end: Fréchet and kernel
-    distance, coverage, memorization, with their controls. The first time, a small classifier is trained for it (0: it
-    is not measured)."""
+    """Test images or rows, and as many samples, that the quality of samples is measured on at the end: Fréchet and
+    kernel distance, coverage, of images memorization and controls. The first time, a small classifier is trained for
+    images (0: it is not measured)."""
     data: data.Config = field(default_factory=data.Config)
     """Which data set, and how it is read."""
 

@@ -120,7 +120,6 @@ def rows(config: Config, splits: Dataset, model: Assembly, step: Step) -> Experi
         inference=model.inference,
         generative=model.generative,
         monitor=evaluation.measure_rows(model.generative, splits.validation),
-        evaluate=evaluation.measure_rows(model.generative, splits.test, n=config.quality_examples),
         drawings={"columns": evaluation.draw_columns(model.generative, splits)},
         best="validation/frechet",
         alarms=alarms(monitored=("coverage",)),

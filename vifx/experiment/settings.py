@@ -40,8 +40,11 @@ def configured(built: Experiment, config: Config) -> Experiment:
             sentence = "must be left out here: no metric of this experiment marks the best checkpoint"
             raise ArgumentError("patience", sentence, value=evaluations, owner=config)
         built = dataclasses.replace(built, stop=training.patience(built.best, evaluations=evaluations))
-    if (examples := settings["quality_examples"]) and built.sample is not None and built.splits is not None:
+    if examples := settings["quality_examples"]:
         quality = sample_quality(built, config.data, examples)
+        if quality is None and examples != type(config).quality_examples:
+            sentence = f"of {examples} would change nothing: this experiment makes neither images nor rows"
+            raise ArgumentError("quality_examples", sentence, value=examples, owner=config)
         built = dataclasses.replace(built, evaluate=both(quality, built.evaluate))
     if settings["precision"] == "float64":
         built = _in_double(built)
@@ -55,7 +58,7 @@ def configured(built: Experiment, config: Config) -> Experiment:
     return dataclasses.replace(built, step=step)
 
 
-def require_read(config: Config, read: Set[str], *, images: bool) -> None:
+def require_read(config: Config, read: Set[str]) -> None:
     """Refuse a setting that the experiment does not read, and that would so change nothing.
 
     Args:
@@ -71,10 +74,6 @@ def require_read(config: Config, read: Set[str], *, images: bool) -> None:
         if value not in plain and name not in read:
             sentence = f"of {value} would change nothing: no network of this experiment is made by config.net(...)"
             raise ArgumentError(name, sentence, value=value, owner=config)
-    examples = vars(config)["quality_examples"]
-    if examples not in (0, type(config).quality_examples) and not images and "quality_examples" not in read:
-        sentence = f"of {examples} would change nothing: this experiment does not make images"
-        raise ArgumentError("quality_examples", sentence, value=examples, owner=config)
 
 
 def _in_double(built: Experiment) -> Experiment:
