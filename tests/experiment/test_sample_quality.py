@@ -75,5 +75,7 @@ def test_rows_are_measured_by_their_distances():
 def test_it_is_no_part_of_what_identifies_a_run_and_is_refused_where_there_is_nothing_to_compare():
     _, config = built("vae_digits")
     assert identity(config) == identity(replace(config, quality_examples=50))
-    with pytest.raises(ArgumentError, match=r"quality_examples of 5 would change nothing.*makes neither images nor rows"):
+    with pytest.raises(
+        ArgumentError, match=r"quality_examples of 5 would change nothing.*makes neither images nor rows"
+    ):
         built("hmm_casino", quality_examples=5)

@@ -11,7 +11,6 @@ __all__ = [
     "Annealed",
     "Bounds",
     "Budget",
-    "Bounds",
     "Calibration",
     "Certificate",
     "Codes",
@@ -34,7 +33,6 @@ __all__ = [
     "RateDistortion",
     "RateParts",
     "Sandwich",
-    "RateParts",
     "Stages",
     "active_units",
     "aggregated_posterior",
@@ -146,9 +144,9 @@ from typing import TYPE_CHECKING
 from vifx.lazy import make_lazy
 
 if TYPE_CHECKING:
+    from vifx.evaluation.aggregated_posterior import RateParts, gaussian_gap, measure_information, rate_parts
     from vifx.evaluation.annealed_importance import Annealed, annealed_importance
     from vifx.evaluation.bidirectional import Sandwich, bidirectional
-    from vifx.evaluation.aggregated_posterior import RateParts, gaussian_gap, measure_information, rate_parts
     from vifx.evaluation.casino_dice import probability_bars, state_timeline
     from vifx.evaluation.certificate import Budget, Certificate
     from vifx.evaluation.certify import certify
@@ -168,8 +166,8 @@ if TYPE_CHECKING:
     from vifx.evaluation.components import model_choice
     from vifx.evaluation.curves import banded_curves, bound_curve, loss_curves, metric_curves
     from vifx.evaluation.decoded_images import DecodedImages, unscaled
-    from vifx.evaluation.disentanglement import Dci, Mig, dci, measure_disentanglement, mig
     from vifx.evaluation.density_pairs import density_pairs_2d
+    from vifx.evaluation.disentanglement import Dci, Mig, dci, measure_disentanglement, mig
     from vifx.evaluation.estimate import Estimate
     from vifx.evaluation.families_chart import families_chart
     from vifx.evaluation.fits import fit_figure
