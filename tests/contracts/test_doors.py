@@ -243,6 +243,7 @@ DOORS = [
     at(data, "flatten", variable="x"),
     at(data, "from_arrays", train={"x": X}, test={"x": X + 1}, validation=2, split_seed=0, name="mine"),
     at(data, "hold_out", split={"x": X}, validation=2, split_seed=0),
+    at(data, "law", name="ring"),
     at(data, "load", config=data.Config()),
     at(data, "mixup", alpha=1.0, per="batch", variables=("x",)),
     at(data, "modes", name="ring"),

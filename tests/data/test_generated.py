@@ -145,3 +145,30 @@ def test_a_near_name_is_suggested(monkeypatch, tmp_path):
     monkeypatch.setenv("VIFX_DATA", str(tmp_path))
     with pytest.raises(ValueError, match="did you mean 'grid25'"):
         data.load(data.Config("grid52"))
+
+
+@pytest.mark.parametrize("name", ["two_moons", "circles", "spirals"])
+def test_the_law_of_a_curve_is_its_integral(name):
+    """Adaptive quadrature along each part of the curve, as `draw_shape` states it."""
+
+    def curve(part, u):
+        if name == "two_moons":
+            x, y = np.cos(np.pi * u), np.sin(np.pi * u)
+            return (x, y) if part == 0 else (1 - x, 0.5 - y)
+        radius, angle = (1 + part, 2 * np.pi * u) if name == "circles" else (np.pi * np.sqrt(u), 3 * np.pi * np.sqrt(u))
+        return radius * np.cos(angle + np.pi * part * (name == "spirals")), radius * np.sin(
+            angle + np.pi * part * (name == "spirals")
+        )
+
+    points = data.load(data.Config(name)).test["x"][:5].astype(float)
+    expected = []
+    for x in points:
+        density = lambda u, part, x=x: stats.norm(0, 0.1).pdf(np.subtract(curve(part, u), x)).prod()  # noqa: E731
+        halves = [integrate.quad(density, 0, 1, args=(part,), limit=500, epsabs=1e-12)[0] / 2 for part in (0, 1)]
+        expected.append(np.log(sum(halves)))
+    np.testing.assert_allclose(data.law(name).log_prob(points), expected, rtol=2e-5)
+
+
+def test_other_laws_are_their_modes_or_not_known():
+    assert data.law("ring").centres.shape == (8, 2)
+    assert data.law("pinwheel") is None

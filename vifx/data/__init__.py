@@ -41,6 +41,7 @@ __all__ = [
     "flatten",
     "from_arrays",
     "hold_out",
+    "law",
     "load",
     "mixup",
     "modes",
@@ -68,7 +69,7 @@ if TYPE_CHECKING:
     from vifx.data.data_config import Config
     from vifx.data.dataset import Dataset, Info, Split, from_arrays, hold_out
     from vifx.data.full import Full
-    from vifx.data.generated import Modes, modes
+    from vifx.data.generated import Modes, law, modes
     from vifx.data.idx import read_idx
     from vifx.data.keel import Table, read_keel
     from vifx.data.names import available, data_directory

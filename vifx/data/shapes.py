@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["SHAPES", "draw_shape"]
+__all__ = ["CURVES", "CURVE_NOISE", "SHAPES", "draw_shape"]
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -34,24 +35,33 @@ def draw_shape(name: str, stream: np.random.RandomState, size: int) -> Points:
     return SHAPES[name][1](stream, size)
 
 
-def _two_moons(stream: np.random.RandomState, size: int) -> Points:
-    y, t = stream.randint(2, size=size), np.pi * stream.random_sample(size)
-    arc = np.stack([np.cos(t), np.sin(t)], axis=1)
-    x = np.where(y[:, None] == 0, arc, np.array([1.0, 0.5]) - arc)
-    return x + 0.1 * stream.standard_normal((size, 2)), y
+def _moons(y: NDArray[Any], u: NDArray[Any]) -> NDArray[Any]:
+    arc = np.stack([np.cos(np.pi * u), np.sin(np.pi * u)], axis=1)
+    return np.where(y[:, None] == 0, arc, np.array([1.0, 0.5]) - arc)
 
 
-def _circles(stream: np.random.RandomState, size: int) -> Points:
-    y, angle = stream.randint(2, size=size), 2 * np.pi * stream.random_sample(size)
-    x = (1.0 + y)[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return x + 0.1 * stream.standard_normal((size, 2)), y
+def _rings(y: NDArray[Any], u: NDArray[Any]) -> NDArray[Any]:
+    angle = 2 * np.pi * u
+    return (1.0 + y)[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
-def _spirals(stream: np.random.RandomState, size: int) -> Points:
-    y, t = stream.randint(2, size=size), 3 * np.pi * np.sqrt(stream.random_sample(size))
+def _arms(y: NDArray[Any], u: NDArray[Any]) -> NDArray[Any]:
+    t = 3 * np.pi * np.sqrt(u)
     angle = t + np.pi * y
-    x = (t / 3)[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return x + 0.1 * stream.standard_normal((size, 2)), y
+    return (t / 3)[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+CURVES: Mapping[str, Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]] = MappingProxyType(
+    {"two_moons": _moons, "circles": _rings, "spirals": _arms}
+)
+"""The shapes that are two curves with noise: by name, from the part and u to points of the curve."""
+CURVE_NOISE = 0.1
+"""The standard deviation of that noise."""
+
+
+def _along(name: str, stream: np.random.RandomState, size: int) -> Points:
+    y, u = stream.randint(2, size=size), stream.random_sample(size)
+    return CURVES[name](y, u) + CURVE_NOISE * stream.standard_normal((size, 2)), y
 
 
 def _pinwheel(stream: np.random.RandomState, size: int) -> Points:
@@ -71,9 +81,7 @@ def _checkerboard(stream: np.random.RandomState, size: int) -> Points:
 
 SHAPES: Mapping[str, tuple[int, Callable[[np.random.RandomState, int], Points]]] = MappingProxyType(
     {
-        "two_moons": (2, _two_moons),
-        "circles": (2, _circles),
-        "spirals": (2, _spirals),
+        **{name: (2, partial(_along, name)) for name in CURVES},
         "pinwheel": (5, _pinwheel),
         "checkerboard": (8, _checkerboard),
     }

@@ -201,7 +201,9 @@ def reverse(
 
             def run(kept: Array | None) -> Array:
                 more = () if kept is None else (kept,)
-                output, _ = net.apply(params["network"], state["network"], *inputs, *parents, *more, key=key, train=train)
+                output, _ = net.apply(
+                    params["network"], state["network"], *inputs, *parents, *more, key=key, train=train
+                )
                 if output.shape != z.shape:
                     raise ValueError(
                         f"reverse: the network maps {list(z.shape)} to {list(output.shape)}; it must return z's shape"

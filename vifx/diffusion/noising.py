@@ -82,9 +82,7 @@ class Noising(numpyro.Distribution):
         path = jnp.broadcast_to(value, (*lead, *self.event_shape))
         paths = path.reshape(-1, *self.event_shape)
         grid = self.grid()
-        first, before, after = (
-            grid.at_rows(part, len(paths)) for part in (slice(0, 1), slice(0, -1), slice(1, None))
-        )
+        first, before, after = (grid.at_rows(part, len(paths)) for part in (slice(0, 1), slice(0, -1), slice(1, None)))
         x = jnp.broadcast_to(self.x, (*lead, *self.x.shape[1:])).reshape(-1, *self.x.shape[1:])
         found = marginal(x, first).log_prob(paths[:, 0])
         earlier, later = (each.reshape(-1, *self.x.shape[1:]) for each in (paths[:, :-1], paths[:, 1:]))
@@ -102,7 +100,9 @@ class Noising(numpyro.Distribution):
         return divergence(self, other) if isinstance(other, Denoising) else None
 
 
-def forward(schedule: NoiseSchedule, *, steps: int | None = None, times: Times = "low_discrepancy") -> Callable[[Array], Noising] | Net:
+def forward(
+    schedule: NoiseSchedule, *, steps: int | None = None, times: Times = "low_discrepancy"
+) -> Callable[[Array], Noising] | Net:
     """The forward chain as a function of the data: ``factor("z | x", forward(schedule, steps=1000))``.
 
     ``p(z | x) = p(z_0 | x) Π_t p(z_t | z_{t−1})`` with ``z_t = α_t x + σ_t ε``. One value of z is a path

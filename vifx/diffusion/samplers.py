@@ -64,9 +64,7 @@ def ddim(steps: int = 50, *, eta: float = 0.0) -> Sampler:
     return Sampler(draw, f"ddim({steps}, eta={eta:g})")
 
 
-def drawn_path(
-    key: Key, chain: Any, last: Array, steps: int, *, examples: Array | None = None, eta: float
-) -> Array:
+def drawn_path(key: Key, chain: Any, last: Array, steps: int, *, examples: Array | None = None, eta: float) -> Array:
     """Draw a path from its last point: ``[rows, steps + 1, *event]``, z_0 first, by the rule of `ddim`."""
     grid = chain.grid(steps + 1)
     before, after = (NoiseLevel(*(each[part] for each in grid)) for part in (slice(0, -1), slice(1, None)))

@@ -53,7 +53,9 @@ def divergence(forward: Any, reverse: Any) -> Estimate:
 
     def parts(key: Key) -> Parts:
         prior = _prior(forward, reverse)
-        steps, weighted, searched = _all(key, forward, reverse) if forward.times == "all" else _one(key, forward, reverse)
+        steps, weighted, searched = (
+            _all(key, forward, reverse) if forward.times == "all" else _one(key, forward, reverse)
+        )
         values = {"prior": prior, "steps": steps}
         if reverse.weighting is None and searched is None and not reverse.schedule.is_learned:
             return Parts(values)
@@ -125,7 +127,9 @@ def _one(key: Key, forward: Any, reverse: Any) -> tuple[Array, Array, Array | No
             gamma, rate, token = attached(gamma, rate)
     else:
         before = jnp.floor(place * forward.steps)
-        earlier, gamma = (reverse.schedule.gamma(each / forward.steps, reverse.learned) for each in (before, before + 1))
+        earlier, gamma = (
+            reverse.schedule.gamma(each / forward.steps, reverse.learned) for each in (before, before + 1)
+        )
         rate = forward.steps * jnp.expm1(gamma - earlier)
     each = rate * _error(own, forward, reverse, gamma) * drawn.ratio / 2
     weighted = each if reverse.weighting is None else each * reverse.weighting.of(gamma, rate)

@@ -88,9 +88,7 @@ def _log_density(log_probs: Array, place: Array, steps: int | None) -> Array:
     return each[jnp.minimum((place * steps).astype(jnp.int32), steps - 1)]
 
 
-def importance(
-    weights: Sequence[float] | None = None, *, learned: bool = False, bins: int | None = None
-) -> Proposal:
+def importance(weights: Sequence[float] | None = None, *, learned: bool = False, bins: int | None = None) -> Proposal:
     """Draw times in proportion to weights of equal intervals of [0, 1], each divided by its probability again.
 
     The estimate stays unbiased. It varies least where the weights are proportional to the root mean square of the step

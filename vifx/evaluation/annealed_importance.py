@@ -164,9 +164,7 @@ def laid_path(
     return path, pilot(key, path, params, state, split, **settings)
 
 
-def annealed(
-    path: Path, ladder: Ladder, found: Mapping[str, NDArray[Any]], split: Mapping[str, ArrayLike]
-) -> Annealed:
+def annealed(path: Path, ladder: Ladder, found: Mapping[str, NDArray[Any]], split: Mapping[str, ArrayLike]) -> Annealed:
     """Return what a run forward found, as it is reported."""
     weights = np.asarray(split[WEIGHTS]) if WEIGHTS in split else None
     log_weights = np.asarray(found["log_weights"], np.float64)

@@ -136,9 +136,7 @@ def ends(inference: Joint, generative: Joint, rows: Rows, start: Start, latents:
     )
 
 
-def flat(
-    inference: Joint, generative: Joint, rows: Rows, latents: Sequence[str], values: Mapping[str, Array]
-) -> Array:
+def flat(inference: Joint, generative: Joint, rows: Rows, latents: Sequence[str], values: Mapping[str, Array]) -> Array:
     """Return the latents among values ``[examples, *event]`` as ``[examples, size]``, as `Ends` has them."""
     return _flat(values, _coordinates(inference, generative, rows, latents))
 
@@ -178,9 +176,7 @@ def _log_density(
     return log_density
 
 
-def _coordinates(
-    inference: Joint, generative: Joint, rows: Rows, latents: Sequence[str]
-) -> dict[str, _Coordinates]:
+def _coordinates(inference: Joint, generative: Joint, rows: Rows, latents: Sequence[str]) -> dict[str, _Coordinates]:
     """Return the coordinates of each latent, from the support of its conditionals."""
     found: dict[str, _Coordinates] = {}
     example = {name: value[:1] for name, value in rows.batch.items()}

@@ -121,9 +121,7 @@ def _backward(path: Path, settling: int, ladder: Ladder, rows: Rows) -> dict[str
         place, taken = _move(path, found, _tagged(moves, number), place, temperature, length)
         return (place, log_weight + (temperature - before) * _gain(place)), taken.mean(axis=0)
 
-    place, _ = jax.lax.scan(
-        settle, placed((found.start, found.end), starts), jnp.arange(settling, dtype=jnp.uint32)
-    )
+    place, _ = jax.lax.scan(settle, placed((found.start, found.end), starts), jnp.arange(settling, dtype=jnp.uint32))
     carry = (place, jnp.zeros(place.z.shape[:2]))
     (_, log_weight), taken = jax.lax.scan(one, carry, ladder.rungs, reverse=True)
     return {"log_weights": log_weight.T, "acceptance": taken.T}
@@ -219,9 +217,7 @@ def forward(
       ``log_weights`` ``[examples, chains]``, whose exponentials have the mean q(x); the ends ``z``
       ``[examples, chains, size]``; and the ``acceptance`` of each move ``[examples, temperatures]``.
     """
-    return in_batches(
-        key, _told(partial(_forward, path, ladder), observe), params, state, split, batch_size=batch_size
-    )
+    return in_batches(key, _told(partial(_forward, path, ladder), observe), params, state, split, batch_size=batch_size)
 
 
 def backward(

@@ -56,7 +56,9 @@ def density_pairs_2d(
         low, high = window_of(np.quantile(known, [0.001, 0.999], axis=0))
         ticks = [np.linspace(low[axis], high[axis], resolution) for axis in range(2)]
         grid = np.stack(np.meshgrid(*ticks), axis=-1).reshape(-1, 2).astype(np.float32)
-        both = [np.exp(np.asarray(law(grid), np.float64)).reshape(resolution, -1) for law in (above[column], below[column])]
+        both = [
+            np.exp(np.asarray(law(grid), np.float64)).reshape(resolution, -1) for law in (above[column], below[column])
+        ]
         top = float(np.quantile(both[0], 0.998))
         for row, (density, name) in enumerate(zip(both, names, strict=True)):
             here = axes[row * columns + column]

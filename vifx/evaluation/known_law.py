@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
 
 
-def measure_against_law(measure: Measure, law: Modes, split: Split, *, metric: str = "log_prob/test") -> Measure:
+def measure_against_law(measure: Measure, law: Modes | None, split: Split, *, metric: str = "log_prob/test") -> Measure:
     """Return a measure with what the true density has on the same rows.
 
     ``log_prob/test`` is the mean log-likelihood of the model and ``log_prob/test/true`` that of the law, in nats. The
@@ -47,9 +47,12 @@ def measure_against_law(measure: Measure, law: Modes, split: Split, *, metric: s
 
     Args:
       measure: of the model; one of its metrics is an `Estimate` of log-likelihoods, or of their negatives.
+      law: as `data.law` returns it; with None, where it is not known, the measure is returned as it is.
       split: rows ``x``, usually the test split.
       metric: the name of that metric; those of ``nll/…`` change their sign.
     """
+    if law is None:
+        return measure
     weights = split.get(WEIGHTS)
     truth = law.log_prob(split["x"])
 

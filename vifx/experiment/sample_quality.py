@@ -22,10 +22,9 @@ def sample_quality(built: Experiment, config: data.Config, examples: int) -> Mea
     """Return what measures samples against the test split, or None for a model of neither images nor rows.
 
     A generator, an autoencoder, a flow and a mixture have the same lines in their tables, so that they compare: of
-    images
-    `evaluation.measure_image_quality` of what `vifx sample` draws, with its controls, in the features of one network;
-    of rows of real numbers `evaluation.measure_rows`. Where a model does not see the 8-bit images, they are read again
-    when it is measured.
+    images `evaluation.measure_image_quality` of what `vifx sample` draws, with its controls, in the features of one
+    network; of rows of real numbers `evaluation.measure_rows`. Where a model does not see the 8-bit images, they are
+    read again when it is measured.
 
     Args:
       built: an experiment.
