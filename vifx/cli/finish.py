@@ -16,6 +16,7 @@ from vifx import evaluation, training
 from vifx.cli.console import alarm_line, aligned
 from vifx.core.explain import explain
 from vifx.evaluation import Estimate, Stages
+from vifx.evaluation.likelihood_bounds import Bounds
 from vifx.experiment import Experiment
 from vifx.experiment.building import run_key
 from vifx.experiment.drawn import EVALUATION, curves, drawings
@@ -107,12 +108,8 @@ def _updates(built: Experiment, made: int, shown: int) -> str:
 
 
 def _bounds(found: Mapping[str, Estimate | float]) -> dict[str, Figure]:
-    weighted = {
-        int(name.removeprefix("iwae/")): value
-        for name, value in found.items()
-        if name.startswith("iwae/") and isinstance(value, Estimate)
-    }
-    return {"bound": evaluation.bound_curve(weighted)} if len(weighted) > 1 else {}
+    curves = [value.curve for value in found.values() if isinstance(value, Bounds)]
+    return {"bound": evaluation.bound_curve(curves[0])} if curves and len(curves[0]) > 1 else {}
 
 
 def _write_report(

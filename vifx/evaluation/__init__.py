@@ -21,6 +21,7 @@ __all__ = [
     "Features",
     "Fmd",
     "Kid",
+    "Gaps",
     "KneserNey",
     "Measure",
     "Memorization",
@@ -28,6 +29,7 @@ __all__ = [
     "Mig",
     "ModeCoverage",
     "Noted",
+    "Parzen",
     "Prdc",
     "Predictions",
     "RateDistortion",
@@ -76,6 +78,7 @@ __all__ = [
     "frechet_distance",
     "gaussian_frechet_distance",
     "gaussian_gap",
+    "gaps",
     "gaussian_nll",
     "image_grid",
     "image_rows",
@@ -83,6 +86,7 @@ __all__ = [
     "info_nce",
     "information_bounds",
     "kid",
+    "kernel_density",
     "kl_per_latent",
     "kneser_ney",
     "latent_manifold",
@@ -173,6 +177,7 @@ if TYPE_CHECKING:
     from vifx.evaluation.fits import fit_figure
     from vifx.evaluation.frechet import frechet_distance, gaussian_frechet_distance
     from vifx.evaluation.frozen_features import feature_network, features_of
+    from vifx.evaluation.gaps import Gaps, gaps
     from vifx.evaluation.image_quality import Features, Fmd, fmd, measure_image_quality
     from vifx.evaluation.information import (
         Bounds,
@@ -184,6 +189,7 @@ if TYPE_CHECKING:
         posterior_log_densities,
     )
     from vifx.evaluation.kernel_distance import Kid, kid
+    from vifx.evaluation.kernel_density import Parzen, kernel_density
     from vifx.evaluation.known_law import density_fit_1d
     from vifx.evaluation.latents import (
         Codes,

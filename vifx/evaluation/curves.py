@@ -163,7 +163,7 @@ def _vectors(name: str, curve: tuple[ArrayLike, ArrayLike]) -> tuple[NDArray[Any
     return steps, values
 
 
-def bound_curve(bounds: Mapping[int, Estimate]) -> Figure:
+def bound_curve(bounds: Mapping[int, Estimate], *, interval: tuple[float, float] | None = None) -> Figure:
     """Draw ``-L_K``, an upper bound on the negative log-likelihood, over the number of samples ``K``.
 
     The band is one standard error over examples to each side. The examples are the same at each
@@ -172,6 +172,7 @@ def bound_curve(bounds: Mapping[int, Estimate]) -> Figure:
 
     Args:
       bounds: as `importance_weighted_bound` returns them.
+      interval: what log q(x) of the same examples is in, in nats, such as the ends of a `Certificate`.
 
     Raises:
       ValueError: if `bounds` is empty.
@@ -190,15 +191,19 @@ def bound_curve(bounds: Mapping[int, Estimate]) -> Figure:
     band = {"color": colour, "alpha": 0.15, "linewidth": 0, "label": "± standard error over examples"}
     axes.fill_between(samples, values - errors, values + errors, **band)
     axes.plot(samples, values, color=colour, marker="o", markersize=4, linewidth=1.6, label="$-L_K$")
+    if interval is not None:
+        ends = {"color": STYLE.lines[1], "alpha": 0.35, "linewidth": 1.2, "label": "−log q(x), certified"}
+        axes.axhspan(-interval[1], -interval[0], **ends)
     axes.set_xscale("log")
     axes.set_xticks(samples, [f"{k:,}" for k in samples])
     axes.xaxis.set_minor_locator(NullLocator())
     beside = {"xytext": (4, 5), "textcoords": "offset points", "ha": "left"}
-    for k, value in zip(samples, values, strict=True):
+    named = range(len(samples)) if len(samples) <= 5 else (0, len(samples) // 2, len(samples) - 1)
+    for k, value in ((samples[index], values[index]) for index in named):
         place = (float(k), float(value))
         axes.annotate(minus(f"{value:.2f}"), place, fontsize=STYLE.tick_size, color=STYLE.text, **beside)
     axes.margins(x=0.12, y=0.12)
-    legend(axes, columns=2)
+    legend(axes, columns=2 if interval is None else 3)
     return figure
 
 

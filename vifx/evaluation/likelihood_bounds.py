@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["average_metrics", "elbo", "importance_weighted_bound", "measure_bounds", "monitor_loss"]
+__all__ = ["Bounds", "average_metrics", "elbo", "importance_weighted_bound", "measure_bounds", "monitor_loss"]
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -29,6 +30,17 @@ from vifx.evaluation.latents import active_units, encode
 from vifx.evaluation.likelihood import bits_per_dim
 from vifx.evaluation.measure import Measure, unmeasured
 from vifx.variational import kl
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Bounds(Estimate):
+    """The importance-weighted bound of many samples, with those of fewer that the same draws give.
+
+    Attributes:
+      curve: ``{K: Estimate}``, of powers of two up to the number of samples, and of that.
+    """
+
+    curve: Mapping[int, Estimate] = field(default_factory=dict)
 
 
 def average_metrics(
@@ -216,10 +228,11 @@ def measure_bounds(
 ) -> Measure:
     """Measure the ELBO and its terms, the importance-weighted bounds, and what the latents hold, on a split.
 
-    ``iwae/K`` is the bound with K samples, in nats per example. All but the ELBO and the latents, which are cheap,
-    are taken on the first `examples` examples. Where the decoder gives 8-bit pixels probabilities, ``bits_per_dim``
-    and ``bits_per_dim/iwae/K`` are what −ELBO and the bounds are in bits for each dimension: upper bounds on the
-    length of a code. ``active_units`` and `measure_information` say what the latents hold.
+    ``iwae/K`` is the bound with K samples, in nats per example; the last of them has the whole curve up to it, see
+    `Bounds`, which the report draws. All but the ELBO and the latents, which are cheap, are taken on the first
+    `examples` examples. Where the decoder gives 8-bit pixels probabilities, ``bits_per_dim`` and
+    ``bits_per_dim/iwae/K`` are what −ELBO and the bounds are in bits for each dimension: upper bounds on the length of
+    a code. ``active_units`` and `measure_information` say what the latents hold.
 
     Args:
       inference: evidence and encoder.
@@ -234,7 +247,13 @@ def measure_bounds(
 
     def measure(key: Key, params: Params, state: State) -> Mapping[str, Estimate | float]:
         terms = elbo(key, inference, generative, params, state, split)
-        weighted = importance_weighted_bound(key, inference, generative, params, state, few, samples=samples)
+        most = max(samples)
+        powers = [1 << exponent for exponent in range(most.bit_length())]
+        model = (inference, generative, params, state, few)
+        weighted = importance_weighted_bound(key, *model, samples=(*samples, *powers))
+        curve = {count: weighted[count] for count in (*powers, most)}
+        weighted = {count: weighted[count] for count in sorted(samples)}
+        weighted[most] = Bounds(weighted[most].values, weights=weighted[most].weights, curve=curve)
         bounds = {"": terms["elbo"], **{f"/iwae/{count}": value for count, value in weighted.items()}}
         bits = _bits(bounds, split) if _gives_probabilities(key, generative, params, state, few) else {}
         codes = encode(key, inference, params, state, split, variable=latent)
