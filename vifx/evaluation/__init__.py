@@ -36,6 +36,7 @@ __all__ = [
     "RateParts",
     "Sandwich",
     "Stages",
+    "TwoSample",
     "active_units",
     "aggregated_posterior",
     "annealed_importance",
@@ -47,8 +48,10 @@ __all__ = [
     "calibrating_temperature",
     "calibration",
     "certify",
+    "classifier_two_sample_test",
     "cluster_accuracy",
     "cluster_purity",
+    "critic_calibration",
     "critic_field",
     "dci",
     "density_2d",
@@ -151,11 +154,11 @@ if TYPE_CHECKING:
     from vifx.evaluation.aggregated_posterior import RateParts, gaussian_gap, measure_information, rate_parts
     from vifx.evaluation.annealed_importance import Annealed, annealed_importance
     from vifx.evaluation.bidirectional import Sandwich, bidirectional
+    from vifx.evaluation.binned import Calibration
     from vifx.evaluation.casino_dice import probability_bars, state_timeline
     from vifx.evaluation.certificate import Budget, Certificate
     from vifx.evaluation.certify import certify
     from vifx.evaluation.classification import (
-        Calibration,
         calibration,
         draw_evidence,
         draw_noise,
@@ -168,6 +171,7 @@ if TYPE_CHECKING:
     from vifx.evaluation.clusters import cluster_accuracy, cluster_purity
     from vifx.evaluation.collapse import Stages, stage_table, stages
     from vifx.evaluation.components import model_choice
+    from vifx.evaluation.critic_calibration import critic_calibration
     from vifx.evaluation.curves import banded_curves, bound_curve, loss_curves, metric_curves
     from vifx.evaluation.decoded_images import DecodedImages, unscaled
     from vifx.evaluation.density_pairs import density_pairs_2d
@@ -234,5 +238,6 @@ if TYPE_CHECKING:
     from vifx.evaluation.table import Metric, Noted, described, print_metrics
     from vifx.evaluation.table_rows import draw_columns, measure_rows
     from vifx.evaluation.text_models import KneserNey, kneser_ney, text_lines
+    from vifx.evaluation.two_sample import TwoSample, classifier_two_sample_test
 
 make_lazy(__name__)

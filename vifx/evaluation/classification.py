@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 __all__ = [
-    "Binning",
-    "Calibration",
     "calibration",
     "draw_evidence",
     "draw_noise",
@@ -15,17 +13,15 @@ __all__ = [
     "reliability_diagram",
 ]
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vifx.checks import require_integer
 from vifx.core.joint import Joint
 from vifx.core.types import Key, Params, State
 from vifx.data import Split
+from vifx.evaluation.binned import Binning, Calibration, by_bins
 from vifx.evaluation.estimate import Estimate
 from vifx.evaluation.measure import Drawing, Measure, unmeasured
 from vifx.evaluation.mosaics import image_grid
@@ -36,48 +32,6 @@ from vifx.training.chunk import first_batch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Binning: TypeAlias = Literal["equal_mass", "equal_width"]
-"""How confidences are divided into bins: as many examples in each, or intervals of one length."""
-
-
-class Calibration(NamedTuple):
-    """What a classifier claims and what it keeps, by bins of its confidence, those without an example left out.
-
-    Attributes:
-      confidence: the mean confidence of each bin, the probability of the likeliest class, ``[bins]``, rising.
-      accuracy: the share of each bin's examples whose likeliest class is their label, ``[bins]``.
-      share: the share of all examples that are in each bin, ``[bins]``, with sum 1.
-      spread: the standard deviation that the accuracy of each bin would have if the confidences were the
-        probabilities of being right, ``[bins]``.
-    """
-
-    confidence: NDArray[np.float64]
-    accuracy: NDArray[np.float64]
-    share: NDArray[np.float64]
-    spread: NDArray[np.float64]
-
-    @property
-    def error(self) -> float:
-        """The expected calibration error ``Σ_b share_b |accuracy_b − confidence_b|``, 0 to 1.
-
-        It depends on the bins, and is not zero for a calibrated classifier either: see `chance`.
-        """
-        return float(np.sum(self.share * np.abs(self.accuracy - self.confidence)))
-
-    @property
-    def largest(self) -> float:
-        """The largest ``|accuracy_b − confidence_b|`` of a bin."""
-        return float(np.max(np.abs(self.accuracy - self.confidence)))
-
-    @property
-    def chance(self) -> float:
-        """The error that a calibrated classifier with the same confidences has on average, by chance alone.
-
-        ``√(2/π) Σ_b share_b spread_b``: a bin's accuracy is normal around its confidence, roughly where a bin has few
-        examples, and exactly where it has many.
-        """
-        return float(math.sqrt(2 / math.pi) * np.sum(self.share * self.spread))
 
 
 def calibration(predictions: Predictions, *, bins: int = 15, binning: Binning = "equal_mass") -> Calibration:
@@ -100,39 +54,15 @@ def calibration(predictions: Predictions, *, bins: int = 15, binning: Binning = 
       Naeini, Cooper and Hauskrecht, Obtaining well calibrated probabilities using Bayesian binning, 2015; Guo et al.,
       On calibration of modern neural networks, 2017.
     """
-    require_integer(bins, "bins")
-    shares, confidence = predictions.shares, predictions.confidence
-    if binning == "equal_width":
-        place = np.ceil(confidence * bins) - 1
-    elif binning == "equal_mass":
-        place = np.floor(_ranks(confidence, shares) * bins)
-    else:
-        raise ValueError(f"binning must be 'equal_mass' or 'equal_width', got {binning!r}.")
-    place = np.clip(place, 0, bins - 1).astype(np.int64)
-
-    def total(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.bincount(place, values, bins).astype(np.float64)
-
-    share = total(shares)
-    held = share > 0
-    share = share[held]
-    variance = total(shares**2 * confidence * (1 - confidence))[held]
-    return Calibration(
-        total(shares * confidence)[held] / share,
-        total(shares * predictions.correct)[held] / share,
-        share,
-        np.sqrt(np.maximum(variance, 0)) / share,
-    )
+    return by_bins(predictions.confidence, predictions.correct, predictions.shares, bins=bins, binning=binning)
 
 
-def _ranks(values: NDArray[np.float64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the share of what lies below each value, and half of what equals it, ``[examples]``."""
-    _, place = np.unique(values, return_inverse=True)
-    mass = np.bincount(place, shares)
-    return (np.cumsum(mass) - mass / 2)[place]
-
-
-def reliability_diagram(calibrations: Mapping[str, Calibration]) -> Figure:
+def reliability_diagram(
+    calibrations: Mapping[str, Calibration],
+    *,
+    confidence: str = "confidence: probability of the likeliest class",
+    accuracy: str = "accuracy",
+) -> Figure:
     """Draw accuracy over confidence, bin by bin, and their difference below.
 
     On the diagonal a classifier is right as often as it says; below it, it is too confident. The area of a mark is the
@@ -141,6 +71,8 @@ def reliability_diagram(calibrations: Mapping[str, Calibration]) -> Figure:
 
     Args:
       calibrations: by name, such as ``{"as trained": …, "temperature 1.3": …}``.
+      confidence: what the probabilities are of, in words; of a critic that of the origin.
+      accuracy: what they are compared with.
 
     Raises:
       ValueError: there is none.
@@ -150,8 +82,8 @@ def reliability_diagram(calibrations: Mapping[str, Calibration]) -> Figure:
     figure = canvas(5.2, 5.8, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     upper.set_title("Reliability", loc="left", pad=8 + 12 * len(calibrations), **STYLE.heading)
-    dress(upper, "", "accuracy")
-    dress(lower, "confidence: probability of the likeliest class", "accuracy − confidence")
+    dress(upper, "", accuracy)
+    dress(lower, confidence, f"{accuracy} − {confidence.partition(':')[0].partition(',')[0]}")
     low = min(float(min(each.confidence.min(), each.accuracy.min())) for each in calibrations.values())
     upper.plot([low, 1], [low, 1], color=STYLE.line, linewidth=1.0, zorder=1)
     lower.axhline(0, color=STYLE.line, linewidth=1.0, zorder=1)
