@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vifx.checks import require
 from vifx.data.casino import draw_casino
 from vifx.data.dataset import Dataset, Info, Split, hold_out
 from vifx.data.names import GENERATED
@@ -94,6 +95,7 @@ def law(name: str) -> Modes | None:
     >>> float(law("circles").log_prob([[1.0, 0.0]]).round(6))
     -1.146121
     """
+    require(name, str, "name", "the name of a dataset", "give one such as 'two_moons'")
     if name in CURVES:
         u = (np.arange(_CURVE) + 0.5) / _CURVE
         parts = [CURVES[name](np.full(_CURVE, part), u) for part in (0, 1)]
