@@ -92,8 +92,8 @@ def law(name: str) -> Modes | None:
     density is the integral over the curve, here the sum over 2,000 points of each of its two parts, which is exact to
     rounding since they are far closer to each other than the noise is wide.
 
-    >>> float(law("circles").log_prob([[1.0, 0.0]]).round(6))
-    -1.146121
+    >>> law("circles").log_prob([[1.0, 0.0]]).round(6).tolist()
+    [-1.146121]
     """
     require(name, str, "name", "the name of a dataset", "give one such as 'two_moons'")
     if name in CURVES:
