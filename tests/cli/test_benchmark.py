@@ -82,7 +82,7 @@ def test_updates_are_timed_after_the_first_which_compiles(vifx_command, bits, tm
     assert budget["updates"] == max(1, int(0.3 / budget["seconds_per_update"] / 2)) * 2
     spent = json.loads((folder / "timed/seed=0.json").read_text())
     assert spent["updates"] == budget["updates"]
-    assert spent["seconds"] < 60
+    assert spent["seconds"] == budget["updates"] * budget["seconds_per_update"]
 
 
 @pytest.mark.thorough
@@ -91,7 +91,6 @@ def test_an_interrupted_benchmark_goes_on_with_the_run_that_was_saved(vifx_comma
 
     def stopped(run, built, *, observe):
         def first(event):
-            observe(event)
             if event.kind == "checkpoint":
                 raise Interrupted(event.step, run.directory, 15)
 

@@ -8,7 +8,6 @@ import dataclasses
 import json
 import math
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +30,7 @@ from vifx.experiment.file import ExperimentFile
 from vifx.experiment.run import Run, create, environment, open_run, train_command
 from vifx.experiment.suite import Family, Suite, read_suite
 from vifx.files import write_whole
-from vifx.training import Event, Interrupted
+from vifx.training import Interrupted
 
 _LOOKS = 20
 """How many times the monitor is asked within the budget."""
@@ -143,56 +142,43 @@ def _trained(directory: Path, entry: _Entry, seed: int, options: BenchmarkOption
 
 
 def _train(folder: Path, entry: _Entry, seed: int, seconds: float, console: Console, log: Console) -> None:
-    directory = folder / f"seed={seed}"
-    updates, before = _budget(folder, entry, seconds), 0.0
-    clock = folder / f"seed={seed}.json"
+    directory, budget = folder / f"seed={seed}", _budget(folder, entry, seconds)
     if saved_steps(directory):
         run = open_run(directory)
         built = build(run.file, run.config)
-        before = json.loads(clock.read_text(encoding="utf-8"))["seconds"] if clock.is_file() else 0.0
     else:
         set_aside(directory)
-        config = dataclasses.replace(_under_budget(entry.config, updates), seed=seed)
+        config = dataclasses.replace(_under_budget(entry.config, budget["updates"]), seed=seed)
         watched, read = recording(config)
         built = build(entry.file, watched, read=read)
         run = Run(directory, entry.file, config, reads_steps="steps" in read).continued(at=0)
         create(run)
     log.print(f"$ {shlex.join(train_command(run))}", markup=False)
-    made = 0
-
-    def observe(event: Event) -> None:
-        nonlocal made
-        made = event.step
-        if event.kind in ("checkpoint", "end"):
-            found = {"updates": made, "seconds": before + event.seconds}
-            write_whole(clock, (json.dumps(found) + "\n").encode())
-
     with console.status(f"{entry.family.name}, seed {seed}: {run.config.steps:,} updates at most …"):
-        fitted = fit_run(run, built, observe=observe)
-        best = fitted.train_state if built.best is None else saved_state(run, built)
-        shown = training.evaluated(best)
-        count = sum(leaf.size for leaf in jax.tree.leaves(shown.params))
-        found = {"updates": made, "seconds": json.loads(clock.read_text())["seconds"], "parameters": int(count)}
-        write_whole(clock, (json.dumps(found) + "\n").encode())
-        finish(run, built, shown, log)
-    spent = f"{found['seconds'] / 60:.2f} minutes"
-    console.print(f"{entry.family.name}, seed {seed}: {made:,} updates in {spent}", markup=False)
+        fitted = fit_run(run, built, observe=None)
+        shown = training.evaluated(fitted.train_state if built.best is None else saved_state(run, built))
+        # Whatever else an experiment draws, `vifx evaluate` does, of the runs that somebody looks at.
+        few = {name: draw for name, draw in built.drawings.items() if name in ("samples", "density", "modes")}
+        finish(run, dataclasses.replace(built, drawings=few), shown, log)
+    updates = int(training.read_metrics(run.directory / "metrics.jsonl")[-1]["step"])
+    count = sum(leaf.size for leaf in jax.tree.leaves(shown.params))
+    spent = {"updates": updates, "seconds": updates * budget["seconds_per_update"], "parameters": int(count)}
+    write_whole(folder / f"seed={seed}.json", (json.dumps(spent) + "\n").encode())
+    console.print(
+        f"{entry.family.name}, seed {seed}: {updates:,} updates in {spent['seconds'] / 60:.2f} minutes", markup=False
+    )
 
 
-def _budget(folder: Path, entry: _Entry, seconds: float) -> int:
-    """Return how many updates a family has time for: timed once, and the same for every seed."""
+def _budget(folder: Path, entry: _Entry, seconds: float) -> Any:
+    """Return the updates that a family has time for and the seconds of one: timed once, the same for every seed."""
     path = folder / "budget.json"
-    if path.is_file():
-        return int(json.loads(path.read_text(encoding="utf-8"))["updates"])
-    config = entry.config
-    if entry.family.steps is not None:
-        found: Mapping[str, float] = {"updates": entry.family.steps}
-    else:
+    if not path.is_file():
+        config = entry.config
         each = _seconds_per_update(build(entry.file, config), config)
         updates = max(1, math.floor(seconds / each / config.log_every)) * config.log_every
-        found = {"updates": updates, "seconds_per_update": each}
-    write_whole(path, (json.dumps(found) + "\n").encode())
-    return int(found["updates"])
+        found = {"updates": min(updates, entry.family.steps or updates), "seconds_per_update": each}
+        write_whole(path, (json.dumps(found) + "\n").encode())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _seconds_per_update(built: Experiment, config: Config) -> float:
