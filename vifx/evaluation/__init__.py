@@ -232,6 +232,7 @@ if TYPE_CHECKING:
     from vifx.evaluation.predictions import Predictions, calibrating_temperature, predict
     from vifx.evaluation.pushforward import draw_pushforward, pushforward_2d
     from vifx.evaluation.rate_distortion import RateDistortion, rate_distortion, rate_distortion_curve
+    from vifx.evaluation.rate_parts import RateParts, gaussian_gap, measure_information, rate_parts
     from vifx.evaluation.report import report_html, write_report
     from vifx.evaluation.samples import Memorization, memorization, moment_errors, nearest_distances
     from vifx.evaluation.style import png, save_figure

@@ -23,12 +23,12 @@ from vifx.core.objective import Objective
 from vifx.core.support import check_supports
 from vifx.core.types import Array, Batch, Key, Loss, Params, State
 from vifx.data import Split
-from vifx.evaluation.aggregated_posterior import measure_information
 from vifx.evaluation.batches import Rows, in_batches
 from vifx.evaluation.estimate import Estimate
 from vifx.evaluation.latents import active_units, encode
 from vifx.evaluation.likelihood import bits_per_dim
 from vifx.evaluation.measure import Measure, unmeasured
+from vifx.evaluation.rate_parts import measure_information
 from vifx.variational import kl
 
 

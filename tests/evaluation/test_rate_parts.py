@@ -41,7 +41,7 @@ def test_the_three_parts_are_known_and_their_sum_is_the_rate():
 
 @pytest.mark.thorough
 def test_the_density_of_the_mixture_by_loops(monkeypatch):
-    monkeypatch.setattr("vifx.evaluation.aggregated_posterior._ROWS", 4)
+    monkeypatch.setattr("vifx.evaluation.rate_parts._ROWS", 4)
     few = codes(9)
     densities = np.array(
         [
