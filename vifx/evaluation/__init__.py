@@ -9,7 +9,6 @@ from __future__ import annotations
 
 __all__ = [
     "Annealed",
-    "Bounds",
     "Budget",
     "Calibration",
     "Certificate",
@@ -17,6 +16,7 @@ __all__ = [
     "Dci",
     "DecodedImages",
     "Drawing",
+    "Enclosure",
     "Estimate",
     "Features",
     "Fmd",
@@ -184,7 +184,7 @@ if TYPE_CHECKING:
     from vifx.evaluation.gaps import Gaps, gaps
     from vifx.evaluation.image_quality import Features, Fmd, fmd, measure_image_quality
     from vifx.evaluation.information import (
-        Bounds,
+        Enclosure,
         donsker_varadhan,
         encoder_information,
         info_nce,
@@ -192,8 +192,8 @@ if TYPE_CHECKING:
         nwj,
         posterior_log_densities,
     )
-    from vifx.evaluation.kernel_distance import Kid, kid
     from vifx.evaluation.kernel_density import Parzen, kernel_density
+    from vifx.evaluation.kernel_distance import Kid, kid
     from vifx.evaluation.known_law import density_fit_1d
     from vifx.evaluation.latents import (
         Codes,

@@ -7,7 +7,7 @@ pairs that were drawn together, and all other entries are pairs of independent o
 from __future__ import annotations
 
 __all__ = [
-    "Bounds",
+    "Enclosure",
     "donsker_varadhan",
     "encoder_information",
     "info_nce",
@@ -33,7 +33,7 @@ from vifx.evaluation.batches import Rows, in_batches
 from vifx.evaluation.latents import encode
 
 
-class Bounds(NamedTuple):
+class Enclosure(NamedTuple):
     """What a number is at least and at most, each an average over the same draws.
 
     Attributes:
@@ -103,7 +103,7 @@ def donsker_varadhan(scores: ArrayLike) -> Array:
     return jnp.mean(jnp.diagonal(scores)) - _log_mean_apart(scores)
 
 
-def information_bounds(log_densities: ArrayLike) -> Bounds:
+def information_bounds(log_densities: ArrayLike) -> Enclosure:
     """Bound the mutual information of a known conditional, ``log p(z_i | x_j)`` in nats, from below and from above.
 
     Below stands `info_nce`, whose denominator has the pair itself; above, the same with the others alone, ``E_i [log
@@ -122,7 +122,7 @@ def information_bounds(log_densities: ArrayLike) -> Bounds:
     n = len(log_densities)
     others = jnp.where(jnp.eye(n, dtype=bool), -jnp.inf, log_densities)
     above = jnp.mean(jnp.diagonal(log_densities) - logsumexp(others, axis=1)) + math.log(n - 1)
-    return Bounds(float(info_nce(log_densities)), float(above))
+    return Enclosure(float(info_nce(log_densities)), float(above))
 
 
 def posterior_log_densities(
@@ -188,7 +188,7 @@ def encoder_information(
     *,
     variable: str = "z",
     batch_size: int = 100,
-) -> Bounds:
+) -> Enclosure:
     """Bound the mutual information of the data and a latent under the encoder, in nats, by `information_bounds`.
 
     Args:
