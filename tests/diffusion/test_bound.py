@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from diffusion import gaussian_data
-from diffusion.gaussian_data import best, z_score
 
 import vifx
+from diffusion import gaussian_data
+from diffusion.gaussian_data import best, z_score
 from vifx import diffusion, nets
 from vifx.distributions import Normal
 

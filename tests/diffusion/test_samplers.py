@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from diffusion.gaussian_data import COV, MEAN, best, rows, z_score
 
 import vifx
+from diffusion.gaussian_data import COV, MEAN, best, rows, z_score
 from vifx import diffusion, nets
 from vifx.distributions import MultivariateNormal
 

@@ -16,9 +16,7 @@ def test_is_that_of_scikit_learn_with_the_best_bandwidth():
     found = evaluation.kernel_density(SAMPLES[:300], POINTS, validation=HELD, bandwidths=tried)
 
     def other(bandwidth, points):
-        return (
-            KernelDensity(bandwidth=bandwidth).fit(SAMPLES[:300].reshape(300, 6)).score_samples(points.reshape(-1, 6))
-        )
+        return KernelDensity(bandwidth=bandwidth).fit(SAMPLES[:300].reshape(300, 6)).score_samples(points.reshape(-1, 6))
 
     best = max(tried, key=lambda h: other(h, HELD).mean())
     assert found.bandwidth == best == 0.6

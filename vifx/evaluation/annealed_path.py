@@ -18,7 +18,7 @@ from vifx.checks import require_choice
 from vifx.core.conditional import condition, density
 from vifx.core.factor import Factor, has_density
 from vifx.core.joint import Joint
-from vifx.core.types import Array, Key, Networks
+from vifx.core.types import Array, Key, Networks, Params, State
 from vifx.evaluation.batches import Rows
 
 Start: TypeAlias = Literal["encoder", "prior"]
