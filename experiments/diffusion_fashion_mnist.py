@@ -12,11 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from vifx import data, networks
-from vifx.experiment import Experiment, PositiveInt, denoising
+from vifx.experiment import Experiment, PositiveInt, denoiser
 
 
 @dataclass(frozen=True)
-class Config(denoising.Config):
+class Config(denoiser.Config):
     """The options of this experiment."""
 
     steps: PositiveInt = 20_000
@@ -35,5 +35,5 @@ def build(config: Config) -> Experiment:
     """Build the two chains, KL(inference ‖ generative), and what to measure and draw."""
     splits = data.load(config.data)
     network = networks.UNet(config.channels, patch=config.patch)
-    joints = denoising.diffusion_of(config, network, splits.info.shape, images=True, start=-13.3)
-    return denoising.experiment(config, splits, joints)
+    joints = denoiser.diffusion_of(config, network, splits.info.shape, images=True, start=-13.3)
+    return denoiser.experiment(config, splits, joints)

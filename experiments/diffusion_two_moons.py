@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 
 import vifx
 from vifx import data, diffusion, evaluation, networks
-from vifx.experiment import Experiment, PositiveFloat, PositiveInt, denoising
+from vifx.experiment import Experiment, PositiveFloat, PositiveInt, denoiser
 
 
 @dataclass(frozen=True)
-class Config(denoising.Config):
+class Config(denoiser.Config):
     """The options of this experiment."""
 
     steps: PositiveInt = 6000
@@ -37,12 +37,12 @@ class Config(denoising.Config):
 def build(config: Config) -> Experiment:
     """Build the two chains, KL(inference ‖ generative), and what to measure and draw."""
     points = data.load(config.data)
-    joints = denoising.diffusion_of(config, networks.PointDenoiser(config.hidden), (2,), images=False, start=-9.0)
+    joints = denoiser.diffusion_of(config, networks.PointDenoiser(config.hidden), (2,), images=False, start=-9.0)
     title = config.data.name.replace("_", " ")
     flow = diffusion.flow(joints.reverse, joints.schedule, steps=24)  # which reads the points as z_0
     density = vifx.Joint(vifx.transformed("x", vifx.standard_normal(2), flow, name="denoiser"))
     drawings = {
-        "levels": denoising.draw_levels(joints, points.train, title=title),
+        "levels": denoiser.draw_levels(joints, points.train, title=title),
         "density": evaluation.draw_density(density, lambda _: points.test["x"][:4000], title=title),
     }
-    return denoising.experiment(config, points, joints, drawings=drawings)
+    return denoiser.experiment(config, points, joints, drawings=drawings)

@@ -38,6 +38,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "lipschitz": ("core.types", "core.examples", "core.nets"),
     "dynamics": (*CORE, "lazy", "checks", "loops", "networks"),
     "flows": ("core.types", "checks", "loops", "core.nets", "distributions", "networks", "lipschitz", "dynamics"),
+    "diffusion": ("core.types", "lazy", "checks", "loops", "core.nets", "distributions", "networks", "flows"),
     "divergences": ("core.types", "distributions"),
     "data": ("lazy", "core.types", "checks", "core.examples"),
     "training": (

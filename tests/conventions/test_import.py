@@ -99,7 +99,7 @@ def test_lazy_names_are_those_of_their_modules_in_either_order(first):
     """A function such as `factor` shares its name with its module, which Python binds when it imports that."""
     done = subprocess.run([sys.executable, "-c", LAZY, first], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    packages = ["data", "distributions", "divergences", "dynamics", "em", "evaluation", "flows", "games"]
+    packages = ["data", "diffusion", "distributions", "divergences", "dynamics", "em", "evaluation", "flows", "games"]
     packages += ["lipschitz", "nets", "networks", "training"]
     assert done.stdout.split(" ", 1)[1].strip() == str([f"vifx.{name}" for name in packages])
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
-
 from diffusion.gaussian_data import z_score
+
 import vifx
 from vifx import diffusion, networks
 from vifx.core.nets import from_functions

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from diffusion.gaussian_data import COV, MEAN, best, rows, z_score
 
 import vifx
-from diffusion.gaussian_data import COV, MEAN, best, rows, z_score
 from vifx import diffusion, nets
 from vifx.distributions import MultivariateNormal
 
@@ -50,11 +52,11 @@ def test_deterministic_samplers_map_the_prior_to_the_covariance_of_the_data(vari
     """Of a normal law the map is affine. DDIM is of first order and Heun's method of second."""
     with jax.enable_x64(True):
         noise = schedule(variance)
-        for make, order in ((diffusion.ddim, 1), (lambda n: diffusion.heun(n, rho=None), 2)):
-            few, more = (gap(drawn(noise, make(steps), 16), noise) for steps in (200, 400))
+        for make, order in ((diffusion.ddim, 1), (partial(diffusion.heun, rho=None), 2)):
+            few, more = (gap(drawn(noise, make(steps=steps), 16), noise) for steps in (200, 400))
             assert more < 0.02
             assert abs(np.log2(few / more) - order) < 0.3, (few, more)
-        assert gap(drawn(noise, diffusion.heun(100), 16), noise) < 2e-3
+        assert gap(drawn(noise, diffusion.heun(steps=100), 16), noise) < 2e-3
 
 
 @pytest.mark.thorough
@@ -62,7 +64,7 @@ def test_samplers_with_noise_have_the_law_of_the_data_and_of_the_chain():
     with jax.enable_x64(True):
         noise = schedule()
         expected = {1: MEAN, 2: np.diagonal(COV) + MEAN**2}
-        for sampler in (diffusion.ancestral(400), diffusion.ddim(400, eta=0.5)):
+        for sampler in (diffusion.ancestral(steps=400), diffusion.ddim(steps=400, eta=0.5)):
             x = np.asarray(drawn(noise, sampler, 4000)[:, 0]) / float(noise.ends.alpha[0])
             for power, value in expected.items():
                 assert z_score(x**power, value) < 4.26, sampler.label
@@ -71,7 +73,7 @@ def test_samplers_with_noise_have_the_law_of_the_data_and_of_the_chain():
         whole = diffusion.reverse(best(noise), noise, (2,), steps=20)
         chain = whole.apply(*whole.init(jax.random.key(0)))[0]
         path = jax.jit(lambda key: chain.sample(key, (4000,)))(jax.random.key(1))
-        np.testing.assert_allclose(path[:, 0], drawn(noise, diffusion.ancestral(20), 4000)[:, 0], rtol=1e-9)
+        np.testing.assert_allclose(path[:, 0], drawn(noise, diffusion.ancestral(steps=20), 4000)[:, 0], rtol=1e-9)
 
 
 def test_one_step_of_ancestral_sampling_is_the_bridge():
@@ -190,7 +192,7 @@ def test_conditions_are_dropped_as_often_as_stated_and_in_training_alone():
         ),
         (lambda: diffusion.reverse(linear(), diffusion.cosine(), (2,), drop=1.5), r"drop must be a number in \[0, 1\]"),
         (
-            lambda: diffusion.reverse(linear(), diffusion.cosine(), (2,), steps=5, sampler=diffusion.ddim(3)),
+            lambda: diffusion.reverse(linear(), diffusion.cosine(), (2,), steps=5, sampler=diffusion.ddim(steps=3)),
             r"sampler is for continuous time",
         ),
         (
@@ -201,10 +203,10 @@ def test_conditions_are_dropped_as_often_as_stated_and_in_training_alone():
             lambda: diffusion.reverse(linear(), diffusion.cosine(), (2,), drop=0.1).init(jax.random.key(0)),
             r"drop=0.1 needs conditions",
         ),
-        (lambda: diffusion.ddim(0), r"ddim: steps must be an integer ≥ 1"),
+        (lambda: diffusion.ddim(steps=0), r"ddim: steps must be an integer ≥ 1"),
         (lambda: diffusion.ddim(eta=2.0), r"eta must be a number in \[0, 1\]"),
         (lambda: diffusion.heun(rho=0.0), r"rho must be a finite number > 0"),
-        (lambda: diffusion.min_snr(0.0), r"largest must be a finite number > 0"),
+        (lambda: diffusion.min_snr(largest=0.0), r"largest must be a finite number > 0"),
         (lambda: compared(steps=3), r"forward chain has steps=None and the reverse chain 3"),
         (
             lambda: compared(noise=diffusion.cosine(start=-5.0)),

@@ -50,12 +50,13 @@ from vifx.lazy import make_lazy
 
 if TYPE_CHECKING:
     from vifx.diffusion.at_zero import first, normal, shades
-    from vifx.diffusion.denoising import Denoising, reverse
+    from vifx.diffusion.denoising import Denoising
     from vifx.diffusion.gaussian_steps import bridge, marginal, step
     from vifx.diffusion.noise_schedule import NoiseLevel, NoiseSchedule, schedule
     from vifx.diffusion.noising import Noising, forward
     from vifx.diffusion.prediction import Prediction
     from vifx.diffusion.probability_flow import flow
+    from vifx.diffusion.reverse_chain import reverse
     from vifx.diffusion.samplers import Sampler, ancestral, ddim, heun
     from vifx.diffusion.schedules import cosine, learned, linear_beta, linear_log_snr
     from vifx.diffusion.step_times import Proposal, importance

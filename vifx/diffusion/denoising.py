@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-__all__ = ["Denoising", "reverse"]
+__all__ = ["Denoising"]
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, get_args
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as numpyro
 
-from vifx.checks import ArgumentError, require, require_choice, require_integer, require_number
-from vifx.core.nets import as_net
-from vifx.core.types import Array, Key, Net, PyTree
+from vifx.core.types import Array, Key, PyTree
 from vifx.diffusion.gaussian_steps import bridge
-from vifx.diffusion.noise_schedule import NoiseLevel, NoiseSchedule, beside
-from vifx.diffusion.prediction import Prediction, Predicts
+from vifx.diffusion.noise_schedule import NoiseLevel, NoiseSchedule
+from vifx.diffusion.prediction import Prediction
 from vifx.diffusion.samplers import Sampler, ancestral, drawn_path
 from vifx.diffusion.step_weights import StepWeights
 from vifx.distributions import Normal
@@ -120,131 +118,3 @@ class Denoising(numpyro.Distribution):
         before, after = (NoiseLevel(*(each[part] for each in grid)) for part in (slice(0, -1), slice(1, None)))
         found, _ = jax.lax.scan(add, whole, (points[:-1], points[1:], before, after))
         return found.reshape(lead)
-
-
-def reverse(
-    network: Any,
-    schedule: NoiseSchedule,
-    shape: Sequence[int],
-    *,
-    steps: int | None = None,
-    predicts: Predicts = "noise",
-    weighting: StepWeights | None = None,
-    drop: float = 0.0,
-    guidance: float = 0.0,
-    sampler: Sampler | None = None,
-) -> Net:
-    """The reverse chain as a network: ``factor("z", reverse(denoiser, schedule, (2,), steps=1000), name="denoiser")``.
-
-    ``q(z) = q(z_T) Π_t q(z_{t−1} | z_t)``, in which a step is the bridge of the forward chain with the prediction x̂ in
-    the place of the data, and ``q(z_T)`` is normal. Its parents, as in ``"z | y"``, are conditions.
-
-    The denoiser is called as ``network(z, t, *parents)`` with ``z_t/√(α_t² + σ_t²)``, which is z_t itself where the
-    variance is preserved, ``[rows, *shape]``, and t ``[rows, 1]``, the level of the noise from 0 to 1 (see
-    `NoiseSchedule`). It returns z's shape. Conditions can be dropped: the network is then called as
-    ``network(z, t, *parents, kept)`` with `kept` ``[rows, 1]``, 1 where its parents count and 0 where they do not, and
-    has to leave them out itself there.
-
-    Args:
-      network: a `Net`, Linen or NNX module; its state is read and never written.
-      schedule: how much noise there is at each time, the same as the forward chain's.
-      shape: of one value.
-      steps: T, or None for continuous time; the same as the forward chain's.
-      predicts: what the network returns: ``"noise"``, ``"data"``, ``"v"`` or ``"score"``, see `Prediction`.
-      weighting: of the steps in training, such as `simple`; the bound's own by default. Metrics keep the bound.
-      drop: the probability that an example's conditions are dropped in training.
-      guidance: w of ``(1 + w) ε̂(z, y) − w ε̂(z)``: classifier-free guidance, for a chain that is sampled.
-      sampler: how z_0 is drawn in continuous time: `ancestral` by default, `ddim` or `heun`. A denoiser of T steps
-        takes another sampler in a chain without `steps`.
-
-    Raises:
-      TypeError: `network` or `schedule` is something else.
-      ValueError: an argument is out of range, a sampler of T steps; where it is used, guidance or a drop without
-        conditions, or a network that does not return z's shape.
-
-    References: Sohl-Dickstein et al. (2015), arXiv:1503.03585; Ho, Jain & Abbeel (2020), arXiv:2006.11239; Salimans &
-    Ho (2022), arXiv:2202.00512; Ho & Salimans (2022), Classifier-free diffusion guidance, arXiv:2207.12598.
-    """
-    require(schedule, NoiseSchedule, "reverse: schedule", "a NoiseSchedule", "make one with vifx.diffusion.cosine()")
-    if steps is not None:
-        require_integer(steps, "reverse: steps")
-    event = tuple(require_integer(each, "reverse: shape") for each in shape)
-    require_choice(predicts, get_args(Predicts), "reverse: predicts")
-    require_number(drop, "reverse: drop", least=0, most=1)
-    require_number(guidance, "reverse: guidance", least=-1)
-    if sampler is not None and steps is not None:
-        raise ArgumentError(
-            "reverse: sampler",
-            f"is for continuous time, and a chain of {steps} steps is drawn step by step; leave steps out, the denoiser "
-            "is the same",
-            value=sampler,
-        )
-    net, told = as_net(network), drop > 0 or guidance != 0
-
-    def init(key: Key, *given: Array) -> tuple[PyTree, PyTree]:
-        _require_conditions(given, drop, guidance)
-        own, other = jax.random.split(key)
-        rows = given[0].shape[0] if given else 1
-        z, t = jnp.zeros((rows, *event)), jnp.zeros((rows, 1))
-        params, state = net.init(own, z, t, *given, *((jnp.ones((rows, 1)),) if told else ()))
-        return {"network": params, "schedule": schedule.init(other)}, {"network": state}
-
-    def apply(
-        params: PyTree, state: PyTree, *given: Array, key: Key | None = None, train: bool = False
-    ) -> tuple[Denoising, PyTree]:
-        _require_conditions(given, drop, guidance)
-
-        def denoise(z: Array, gamma: Array, examples: Array | None = None) -> Prediction:
-            level = schedule.at_gamma(gamma)
-            inputs = z / beside(level.norm, z), schedule.told(gamma)[:, None]
-            parents = given if examples is None else tuple(each[examples] for each in given)
-
-            def run(kept: Array | None) -> Array:
-                more = () if kept is None else (kept,)
-                output, _ = net.apply(
-                    params["network"], state["network"], *inputs, *parents, *more, key=key, train=train
-                )
-                if output.shape != z.shape:
-                    raise ValueError(
-                        f"reverse: the network maps {list(z.shape)} to {list(output.shape)}; it must return z's shape"
-                    )
-                return output
-
-            everyone = jnp.ones((z.shape[0], 1), z.dtype)
-            if not told:
-                output = run(None)
-            elif train and drop > 0:
-                own = jax.random.fold_in(_required_key(key), 1)
-                output = run(jax.random.bernoulli(own, 1 - drop, everyone.shape).astype(z.dtype))
-            else:
-                output = run(everyone)
-            if guidance != 0:  # affine in every prediction, so that what the network returns may be mixed itself
-                output = (1 + guidance) * output - guidance * run(0 * everyone)
-            return Prediction(output, predicts, z, level)
-
-        chain = Denoising(
-            denoise,
-            schedule,
-            steps,
-            event,
-            examples=given[0].shape[0] if given else None,
-            learned=params["schedule"],
-            sampler=sampler,
-            weighting=weighting,
-        )
-        return chain, state
-
-    return Net(init, apply)
-
-
-def _require_conditions(given: tuple[Array, ...], drop: float, guidance: float) -> None:
-    if given or not (drop or guidance):
-        return
-    what = f"guidance={guidance:g}" if guidance else f"drop={drop:g}"
-    raise ValueError(f"reverse: {what} needs conditions, but the factor has no parents; write 'z | y', or leave it out")
-
-
-def _required_key(key: Key | None) -> Key:
-    if key is None:
-        raise ValueError("reverse: conditions are dropped at random in training, which needs a key; pass key=")
-    return key

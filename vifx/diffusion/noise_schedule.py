@@ -53,9 +53,8 @@ def noise_level(gamma: Array, variance: Variance) -> NoiseLevel:
 class NoiseSchedule:
     """γ(t) = −log SNR(t) for t in [0, 1], increasing from `start` to `end`.
 
-    Make one with `linear_log_snr`, `cosine`, `linear_beta` or `learned`, or with `schedule` of a function. The diffusion
-    is told times, and networks are told the level ``(γ(t) − γ(0))/(γ(1) − γ(0))``, so that what they mean by it does not
-    depend on the schedule.
+    Make one with `linear_log_snr`, `cosine`, `linear_beta` or `learned`, or with `schedule` of a function. Networks are
+    told the level ``(γ(t) − γ(0))/(γ(1) − γ(0))`` in place of the time, which means the same noise in every schedule.
 
     Attributes:
       label: its name and its settings; two schedules of one label are the same.

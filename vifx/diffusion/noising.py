@@ -103,7 +103,7 @@ class Noising(numpyro.Distribution):
 def forward(
     schedule: NoiseSchedule, *, steps: int | None = None, times: Times = "low_discrepancy"
 ) -> Callable[[Array], Noising] | Net:
-    """The forward chain as a function of the data: ``factor("z | x", forward(schedule, steps=1000))``.
+    """The forward chain as a function of the data, for ``factor("z | x", ...)``.
 
     ``p(z | x) = p(z_0 | x) Π_t p(z_t | z_{t−1})`` with ``z_t = α_t x + σ_t ε``. One value of z is a path
     ``[T + 1, *event]`` from z_0, the data with little noise, to z_T, nearly noise alone; without `steps` time is
@@ -122,8 +122,7 @@ def forward(
 
     Raises:
       TypeError: `schedule` is no `NoiseSchedule`, or `steps` no integer.
-      ValueError: `steps` < 1, all steps of continuous time, or learned times of T steps, which an inference joint would
-        need to know before there is a denoiser.
+      ValueError: `steps` < 1, all steps of continuous time, or a learned schedule of T steps.
 
     References: Sohl-Dickstein et al. (2015), arXiv:1503.03585; Ho, Jain & Abbeel (2020), arXiv:2006.11239; Kingma et
     al. (2021), Variational diffusion models, arXiv:2107.00630.

@@ -29,7 +29,7 @@ class Sampler(NamedTuple):
     label: str
 
 
-def ancestral(steps: int = 256) -> Sampler:
+def ancestral(*, steps: int = 256) -> Sampler:
     """Step by step as a reverse chain of that many steps: ``z_s ~ p(z_s | z_t, x̂(z_t, t))``.
 
     Args:
@@ -40,10 +40,10 @@ def ancestral(steps: int = 256) -> Sampler:
 
     Reference: Ho, Jain & Abbeel (2020), arXiv:2006.11239.
     """
-    return ddim(steps, eta=1.0)._replace(label=f"ancestral({steps})")
+    return ddim(steps=steps, eta=1.0)._replace(label=f"ancestral(steps={steps})")
 
 
-def ddim(steps: int = 50, *, eta: float = 0.0) -> Sampler:
+def ddim(*, steps: int = 50, eta: float = 0.0) -> Sampler:
     """``z_s = α_s x̂ + √(σ_s² − η² σ²) ε̂ + η σ ε``, σ² the bridge's variance: deterministic at η = 0, ancestral at 1.
 
     Args:
@@ -61,7 +61,7 @@ def ddim(steps: int = 50, *, eta: float = 0.0) -> Sampler:
     def draw(key: Key, chain: Any, last: Array, examples: Array | None) -> Array:
         return drawn_path(key, chain, last, steps, examples=examples, eta=eta)[:, 0]
 
-    return Sampler(draw, f"ddim({steps}, eta={eta:g})")
+    return Sampler(draw, f"ddim(steps={steps}, eta={eta:g})")
 
 
 def drawn_path(key: Key, chain: Any, last: Array, steps: int, *, examples: Array | None = None, eta: float) -> Array:
@@ -84,7 +84,7 @@ def drawn_path(key: Key, chain: Any, last: Array, steps: int, *, examples: Array
     return jnp.concatenate([first[:, None], jnp.moveaxis(later, 0, 1)], axis=1)
 
 
-def heun(steps: int = 18, *, rho: float | None = 7.0) -> Sampler:
+def heun(*, steps: int = 18, rho: float | None = 7.0) -> Sampler:
     """Heun's method on the probability-flow equation ``d(z/α) = ε̂ d(σ/α)``: deterministic, of second order.
 
     The last step, to z_0, is as the others, since z_0 has noise; a step takes the denoiser twice.
@@ -128,4 +128,4 @@ def heun(steps: int = 18, *, rho: float | None = 7.0) -> Sampler:
         moved, _ = scan(back, last / grid.alpha[-1], (before, after), reverse=True)
         return moved * grid.alpha[0]
 
-    return Sampler(draw, f"heun({steps}, rho={rho})")
+    return Sampler(draw, f"heun(steps={steps}, rho={rho})")

@@ -105,10 +105,10 @@ def learned(
 ) -> NoiseSchedule:
     """A monotone network of the time between fixed ends; its parameters are the denoiser's, ``"schedule"``.
 
-    ``γ(t) = start + (end − start) (m(t) − m(0))/(m(1) − m(0))`` with ``m(t) = a t + Σ_k b_k σ(c_k (t − d_k))`` and a, b,
-    c positive, so that γ increases strictly. It starts close to linear. In T steps the inner times change the bound. In
-    continuous time they do not, and what they learn is a smaller variance of the estimate: their gradient is that of
-    the squared step term.
+    ``γ(t) = start + (end − start) (m(t) − m(0))/(m(1) − m(0))`` with ``m(t) = a t + Σ_k b_k σ(c_k (t − d_k))``, of
+    which a, b and c are positive, so that γ increases strictly. It starts close to linear. It is for continuous time,
+    where the bound depends on the ends alone, and what is learned between them is a small variance of the estimate:
+    its gradient is that of the squared step term.
 
     Args:
       units: how many sigmoids.

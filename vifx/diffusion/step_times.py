@@ -114,7 +114,7 @@ def importance(weights: Sequence[float] | None = None, *, learned: bool = False,
     each = np.asarray(weights, np.float64)
     if each.ndim != 1 or not len(each) or not np.all(np.isfinite(each) & (each > 0)):
         raise ArgumentError("importance: weights", f"must be positive and finite, got {weights}", value=weights)
-    return Proposal(tuple(np.log(each).tolist()), False)
+    return Proposal(tuple(map(float, np.log(each))), False)
 
 
 def times_of(times: Times, name: str) -> Times:

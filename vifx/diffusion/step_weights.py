@@ -33,7 +33,7 @@ def simple() -> StepWeights:
     return StepWeights(lambda gamma, rate: 2 / rate, "steps weighted to the mean of ‖ε − ε̂‖²")  # noqa: ARG005
 
 
-def min_snr(largest: float = 5.0) -> StepWeights:
+def min_snr(*, largest: float = 5.0) -> StepWeights:
     """``2 min(1, largest/SNR)/rate``: the mean of ``min(SNR, largest) ‖x − x̂‖²`` over the times.
 
     Args:
@@ -51,7 +51,7 @@ def min_snr(largest: float = 5.0) -> StepWeights:
     )
 
 
-def sigmoid(bias: float = 2.0) -> StepWeights:
+def sigmoid(*, bias: float = 2.0) -> StepWeights:
     """``σ(γ + bias)``: the bound itself where there is much noise, and less and less of it where there is little.
 
     It falls with the signal, so that the loss is the bound of the data with noise added, averaged over its strength.

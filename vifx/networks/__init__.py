@@ -11,7 +11,8 @@ and ``Critic(body)`` a critic of any body: one logit per example.
 
 `ConvConditioner` and `ZeroConv` are the body and the head of a flow's couplings of images. `GatedStack` and
 `AttentionPooling` take sequences of several lengths with a mask. `autoregressive(GatedSymbols(classes))` is a decoder
-of sequences of symbols, each given those before it. `PointDenoiser` and `UNet` are denoisers. `around` puts a normal distribution around what a network returns.
+of sequences of symbols, each given those before it. `PointDenoiser` and `UNet` are denoisers.
+`around` puts a normal distribution around what a network returns.
 """
 
 from __future__ import annotations

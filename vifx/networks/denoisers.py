@@ -20,7 +20,7 @@ _ZEROS = nn.initializers.zeros_init()
 
 
 def time_features(t: Array, count: int) -> Array:
-    """Return sines and cosines of times or levels in [0, 1], ``[rows, 1]``, at geometric frequencies: ``[rows, count]``.
+    """Return sines and cosines of times in [0, 1], ``[rows, 1]``, at geometric frequencies: ``[rows, count]``.
 
     The frequencies go from half a period in [0, 1] to 500 periods, which tells times apart that differ by a thousandth.
 
@@ -129,8 +129,8 @@ class UNet(nn.Module):
         factor = self.patch * 2 ** (len(self.channels) - 1)
         if z.shape[1] % factor or z.shape[2] % factor:
             raise ValueError(
-                f"images of {z.shape[1]}×{z.shape[2]} pixels cannot be halved {len(self.channels) - 1} times in patches "
-                f"of {self.patch}; use fewer entries of channels, or pad them"
+                f"images of {z.shape[1]}×{z.shape[2]} pixels cannot be halved {len(self.channels) - 1} times in "
+                f"patches of {self.patch}; use fewer entries of channels, or pad them"
             )
         context = self._context(t.astype(z.dtype), parents)
         waves = [wave(2.0**n * math.pi * z) for n in self.fourier for wave in (jnp.sin, jnp.cos)]

@@ -27,7 +27,7 @@ Weights = Mapping[str, float | Schedule]
 
 
 class _Estimate(NamedTuple):
-    """One term's value, nats per example, and how it was found; its parts, and the loss in its place, if there are any."""
+    """One term's value, nats per example, how it was found, its parts, and the loss in its place if it has another."""
 
     value: Array
     how: str

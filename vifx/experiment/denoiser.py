@@ -54,7 +54,7 @@ class Config(averaged_adam.Config):
     bound_times: PositiveInt = 16
     """Times of each test example, over which its bound is averaged."""
     flow_examples: PositiveInt | None = None
-    """Test examples for the likelihood of the probability flow, which takes most of the evaluation's time (None: all)."""
+    """Test examples for the likelihood of the probability flow, which takes most of the evaluation (None: all)."""
     flow_steps: PositiveInt = 48
     """Steps of the flow's differential equation."""
 
@@ -102,7 +102,7 @@ def diffusion_of(
         "sigmoid": diffusion.sigmoid(),
     }
     schedule = makers[config.schedule](start=start, end=end)
-    sampler = None if config.chain_steps else diffusion.heun(config.sampler_steps)
+    sampler = None if config.chain_steps else diffusion.heun(steps=config.sampler_steps)
     reverse = diffusion.reverse(
         config.net(network),
         schedule,
