@@ -99,8 +99,8 @@ def test_what_cannot_be_certified_says_why():
         evaluation.certify(key, *model(rough), {"x": X}, noise=0.1)
     with pytest.raises(ValueError, match="noise must be a finite number > 0"):
         evaluation.certify(key, Joint(evidence("x")), generative, params, state, split, noise=0.0)
+    target = Joint(vifx.target("z", lambda z: -jnp.sum(z**2, axis=-1)))
     with pytest.raises(ValueError, match="has no evidence"):
-        target = Joint(vifx.target("z", lambda z: -jnp.sum(z**2, axis=-1)))
         evaluation.certify(key, Joint(factor("z", vifx.standard_normal(2))), target, {}, {}, split)
     with pytest.raises(ValueError, match="chains must be even"):
         evaluation.certify(key, *model(rough), {"x": X}, chains=3)
@@ -115,18 +115,17 @@ def test_what_cannot_be_certified_says_why():
         evaluation.annealed_importance(key, encoder, table, params, state, digits)
     summed = Joint(evidence("x"), em.exact_posterior(table, "z | x"))
     assert evaluation.certify(key, summed, table, params, state, digits).kind == "exact"
+    bare = Joint(evidence("x"), implicit("z | x", lambda x: x[:, :2]))
     with pytest.raises(ValueError, match="is none; use start='prior'"):
-        bare = Joint(evidence("x"), implicit("z | x", lambda x: x[:, :2]))
         evaluation.annealed_importance(key, bare, *model(rough)[1:], {"x": X})
     with pytest.raises(ValueError, match="start must be one of"):
         evaluation.annealed_importance(key, *model(rough), {"x": X}, start="middle")
+    alone = Joint(factor("x", vifx.standard_normal(2)))
     with pytest.raises(ValueError, match="has no latent, so log q"):
-        alone = Joint(factor("x", vifx.standard_normal(2)))
         evaluation.annealed_importance(key, Joint(evidence("x")), alone, {}, {}, split)
+    other = Joint(evidence("x"), factor("z | x", lambda x: Half(x[:, :2])))
     with pytest.raises(ValueError, match="cannot be mapped onto real numbers for both joints"):
-        generative = model(rough)[1]
-        other = Joint(evidence("x"), factor("z | x", lambda x: Half(x[:, :2])))
-        evaluation.annealed_importance(key, other, generative, *model(rough)[2:], {"x": X})
+        evaluation.annealed_importance(key, other, *model(rough)[1:], {"x": X})
 
 
 class Half:

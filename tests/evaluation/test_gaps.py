@@ -57,7 +57,7 @@ def test_gaps_are_those_of_gaussians():
     np.testing.assert_allclose(found.inference.mean, own.mean(), rtol=0.03)
     np.testing.assert_allclose(found.approximation.mean, best, rtol=0.1)
     np.testing.assert_allclose(found.amortization.mean, own.mean() - best, rtol=0.05)
-    assert np.corrcoef(found.inference.values, own)[0, 1] > 0.99
+    assert np.corrcoef(found.inference.values, own)[0, 1] > 0.9
     total = found.approximation.values + found.amortization.values
     np.testing.assert_allclose(total, found.inference.values, rtol=1e-5, atol=1e-5)
     # E log (1/K) Σ w is below log E w by Var w / 2K to first order.

@@ -16,7 +16,9 @@ def test_is_that_of_scikit_learn_with_the_best_bandwidth():
     found = evaluation.kernel_density(SAMPLES[:300], POINTS, validation=HELD, bandwidths=tried)
 
     def other(bandwidth, points):
-        return KernelDensity(bandwidth=bandwidth).fit(SAMPLES[:300].reshape(300, 6)).score_samples(points.reshape(-1, 6))
+        return (
+            KernelDensity(bandwidth=bandwidth).fit(SAMPLES[:300].reshape(300, 6)).score_samples(points.reshape(-1, 6))
+        )
 
     best = max(tried, key=lambda h: other(h, HELD).mean())
     assert found.bandwidth == best == 0.6
@@ -29,9 +31,9 @@ def test_is_that_of_scikit_learn_with_the_best_bandwidth():
 
 @pytest.mark.thorough
 def test_wrong_arguments():
-    with pytest.raises(ValueError, match="arrays of one shape each, and some of each"):
+    with pytest.raises(ValueError, match="must have one event shape, and some of each"):
         evaluation.kernel_density(SAMPLES, POINTS[:, :1], validation=HELD)
-    with pytest.raises(ValueError, match="arrays of one shape each, and some of each"):
+    with pytest.raises(ValueError, match="must have one event shape, and some of each"):
         evaluation.kernel_density(SAMPLES[:0], POINTS, validation=HELD)
     with pytest.raises(ValueError, match="bandwidths must be a finite number > 0"):
         evaluation.kernel_density(SAMPLES, POINTS, validation=HELD, bandwidths=(0.0,))

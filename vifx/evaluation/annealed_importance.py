@@ -76,11 +76,11 @@ def annealed_importance(
     """Return a lower bound on ``log q(x)`` of each example that is tight where enough temperatures are given.
 
     Chains are drawn from ``f_0 = p(z|x)`` (or the prior q(z)) and moved along ``f_β = f_0^{1−β} q(x, z)^β`` through
-    inverse temperatures ``0 = β_0 < … < β_T = 1`` by Hamiltonian Monte Carlo that leaves each f_β as it is. Their weights
+    inverse temperatures ``0 = β_0 < … < β_T = 1`` by Hamiltonian Monte Carlo that leaves each f_β as it is. Weights
 
         log w = Σ_t (β_t − β_{t−1}) [log q(x, z_{t−1}) − log f_0(z_{t−1})]
 
-    have the expectation ``E w = q(x)``, exactly, however well the moves mix; so by Jensen's inequality
+    of the chains have the expectation ``E w = q(x)``, exactly, however well the moves mix; so by Jensen's inequality
     ``E log (1/C) Σ_c w_c ≤ log q(x)``. All latents of the joints move together, through the joints' own log-densities;
     those on a fixed set other than the real numbers (positive numbers, shares, …) in NumPyro's coordinates of it.
     Discrete latents are refused. For models given y, it is log q(x|y).
@@ -110,8 +110,8 @@ def annealed_importance(
         under the model, or an argument is out of range.
 
     References:
-      Neal (2001), Annealed importance sampling, arXiv:physics/9803008; Wu et al. (2017), On the quantitative analysis of
-      decoder-based generative models, arXiv:1611.04273; Gelman and Meng (1998), of thermodynamic lengths.
+      Neal (2001), Annealed importance sampling, arXiv:physics/9803008; Wu et al. (2017), On the quantitative analysis
+      of decoder-based generative models, arXiv:1611.04273; Gelman and Meng (1998), of thermodynamic lengths.
     """
     path, ladder = laid_path(
         jax.random.fold_in(key, 0),
@@ -124,8 +124,7 @@ def annealed_importance(
         spacing=spacing,
         acceptance=acceptance,
     )
-    told = observe or (lambda count: None)
-    settings = {"batch_size": batch_size, "observe": told}
+    settings = {"batch_size": batch_size, "observe": observe}
     found = forward(jax.random.fold_in(key, 1), path, ladder, params, state, split, **settings)
     return annealed(path, ladder, found, split)
 

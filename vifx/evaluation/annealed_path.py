@@ -12,13 +12,14 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
-from numpyro.distributions import biject_to, constraints
+from numpyro.distributions import constraints
 
+from vifx import flows
 from vifx.checks import require_choice
 from vifx.core.conditional import condition, density
 from vifx.core.factor import Factor, has_density
 from vifx.core.joint import Joint
-from vifx.core.types import Array, Key, Networks, Params, State
+from vifx.core.types import Array, Bijection, Key, Networks, PyTree
 from vifx.evaluation.batches import Rows
 
 Start: TypeAlias = Literal["encoder", "prior"]
@@ -38,25 +39,35 @@ class Ends(NamedTuple):
       end: latents -> log q(x, z), likewise; its integral is q(x).
       draw: keys of the examples -> one draw of the beginning, ``[examples, size]``.
       scales: the spread of each coordinate at the beginning and near the end, ``[examples, size]`` each.
-      restore: latents -> the variables by name, ``[chains, examples, *event]``.
     """
 
     start: Callable[[Array], Array]
     end: Callable[[Array], Array]
     draw: Callable[[Array], Array]
     scales: tuple[Array, Array]
-    restore: Callable[[Array], dict[str, Array]]
 
 
 class _Coordinates(NamedTuple):
-    """One latent: its shape, and the map from real numbers onto its support, None if these are the same."""
+    """One latent: the shape of its coordinates, and what takes it to them, None if they are its own.
 
-    shape: tuple[int, ...]
-    onto: Any
+    Attributes:
+      free: the shape of what is moved.
+      bijection: from the latent to its coordinates.
+      fitted: the parameters and the state of that.
+    """
 
-    @property
-    def free(self) -> tuple[int, ...]:
-        return self.shape if self.onto is None else tuple(self.onto.inverse_shape(self.shape))
+    free: tuple[int, ...]
+    bijection: Bijection | None = None
+    fitted: tuple[PyTree, PyTree] = ({}, {})
+
+    def to_free(self, value: Array) -> Array:
+        return value if self.bijection is None else self.bijection.forward(*self.fitted, value)[0]
+
+    def from_free(self, z: Array) -> tuple[Array, Array]:
+        """Return the latent of coordinates ``[rows, *free]``, and the log-determinant, ``[rows]``."""
+        if self.bijection is None:
+            return z, jnp.zeros(len(z), z.dtype)
+        return self.bijection.inverse(*self.fitted, z)
 
 
 def latents_of(inference: Joint, generative: Joint, start: Start, *, caller: str) -> tuple[str, ...]:
@@ -132,7 +143,6 @@ def ends(inference: Joint, generative: Joint, rows: Rows, start: Start, latents:
         end=_log_density(generative.modelled, networks, observed, spaces),
         draw=partial(draw, first),
         scales=(at_start, near_end),
-        restore=partial(_restored, spaces=spaces),
     )
 
 
@@ -160,18 +170,18 @@ def _log_density(
 
     def log_density(z: Array) -> Array:
         chains = z.shape[0]
-        total, values = jnp.zeros(z.shape[:2], z.dtype), {}
+        values = dict[str, Array]()
         for name, value in observed.items():
             values[name] = jnp.tile(value, (chains,) + (1,) * (value.ndim - 1))
-        for name, value in _restored(z, spaces=spaces).items():
-            values[name] = value.reshape(chains * examples, *value.shape[2:])
+        latents, log_det = _restored(z.reshape(chains * examples, z.shape[2]), spaces)
+        values |= latents
         for item in factors:
             rows = examples if item.name in known else chains * examples
             conditional = known.get(item.name)
             if conditional is None:
                 conditional, _ = condition(None, item, networks, values, rows)
-            total = total + density(item, conditional, values[item.variables[0]], rows).reshape(total.shape)
-        return total + _log_det(z, spaces)
+            log_det = log_det + density(item, conditional, values[item.variables[0]], rows)
+        return log_det.reshape(z.shape[:2])
 
     return log_density
 
@@ -191,17 +201,17 @@ def _coordinates(inference: Joint, generative: Joint, rows: Rows, latents: Seque
         for name in latents:
             value, item = told.values[name], generative.factor_of(name)
             conditionals = [each[name] for each in (told.conditionals, other) if name in each]
-            found[name] = _Coordinates(value.shape[1:], _onto(item, value, conditionals))
+            found[name] = _space(item, value, conditionals)
 
     jax.eval_shape(trace, rows.key)
     return found
 
 
-def _onto(item: Factor, value: Array, conditionals: Sequence[Any]) -> Any:
-    """Return the map from real numbers onto the support of a latent; None where these are the same.
+def _space(item: Factor, value: Array, conditionals: Sequence[Any]) -> _Coordinates:
+    """Return the coordinates of a latent.
 
     Raises:
-      ValueError: there is none, or the supports of the two joints differ.
+      ValueError: it is discrete, its support has none, or the supports of the two joints differ.
     """
     supports = [getattr(each, "support", constraints.real) for each in conditionals if has_density(each)]
     single = [_single(each) for each in supports]
@@ -212,18 +222,19 @@ def _onto(item: Factor, value: Array, conditionals: Sequence[Any]) -> Any:
             "Joint(evidence('x'), exact_posterior(generative, 'z | x')) has the exact likelihood, and certify takes it."
         )
     if all(each in (constraints.real, constraints.real_vector) for each in single):
-        return None
+        return _Coordinates(value.shape[1:])
     moving = any(isinstance(leaf, Tracer) for each in supports for leaf in jax.tree.leaves(each))
-    same = not moving and len({repr(each) for each in single}) == 1
-    try:
-        if same:
-            return biject_to(supports[0])
-    except NotImplementedError:
-        same = False
-    raise ValueError(
-        f"{item}: its support, {supports[0]!r}, cannot be mapped onto real numbers for both joints at once; let both "
-        "conditionals be of real numbers, or of one fixed set such as constraints.positive."
-    )
+    if moving or len({repr(each) for each in single}) > 1:
+        raise ValueError(
+            f"{item}: its support, {supports[0]!r}, cannot be mapped onto real numbers for both joints at once; let "
+            "both conditionals be of real numbers, or of one fixed set such as constraints.positive."
+        )
+    bijection = flows.support(supports[0])
+    with jax.ensure_compile_time_eval():
+        like = supports[0].feasible_like(jnp.zeros((1, *value.shape[1:]), value.dtype))
+        fitted = bijection.init(jax.random.key(0), like)  # nothing is drawn
+        free = bijection.forward(*fitted, like)[0].shape[1:]
+    return _Coordinates(free, bijection, fitted)
 
 
 def _single(support: Any) -> Any:
@@ -233,32 +244,16 @@ def _single(support: Any) -> Any:
 
 
 def _flat(values: Mapping[str, Array], spaces: Mapping[str, _Coordinates]) -> Array:
-    """Return latents ``[..., *event]`` as one array ``[..., size]`` of real numbers."""
-    parts = []
-    for name, space in spaces.items():
-        value = values[name] if space.onto is None else space.onto.inv(values[name])
-        lead = value.shape[: value.ndim - len(space.free)]
-        parts.append(value.reshape(*lead, math.prod(space.free)))
-    return jnp.concatenate(parts, axis=-1)
+    """Return latents ``[rows, *event]`` as one array ``[rows, size]`` of real numbers."""
+    parts = [space.to_free(values[name]) for name, space in spaces.items()]
+    return jnp.concatenate([part.reshape(len(part), math.prod(part.shape[1:])) for part in parts], axis=-1)
 
 
-def _pieces(z: Array, spaces: Mapping[str, _Coordinates]) -> dict[str, Array]:
-    sizes = [math.prod(space.free) for space in spaces.values()]
-    parts = jax.lax.split(z, sizes, axis=z.ndim - 1)
-    return {n: part.reshape(*z.shape[:-1], *s.free) for (n, s), part in zip(spaces.items(), parts, strict=True)}
-
-
-def _restored(z: Array, *, spaces: Mapping[str, _Coordinates]) -> dict[str, Array]:
-    pieces = _pieces(z, spaces)
-    return {name: piece if spaces[name].onto is None else spaces[name].onto(piece) for name, piece in pieces.items()}
-
-
-def _log_det(z: Array, spaces: Mapping[str, _Coordinates]) -> Array:
-    """Return the log-determinant of the map onto the supports, ``[...]`` in nats."""
-    total = jnp.zeros(z.shape[:-1], z.dtype)
-    for name, piece in _pieces(z, spaces).items():
-        onto = spaces[name].onto
-        if onto is not None:
-            log_det = onto.log_abs_det_jacobian(piece, onto(piece))
-            total = total + log_det.reshape(*total.shape, -1).sum(axis=-1)
-    return total
+def _restored(z: Array, spaces: Mapping[str, _Coordinates]) -> tuple[dict[str, Array], Array]:
+    """Return the latents ``[rows, *event]`` of coordinates ``[rows, size]``, and the log-determinant, ``[rows]``."""
+    values, total = {}, jnp.zeros(len(z), z.dtype)
+    parts = jax.lax.split(z, [math.prod(space.free) for space in spaces.values()], axis=1)
+    for (name, space), part in zip(spaces.items(), parts, strict=True):
+        values[name], log_det = space.from_free(part.reshape(len(z), *space.free))
+        total = total + log_det
+    return values, total

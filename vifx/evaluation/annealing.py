@@ -106,22 +106,23 @@ def _forward(path: Path, ladder: Ladder, rows: Rows) -> dict[str, Array]:
     return {"log_weights": log_weight.T, "z": jnp.moveaxis(place.z, 0, 1), "acceptance": taken.T}
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _backward(path: Path, settling: int, ladder: Ladder, rows: Rows) -> dict[str, Array]:
+@partial(jax.jit, static_argnums=0)
+def _backward(path: Path, settling: Array, ladder: Ladder, rows: Rows) -> dict[str, Array]:
     starts = jnp.moveaxis(rows.batch[STARTS], 1, 0)
     rows = rows._replace(batch={name: value for name, value in rows.batch.items() if name != STARTS})
     found = ends(path.inference, path.generative, rows, path.start, path.latents)
     moves, settles = _tagged(rows.keys, 2), _tagged(rows.keys, 3)
 
-    def settle(place: Place, number: Array) -> tuple[Place, None]:
-        return _move(path, found, _tagged(settles, number), place, jnp.ones(()), ladder.lengths[-1])[0], None
+    def settled(number: Array, place: Place) -> Place:
+        return _move(path, found, _tagged(settles, number), place, jnp.ones(()), ladder.lengths[-1])[0]
 
     def one(carry: tuple[Place, Array], rung: tuple[Array, ...]) -> tuple[tuple[Place, Array], Array]:
         (place, log_weight), (number, before, temperature, length) = carry, rung
         place, taken = _move(path, found, _tagged(moves, number), place, temperature, length)
         return (place, log_weight + (temperature - before) * _gain(place)), taken.mean(axis=0)
 
-    place, _ = jax.lax.scan(settle, placed((found.start, found.end), starts), jnp.arange(settling, dtype=jnp.uint32))
+    place = placed((found.start, found.end), starts)
+    place = jax.lax.fori_loop(jnp.zeros((), jnp.uint32), settling, settled, place)
     carry = (place, jnp.zeros(place.z.shape[:2]))
     (_, log_weight), taken = jax.lax.scan(one, carry, ladder.rungs, reverse=True)
     return {"log_weights": log_weight.T, "acceptance": taken.T}
@@ -209,7 +210,7 @@ def forward(
     split: Mapping[str, ArrayLike],
     *,
     batch_size: int,
-    observe: Callable[[int], None],
+    observe: Callable[[int], None] | None,
 ) -> dict[str, NDArray[Any]]:
     """Anneal from the start to log q(x, z).
 
@@ -231,7 +232,7 @@ def backward(
     *,
     settling: int,
     batch_size: int,
-    observe: Callable[[int], None],
+    observe: Callable[[int], None] | None,
 ) -> NDArray[Any]:
     """Anneal from latents near log q(x, z) to the start.
 
@@ -243,14 +244,15 @@ def backward(
       The logarithms of the weights that the reversed trajectories would have forward, ``[examples, chains]``; the
       reciprocals of the weights have the mean 1/q(x) if the starts are draws of the posterior.
     """
-    function = _told(partial(_backward, path, settling, ladder), observe)
+    function = _told(partial(_backward, path, jnp.asarray(settling, jnp.uint32), ladder), observe)
     return in_batches(key, function, params, state, {**split, STARTS: starts}, batch_size=batch_size)["log_weights"]
 
 
-def _told(function: Callable[[Rows], Any], observe: Callable[[int], None]) -> Callable[[Rows], Any]:
+def _told(function: Callable[[Rows], Any], observe: Callable[[int], None] | None) -> Callable[[Rows], Any]:
     def told(rows: Rows) -> Any:
         found = jax.block_until_ready(function(rows))
-        observe(len(rows.indices))
+        if observe is not None:
+            observe(len(rows.indices))
         return found
 
     return told

@@ -130,7 +130,7 @@ def bidirectional(
         acceptance=acceptance,
     )
     model, own = (params, state, split), jax.random.fold_in(key, 1)
-    settings = {"examples": simulations, "batch_size": batch_size, "observe": observe or (lambda count: None)}
+    settings = {"examples": simulations, "batch_size": batch_size, "observe": observe}
     return sandwiched(own, path, ladder, *model, **settings)
 
 
@@ -155,7 +155,7 @@ def sandwiched(
     *,
     examples: int,
     batch_size: int,
-    observe: Callable[[int], None],
+    observe: Callable[[int], None] | None,
 ) -> Sandwich:
     """Draw examples and bound their log q(x) from both sides; see `bidirectional`."""
     keys = [jax.random.fold_in(key, number) for number in range(4)]
@@ -181,7 +181,7 @@ def from_above(
     *,
     exact: NDArray[np.generic] | None,
     batch_size: int,
-    observe: Callable[[int], None],
+    observe: Callable[[int], None] | None,
 ) -> NDArray[np.float64]:
     """Return the upper estimates of each example in nats, from exact draws of the posterior or from what was found."""
     log_weights = np.asarray(found["log_weights"], np.float64)

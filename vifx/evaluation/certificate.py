@@ -50,8 +50,8 @@ class Budget:
 class Certificate:
     """``log q(x) ∈ [lower, upper]`` in nats, the mean over the examples that were given; made by `certify`.
 
-    The lower end is **rigorous**: with at least the probability ``(1 + confidence) / 2`` over the draws of the annealing
-    it is below the mean of log q(x) of these examples. Since ``E ŵ_i = q(x_i)`` independently for each example,
+    The lower end is **rigorous**: with at least the probability ``(1 + confidence) / 2`` over the draws of annealing it
+    is below the mean of log q(x) of these examples. Since ``E ŵ_i = q(x_i)`` independently for each example,
     ``Π_i (ŵ_i / q(x_i))^{p_i / max p}`` has an expectation of at most 1, p_i the shares of the examples, and Markov's
     inequality gives
 
@@ -178,12 +178,12 @@ class Certificate:
 
 
 def slack_of(weights: NDArray[np.number] | None, count: int, confidence: float) -> float:
-    """Return ``max p · log(2 / (1 − confidence))``: what Markov's inequality takes from the mean of examples, in nats."""
+    """Return ``max p · log(2 / (1 − confidence))``: what Markov's inequality takes from a mean, in nats."""
     shares = np.full(count, 1 / count) if weights is None else np.asarray(weights, np.float64) / np.sum(weights)
     return float(np.max(shares)) * math.log(2 / (1 - confidence))
 
 
 def correction_of(mixing: Estimate, confidence: float) -> float:
-    """Return what a calibrated upper end adds: the upper end of what it misses on simulated data, if that is positive."""
+    """Return what a calibrated upper end adds: the most that it misses on simulated data, at a confidence."""
     quantile = float(stats.norm.ppf((1 + confidence) / 2))
     return max(0.0, mixing.mean + quantile * mixing.standard_error)

@@ -57,8 +57,8 @@ def certify(
 
     Where log q(x) is a sum or a formula, it is exact: a joint without latents, such as a flow, or latents that
     `exact_posterior` sums (finite ones, Markov chains, linear Gaussian chains). Everywhere else
-    `annealed_importance` bounds it from below, rigorously; from above, the same annealing goes back from latents that it
-    has found, and `bidirectional`, on data simulated from the model, measures by how much that is off. See
+    `annealed_importance` bounds it from below, rigorously; from above, the same annealing goes back from latents that
+    it has found, and `bidirectional`, on data simulated from the model, measures by how much that is off. See
     `Certificate` for what is claimed, and at which confidence.
 
     An interval of fewer than 20 examples or simulations, a width or a gap on simulated data above `widest`, or an upper
@@ -89,7 +89,7 @@ def certify(
 
     Raises:
       ValueError: there is no evidence; a decoder has no density and no noise is given, or has one and noise is; a
-        value is impossible under the model; a latent can neither be summed nor annealed; or an argument is out of range.
+        value is impossible under the model; a latent can neither be summed nor annealed; an argument is out of range.
 
     References:
       Grosse, Ghahramani and Adams (2015), arXiv:1511.02543; Wu et al. (2017), arXiv:1611.04273; Grosse, Ancha and Roy
@@ -148,7 +148,8 @@ def _annealed(
         if observe is not None:
             observe(min(done, 2 * count + 3 * simulations), 2 * count + 3 * simulations)
 
-    settings = {"batch_size": batch_size, "observe": told}
+    # One size for all stages, so that each program is compiled once.
+    settings = {"batch_size": min(batch_size, count, simulations), "observe": told}
     found = forward(keys[0], path, ladder, params, state, split, **settings)
     above = from_above(keys[1], path, ladder, params, state, split, found, exact=None, **settings)
     made = sandwiched(keys[2], path, ladder, params, state, split, examples=simulations, **settings)

@@ -16,13 +16,16 @@ import numpy as np
 import optax
 from numpy.typing import ArrayLike
 
+from vifx import training
 from vifx.checks import require, require_integer, require_number
 from vifx.core.joint import Joint
-from vifx.core.types import Array, Batch, Key, Loss, Params, State
+from vifx.core.objective import Objective
+from vifx.core.types import Array, Aux, Batch, Key, Params, State
 from vifx.evaluation.batches import Rows, in_batches
 from vifx.evaluation.certificate import Certificate
 from vifx.evaluation.estimate import Estimate
 from vifx.evaluation.likelihood_bounds import importance_weighted_bound
+from vifx.training import Progress
 from vifx.variational import kl
 
 _DRAWS, _AVERAGED = 10, 1000  # of a step of the optimization, and of each ELBO that is reported
@@ -130,29 +133,32 @@ def gaps(
 @partial(jax.jit, static_argnums=(0, 1))
 def _searched(search: _Search, learning_rate: float, rows: Rows) -> tuple[Array, Array]:
     """Return the ELBO of the encoder, and of the best member of its family, ``[examples]`` each."""
-    joints = (search.inference, search.generative)
+    joints, owns = (search.inference, search.generative), search.inference.owners
     tried, told = (kl(*joints, samples=number).players["model"].loss for number in (_DRAWS, _AVERAGED))
+
+    def still(key: Key, params: Params, state: State, batch: Batch, *, train: bool = True) -> tuple[Array, Aux]:
+        del train  # batch statistics and dropout are of a model in training
+        return tried(key, params, state, batch, train=False)
 
     def rate(made: Array) -> Array:
         return learning_rate * 0.5 * (1 + jnp.cos(math.pi * made.astype(jnp.float32) / search.steps))
 
-    optimizer = optax.adam(rate)
-    own = {owner: rows.params[owner] for owner in search.inference.owners}
+    def init(key: Key, batch: Batch) -> tuple[Params, State]:
+        del key, batch
+        return rows.params, rows.state
 
-    def elbo(loss: Loss, encoder: Params, key: Key, example: Batch) -> Array:
-        return -loss(key, {**rows.params, **encoder}, rows.state, example, train=False)[0]
+    objective = Objective.of_loss(init, still, owns=owns)
+    step = training.descend(objective, "model", optax.adam(rate))
 
     def one(key: Key, example: Batch) -> tuple[Array, Array]:
-        def step(carry: tuple[Params, optax.OptState], number: Array) -> tuple[tuple[Params, optax.OptState], None]:
-            encoder, memory = carry
-            own_key = jax.random.fold_in(key, number)
-            gradient = jax.grad(lambda encoder: -elbo(tried, encoder, own_key, example))(encoder)
-            updates, memory = optimizer.update(gradient, memory, encoder)
-            return (optax.apply_updates(encoder, updates), memory), None
+        def moved(progress: Progress, number: Array) -> tuple[Progress, None]:
+            return step.update(jax.random.fold_in(key, number), progress, example)[0], None
 
-        numbers = jnp.arange(1, search.steps + 1, dtype=jnp.uint32)
-        (best, _), _ = jax.lax.scan(step, (own, optimizer.init(own)), numbers)
-        last = jax.random.fold_in(key, 0)  # the same noise for both, so that their difference has less of it
-        return tuple(elbo(told, encoder, last, example)[None] for encoder in (own, best))
+        start = Progress(rows.params, rows.state, step.init(jax.random.fold_in(key, 0), rows.params, rows.state))
+        found, _ = jax.lax.scan(moved, start, jnp.arange(2, search.steps + 2, dtype=jnp.uint32))
+        last = jax.random.fold_in(key, 1)  # the same noise for both, so that their difference has less of it
+        ends = (rows.params, {**rows.params, **{owner: found.params[owner] for owner in owns}})
+        own, best = (-told(last, params, rows.state, example, train=False)[0][None] for params in ends)
+        return own, best
 
     return rows.each(one)

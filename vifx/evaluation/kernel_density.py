@@ -68,7 +68,7 @@ def kernel_density(
         centres.shape[1],
     ):
         shapes = ", ".join(str(list(np.shape(each))) for each in (samples, points, validation))
-        raise ValueError(f"samples, points and validation must be arrays of one shape each, and some of each: {shapes}.")
+        raise ValueError(f"samples, points and validation must have one event shape, and some of each: {shapes}.")
     spread = float(np.sqrt(centres.var(axis=0).mean()))
     tried = np.geomspace(0.01, 1, _TRIED) * (spread or 1.0) if bandwidths is None else np.asarray(bandwidths, float)
     for h in tried:

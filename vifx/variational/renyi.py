@@ -43,8 +43,8 @@ def renyi(
 
     Returns:
       An objective with one player ``"model"`` that owns every network. Its loss is in nats, the mean over the batch.
-      Metrics: ``"renyi"``, minus the loss, or ``"renyi_sampled"`` where a finite latent is drawn; ``"elbo"``, the mean of
-      log w over the same draws; ``"effective_samples"`` of the weights themselves.
+      Metrics: ``"renyi"``, minus the loss, or ``"renyi_sampled"`` where a finite latent is drawn; ``"elbo"``, the mean
+      of log w over the same draws; ``"effective_samples"`` of the weights themselves.
 
     Raises:
       ValueError: as `importance_weighted`; α is not finite.
@@ -62,7 +62,7 @@ def renyi(
         both,
         {"model": Mover(both.owners, how, "renyi")},
         title=f"Rényi bound, α = {alpha:g}, K = {samples}",
-        formula=f"$−E log M_(1−α)(w_1 … w_{samples})$, the power mean of $w = [{both.generative}] / [{both.inference}]$",
+        formula=f"$−E log M_(1−α)(w_1 … w_{samples})$, power mean of $w = [{both.generative}] / [{both.inference}]$",
         derivation=derive_renyi(both, float(alpha), samples),
         prefix=f"{name}/" if name else "",
     )

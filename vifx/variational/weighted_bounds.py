@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["check_weighting", "weighted_objective"]
+__all__ = ["Mover", "check_weighting", "weighted_objective"]
 
 from collections.abc import Mapping
 from functools import partial
