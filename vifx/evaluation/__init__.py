@@ -151,7 +151,6 @@ from typing import TYPE_CHECKING
 from vifx.lazy import make_lazy
 
 if TYPE_CHECKING:
-    from vifx.evaluation.aggregated_posterior import RateParts, gaussian_gap, measure_information, rate_parts
     from vifx.evaluation.annealed_importance import Annealed, annealed_importance
     from vifx.evaluation.bidirectional import Sandwich, bidirectional
     from vifx.evaluation.binned import Calibration

@@ -64,7 +64,6 @@ def require_read(config: Config, read: Set[str]) -> None:
     Args:
       config: of the experiment.
       read: the fields that were read when it was built.
-      images: whether it makes images, whose quality can be measured.
 
     Raises:
       ValueError: if there is such a setting.
