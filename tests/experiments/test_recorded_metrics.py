@@ -78,7 +78,7 @@ def test_headers_record_plausible_metrics(path):
     found = recorded(path)
     assert found, "the header has no metric that this test knows"
     if "elbo" in found:
-        assert -300 < found["elbo"] < found["iwae/1000"] < (-20 if path.stem == "vae_sprites" else -100)
+        assert -300 < found["elbo"] < found["iwae/1000"] < -20
     if "fmd" in found:
         assert 0 < found["fmd"] < 150
         assert 0 < found["coverage"] <= 1

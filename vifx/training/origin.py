@@ -135,7 +135,11 @@ class _Walk:
         return self.run(getattr(inner, "jaxpr", inner), consts, inputs, scope)
 
     def scanned(self, parameters: Any, inputs: list[_Held], scope: str) -> list[_Held]:
-        first, carried, length = parameters["num_consts"], parameters["num_carry"], parameters["length"]
+        if "ft_in" in parameters:  # of newer versions of JAX, whose counts are those of packed trees
+            first, carried = (len(part) for part in parameters["ft_in"].unpack()[:2])
+        else:
+            first, carried = parameters["num_consts"], parameters["num_carry"]
+        length = parameters["length"]
         consts, carry, stacks = inputs[:first], inputs[first : first + carried], inputs[first + carried :]
         turns: list[list[_Held]] = []
         for i in reversed(range(length)) if parameters["reverse"] else range(length):
