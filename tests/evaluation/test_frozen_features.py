@@ -111,3 +111,19 @@ def test_damage_is_refused_with_a_remedy(trained, directory, tmp_path):
 def test_data_without_images_has_no_features():
     with pytest.raises(ValueError, match="ring: features need labelled 8-bit images"):
         feature_network(data.Config("ring"))
+
+
+@pytest.mark.thorough
+def test_the_classifier_of_the_features_names_images(trained, directory):
+    test = data.load(data.Config(directory=directory)).test
+    named = evaluation.image_classifier(data.Config(directory=directory))(test["x"])
+    assert np.mean(named == test["y"]) == pytest.approx(trained.accuracy)
+
+
+def test_weights_are_read_from_a_folder_that_cannot_be_written(trained, directory, tmp_path, monkeypatch):
+    copy, _ = file_of(directory, tmp_path)
+    assert feature_network(data.Config(directory=copy)).folder is not None
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    again = feature_network(data.Config(directory=copy))
+    assert again.weight_hash == trained.weight_hash
+    assert again.folder is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Dequantized", "Embedding", "Features", "Pixels", "binarized", "embedding", "mapped", "scaled"]
+__all__ = ["Dequantized", "Embedding", "Features", "Pixels", "binarized", "embedding", "mapped", "scaled", "stacked"]
 
 import dataclasses
 import math
@@ -107,3 +107,35 @@ def binarized(splits: Dataset) -> Dataset:
 def scaled(split: Split, *, low: float = 0.0) -> Split:
     """Return a split with its 8-bit images ``x`` real, `low` for black to 1 for white, as `data.normalize` has them."""
     return {**split, "x": np.linspace(low, 1.0, 256).astype(np.float32)[split["x"]]}
+
+
+def stacked(splits: Dataset, *, seed: int = 0) -> Dataset:
+    """Return a data set whose images are three of another one as colour channels: with 10 classes it has 1,000 modes.
+
+    Each split has as many images as before, of three that are drawn from it alone, and the label ``y`` is the number
+    with the three labels as its digits, ``classes² a + classes b + c``.
+
+    Args:
+      splits: grey images ``x``, uint8 ``[examples, height, width, 1]``, with labels ``y``, in memory.
+      seed: of the draws.
+
+    Raises:
+      ValueError: if the images are not grey, or have no labels.
+
+    Reference: Srivastava et al., VEEGAN, 2017; Metz et al., Unrolled generative adversarial networks, 2017.
+    """
+    classes, shape = splits.info.classes, splits.info.shape
+    if classes is None or len(shape) != 3 or shape[-1] != 1:
+        raise ValueError(
+            f"splits must be grey images with labels, got {splits}; give images [height, width, 1] with y."
+        )
+    generator = np.random.default_rng(seed)
+
+    def of(split: Split) -> Split:
+        chosen = generator.integers(0, max(1, len(split["x"])), (3, len(split["x"])))
+        x = np.concatenate([split["x"][rows] for rows in chosen], axis=-1)
+        a, b, c = (split["y"][rows] for rows in chosen)
+        return {"x": x, "y": (classes**2 * a + classes * b + c).astype(np.int32)}
+
+    info = dataclasses.replace(splits.info, shape=(*shape[:2], 3), classes=classes**3, label_names=())
+    return Dataset(of(splits.train), of(splits.validation), of(splits.test), info)

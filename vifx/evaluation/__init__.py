@@ -35,6 +35,7 @@ __all__ = [
     "RateDistortion",
     "RateParts",
     "Sandwich",
+    "StackedModes",
     "Stages",
     "TwoSample",
     "active_units",
@@ -71,6 +72,8 @@ __all__ = [
     "elbo",
     "encode",
     "encoder_information",
+    "expected_captured",
+    "expected_counts_kl",
     "expected_coverage",
     "expected_high_quality",
     "families_chart",
@@ -83,6 +86,7 @@ __all__ = [
     "gaussian_frechet_distance",
     "gaussian_gap",
     "gaussian_nll",
+    "image_classifier",
     "image_grid",
     "image_rows",
     "importance_weighted_bound",
@@ -107,6 +111,7 @@ __all__ = [
     "measure_likelihood",
     "measure_modes",
     "measure_rows",
+    "measure_stacked_modes",
     "memorization",
     "metric_curves",
     "mig",
@@ -137,6 +142,7 @@ __all__ = [
     "reliability_diagram",
     "report_html",
     "save_figure",
+    "stacked_modes",
     "stage_table",
     "stages",
     "state_timeline",
@@ -179,7 +185,7 @@ if TYPE_CHECKING:
     from vifx.evaluation.families_chart import families_chart
     from vifx.evaluation.fits import fit_figure
     from vifx.evaluation.frechet import frechet_distance, gaussian_frechet_distance
-    from vifx.evaluation.frozen_features import feature_network, features_of
+    from vifx.evaluation.frozen_features import feature_network, features_of, image_classifier
     from vifx.evaluation.gaps import Gaps, gaps
     from vifx.evaluation.image_quality import Features, Fmd, fmd, measure_image_quality
     from vifx.evaluation.information import (
@@ -234,6 +240,13 @@ if TYPE_CHECKING:
     from vifx.evaluation.rate_parts import RateParts, gaussian_gap, measure_information, rate_parts
     from vifx.evaluation.report import report_html, write_report
     from vifx.evaluation.samples import Memorization, memorization, moment_errors, nearest_distances
+    from vifx.evaluation.stacked_modes import (
+        StackedModes,
+        expected_captured,
+        expected_counts_kl,
+        measure_stacked_modes,
+        stacked_modes,
+    )
     from vifx.evaluation.style import png, save_figure
     from vifx.evaluation.table import Metric, Noted, described, print_metrics
     from vifx.evaluation.table_rows import draw_columns, measure_rows

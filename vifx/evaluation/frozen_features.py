@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["feature_network", "features_of"]
+__all__ = ["feature_network", "features_of", "image_classifier"]
 
 import hashlib
 import io
 import math
+import os
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from vifx.checks import ArgumentError
 from vifx.core.factor import evidence, factor
 from vifx.core.joint import Joint
 from vifx.core.nets import as_net
-from vifx.core.types import Params
+from vifx.core.types import Array, Params
 from vifx.data import Dataset
 from vifx.data.rows import length, read
 from vifx.evaluation.batches import in_batches
@@ -56,7 +57,7 @@ def features_of(config: data.Config) -> Features:
     images = dataset.train["x"]
     components = data.pca(images, min(_COMPONENTS, len(images) - 1, math.prod(images.shape[1:])))
     identity = _digest({"axes": components.axes, "mean": components.mean})
-    return Features(components.project, identity, origin="principal components", folder=_folder(config))
+    return Features(components.project, identity, origin="principal components", folder=_if_writable(_folder(config)))
 
 
 def feature_network(config: data.Config, *, seed: int = 0) -> Features:
@@ -77,18 +78,7 @@ def feature_network(config: data.Config, *, seed: int = 0) -> Features:
       ValueError: if the dataset has no labelled 8-bit images, or the file of weights is damaged or cannot be
         written.
     """
-    dataset = _published(config)
-    x, classes = dataset.train["x"], dataset.info.classes
-    if x.dtype != np.uint8 or x.ndim != 4 or classes is None:
-        raise ValueError(f"{config.name}: features need labelled 8-bit images, got {x.dtype} {x.shape[1:]}")
-    path = _path(config, dataset, seed)
-    if path.is_file():
-        weights, accuracy = _read(path)
-    else:
-        params = _train(dataset, classes, seed)
-        weights = {name: np.asarray(leaf) for name, leaf in traverse_util.flatten_dict(params, sep="/").items()}
-        accuracy = _accuracy(params, dataset, classes)
-        _write(path, weights, accuracy)
+    weights, accuracy, folder = _weights(config, seed)
     params = traverse_util.unflatten_dict(dict(weights), sep="/")
     net = as_net(_body())
     apply = jax.jit(lambda params, images: net.apply(params, {}, images)[0])
@@ -96,7 +86,41 @@ def feature_network(config: data.Config, *, seed: int = 0) -> Features:
     def features(images: NDArray[np.uint8]) -> NDArray[Any]:
         return _in_batches(apply, params["body"], images)
 
-    return Features(features, _digest(weights), accuracy, folder=path.parent)
+    return Features(features, _digest(weights), accuracy, folder=_if_writable(folder))
+
+
+def image_classifier(config: data.Config, *, seed: int = 0) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
+    """Return the classifier that `feature_network` is a part of: from 8-bit images to the likeliest class of each.
+
+    Args:
+      config: which dataset, and where prepared data lies.
+      seed: as for `feature_network`.
+
+    Raises:
+      ValueError: as `feature_network`.
+    """
+    weights, _, _ = _weights(config, seed)
+    params = traverse_util.unflatten_dict(dict(weights), sep="/")
+    classes = params["head"]["Dense_0"]["bias"].shape[-1]
+    predict = _predict(classes)
+    return lambda images: _in_batches(predict, params, images)
+
+
+def _weights(config: data.Config, seed: int) -> tuple[Mapping[str, NDArray[Any]], float, Path]:
+    """Return the classifier's weights, its accuracy and the folder where they lie; train it where there is no file."""
+    dataset = _published(config)
+    x, classes = dataset.train["x"], dataset.info.classes
+    if x.dtype != np.uint8 or x.ndim != 4 or classes is None:
+        raise ValueError(f"{config.name}: features need labelled 8-bit images, got {x.dtype} {x.shape[1:]}")
+    path = _path(config, dataset, seed)
+    if path.is_file():
+        return *_read(path), path.parent
+    _require_writable(path.parent, config)
+    params = _train(dataset, classes, seed)
+    weights = {name: np.asarray(leaf) for name, leaf in traverse_util.flatten_dict(params, sep="/").items()}
+    accuracy = _accuracy(params, dataset, classes)
+    _write(path, weights, accuracy)
+    return weights, accuracy, path.parent
 
 
 def _published(config: data.Config) -> Dataset:
@@ -109,9 +133,13 @@ def _published(config: data.Config) -> Dataset:
 
 
 def _folder(config: data.Config) -> Path:
-    folder = data.data_directory(config.directory) / "features"
-    _require_writable(folder, config)
-    return folder
+    return data.data_directory(config.directory) / "features"
+
+
+def _if_writable(folder: Path) -> Path | None:
+    """Return a folder that can be written or made, else None."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return folder if os.access(there, os.W_OK) else None
 
 
 def _body() -> networks.Conditional:
@@ -141,9 +169,12 @@ def _steps(dataset: Dataset) -> int:
 
 
 def _accuracy(params: Params, dataset: Dataset, classes: int) -> float:
+    return float(np.mean(_in_batches(_predict(classes), params, dataset.test["x"]) == dataset.test["y"]))
+
+
+def _predict(classes: int) -> Callable[[Params, Array], Array]:
     net = as_net(_classifier(classes))
-    predict = jax.jit(lambda params, images: net.apply(params, {}, images)[0].logits.argmax(axis=-1))
-    return float(np.mean(_in_batches(predict, params, dataset.test["x"]) == dataset.test["y"]))
+    return jax.jit(lambda params, images: net.apply(params, {}, images)[0].logits.argmax(axis=-1))
 
 
 def _in_batches(apply: Any, params: Params, images: NDArray[Any]) -> NDArray[Any]:

@@ -72,6 +72,7 @@ def image_controls(
         del drawn["train_images"]
     found = {name: {metric: float(value) for metric, value in score(draw()).items()} for name, draw in drawn.items()}
     if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, (json.dumps(found, indent=2) + "\n").encode())
     return found
 

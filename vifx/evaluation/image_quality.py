@@ -5,7 +5,7 @@ FMD, the Fréchet distance there, is never called FID, which belongs to one Ince
 
 from __future__ import annotations
 
-__all__ = ["Features", "Fmd", "fmd", "measure_image_quality"]
+__all__ = ["Features", "Fmd", "as_bytes", "fmd", "measure_image_quality"]
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -30,6 +30,28 @@ from vifx.evaluation.table import Noted
 _NEIGHBOURS = 5
 _ROWS = 8192  # training images in memory at a time
 _SEARCHED = 100_000
+
+
+def as_bytes(images: ArrayLike) -> NDArray[np.uint8]:
+    """Return images as uint8: floats in [0, 1] are rounded to the 256 levels.
+
+    Raises:
+      ValueError: if they are not ``[n, height, width, channels]``, or floats outside [0, 1].
+    """
+    array = np.asarray(require_unmasked(images, "images"))
+    if array.ndim != 4 or len(array) == 0:
+        raise ValueError(
+            f"images must be [n, height, width, channels] with at least one image, got shape {array.shape}."
+        )
+    if array.dtype != np.uint8:
+        # The comparison is false for NaN too.
+        if not (array.min() >= 0 and array.max() <= 1):
+            raise ValueError(
+                f"images must be uint8 or floats in [0, 1], got values from {array.min()} to {array.max()}; "
+                "map the sampler's range onto [0, 1] first."
+            )
+        array = np.floor(255.0 * array + 0.5).astype(np.uint8)
+    return array
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,20 +88,7 @@ class Features:
         Raises:
           ValueError: if they are not ``[n, height, width, channels]``, or floats outside [0, 1].
         """
-        array = np.asarray(require_unmasked(images, "images"))
-        if array.ndim != 4 or len(array) == 0:
-            raise ValueError(
-                f"images must be [n, height, width, channels] with at least one image, got shape {array.shape}."
-            )
-        if array.dtype != np.uint8:
-            # The comparison is false for NaN too.
-            if not (array.min() >= 0 and array.max() <= 1):
-                raise ValueError(
-                    f"images must be uint8 or floats in [0, 1], got values from {array.min()} to {array.max()}; "
-                    "map the sampler's range onto [0, 1] first."
-                )
-            array = np.floor(255.0 * array + 0.5).astype(np.uint8)
-        return self.apply(array)
+        return self.apply(as_bytes(images))
 
 
 class Fmd(NamedTuple):
