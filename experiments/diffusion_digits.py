@@ -16,24 +16,26 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from vifx import data, networks
-from vifx.experiment import Experiment, PositiveInt, denoiser
+from vifx.experiment import Experiment, NonNegativeInt, PositiveInt, denoiser
 
 
 @dataclass(frozen=True)
 class Config(denoiser.Config):
     """The options of this experiment."""
 
-    steps: PositiveInt = 6000
+    steps: PositiveInt = 4000
     """How many updates to make; with 1,300 digits, more of them overfit."""
     checkpoint_every: PositiveInt = 500
     channels: tuple[PositiveInt, ...] = (32, 64)
     """Channels of the U-Net at each resolution."""
+    fourier: tuple[NonNegativeInt, ...] = (2, 3, 4)
+    """Waves of each pixel that the U-Net reads, 2ⁿ of them from black to white: the data have 17 of the 256 shades."""
     data: data.Config = field(default_factory=lambda: data.Config("digits", batch_size=64))
 
 
 def build(config: Config) -> Experiment:
     """Build the two chains, KL(inference ‖ generative), and what to measure and draw."""
     splits = data.load(config.data)
-    network = networks.UNet(config.channels)
+    network = networks.UNet(config.channels, fourier=config.fourier)
     joints = denoiser.diffusion_of(config, network, splits.info.shape, images=True, start=-13.3)
     return denoiser.experiment(config, splits, joints)

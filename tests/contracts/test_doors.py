@@ -14,7 +14,7 @@ import pytest
 from training.problems import line_data, regression
 
 import vifx
-from vifx import data, dynamics, em, flows, training, verification
+from vifx import data, diffusion, dynamics, em, flows, training, verification
 from vifx.core.nets import as_net
 from vifx.core.types import Net
 from vifx.flows import Flow
@@ -28,6 +28,9 @@ STEP = training.descend(OBJECTIVE, "model", optax.sgd(0.1))
 
 def falling(x, t, *given):
     return -x
+
+
+REVERSE = Net(lambda key: ({}, {}), lambda params, state, key=None, train=False: (None, state))
 
 
 class Nothing:
@@ -142,6 +145,31 @@ DOORS = [
     at(training, "wandb_log", directory="nowhere", config={}),
     at(training, "Checkpoints", directory="nowhere", config_hash="", keep=1, best="loss"),
     at(training, "Alarm", metric="loss", kind="above", limit=1.0, rows=1, meaning="it is large"),
+    at(diffusion, "ancestral", steps=2),
+    at(diffusion, "cosine", start=-5.0, end=5.0, variance="preserving"),
+    at(diffusion, "ddim", steps=2, eta=0.5),
+    at(diffusion, "flow", reverse=REVERSE, schedule=diffusion.cosine(), level=0.0, steps=2, trace="exact"),
+    at(diffusion, "forward", schedule=diffusion.cosine(), steps=2, times="uniform"),
+    at(diffusion, "heun", steps=2, rho=7.0),
+    at(diffusion, "learned", units=2, start=-5.0, end=5.0, variance="preserving"),
+    at(diffusion, "linear_beta", start=-5.0),
+    at(diffusion, "linear_log_snr", start=-5.0, end=5.0, variance="preserving"),
+    at(diffusion, "min_snr", largest=5.0),
+    at(
+        diffusion,
+        "reverse",
+        network=Net(lambda key, *inputs: {}, lambda params, state, *inputs, key=None, train=False: (inputs[0], state)),
+        schedule=diffusion.cosine(),
+        shape=(2,),
+        steps=2,
+        predicts="noise",
+        weighting=diffusion.simple(),
+        drop=0.1,
+        guidance=0.0,
+        sampler=None,
+    ),
+    at(diffusion, "schedule", gamma=lambda t: 2 * t, variance="preserving"),
+    at(diffusion, "sigmoid", bias=2.0),
     at(dynamics, "blow_up", path=PATH),
     at(
         dynamics,

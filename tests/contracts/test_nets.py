@@ -30,6 +30,14 @@ def label(examples):
     return jnp.asarray(np.random.default_rng(2).integers(0, 3, examples).astype(np.int32))
 
 
+def noisy(examples):
+    return jnp.asarray(np.random.default_rng(4).normal(size=(examples, *IMAGE)).astype(np.float32))
+
+
+def level(examples):
+    return jnp.asarray(np.random.default_rng(5).random((examples, 1)).astype(np.float32))
+
+
 MLP = networks.MLP((16,))
 CASES = {
     "normal": (networks.Conditional(MLP, networks.DiagonalNormal((4,)), (networks.Pixels(),)), (image,)),
@@ -76,6 +84,12 @@ CASES = {
     ),
     "generator": (networks.DCGANGenerator((8, 8), (8, 4)), (code,)),
     "residual generator": (networks.SNResNetGenerator((8, 8), (8, 4)), (code,)),
+    "denoiser": (networks.PointDenoiser((16, 16), times=4), (code, level, code)),
+    "denoiser of images": (networks.UNet((4, 8), heads=2), (noisy, level)),
+    "denoiser of images with classes": (
+        networks.UNet((4, 8), heads=2, classes=3, fourier=(1,), patch=2),
+        (noisy, level, label, level),
+    ),
     "critic": (networks.DCGANCritic((4, 8), inputs=(networks.Pixels(),)), (image,)),
     "residual critic": (networks.SNResNetCritic((4, 8), 1, inputs=(networks.Pixels(),)), (image,)),
     "projection critic": (
@@ -88,7 +102,9 @@ CASES = {
     ),
     "critic of any vector": (networks.Critic(MLP, inputs=(networks.FourierFeatures(8),)), (code,)),
 }
-SHAPES = {name: (8, 8, 1) for name in CASES if "generator" in name} | {name: () for name in CASES if "critic" in name}
+IMAGES = ("generator", "denoiser of images")
+SHAPES = {name: (8, 8, 1) for name in CASES if any(each in name for each in IMAGES)} | {"denoiser": (4,)}
+SHAPES |= {name: () for name in CASES if "critic" in name}
 EXAMPLES = 6
 
 
@@ -138,6 +154,9 @@ def test_contract(name):
         assert not same(new, state)
     if name in SHAPES:
         assert np.isfinite(output).all()
+        if "denoiser" in name:  # whose last layer is zero at first
+            params = jax.tree.map(lambda leaf: leaf + 0.1, params)
+            output, _ = apply(params, state, *inputs)
         assert np.std(output, axis=0).max() > 0
         return
 

@@ -13,7 +13,7 @@ import pytest
 
 import vifx
 import vifx.distributions
-from vifx import Joint, evidence, factor, networks, standard_normal, training
+from vifx import Joint, diffusion, evidence, factor, networks, standard_normal, training
 
 BODY = networks.MLP((8,), norm="batch", dropout=0.2)
 
@@ -36,6 +36,15 @@ def discrete():
     )
 
 
+def chains(steps=None, **options):
+    noise = diffusion.linear_log_snr(start=-4.0)
+    reverse = diffusion.reverse(networks.PointDenoiser((8,)), noise, (5,), steps=steps, **options)
+    return (
+        Joint(evidence("x"), factor("z | x", diffusion.forward(noise, steps=steps))),
+        Joint(factor("z", reverse, name="denoiser"), factor("x | z", diffusion.normal(noise))),
+    )
+
+
 OBJECTIVES = {
     "kl": lambda: vifx.kl(*joints()),
     "kl, several samples": lambda: vifx.kl(*joints(), samples=3),
@@ -45,6 +54,8 @@ OBJECTIVES = {
     "importance weighted": lambda: vifx.importance_weighted(*joints(), samples=3),
     "sticking the landing": lambda: vifx.importance_weighted(*joints(), samples=1, gradient="sticking_the_landing"),
     "doubly reparameterized": lambda: vifx.importance_weighted(*joints(), samples=3, gradient="doubly_reparameterized"),
+    "kl of two chains": lambda: vifx.kl(*chains()),
+    "kl of two chains, weighted": lambda: vifx.kl(*chains(steps=3, weighting=diffusion.simple())),
     "importance weighted, finite latent": lambda: vifx.importance_weighted(*discrete(), samples=3),
 }
 # Two calls of joints() make two networks of one name, which a sum refuses; so the sum shares its pair.
@@ -109,7 +120,7 @@ def test_contract(name):
     init = jax.jit(objective.init)
     params, state = init(jax.random.key(0), BATCH)
     assert same((params, state), init(jax.random.key(0), BATCH))
-    assert set(owns) == set(params) == {"encoder", "decoder"}
+    assert set(owns) == set(params) == ({"denoiser"} if "chains" in name else {"encoder", "decoder"})
     assert {key for key in state if "@" not in key} == set(params)
 
     run = jax.jit(jax.value_and_grad(traced_once(loss), argnums=1, has_aux=True))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 
-from vifx.checks import ArgumentError, require, require_choice, require_integer, require_number
+from vifx.checks import ArgumentError, require, require_choice, require_integer, require_number, require_widths
 from vifx.core.nets import as_net
 from vifx.core.types import Array, Key, Net, PyTree
 from vifx.diffusion.denoising import Denoising
@@ -66,10 +66,13 @@ def reverse(
     require(schedule, NoiseSchedule, "reverse: schedule", "a NoiseSchedule", "make one with vifx.diffusion.cosine()")
     if steps is not None:
         require_integer(steps, "reverse: steps")
-    event = tuple(require_integer(each, "reverse: shape") for each in shape)
+    event = require_widths(shape, "reverse: shape")
     require_choice(predicts, get_args(Predicts), "reverse: predicts")
     require_number(drop, "reverse: drop", least=0, most=1)
     require_number(guidance, "reverse: guidance", least=-1)
+    kinds = (("weighting", weighting, StepWeights, "simple()"), ("sampler", sampler, Sampler, "heun()"))
+    for name, value, kind, like in kinds:
+        require(value, (kind, type(None)), f"reverse: {name}", f"a {kind.__name__}", f"give vifx.diffusion.{like}")
     if sampler is not None and steps is not None:
         raise ArgumentError(
             "reverse: sampler",

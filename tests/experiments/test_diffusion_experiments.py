@@ -1,0 +1,71 @@
+"""Every experiment with a diffusion builds, trains, measures and draws: a full run's code, with small numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vifx import data
+from vifx.cli import main
+from vifx.training import read_metrics
+
+FOLDER = Path(__file__).parents[2] / "experiments"
+STEPS = ["--steps", "4", "--log-every", "2", "--checkpoint-every", "2", "--data.batch-size", "20"]
+STEPS += ["--bound-times", "2", "--flow-examples", "4", "--flow-steps", "2", "--sampler-steps", "2"]
+IMAGES = [*STEPS, "--data.name", "digits", "--data.validation", "20", "--channels", "4", "8"]
+CASES = {
+    "diffusion_two_moons": (
+        [*STEPS, "--hidden", "8"],
+        [[], ["--chain-steps", "5", "--schedule", "cosine"], ["--schedule", "learned", "--weighting", "simple"]],
+    ),
+    "diffusion_digits": (IMAGES, [[], ["--chain-steps", "3", "--weighting", "min_snr"]]),
+    "diffusion_fashion_mnist": (IMAGES, [[]]),
+}
+RUNS = [
+    pytest.param(name, small, extra, marks=() if name == "diffusion_digits" and not index else pytest.mark.slow)
+    for name, (small, extras) in CASES.items()
+    for index, extra in enumerate(extras)
+]
+
+
+@pytest.fixture
+def prepared(tmp_path_factory, monkeypatch):
+    """Prepared digits."""
+    folder = tmp_path_factory.getbasetemp() / "diffusion_data"
+    monkeypatch.setenv("VIFX_DATA", str(folder))
+    folder.mkdir(exist_ok=True)
+    data.prepare(data.Config("digits"))
+
+
+def test_every_experiment_with_a_diffusion_is_tried():
+    assert {path.stem for path in FOLDER.glob("diffusion_*.py")} == set(CASES)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(("name", "small", "extra"), RUNS, ids=lambda value: value if isinstance(value, str) else "")
+def test_trains_to_the_end(name, small, extra, prepared, tmp_path, capsys):
+    run = tmp_path / "run"
+    code = main(["train", str(FOLDER / f"{name}.py"), *small, *extra, "--run", str(run)])
+    shown = capsys.readouterr()
+    assert code == 0, shown.err
+    rows = read_metrics(run / "metrics.jsonl")
+    assert [row["step"] for row in rows] == [2, 4]
+    assert all(np.isfinite(value) for row in rows for value in row.values())
+    assert {"kl/z/prior", "kl/z/steps", "elbo", "validation/elbo"} <= set(rows[-1])
+    results = json.loads((run / "results.json").read_text())["metrics"]
+    found = {name: metric["value"] for name, metric in results.items()}
+    assert found["kl/z_sampled"] == pytest.approx(found["kl/z/prior"] + found["kl/z/steps"], rel=1e-5)
+    assert found["elbo"] == pytest.approx(-found["kl/z_sampled"] - found["nll/x"], rel=1e-5)
+    drawn = {path.stem for path in (run / "figures").iterdir()}
+    if small is IMAGES:
+        for prefix in ("", "flow/"):
+            bits = -found[f"{prefix}elbo"] / 64 / math.log(2)
+            assert found[f"{prefix}bits_per_dim"] == pytest.approx(bits, rel=1e-5)
+        assert drawn == {"samples", "loss"}
+    else:
+        assert np.isfinite(found["flow/elbo"])
+        assert drawn == {"density", "levels", "loss"}
