@@ -29,6 +29,8 @@ def test_a_collapse_is_dated_by_the_first_row_of_the_episode():
     assert found.collapse.since == 500
     assert found.sentence.startswith("Collapse since update 500: validation/modes below 0.7 × its largest, 8,")
     assert evaluation.stages(history[:5], best="-validation/modes", alarms=[FALLEN]).collapse is None
+    twice = log(validation__modes=[8, 2, 2, 8, 3, 3])
+    assert evaluation.stages(twice, best="-validation/modes", alarms=[FALLEN]).collapse.since == 200
 
 
 def test_less_is_better_without_a_minus_and_the_beginning_is_no_fall():

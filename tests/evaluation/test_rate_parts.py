@@ -40,16 +40,16 @@ def test_the_three_parts_are_known_and_their_sum_is_the_rate():
 
 
 @pytest.mark.thorough
-def test_the_density_of_the_mixture_by_loops(monkeypatch):
-    monkeypatch.setattr("vifx.evaluation.rate_parts._ROWS", 4)
-    few = codes(9)
+def test_the_density_of_the_mixture_by_loops():
+    """Of more examples than there are in memory at a time."""
+    few = codes(70)
     densities = np.array(
         [
             [np.exp(-((z - m) ** 2) / (2 * NOISE**2)) / math.sqrt(2 * math.pi) / NOISE for m in few.mean]
             for z in few.sample
         ]
     )
-    own = np.log([densities[i, i].prod() for i in range(9)])
+    own = np.log([densities[i, i].prod() for i in range(70)])
     joint, marginal = np.log(densities.prod(2).mean(1)), np.log(densities.mean(1))
     found = evaluation.rate_parts(few)
     assert found.information == pytest.approx(np.mean(own - joint), rel=1e-10)
@@ -81,6 +81,12 @@ def test_the_bounds_enclose_what_is_known(scale):
     # A few examples of a latent with much information: only the moments say that the prior is missed.
     few = evaluation.measure_information(inference, generative, split, examples=3)(jax.random.key(0), {}, {})
     assert few["information/z_at_least"] <= math.log(3)
+    for each in (measured, few):  # what one is at most and the other at least is the rate
+        sums = (
+            each["information/z_at_most"] + each["aggregated_kl/z_at_least"],
+            each["information/z_at_least"] + each["aggregated_kl/z_at_most"],
+        )
+        assert sums[0] == pytest.approx(sums[1], rel=1e-6)
     assert few["aggregated_kl/z_at_least"] == pytest.approx(divergence, rel=0.25, abs=0.03)
 
 
