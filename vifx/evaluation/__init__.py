@@ -141,6 +141,7 @@ __all__ = [
     "reconstructions",
     "reliability_diagram",
     "report_html",
+    "sandwich_curve",
     "save_figure",
     "stacked_modes",
     "stage_table",
@@ -247,6 +248,7 @@ if TYPE_CHECKING:
         measure_stacked_modes,
         stacked_modes,
     )
+    from vifx.evaluation.sandwich_curve import sandwich_curve
     from vifx.evaluation.style import png, save_figure
     from vifx.evaluation.table import Metric, Noted, described, print_metrics
     from vifx.evaluation.table_rows import draw_columns, measure_rows

@@ -140,8 +140,8 @@ def _searched(search: _Search, learning_rate: float, rows: Rows) -> tuple[Array,
         del train  # batch statistics and dropout are of a model in training
         return tried(key, params, state, batch, train=False)
 
-    def rate(made: Array) -> Array:
-        return learning_rate * 0.5 * (1 + jnp.cos(math.pi * made.astype(jnp.float32) / search.steps))
+    def rate(made: ArrayLike) -> Array:
+        return learning_rate * 0.5 * (1 + jnp.cos(math.pi * jnp.asarray(made, jnp.float32) / search.steps))
 
     def init(key: Key, batch: Batch) -> tuple[Params, State]:
         del key, batch

@@ -38,7 +38,7 @@ def kernel_density(
 
     ``log (1/n) Σ_i N(x; s_i, h² I)``, with the bandwidth h of the highest mean on the validation points. In many
     dimensions it says little: with any affordable number of samples it is far below the log-likelihood, and models are
-    ranked by it otherwise than by their likelihood; the k-means centres of the training data beat the data itself. It is
+    ranked by it otherwise than by their likelihood; k-means centres of the training data beat the data itself. It is
     here because it was published for models with samples alone; where there is a decoder, `certify` says more.
 
     Args:
