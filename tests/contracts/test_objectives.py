@@ -54,6 +54,8 @@ OBJECTIVES = {
     "importance weighted": lambda: vifx.importance_weighted(*joints(), samples=3),
     "sticking the landing": lambda: vifx.importance_weighted(*joints(), samples=1, gradient="sticking_the_landing"),
     "doubly reparameterized": lambda: vifx.importance_weighted(*joints(), samples=3, gradient="doubly_reparameterized"),
+    "kl of two chains": lambda: vifx.kl(*chains()),
+    "kl of two chains, weighted": lambda: vifx.kl(*chains(steps=3, weighting=diffusion.simple())),
     "vimco": lambda: vifx.importance_weighted(*joints(), samples=3, gradient="vimco"),
     "several bounds": lambda: vifx.importance_weighted(*joints(), samples=2, outer=2),
     "Rényi": lambda: vifx.renyi(*joints(), alpha=0.5, samples=3),
