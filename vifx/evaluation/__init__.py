@@ -241,6 +241,7 @@ if TYPE_CHECKING:
     from vifx.evaluation.rate_parts import RateParts, gaussian_gap, measure_information, rate_parts
     from vifx.evaluation.report import report_html, write_report
     from vifx.evaluation.samples import Memorization, memorization, moment_errors, nearest_distances
+    from vifx.evaluation.sandwich_curve import sandwich_curve
     from vifx.evaluation.stacked_modes import (
         StackedModes,
         expected_captured,
@@ -248,7 +249,6 @@ if TYPE_CHECKING:
         measure_stacked_modes,
         stacked_modes,
     )
-    from vifx.evaluation.sandwich_curve import sandwich_curve
     from vifx.evaluation.style import png, save_figure
     from vifx.evaluation.table import Metric, Noted, described, print_metrics
     from vifx.evaluation.table_rows import draw_columns, measure_rows
