@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 import vifx
-from vifx.cli.options import EvaluateOptions, TrainOptions, read_options
+from vifx.cli.file_options import TrainOptions
+from vifx.cli.options import EvaluateOptions, read_options
 from vifx.cli.prepare import parse_experiment
 
 ROOT = Path(__file__).parents[1]

@@ -15,6 +15,7 @@ from vifx.data.names import TABLES
 
 NAMES = {
     "copy": sorted(path.stem for path in (Path(__file__).parents[2] / "experiments").glob("*.py")),
+    "benchmark": ["digits", "fashion_mnist", "two_moons", "twonorm"],
     "checkpoint": ["verify"],
     "data": ["prepare", "digits", "fashion_mnist", *TABLES],
     "completion": ["bash", "zsh", "fish"],

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from vifx import data, experiment
 from vifx.cli.console import watch
-from vifx.cli.options import TrainOptions
+from vifx.cli.file_options import TrainOptions
 from vifx.cli.prepare import build, parse_experiment
 from vifx.training import Event
 

@@ -16,7 +16,8 @@ import pytest
 import yaml
 from cli.conftest import leaves
 
-from vifx.cli.options import ResumeOptions, TrainOptions, read_options
+from vifx.cli.file_options import TrainOptions
+from vifx.cli.options import ResumeOptions, read_options
 from vifx.cli.prepare import parse_experiment
 from vifx.training import read_metrics
 from vifx.training.launchers import detected

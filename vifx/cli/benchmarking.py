@@ -16,8 +16,9 @@ from rich.console import Console
 
 from vifx import training
 from vifx.cli.console import output
+from vifx.cli.file_options import TrainOptions
 from vifx.cli.finish import finish
-from vifx.cli.options import BenchmarkOptions, TrainOptions
+from vifx.cli.options import BenchmarkOptions
 from vifx.cli.parse import Failure, UsageError
 from vifx.cli.prepare import build, failures, mistakes, parse_experiment
 from vifx.cli.seeds import saved_steps, set_aside

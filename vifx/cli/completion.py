@@ -9,26 +9,25 @@ from functools import partial
 from typing import TypeAlias
 
 from vifx.cli.console import output
+from vifx.cli.file_options import CompileOptions, ExplainOptions, SweepOptions, TrainOptions
 from vifx.cli.options import (
     AnswerOptions,
+    BenchmarkOptions,
     CertifyOptions,
-    CompileOptions,
     CompletionOptions,
     EvaluateOptions,
-    ExplainOptions,
     ExportOptions,
     ResumeOptions,
     SampleOptions,
-    SweepOptions,
-    TrainOptions,
 )
 from vifx.cli.parse import option_names
 from vifx.data.names import UNPREPARED, available
 from vifx.experiment.config import Config
 from vifx.experiment.shipped import shipped_folder
+from vifx.experiment.suite import suites
 
 Commands: TypeAlias = Mapping[str, tuple[Sequence[str], Sequence[str]]]
-_ARGUMENTS = ("--directory", "--name", "--shell")  # positional arguments, which are not options
+_ARGUMENTS = ("--directory", "--name", "--shell", "--suite")  # positional arguments, which are not options
 _BASH = """\
 _vifx() {{
     local word=${{COMP_WORDS[COMP_CWORD]}} words=
@@ -85,6 +84,7 @@ def words() -> Commands:
         "list": ((), ()),
         "sweep": ([*every, *own(SweepOptions)], ()),
         "compare": (["--metric", "--out"], ()),
+        "benchmark": (own(BenchmarkOptions), sorted(suites())),
         "watch": (["--port"], ()),
         "copy": (["--out"], sorted(path.stem for path in shipped_folder().glob("*.py"))),
         "new": (["--out"], ()),

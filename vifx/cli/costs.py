@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from vifx import data, training
 from vifx.checks import ArgumentError
 from vifx.cli.console import output
-from vifx.cli.options import CompileOptions
+from vifx.cli.file_options import CompileOptions
 from vifx.cli.parse import UsageError
 from vifx.cli.prepare import build, failures, mistakes, parse_experiment
 from vifx.experiment.building import run_key

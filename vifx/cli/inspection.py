@@ -10,7 +10,8 @@ from dataclasses import replace
 from vifx import data
 from vifx.checks import ArgumentError
 from vifx.cli.console import output
-from vifx.cli.options import ExplainOptions, PrepareOptions
+from vifx.cli.file_options import ExplainOptions
+from vifx.cli.options import PrepareOptions
 from vifx.cli.parse import UsageError
 from vifx.cli.prepare import build, mistakes, parse_experiment
 from vifx.core.explain import explain

@@ -19,9 +19,10 @@ from rich.console import Console
 from vifx import evaluation, training
 from vifx.cli.console import output, watch
 from vifx.cli.debugging import located
+from vifx.cli.file_options import TrainOptions
 from vifx.cli.finish import finish
 from vifx.cli.joining import distributed, follow, join, require_same_run
-from vifx.cli.options import EvaluateOptions, ResumeOptions, SampleOptions, SavedOptions, TrainOptions
+from vifx.cli.options import EvaluateOptions, ResumeOptions, SampleOptions, SavedOptions
 from vifx.cli.parse import Failure, UsageError
 from vifx.cli.prepare import build, failures, mistakes, parse_experiment, rehearse
 from vifx.cli.profile import profile_updates

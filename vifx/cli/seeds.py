@@ -11,8 +11,8 @@ from pathlib import Path
 from rich.console import Console
 
 from vifx import training
+from vifx.cli.file_options import TrainOptions
 from vifx.cli.finish import finish
-from vifx.cli.options import TrainOptions
 from vifx.cli.prepare import build, failures, mistakes, parse_experiment
 from vifx.experiment import Experiment
 from vifx.experiment.building import fit_runs, saved_state

@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from vifx.cli.console import output
-from vifx.cli.options import SweepOptions, TrainOptions
+from vifx.cli.file_options import SweepOptions, TrainOptions
 from vifx.cli.parse import Failure, UsageError
 from vifx.cli.prepare import build, mistakes, parse_experiment
 from vifx.cli.seeds import saved_steps, set_aside, train_together

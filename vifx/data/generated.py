@@ -76,7 +76,7 @@ def modes(name: str) -> Modes:
     f-GAN, 2016, whose figures for six divergences determine the five numbers; for the last, Breiman, Bias, variance,
     and arcing classifiers, 1996.
 
-    >>> modes("ring").centres[2].round(6).tolist()
+    >>> modes("ring").centres[2].round(4).tolist()
     [0.0, 2.0]
     """
     known = {**MIXTURES, "twonorm": _twonorm}
@@ -88,12 +88,12 @@ def modes(name: str) -> Modes:
 def law(name: str) -> Modes | None:
     """Return the distribution that a dataset is drawn from as a mixture of Gaussians, or None where it is not one.
 
-    It is `modes` where there are modes. ``two_moons``, ``circles`` and ``spirals`` are curves with Gaussian noise: their
+    It is `modes` where there are modes. ``two_moons``, ``circles`` and ``spirals`` are curves with Gaussian noise: the
     density is the integral over the curve, here the sum over 2,000 points of each of its two parts, which is exact to
     rounding since they are far closer to each other than the noise is wide.
 
-    >>> law("circles").log_prob([[1.0, 0.0]]).round(6).tolist()
-    [-1.146121]
+    >>> law("circles").log_prob([[1.0, 0.0]]).round(4).tolist()
+    [-1.1461]
     """
     require(name, str, "name", "the name of a dataset", "give one such as 'two_moons'")
     if name in CURVES:

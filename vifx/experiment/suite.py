@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vifx.checks import nearest
-from vifx.experiment.comparison import COLUMNS
 
 _SHIPPED = Path(__file__).parent / "suites"
 _KEYS = {"title": str, "columns": list, "options": dict, "families": dict}
@@ -56,7 +55,9 @@ class Suite(NamedTuple):
 
 def suites() -> dict[str, str]:
     """Return the benchmarks that come with vifx, by name, with their headlines."""
-    return {path.stem: read_suite(path).title for path in sorted(_SHIPPED.glob("*.toml"))}
+    return {
+        path.stem: tomllib.loads(path.read_text(encoding="utf-8"))["title"] for path in sorted(_SHIPPED.glob("*.toml"))
+    }
 
 
 def read_suite(name: str | Path) -> Suite:
@@ -69,6 +70,8 @@ def read_suite(name: str | Path) -> Suite:
       FileNotFoundError: if there is no such benchmark; the message has the names that there are.
       ValueError: if the file is not TOML, or has other entries; the message says which.
     """
+    from vifx.experiment.comparison import COLUMNS  # not where names are listed: it takes a second
+
     path = Path(name)
     if not path.is_file():
         path = _SHIPPED / f"{name}.toml"
