@@ -117,6 +117,9 @@ def measure_information(
     normal prior `gaussian_gap` is a second lower bound of the divergence, of which the better one is taken: it goes
     on where the information is above the logarithm of the number of examples and the first says nothing.
 
+    The bounds of the information are of the first `examples` examples, and the rate and the moments of all. All are
+    averages over draws, so that where they are tight one may cross another by chance.
+
     A latent that has another one as a parent, in either joint, an encoder without a density, or examples with weights
     are not measured.
 
@@ -125,25 +128,23 @@ def measure_information(
       generative: prior and decoder.
       split: usually the test split.
       latent: which variable.
-      examples: how many of its examples.
+      examples: how many of its examples the bounds of the information are of.
     """
     few = {name: array[:examples] for name, array in split.items()}
-    encoder, prior = inference.factor_of(latent), generative.ancestral((latent,))
+    encoder, posterior = inference.factor_of(latent), inference.ancestral((latent,))
+    prior = generative.ancestral((latent,))
     parents = {*encoder.given, *generative.factor_of(latent).given} - {*inference.observed, *generative.observed}
     if parents or encoder.kind == "implicit" or WEIGHTS in split or len(few["x"]) < 2:
         return unmeasured
     standard = _is_standard_normal(generative.factor_of(latent).source)
 
     def measure(key: Key, params: Params, state: State) -> Mapping[str, Estimate | float]:
-        values, log_densities = posterior_log_densities(key, inference, params, state, few, variable=latent)
-        under = {latent: values, **{name: few[name] for name in prior.observed}}
-        of_prior = in_batches(key, partial(_prior, prior), params, state, under, batch_size=500)
-        rate = float(np.mean(np.diagonal(log_densities) - of_prior))
-        information, gap = information_bounds(log_densities), 0.0
-        if standard:
-            codes = encode(key, inference, params, state, split, variable=latent)
-            gap = gaussian_gap(*aggregated_posterior(codes.mean, codes.variance))
-        n = len(values)
+        _, log_densities = posterior_log_densities(key, inference, params, state, few, variable=latent)
+        information, n = information_bounds(log_densities), len(log_densities)
+        codes = encode(key, inference, params, state, split, variable=latent)
+        function, drawn = partial(_ratios, posterior, prior), {**split, latent: codes.sample}
+        rate = float(np.mean(in_batches(key, function, params, state, drawn, batch_size=500), dtype=np.float64))
+        gap = gaussian_gap(*aggregated_posterior(codes.mean, codes.variance)) if standard else 0.0
         least = max(rate - information.at_most, gap, 0.0)
         above, below = rate - gap, rate - information.at_least
         shown = {
@@ -160,9 +161,14 @@ def measure_information(
     return measure
 
 
-@partial(jax.jit, static_argnums=0)
-def _prior(prior: Joint, rows: Rows) -> Array:
-    return jnp.asarray(sum(prior.log_prob(rows.params, rows.state, rows.batch).values()))
+@partial(jax.jit, static_argnums=(0, 1))
+def _ratios(posterior: Joint, prior: Joint, rows: Rows) -> Array:
+    """Return ``log p(z|x) − log q(z)`` of each row."""
+    encoded, drawn = (
+        sum(joint.log_prob(rows.params, rows.state, {name: rows.batch[name] for name in joint.variables}).values())
+        for joint in (posterior, prior)
+    )
+    return jnp.asarray(encoded - drawn)
 
 
 def _is_standard_normal(source: Any) -> bool:
