@@ -79,7 +79,7 @@ def expected_counts_kl(modes: int, n: int) -> float:
     ``log m + m E[K/n log K/n]`` with K ~ Bin(n, 1/m), exactly; about ``(m − 1)/2n`` where n is well above m.
 
     >>> round(expected_counts_kl(1000, 25600), 4)
-    0.0199
+    0.0196
     """
     from scipy.stats import binom
 
