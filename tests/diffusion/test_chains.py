@@ -76,6 +76,7 @@ def test_the_bridge_is_bayes_rule_of_the_steps(variance):
         np.testing.assert_allclose(told, both - diffusion.marginal(x, t).log_prob(at_t), rtol=1e-9)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("variance", VARIANCES)
 def test_a_forward_path_has_the_density_of_its_covariance(variance):
     with jax.enable_x64(True):
@@ -126,6 +127,7 @@ def as_generic_chains(schedule, reverse, x):
     return one.apply(*one.init(jax.random.key(0), x), x)[0], other.apply(*other.init(jax.random.key(0)))[0]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("variance", VARIANCES)
 def test_both_densities_are_those_of_generic_chains_that_run_backward(variance):
     with jax.enable_x64(True):
@@ -143,6 +145,7 @@ def test_both_densities_are_those_of_generic_chains_that_run_backward(variance):
         assert z_score(drawn**2, 1.05 * generic**2) > 4.26
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("predicts", ["noise", "v"])
 def test_all_steps_are_the_divergence_of_generic_chains(predicts):
     with jax.enable_x64(True):

@@ -7,11 +7,12 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from diffusion.gaussian_data import COV, MEAN, best, rows, z_score
 
 import vifx
-from vifx import diffusion, nets
+from vifx import data, diffusion, nets, networks, training
 from vifx.distributions import MultivariateNormal
 
 VARIANCES = ("preserving", "exploding")
@@ -226,3 +227,42 @@ def compared(noise=None, shape=(2,), **options):
     chain = net.apply({"network": {}, "schedule": {}}, {"network": {}})[0]
     diffusion.forward(diffusion.cosine())(jnp.zeros((4, 2))).kl_estimate(chain)
     return chain
+
+
+def sampled(joint, *arguments):
+    return joint.sample(*arguments).values["x"]
+
+
+@pytest.mark.thorough
+def test_a_conditional_diffusion_is_trained_and_sampled_with_guidance():
+    """Two classes of points around −2 and 2: samples are of the class that is asked for, and more so with guidance."""
+    noise = diffusion.linear_log_snr(start=-6.0)
+    denoiser = networks.PointDenoiser((32,), conditions_dropped=True)
+
+    def generative(**options):
+        reverse = diffusion.reverse(denoiser, noise, (1,), predicts="v", drop=0.2, **options)
+        decoder = vifx.factor("x | z", diffusion.normal(noise))
+        return vifx.Joint(vifx.evidence("y"), vifx.factor("z | y", reverse, name="denoiser"), decoder)
+
+    forward = vifx.factor("z | x", diffusion.forward(noise))
+    objective = vifx.kl(vifx.Joint(vifx.evidence("x", "y"), forward), generative())
+    random = np.random.default_rng(0)
+    y = (np.arange(2000) % 2).astype(np.float32)[:, None]
+    x = (4 * y - 2 + random.normal(size=(2000, 1))).astype(np.float32)
+    found = training.fit(
+        jax.random.key(0),
+        training.optimize(objective, optax.adam(5e-3)),
+        objective,
+        data.Resident({"x": x, "y": y}, 200, 0),
+        steps=600,
+        observe=None,
+    ).train_state
+    means = []
+    for guidance in (0.0, 2.0):
+        joint = generative(sampler=diffusion.heun(steps=12), guidance=guidance)
+        drawn = jax.jit(partial(sampled, joint))(jax.random.key(1), found.params, found.state, {"y": jnp.asarray(y)})
+        samples = np.asarray(drawn)
+        means.append([float(samples[y == label].mean()) for label in (0, 1)])
+    np.testing.assert_allclose(means[0], [-2, 2], atol=0.3)
+    assert means[1][0] < means[0][0] - 0.1
+    assert means[1][1] > means[0][1] + 0.1

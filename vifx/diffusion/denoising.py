@@ -43,8 +43,6 @@ class Denoising(numpyro.Distribution):
 
     pytree_data_fields = ("learned",)
     pytree_aux_fields = ("denoise", "schedule", "steps", "event", "examples", "sampler", "weighting")
-    has_rsample = True
-    support = numpyro.constraints.independent(numpyro.constraints.real, 1)
 
     def __init__(
         self,
@@ -71,6 +69,16 @@ class Denoising(numpyro.Distribution):
     def prior_scale(self) -> Array:
         """The standard deviation of z at the last time."""
         return self.schedule.ends.norm[1]
+
+    @property
+    def support(self) -> numpyro.constraints.Constraint:
+        """All paths."""
+        return numpyro.constraints.independent(numpyro.constraints.real, len(self.event_shape))
+
+    @property
+    def has_rsample(self) -> bool:
+        """Whether samples are differentiable: they are."""
+        return True
 
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw paths ``[*sample_shape, *batch, points, *event]``, in one scan."""

@@ -37,8 +37,6 @@ class Noising(numpyro.Distribution):
 
     pytree_data_fields = ("x", "proposal")
     pytree_aux_fields = ("schedule", "steps", "times")
-    has_rsample = True
-    support = numpyro.constraints.independent(numpyro.constraints.real, 1)
 
     def __init__(
         self, x: Array, schedule: NoiseSchedule, steps: int | None, *, times: Times, proposal: PyTree = None
@@ -51,6 +49,16 @@ class Noising(numpyro.Distribution):
         if self.steps is None:
             return self.schedule.ends
         return self.schedule.level(jnp.linspace(0.0, 1.0, self.steps + 1, dtype=self.x.dtype))
+
+    @property
+    def support(self) -> numpyro.constraints.Constraint:
+        """All paths."""
+        return numpyro.constraints.independent(numpyro.constraints.real, len(self.event_shape))
+
+    @property
+    def has_rsample(self) -> bool:
+        """Whether samples are differentiable: they are."""
+        return True
 
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw paths ``[*sample_shape, rows, points, *event]``.

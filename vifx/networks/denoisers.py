@@ -69,8 +69,8 @@ class PointDenoiser(nn.Module):
         """Map ``z [rows, *event]``, ``t [rows, 1]`` and conditions to ``[rows, *event]``."""
         told = [time_features(t, self.times).astype(z.dtype)]
         if self.conditions_dropped:
-            *parents, kept = parents
-            told += [kept, *(join(parent) * kept for parent in parents)]
+            *others, kept = parents
+            told += [kept, *(join(parent) * kept for parent in others)]
         else:
             told += [join(parent) for parent in parents]
         context = nn.silu(nn.Dense(self.features[0])(jnp.concatenate(told, axis=1)))
