@@ -127,3 +127,9 @@ def test_weights_are_read_from_a_folder_that_cannot_be_written(trained, director
     again = feature_network(data.Config(directory=copy))
     assert again.weight_hash == trained.weight_hash
     assert again.folder is None
+
+
+def test_of_a_stream_the_beginning_is_taken(monkeypatch):
+    monkeypatch.setattr(frozen_features, "_MOST_PIXELS", 30 * 64 * 64 + 1)
+    taken = frozen_features._published(data.Config("sprites", streaming=True, validation=7))
+    np.testing.assert_array_equal(taken.train["x"], data.Sprites(100, seed=0).__getitems__(range(30))["x"])
