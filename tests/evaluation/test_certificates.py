@@ -75,18 +75,18 @@ def test_an_estimated_log_determinant_is_not_called_exact():
 def test_a_generator_gets_its_one_noise():
     """x = shift + scale·z with the noise σ: N(shift, scale² + σ²), each coordinate for itself."""
     generative, params, state = affine(latent=2, shift=0.5, scale=2.0)
-    settings = {**SHORT, "temperatures": 60, "chains": 16, "noise": 0.7}
+    settings = {**SHORT, "temperatures": 60, "chains": 16, "noise": 1.5}
     inference = Joint(evidence("x"))
     found = evaluation.certify(jax.random.key(0), inference, generative, params, state, {"x": CLUSTERS}, **settings)
-    covariance = (4 + 0.49) * np.eye(2)
+    covariance = (4 + 2.25) * np.eye(2)
     truth = multivariate_normal([0.5, 0.5], covariance).logpdf(CLUSTERS)
     assert found.lower <= truth.mean() <= found.upper
     assert found.width < 0.6
     assert found.annealed.start == "prior"
     np.testing.assert_allclose(found.below.mean, truth.mean(), atol=0.05)
-    assert "the observation noise σ = 0.7 that was declared" in str(found)
+    assert "the observation noise σ = 1.5 that was declared" in str(found)
     drawn = np.asarray(found.simulated.split["x"])
-    np.testing.assert_allclose(drawn.var(), 4.49, rtol=0.5)
+    np.testing.assert_allclose(drawn.var(), 6.25, rtol=0.5)
 
 
 @pytest.mark.thorough
@@ -172,5 +172,6 @@ def test_weights_of_examples_weigh_both_ends():
     )
     assert again.slack == pytest.approx(math.log(40) / len(X), rel=1e-6)
     assert progress[-1] == (2 * 37 + 60, 2 * 37 + 60)
-    assert again.budget.gradients == 40 * 2 * ((37 + 20) * 4 + 2 * 37 + 4 * 20)
+    assert again.budget.gradients == 2 * (40 * (37 + 20) * 4 + (40 + 10) * (2 * 37 + 4 * 20))
+    assert again.bits_per_dim == pytest.approx((-again.upper / 4 / math.log(2), -again.lower / 4 / math.log(2)))
     assert dataclasses.replace(again, correction=1.0).upper == pytest.approx(again.upper - again.correction + 1)

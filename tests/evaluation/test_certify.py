@@ -19,6 +19,7 @@ import vifx
 from vifx import evaluation
 from vifx.core.factor import evidence, factor
 from vifx.core.joint import Joint
+from vifx.evaluation.annealing import Ladder, Path, backward, forward, simulated
 from vifx.evaluation.certificate import correction_of, slack_of
 
 SHORT = {"temperatures": 12, "chains": 8, "leapfrog": 3, "batch_size": 1000}
@@ -102,6 +103,25 @@ def test_every_spacing_goes_from_zero_to_one(spacing):
     if spacing == "adaptive":  # the variance of log q(x|z) is largest under the prior
         assert np.diff(betas)[0] < 0.5 / 12 < np.diff(betas)[-1]
     assert found.bound.mean < LOG_LIKELIHOOD.mean() + 0.2
+
+
+@pytest.mark.thorough
+def test_weights_are_unbiased_both_ways_however_badly_chains_mix():
+    """E w = q(x) forward and E 1/w = 1/q(x) back, by three temperatures and one short step at each."""
+    inference, generative, params, state = model(rough)
+    path = Path(inference, generative, "encoder", ("z",), 2, 1)
+    betas = jnp.array([0.0, 0.1, 0.4, 1.0])
+    ladder = Ladder(betas, jnp.full(3, 0.5))
+    settings = (path, ladder, params, state)
+    made, z = simulated(jax.random.key(0), path, params, state, {"x": X}, examples=20_000)
+    truth = linear_log_prob(made["x"])[:, None]
+    options = {"batch_size": 20_000, "observe": None}
+    log_weights = forward(jax.random.key(1), *settings, made, **options)["log_weights"]
+    back = backward(jax.random.key(2), *settings, made, z[:, None], settle=False, **options)
+    together = logsumexp(np.concatenate([back, log_weights[:, :1]], axis=1), axis=1) - math.log(2)
+    for ratio in (np.exp(log_weights - truth), np.exp(truth - back), np.exp(truth[:, 0] - together)):
+        assert abs(ratio.mean() - 1) < 4 * ratio.std() / math.sqrt(ratio.size)
+        assert ratio.std() / math.sqrt(ratio.size) < 0.03
 
 
 @pytest.mark.thorough
@@ -216,5 +236,5 @@ def test_the_sandwich_holds_the_truth_in_200_trials(made, log_prob, draws):
     # Without their slack, both bounds hold on average, and far from trivially.
     sandwich = found.simulated
     error = 3 * sandwich.gap.standard_error
-    assert -0.5 < sandwich.lower.mean - drawn.mean() < error
-    assert -error < sandwich.upper.mean - drawn.mean() < 0.5
+    assert -0.15 < sandwich.lower.mean - drawn.mean() < error
+    assert -error < sandwich.upper.mean - drawn.mean() < 0.15

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Ladder", "Path", "Spacing", "backward", "drawn_ends", "forward", "pilot", "simulated"]
+__all__ = ["Ladder", "Path", "Spacing", "backward", "drawn_ends", "forward", "pilot", "settling_moves", "simulated"]
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -106,26 +106,30 @@ def _forward(path: Path, ladder: Ladder, rows: Rows) -> dict[str, Array]:
     return {"log_weights": log_weight.T, "z": jnp.moveaxis(place.z, 0, 1), "acceptance": taken.T}
 
 
+def settling_moves(temperatures: int) -> int:
+    """Return how many moves at β = 1 come before the way back."""
+    return max(10, temperatures // 5)
+
+
 @partial(jax.jit, static_argnums=0)
-def _backward(path: Path, settling: Array, ladder: Ladder, rows: Rows) -> dict[str, Array]:
+def _backward(path: Path, settle: Array, ladder: Ladder, rows: Rows) -> Array:
     starts = jnp.moveaxis(rows.batch[STARTS], 1, 0)
     rows = rows._replace(batch={name: value for name, value in rows.batch.items() if name != STARTS})
     found = ends(path.inference, path.generative, rows, path.start, path.latents)
-    moves, settles = _tagged(rows.keys, 2), _tagged(rows.keys, 3)
+    moves = _tagged(rows.keys, 2)
+    # Behind the ladder are moves at β = 1, of steps of length zero where a start is to stay as it is.
+    one, count = jnp.ones(settling_moves(len(ladder.lengths))), len(ladder.lengths)
+    more = (jnp.arange(count, count + len(one), dtype=jnp.uint32), one, one, settle * ladder.lengths[-1] * one)
+    rungs = jax.tree.map(lambda *each: jnp.concatenate(each), ladder.rungs, more)
 
-    def settled(number: Array, place: Place) -> Place:
-        return _move(path, found, _tagged(settles, number), place, jnp.ones(()), ladder.lengths[-1])[0]
-
-    def one(carry: tuple[Place, Array], rung: tuple[Array, ...]) -> tuple[tuple[Place, Array], Array]:
+    def back(carry: tuple[Place, Array], rung: tuple[Array, ...]) -> tuple[tuple[Place, Array], None]:
         (place, log_weight), (number, before, temperature, length) = carry, rung
-        place, taken = _move(path, found, _tagged(moves, number), place, temperature, length)
-        return (place, log_weight + (temperature - before) * _gain(place)), taken.mean(axis=0)
+        place, _ = _move(path, found, _tagged(moves, number), place, temperature, length)
+        return (place, log_weight + (temperature - before) * _gain(place)), None
 
     place = placed((found.start, found.end), starts)
-    place = jax.lax.fori_loop(jnp.zeros((), jnp.uint32), settling, settled, place)
-    carry = (place, jnp.zeros(place.z.shape[:2]))
-    (_, log_weight), taken = jax.lax.scan(one, carry, ladder.rungs, reverse=True)
-    return {"log_weights": log_weight.T, "acceptance": taken.T}
+    (_, log_weight), _ = jax.lax.scan(back, (place, jnp.zeros(place.z.shape[:2])), rungs, reverse=True)
+    return log_weight.T
 
 
 @partial(jax.jit, static_argnums=0)
@@ -230,7 +234,7 @@ def backward(
     split: Mapping[str, ArrayLike],
     starts: NDArray[Any],
     *,
-    settling: int,
+    settle: bool,
     batch_size: int,
     observe: Callable[[int], None] | None,
 ) -> NDArray[Any]:
@@ -238,14 +242,14 @@ def backward(
 
     Args:
       starts: ``[examples, chains, size]``; draws of the posterior for what is rigorous.
-      settling: moves at β = 1 before.
+      settle: whether they are moved on at β = 1 before.
 
     Returns:
       The logarithms of the weights that the reversed trajectories would have forward, ``[examples, chains]``; the
       reciprocals of the weights have the mean 1/q(x) if the starts are draws of the posterior.
     """
-    function = _told(partial(_backward, path, jnp.asarray(settling, jnp.uint32), ladder), observe)
-    return in_batches(key, function, params, state, {**split, STARTS: starts}, batch_size=batch_size)["log_weights"]
+    function = _told(partial(_backward, path, jnp.asarray(float(settle)), ladder), observe)
+    return in_batches(key, function, params, state, {**split, STARTS: starts}, batch_size=batch_size)
 
 
 def _told(function: Callable[[Rows], Any], observe: Callable[[int], None] | None) -> Callable[[Rows], Any]:

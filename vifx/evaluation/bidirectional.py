@@ -188,9 +188,8 @@ def from_above(
     half = log_weights.shape[1] // 2
     starts = drawn_ends(jax.random.fold_in(key, 0), log_weights, found["z"]) if exact is None else None
     starts = np.repeat(np.asarray(exact)[:, None], 2, axis=1) if starts is None else starts
-    settling = max(10, len(ladder.lengths) // 5) if exact is None else 0
     own = jax.random.fold_in(key, 1)
-    settings = {"settling": settling, "batch_size": batch_size, "observe": observe}
+    settings = {"settle": exact is None, "batch_size": batch_size, "observe": observe}
     back = np.asarray(backward(own, path, ladder, params, state, split, starts, **settings), np.float64)
     # A chain back from one half's end meets the other half's weights, which its start does not depend on.
     together = [

@@ -19,7 +19,7 @@ from vifx.core.joint import Joint
 from vifx.core.types import Key, Params, State
 from vifx.evaluation.annealed_importance import ACCEPTANCE, CHAINS, LEAPFROG, TEMPERATURES, annealed, laid_path
 from vifx.evaluation.annealed_path import Start, default_start
-from vifx.evaluation.annealing import Ladder, Path, Spacing, forward
+from vifx.evaluation.annealing import Ladder, Path, Spacing, forward, settling_moves
 from vifx.evaluation.bidirectional import from_above, require_even, sandwiched
 from vifx.evaluation.certificate import Budget, Certificate, correction_of, slack_of
 from vifx.evaluation.estimate import Estimate
@@ -155,12 +155,13 @@ def _annealed(
     made = sandwiched(keys[2], path, ladder, params, state, split, examples=simulations, **settings)
     run = annealed(path, ladder, found, split)
     weights = run.bound.weights
-    moves = len(ladder.lengths) * path.leapfrog
+    moves = len(ladder.lengths)
+    back = (moves + settling_moves(moves)) * (2 * count + 4 * simulations)
     budget = Budget(
-        temperatures=len(ladder.lengths),
+        temperatures=moves,
         chains=path.chains,
         leapfrog=path.leapfrog,
-        gradients=moves * ((count + simulations) * path.chains + 2 * count + 4 * simulations),
+        gradients=path.leapfrog * (moves * (count + simulations) * path.chains + back),
         seconds=time.perf_counter() - began,
     )
     certificate = Certificate(
