@@ -26,6 +26,7 @@ HEADERS = {
     r"(\d+) modes and ([\d.]+) of samples": ("modes", "high_quality"),
     r"mean ([\d.]+) and scale ([\d.]+)": ("mean", "scale"),
     r"([\d.]+) bits/dim": ("bits_per_dim",),
+    r"flow ELBO (−?[\d.]+) nats": ("flow/elbo",),
     r"NLL (−?[\d.]+) nats": ("nll/x",),
     r"log q\(x\) (−?[\d.]+) nats": ("log_prob/test",),
     r"F1 ([\d.]+) on \d+": ("f1",),
@@ -87,6 +88,8 @@ def test_headers_record_plausible_metrics(path):
         # Where 256 shades are looked at and not those 17, there are log₂ 256/17 = 3.91 more.
         most = 4.24 if "fashion" in path.stem else 2.4
         assert 1 < found["bits_per_dim"] < (most + math.log2(256 / 17) if path.stem == "flow" else most)
+    if "flow/elbo" in found:
+        assert -1.2 < found["flow/elbo"] < -0.99  # the law of the points has −1.009
     if "nll/x" in found:
         assert 0.9 < found["nll/x"] < 1.1
     if "kl/true" in found:

@@ -21,7 +21,8 @@ _SYMBOLS = (
     *(("−", "-"), ("·", r"\cdot "), ("½", r"\tfrac12 "), ("²", "^2"), ("′", "'")),
     *(("≥", r"\ge "), ("≤", r"\le "), ("≈", r"\approx "), ("∝", r"\propto "), ("Σ", r"\sum"), ("∂", r"\partial ")),
     *(("p̃", r"\tilde p"), ("°", r"^\circ"), ("∞", r"\infty "), ("ℓ", r"\ell "), ("σ", r"\sigma "), ("π", r"\pi ")),
-    *(("α", r"\alpha "), ("δ", r"\delta "), ("λ", r"\lambda ")),
+    *(("x̂", r"\hat x "), ("ε̂", r"\hat\varepsilon "), ("ε", r"\varepsilon "), ("γ", r"\gamma "), ("∫", r"\int ")),
+    *(("→", r"\to "), ("α", r"\alpha "), ("δ", r"\delta "), ("λ", r"\lambda ")),
 )
 
 

@@ -30,6 +30,11 @@ _MEANINGS = (
     ("$σ$", "σ", "the logistic function, $σ(t) = 1/(1 + e^(−t))$"),
     ("$B°$", "B°", "B as it was at the start of the phase"),
     ("$A°$", "A°", "A as it was at the start of the phase"),
+    ("$Σ_t$", "Σ_t", "the sum over the steps of a path"),
+    ("$z_s$, $z_t$", r"\bz_t\b", "a point of a path, data with noise, and the one after it"),
+    ("$SNR$", r"\bSNR\b|γ", "the ratio of signal to noise: of the squares of their factors in $z_t$"),
+    ("$γ$", "γ", "minus the logarithm of SNR"),
+    ("$x̂$, $ε̂$", "x̂|ε̂", "what is predicted of the data, and of the noise, in $z_t$"),
     ("$Σ_v$, $pa$", r"Σ_v|\bpa\b", "the sum over the variables, the parents of one"),
     ("$G$, $G°$", "G°", "a deterministic map, now and at the start of the phase"),
 )

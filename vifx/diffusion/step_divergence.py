@@ -62,8 +62,8 @@ def divergence(forward: Any, reverse: Any) -> Estimate:
         return Parts(values, prior + weighted + (0 if searched is None else searched))
 
     end = "1" if forward.steps is None else f"{forward.steps}"
-    every = "Σ_t E KL(p(z_{t−1} | z_t, x) ‖ q(z_{t−1} | z_t))"
-    steps = f"{every} = Σ_t ½ (SNR(t−1) − SNR(t)) E ‖x − x̂(z_t, t)‖²"
+    every = "Σ_t E KL(p(z_s | z_t, x) ‖ q(z_s | z_t))"
+    steps = f"{every} = Σ_t ½ (SNR(z_s) − SNR(z_t)) E ‖x − x̂(z_t, t)‖²"
     formulas = {
         "prior": f"KL(p(z_{end} | x) ‖ q(z_{end}))",
         "steps": f"{every} → ½ ∫ γ′(t) E ‖ε − ε̂(z_t, t)‖² dt" if forward.steps is None else steps,
