@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 from variational.test_gradients import BATCH, LIMIT, estimates, exact_gradient, joints, z_scores
 
 import vifx
-from vifx.variational.bounds import log_power_mean
+from vifx.variational.bounds import _learning_signal, log_power_mean
 
 
 def value_and_gradient(objective, params, state, batch):
@@ -115,3 +115,18 @@ def test_metrics_explanation_and_wrong_arguments():
         vifx.renyi(*pair, alpha=0.5, samples=2, gradient="score")
     with pytest.raises(ValueError, match="renyi: samples must be at least 2 with gradient='vimco'"):
         vifx.renyi(*pair, alpha=0.5, samples=1, gradient="vimco")
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+def test_the_learning_signal_compares_each_draw_with_the_mean_of_the_others(alpha):
+    log_weight = np.random.default_rng(0).normal(size=(2, 4, 3))
+    found = _learning_signal(jnp.asarray(log_weight, jnp.float32), alpha)
+
+    def mean(w):
+        return w.mean(axis=1) if alpha == 1 else (logsumexp((1 - alpha) * w, axis=1) - np.log(4)) / (1 - alpha)
+
+    for k in range(4):
+        others = np.delete(log_weight, k, axis=1).mean(axis=1, keepdims=True)
+        replaced = np.concatenate([np.delete(log_weight, k, axis=1), others], axis=1)
+        np.testing.assert_allclose(found[:, k], mean(log_weight) - mean(replaced), rtol=1e-4, atol=1e-5)
