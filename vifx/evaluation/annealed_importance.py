@@ -167,8 +167,8 @@ def annealed(path: Path, ladder: Ladder, found: Mapping[str, NDArray[Any]], spli
     """Return what a run forward found, as it is reported."""
     weights = np.asarray(split[WEIGHTS]) if WEIGHTS in split else None
     log_weights = np.asarray(found["log_weights"], np.float64)
-    total = logsumexp(log_weights, axis=1)
-    effective = np.exp(2 * total - logsumexp(2 * log_weights, axis=1))
+    total = np.asarray(logsumexp(log_weights, axis=1))
+    effective = np.exp(2 * total - np.asarray(logsumexp(2 * log_weights, axis=1)))
     bound = total - math.log(path.chains)
     return Annealed(
         bound=Estimate(bound, f"lower bound, {path.chains} chains of {len(ladder.lengths)} temperatures", weights),

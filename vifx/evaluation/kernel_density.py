@@ -91,5 +91,5 @@ def _log_density(centres: NDArray[Any], points: NDArray[Any], bandwidths: NDArra
     for first in range(0, len(points), _CHUNK):
         part = points[first : first + _CHUNK]
         distances = np.maximum(squares[None] - 2 * part @ centres.T + np.sum(part**2, axis=1)[:, None], 0)
-        found.append(np.stack([logsumexp(-distances / (2 * h**2), axis=1) for h in bandwidths]))
+        found.append(np.stack([np.asarray(logsumexp(-distances / (2 * h**2), axis=1)) for h in bandwidths]))
     return np.concatenate(found, axis=1) - constant[:, None]
