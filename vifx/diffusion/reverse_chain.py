@@ -70,16 +70,9 @@ def reverse(
     require_choice(predicts, get_args(Predicts), "reverse: predicts")
     require_number(drop, "reverse: drop", least=0, most=1)
     require_number(guidance, "reverse: guidance", least=-1)
-    kinds = (("weighting", weighting, StepWeights, "simple()"), ("sampler", sampler, Sampler, "heun()"))
-    for name, value, kind, like in kinds:
-        require(value, (kind, type(None)), f"reverse: {name}", f"a {kind.__name__}", f"give vifx.diffusion.{like}")
-    if sampler is not None and steps is not None:
-        raise ArgumentError(
-            "reverse: sampler",
-            f"is for continuous time, and a chain of {steps} steps is drawn step by step; leave steps out: the "
-            "denoiser is the same",
-            value=sampler,
-        )
+    kinds = (StepWeights, type(None))
+    require(weighting, kinds, "reverse: weighting", "StepWeights", "give vifx.diffusion.simple()")
+    _require_sampler(sampler, steps)
     denoiser = _Denoiser(as_net(network), schedule, predicts, drop, guidance)
 
     def init(key: Key, *given: Array) -> tuple[PyTree, PyTree]:
@@ -159,6 +152,17 @@ class _Denoiser(NamedTuple):
         if self.guidance != 0:  # affine in every prediction, so that what the network returns may be mixed itself
             output = (1 + self.guidance) * output - self.guidance * run(0 * everyone)
         return Prediction(output, self.predicts, z, level)
+
+
+def _require_sampler(sampler: Sampler | None, steps: int | None) -> None:
+    require(sampler, (Sampler, type(None)), "reverse: sampler", "a Sampler", "give vifx.diffusion.heun()")
+    if sampler is not None and steps is not None:
+        raise ArgumentError(
+            "reverse: sampler",
+            f"is for continuous time, and a chain of {steps} steps is drawn step by step; leave steps out: the "
+            "denoiser is the same",
+            value=sampler,
+        )
 
 
 def _require_conditions(given: tuple[Array, ...], drop: float, guidance: float) -> None:
