@@ -16,7 +16,8 @@ __all__ = [
 ]
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
 import chex
 import jax
@@ -115,7 +116,8 @@ def dequantize(*, shades: int = 256, variable: str = "x") -> Transform:
     return _Dequantize(shades, variable)
 
 
-class _Dequantize(NamedTuple):
+@dataclass(frozen=True)
+class _Dequantize:
     """A transform that says how many shades it takes, of which the likelihood in bits depends."""
 
     shades: int

@@ -195,7 +195,7 @@ class DiscretizedLogisticHead(nn.Module):
 
     Attributes:
       event_shape: the shape of one image.
-      shades: how many shades of grey it has, such as ``splits.info.shades``.
+      shades: how many shades of grey it has, such as `vifx.data.shades_of` returns.
 
     Example:
       >>> import vifx

@@ -1,0 +1,1 @@
+"""Timings beside raw JAX and other libraries."""
