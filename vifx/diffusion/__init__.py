@@ -6,8 +6,9 @@
 >>> inference = vifx.Joint(vifx.evidence("x"), vifx.factor("z | x", diffusion.forward(noise, steps=100)))
 >>> reverse = diffusion.reverse(networks.MLP((64, 64), 2), noise, (2,), steps=100)
 >>> generative = vifx.Joint(vifx.factor("z", reverse, name="denoiser"), vifx.factor("x | z", diffusion.normal(noise)))
->>> print(vifx.kl(inference, generative).parts[0].joints[1])
-denoiser(z) normal_of_z0(x | z)
+>>> objective = vifx.kl(inference, generative)
+>>> print(inference, "against", generative)
+p̃(x) · noising(z | x) against denoiser(z) · normal_of_z0(x | z)
 """
 
 from __future__ import annotations
