@@ -4,7 +4,7 @@ Source:   Ho, Jain and Abbeel (2020), Denoising diffusion probabilistic models, 
           Poole and Ho (2021), Variational diffusion models, arXiv:2107.00630.
 Command:  vifx train experiments/diffusion_fashion_mnist.py
 Hardware: 2 CPU cores, about 45 minutes.
-Metric:   bits/dim on the test images.
+Metric:   not measured yet; after 300 updates a training batch has 3,390 nats, and 5 to 7 updates take a second.
 """
 
 from __future__ import annotations
