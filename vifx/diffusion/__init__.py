@@ -9,23 +9,34 @@
 >>> objective = vifx.kl(inference, generative)
 >>> print(inference, "against", generative)
 p̃(x) · noising(z | x) against denoiser(z) · normal_of_z0(x | z)
+>>> print(vifx.kl(inference, generative).parts[0].joints[1])
+denoiser(z) normal_of_z0(x | z)
+
+Of categorical data, such as characters, the same three factors are `discrete_forward`, `discrete_reverse` and `unnoised`.
 """
 
 from __future__ import annotations
 
 __all__ = [
+    "Corrupting",
+    "Corruption",
     "Denoising",
     "NoiseLevel",
     "NoiseSchedule",
     "Noising",
     "Prediction",
     "Proposal",
+    "Restoring",
     "Sampler",
     "StepWeights",
+    "absorbing",
     "ancestral",
     "bridge",
     "cosine",
     "ddim",
+    "discrete_ancestral",
+    "discrete_forward",
+    "discrete_reverse",
     "first",
     "flow",
     "forward",
@@ -43,6 +54,8 @@ __all__ = [
     "sigmoid",
     "simple",
     "step",
+    "uniform",
+    "unnoised",
 ]
 
 from typing import TYPE_CHECKING
@@ -51,16 +64,22 @@ from vifx.lazy import make_lazy
 
 if TYPE_CHECKING:
     from vifx.diffusion.at_zero import first, normal, shades
+    from vifx.diffusion.corrupting import Corrupting, discrete_forward
+    from vifx.diffusion.corruption import Corruption, absorbing, uniform
     from vifx.diffusion.denoising import Denoising
+    from vifx.diffusion.discrete_chain import discrete_reverse
     from vifx.diffusion.gaussian_steps import bridge, marginal, step
     from vifx.diffusion.noise_schedule import NoiseLevel, NoiseSchedule, schedule
     from vifx.diffusion.noising import Noising, forward
     from vifx.diffusion.prediction import Prediction
     from vifx.diffusion.probability_flow import flow
+    from vifx.diffusion.restoring import Restoring
     from vifx.diffusion.reverse_chain import reverse
     from vifx.diffusion.samplers import Sampler, ancestral, ddim, heun
     from vifx.diffusion.schedules import cosine, learned, linear_beta, linear_log_snr
+    from vifx.diffusion.state_samplers import discrete_ancestral
     from vifx.diffusion.step_times import Proposal, importance
     from vifx.diffusion.step_weights import StepWeights, min_snr, sigmoid, simple
+    from vifx.diffusion.unnoised import unnoised
 
 make_lazy(__name__)

@@ -10,13 +10,14 @@ from typing import Any, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 
-from vifx.checks import ArgumentError, require, require_choice, require_integer, require_number, require_widths
+from vifx.checks import require, require_choice, require_integer, require_widths
 from vifx.core.nets import as_net
 from vifx.core.types import Array, Key, Net, PyTree
+from vifx.diffusion.conditions import Conditions
 from vifx.diffusion.denoising import Denoising
 from vifx.diffusion.noise_schedule import NoiseSchedule, beside
 from vifx.diffusion.prediction import Prediction, Predicts
-from vifx.diffusion.samplers import Sampler
+from vifx.diffusion.samplers import Sampler, require_sampler
 from vifx.diffusion.step_weights import StepWeights
 
 
@@ -68,25 +69,23 @@ def reverse(
         require_integer(steps, "reverse: steps")
     event = require_widths(shape, "reverse: shape")
     require_choice(predicts, get_args(Predicts), "reverse: predicts")
-    require_number(drop, "reverse: drop", least=0, most=1)
-    require_number(guidance, "reverse: guidance", least=-1)
     kinds = (StepWeights, type(None))
     require(weighting, kinds, "reverse: weighting", "StepWeights", "give vifx.diffusion.simple()")
-    _require_sampler(sampler, steps)
-    denoiser = _Denoiser(as_net(network), schedule, predicts, drop, guidance)
+    require_sampler(sampler, steps, "reverse", "heun()")
+    conditions = Conditions.of(drop, guidance, "reverse")
+    denoiser = _Denoiser(as_net(network), schedule, predicts, conditions)
 
     def init(key: Key, *given: Array) -> tuple[PyTree, PyTree]:
-        _require_conditions(given, drop, guidance)
         own, other = jax.random.split(key)
         rows = given[0].shape[0] if given else 1
-        kept = (jnp.ones((rows, 1)),) if denoiser.tells else ()
+        kept = conditions.everyone(given, rows)
         params, state = denoiser.net.init(own, jnp.zeros((rows, *event)), jnp.zeros((rows, 1)), *given, *kept)
         return {"network": params, "schedule": schedule.init(other)}, {"network": state}
 
     def apply(
         params: PyTree, state: PyTree, *given: Array, key: Key | None = None, train: bool = False
     ) -> tuple[Denoising, PyTree]:
-        _require_conditions(given, drop, guidance)
+        conditions.require(given)
 
         def denoise(z: Array, gamma: Array, examples: Array | None = None) -> Prediction:
             parents = given if examples is None else tuple(each[examples] for each in given)
@@ -113,13 +112,7 @@ class _Denoiser(NamedTuple):
     net: Net
     schedule: NoiseSchedule
     predicts: Predicts
-    drop: float
-    guidance: float
-
-    @property
-    def tells(self) -> bool:
-        """Whether the network is told which conditions count."""
-        return self.drop > 0 or self.guidance != 0
+    conditions: Conditions
 
     def predict(
         self,
@@ -143,36 +136,5 @@ class _Denoiser(NamedTuple):
                 )
             return output
 
-        everyone = jnp.ones((z.shape[0], 1), z.dtype)
-        if train and self.drop > 0:
-            own = jax.random.fold_in(_required_key(key), 1)
-            output = run(jax.random.bernoulli(own, 1 - self.drop, everyone.shape).astype(z.dtype))
-        else:
-            output = run(everyone) if self.tells else run()
-        if self.guidance != 0:  # affine in every prediction, so that what the network returns may be mixed itself
-            output = (1 + self.guidance) * output - self.guidance * run(0 * everyone)
+        output = self.conditions.run(run, z.shape[0], z.dtype, key, train)
         return Prediction(output, self.predicts, z, level)
-
-
-def _require_sampler(sampler: Sampler | None, steps: int | None) -> None:
-    require(sampler, (Sampler, type(None)), "reverse: sampler", "a Sampler", "give vifx.diffusion.heun()")
-    if sampler is not None and steps is not None:
-        raise ArgumentError(
-            "reverse: sampler",
-            f"is for continuous time, and a chain of {steps} steps is drawn step by step; leave steps out: the "
-            "denoiser is the same",
-            value=sampler,
-        )
-
-
-def _require_conditions(given: tuple[Array, ...], drop: float, guidance: float) -> None:
-    if given or not (drop or guidance):
-        return
-    what = f"guidance={guidance:g}" if guidance else f"drop={drop:g}"
-    raise ValueError(f"reverse: {what} needs conditions, but the factor has no parents; write 'z | y', or leave it out")
-
-
-def _required_key(key: Key | None) -> Key:
-    if key is None:
-        raise ValueError("reverse: conditions are dropped at random in training, which needs a key; pass key=")
-    return key

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Sampler", "ancestral", "ddim", "drawn_path", "heun"]
+__all__ = ["Sampler", "ancestral", "ddim", "drawn_path", "heun", "require_sampler"]
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from vifx.checks import require_integer, require_number
+from vifx.checks import ArgumentError, require, require_integer, require_number
 from vifx.core.types import Array, Key
 from vifx.diffusion.noise_schedule import NoiseLevel, noise_level
 from vifx.loops import scan
@@ -27,6 +27,27 @@ class Sampler(NamedTuple):
 
     draw: Callable[[Key, Any, Array, Array | None], Array]
     label: str
+
+
+def require_sampler(sampler: Sampler | None, steps: int | None, name: str, like: str) -> None:
+    """Refuse what is no sampler, and a sampler of a chain of T steps.
+
+    Args:
+      name: of the function that is given it.
+      like: a call that makes one.
+
+    Raises:
+      TypeError: if it is something else.
+      ValueError: if the chain has steps of its own.
+    """
+    require(sampler, (Sampler, type(None)), f"{name}: sampler", "a Sampler", f"give vifx.diffusion.{like}")
+    if sampler is not None and steps is not None:
+        raise ArgumentError(
+            f"{name}: sampler",
+            f"is for continuous time, and a chain of {steps} steps is drawn step by step; leave steps out: the "
+            "network is the same",
+            value=sampler,
+        )
 
 
 def ancestral(*, steps: int = 256) -> Sampler:

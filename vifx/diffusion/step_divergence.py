@@ -15,7 +15,7 @@ density and divided by it, with ``z_t = α_t x + σ_t ε`` at once.
 
 from __future__ import annotations
 
-__all__ = ["divergence"]
+__all__ = ["divergence", "how_summed", "require_alike"]
 
 from typing import Any
 
@@ -38,18 +38,7 @@ def divergence(forward: Any, reverse: Any) -> Estimate:
     Raises:
       ValueError: if they differ in these.
     """
-    for name in ("schedule", "steps"):
-        one, other = getattr(forward, name), getattr(reverse, name)
-        if one != other:
-            raise ValueError(
-                f"the forward chain has {name}={getattr(one, 'label', one)} and the reverse chain "
-                f"{getattr(other, 'label', other)}; give both the same"
-            )
-    if forward.event_shape != reverse.event_shape:
-        raise ValueError(
-            f"the forward chain is over paths {list(forward.event_shape)} and the reverse chain over "
-            f"{list(reverse.event_shape)}; give reverse(...) the shape of the data, {list(forward.x.shape[1:])}"
-        )
+    require_alike(forward, reverse, "schedule")
 
     def parts(key: Key) -> Parts:
         prior = _prior(forward, reverse)
@@ -70,7 +59,7 @@ def divergence(forward: Any, reverse: Any) -> Estimate:
     }
     return Estimate(
         lambda key: sum(parts(key).values.values(), start=jnp.zeros(())),
-        f"closed form of the prior and of {_how(forward.times, forward.steps)}",
+        f"closed form of the prior and of {how_summed(forward.times, forward.steps)}",
         True,
         parts,
         formulas,
@@ -78,7 +67,30 @@ def divergence(forward: Any, reverse: Any) -> Estimate:
     )
 
 
-def _how(times: Times, steps: int | None) -> str:
+def require_alike(forward: Any, reverse: Any, noise: str) -> None:
+    """Refuse two chains that are not of the same noise, steps and values.
+
+    Args:
+      noise: the attribute that says what the noise is, with a label.
+
+    Raises:
+      ValueError: if they differ.
+    """
+    for name in (noise, "steps"):
+        one, other = getattr(forward, name), getattr(reverse, name)
+        if one != other:
+            raise ValueError(
+                f"the forward chain has {name}={getattr(one, 'label', one)} and the reverse chain "
+                f"{getattr(other, 'label', other)}; give both the same"
+            )
+    if forward.event_shape != reverse.event_shape:
+        raise ValueError(
+            f"the forward chain is over paths {list(forward.event_shape)} and the reverse chain over "
+            f"{list(reverse.event_shape)}; give the reverse chain the shape of the data, {list(forward.x.shape[1:])}"
+        )
+
+
+def how_summed(times: Times, steps: int | None) -> str:
     """Say at which times the steps are taken."""
     one = "one time" if steps is None else f"one step of {steps}"
     if isinstance(times, Proposal):
@@ -136,8 +148,4 @@ def _one(key: Key, forward: Any, reverse: Any) -> tuple[Array, Array, Array | No
     weighted = each if reverse.weighting is None else each * reverse.weighting.of(gamma, rate)
     if token is not None:
         weighted = measured(weighted, token)
-    if drawn.log_density is None:
-        return each, weighted, None
-    # The gradient of E w² by the proposal, w the weighted draw; its value is zero.
-    square = jax.lax.stop_gradient(weighted**2 / jnp.mean(weighted**2))
-    return each, weighted, -square * (drawn.log_density - jax.lax.stop_gradient(drawn.log_density))
+    return each, weighted, drawn.searched(weighted)

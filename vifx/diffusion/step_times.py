@@ -74,6 +74,17 @@ class TimeDraws(NamedTuple):
         ratio = jnp.exp(-jax.lax.stop_gradient(log_density))
         return cls(place, ratio, log_density if times.learns else None)
 
+    def searched(self, weighted: Array) -> Array | None:
+        """Return what a learned proposal minimizes, ``[rows]``, of value zero; None if it does not learn.
+
+        Its gradient is that of ``E w²`` by the proposal, w the weighted draw.
+        """
+        if self.log_density is None:
+            return None
+        mean = jnp.maximum(jnp.mean(weighted**2), jnp.finfo(weighted.dtype).tiny)  # every draw may be zero
+        square = jax.lax.stop_gradient(weighted**2 / mean)
+        return -square * (self.log_density - jax.lax.stop_gradient(self.log_density))
+
 
 def _log_density(log_probs: Array, place: Array, steps: int | None) -> Array:
     """Return the log of how many times as often as uniform a place is drawn, or the step that holds it."""

@@ -9,7 +9,8 @@ finite latent and every draw. Three rules make the mean over rows, and its gradi
   through the draw (the reparameterization, or pathwise, estimator);
 * any other latent is drawn with the **score function**: its rows carry the weight
   ``exp(log p(v|pa) − stop_gradient(log p(v|pa)))``, which is 1 and whose gradient is
-  ``∇ log p(v|pa)``. References: Williams (1992); Foerster et al. (2018), DiCE.
+  ``∇ log p(v|pa)``. References: Williams (1992); Foerster et al. (2018), DiCE. One whose law no parameter moves
+  (``is_fixed``) is drawn alone.
 
 A term in closed form is averaged over the rows from before its variable, which keeps that variable's own
 noise out of it. The rows are those of all latents visited so far, whether the term depends on them or not.
@@ -295,6 +296,8 @@ def is_finite(conditional: Any) -> bool:
 
 def _differentiable(conditional: Any, values: Array) -> bool:
     """Return whether samples are differentiable in the parameters (the protocol's default: if real)."""
+    if getattr(conditional, "is_fixed", False):  # there is nothing to differentiate in
+        return True
     # NumPyro says yes of a family that declares no constraints of its parameters, so of a discrete one too.
     return jnp.issubdtype(values.dtype, jnp.floating) and bool(getattr(conditional, "has_rsample", True))
 
@@ -316,6 +319,8 @@ def describe(visit: Visit, samples: int) -> str:
     if visit.how == "structured":
         return visit.conditional.expectation
     draws = "1 draw" if samples == 1 else f"{samples} draws"
+    if getattr(visit.conditional, "is_fixed", False):
+        return draws
     return {
         "evidence": "mean over the batch",
         "summed": "summed over all states",

@@ -37,7 +37,7 @@ from vifx.core.examples import WEIGHTS
 from vifx.core.joint import Joint
 from vifx.core.objective import Constant
 from vifx.core.types import Array, Batch, Networks, Params, State
-from vifx.distributions import Chain, Finite, MarkovChain
+from vifx.distributions import Finite
 from vifx.distributions.supports import LabelsOrWeights
 
 _MOST_TUPLES = 10**6
@@ -112,7 +112,7 @@ def supports_of(
         variable = item.variables[0]
         key = fold(jax.random.key(0), item.name)  # nothing is drawn
         conditional, _ = condition(key, item, Networks(params, state), first, 1)
-        sequences = isinstance(conditional, Chain | MarkovChain)
+        sequences = hasattr(conditional, "every_sequence")  # a chain
         finite = sequences or getattr(conditional, "has_enumerate_support", False)
         if variable in (observed or {}) and not (finite and tuple(conditional.event_shape) == ()):
             supports[variable] = (observed or {})[variable]

@@ -1,0 +1,56 @@
+"""What there is between categorical data and z_0: nothing."""
+
+from __future__ import annotations
+
+__all__ = ["unnoised"]
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpyro.distributions as numpyro
+
+from vifx.core.types import Array, Distribution, Key
+from vifx.diffusion.corruption import Corruption
+
+
+class _Same(numpyro.Distribution):
+    """The one value ``[rows, *event]``, with the log-probability 0; −∞ elsewhere."""
+
+    pytree_data_fields = ("value",)
+    pytree_aux_fields = ("classes",)
+
+    def __init__(self, value: Array, classes: int) -> None:
+        self.value, self.classes = value, classes
+        super().__init__(value.shape[:1], value.shape[1:], validate_args=False)
+
+    @property
+    def support(self) -> numpyro.constraints.Constraint:
+        """The integers 0 … K − 1."""
+        each = numpyro.constraints.integer_interval(0, self.classes - 1)
+        return numpyro.constraints.independent(each, len(self.event_shape))
+
+    def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Return the value, ``[*sample_shape, rows, *event]``."""
+        del key
+        return jnp.broadcast_to(self.value, (*sample_shape, *self.value.shape))
+
+    def log_prob(self, value: Array) -> Array:
+        """Return 0 where a value is the one, elsewhere −∞, ``[..., rows]``."""
+        same = value.astype(self.value.dtype) == self.value
+        lead = same.shape[: same.ndim - len(self.event_shape)]
+        return jnp.where(jnp.all(same.reshape(*lead, -1), axis=-1), jnp.zeros(()), -jnp.inf)
+
+
+def unnoised(noise: Corruption) -> Callable[[Array], Distribution]:
+    """A decoder of categorical data without parameters: ``q(x | z) = 1[x = z_0]``.
+
+    The path of `discrete_forward` begins at the data, so that this term is 0 and the bound is that of the chains.
+
+    Args:
+      noise: of the chains.
+    """
+
+    def unnoised_of_z0(z: Array) -> Distribution:
+        return _Same(z[:, 0], noise.classes)
+
+    return unnoised_of_z0
