@@ -117,7 +117,8 @@ def discrete_forward(
 
     One value of z is a path ``[T + 1, *event]`` from z_0, the data themselves, to z_T, of which α(1) is left; without
     `steps` time is continuous, and z is its two ends, ``[2, *event]``. Its divergence from the chain of
-    `discrete_reverse` is exact at each step, see `vifx.diffusion.state_divergence`.
+    `discrete_reverse` is exact at each step, see `vifx.diffusion.state_divergence`. Data are integers 0 … K − 1, or
+    8-bit images in K shades of grey, of which z has the numbers.
 
     Args:
       noise: what replaces the elements, and when.

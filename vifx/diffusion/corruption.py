@@ -6,6 +6,7 @@ __all__ = ["Corruption", "absorbing", "uniform"]
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -50,23 +51,34 @@ class Corruption:
         return self.survival.grid(2)[1]
 
     def values(self, x: Array) -> Array:
-        """Return data as they are in z, int32.
+        """Return data as they are in z, int32; of 8-bit images, uint8, the numbers of their shades.
 
         Raises:
           TypeError: if they are no integers.
-          ValueError: if one is no class, where it can be seen.
+          ValueError: if one is no class, or no shade, where it can be seen.
         """
         if not jnp.issubdtype(x.dtype, jnp.integer):
-            raise TypeError(f"{self.label}: data must be integers 0 … {self.classes - 1}, got {x.dtype}{list(x.shape)}")
+            raise TypeError(f"{self.label}: data must be integers from 0 to {self.classes - 1}, got {x.dtype}{list(x.shape)}")
+        images = x.dtype == jnp.uint8
         if not isinstance(x, Tracer):
             seen = np.asarray(x)
-            outside = (seen < 0) | (seen >= self.classes)
+            fits = self.pixels(self._shades(seen.astype(np.int32))) == seen
+            outside = ~(fits if images else (seen >= 0) & (seen < self.classes))
             if outside.any():
-                value = int(seen[outside][0])
-                raise ArgumentError(
-                    self.label, f"data must be integers from 0 to {self.classes - 1}, got {value}", value=value
-                )
-        return x.astype(jnp.int32)
+                value, most = int(seen[outside][0]), self.classes - 1
+                shades = f"8-bit pixels in {self.classes} shades, nearest to 255 k/{most}, or int32 classes"
+                rule = shades if images else f"integers from 0 to {most}"
+                raise ArgumentError(self.label, f"data must be {rule}, got {value}", value=value)
+        z = x.astype(jnp.int32)
+        return self._shades(z) if images else z
+
+    def _shades(self, x: Any) -> Any:
+        """The numbers of the shades of 8-bit pixels, int32."""
+        return (2 * x * (self.classes - 1) + 255) // 510
+
+    def pixels(self, z: Any) -> Any:
+        """Return the 8-bit pixels of shades ``0 … K − 1``: those nearest to ``255 k/(K − 1)``, uint8."""
+        return ((510 * z + self.classes - 1) // (2 * (self.classes - 1))).astype(np.uint8)
 
     def log_resting(self, z: Array, dtype: jnp.dtype) -> Array:
         """Return ``log π(z)``, elementwise."""

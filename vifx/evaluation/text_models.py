@@ -157,7 +157,7 @@ _LINE, _GAP = 0.2, 0.1
 """Inches of a line, and between two groups."""
 
 
-def measure_characters(bounds: Measure, plain: Joint, splits: Dataset, *, classes: int, bound: str) -> Measure:
+def measure_characters(bounds: Measure, plain: Joint | None, splits: Dataset, *, classes: int, bound: str) -> Measure:
     """Measure nats a character of a test split: of a latent-variable model, of a plain language model, of n-grams.
 
     ``nll/character`` is an upper bound on that of the model with latents, by its importance-weighted bound. For
@@ -168,7 +168,7 @@ def measure_characters(bounds: Measure, plain: Joint, splits: Dataset, *, classe
 
     Args:
       bounds: `measure_bounds` of the model, which are kept.
-      plain: a joint of ``x`` alone with a density.
+      plain: a joint of ``x`` alone with a density; None for no such comparison.
       splits: windows ``x`` ``[examples, length]``; those of the bound are the first of the test split.
       bound: the name of the bound in `bounds`, such as ``"iwae/100"``.
     """
@@ -181,11 +181,11 @@ def measure_characters(bounds: Measure, plain: Joint, splits: Dataset, *, classe
             raise TypeError(f"bound must be an Estimate with a value an example, got {bound!r}, a number")
         few = splits.test["x"][: len(best.values)]
         note = f"upper bound, by {bound}, of {len(few):,} windows"
-        exact = nll(jax.random.fold_in(key, 1), plain, params, state, {"x": few}, batch_size=200).astype(np.float64)
-        mine = {
-            "nll/character": Estimate(-np.asarray(best.values, np.float64) / length, note),
-            "nll/character/plain": Estimate(exact / length, "exact, of a model of the same size without latents"),
-        }
+        mine = {"nll/character": Estimate(-np.asarray(best.values, np.float64) / length, note)}
+        if plain is not None:
+            exact = nll(jax.random.fold_in(key, 1), plain, params, state, {"x": few}, batch_size=200).astype(np.float64)
+            words = "exact, of a model of the same size without latents"
+            mine["nll/character/plain"] = Estimate(exact / length, words)
         if len(splits.validation["x"]):
             held = splits.validation["x"][:_HELD]
             model = kneser_ney(splits.train["x"], held, classes=classes)

@@ -53,6 +53,7 @@ __all__ = [
     "SNResNetCritic",
     "SNResNetFeatures",
     "SNResNetGenerator",
+    "Transformer",
     "UNet",
     "ZeroConv",
     "add_positions",
@@ -96,3 +97,4 @@ from vifx.networks.positions import add_positions, sinusoids
 from vifx.networks.residual_blocks import ResidualBlock, ResidualDecoder, ResidualEncoder
 from vifx.networks.sequence_decoder import GatedSymbols, autoregressive
 from vifx.networks.spectral_resnet import SNResNetCritic, SNResNetFeatures, SNResNetGenerator
+from vifx.networks.transformer import Transformer
