@@ -23,6 +23,7 @@ __all__ = [
     "exact_posterior",
     "explain",
     "factor",
+    "flow_matching",
     "flows",
     "focal",
     "games",
@@ -30,6 +31,7 @@ __all__ = [
     "importance_weighted",
     "kl",
     "lipschitz",
+    "matching",
     "mmd",
     "nets",
     "networks",
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
         flows,
         games,
         lipschitz,
+        matching,
         networks,
         training,
     )
@@ -72,6 +75,7 @@ if TYPE_CHECKING:
     from vifx.experiment.open_run import open
     from vifx.games.adversarial import adversarial
     from vifx.games.mmd import mmd
+    from vifx.matching.flow_matching import flow_matching
     from vifx.variational.focal import focal
     from vifx.variational.importance_weighted import importance_weighted
     from vifx.variational.kl import kl, reconstruction

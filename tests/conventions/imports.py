@@ -39,6 +39,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "dynamics": (*CORE, "lazy", "checks", "loops", "networks"),
     "flows": ("core.types", "checks", "loops", "core.nets", "distributions", "networks", "lipschitz", "dynamics"),
     "diffusion": ("core.types", "lazy", "checks", "loops", "core.nets", "distributions", "networks", "flows"),
+    "matching": (*CORE, "lazy", "checks", "flows", "diffusion"),
     "divergences": ("core.types", "distributions"),
     "data": ("lazy", "core.types", "checks", "core.examples"),
     "training": (

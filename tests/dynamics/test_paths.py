@@ -46,7 +46,7 @@ def test_a_linear_field_is_a_matrix_exponential(x64, times):
     np.testing.assert_allclose(adaptive, turned(X0, times), rtol=1e-8)
 
 
-@pytest.mark.parametrize(("method", "order"), [("euler", 1), ("midpoint", 2), ("rk4", 4)])
+@pytest.mark.parametrize(("method", "order"), [("euler", 1), ("midpoint", 2), ("heun", 2), ("rk4", 4)])
 def test_the_order_of_a_method(x64, method, order):
     """From one number of steps to twice as many the error falls by 2 to the order, at every time of every example."""
     pull = np.array([[1.0], [0.5], [2.0]])

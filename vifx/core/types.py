@@ -199,6 +199,21 @@ class Net(NamedTuple):
     apply: Callable[..., tuple[Any, PyTree]]
 
 
+class Velocity(NamedTuple):
+    """What a bijection moves along that solves ``dx/dt = v(x, t)``, from data at t = 0 to base at t = 1.
+
+    Attributes:
+      start: ``(params, state, x, given, key) -> x(0)``, where the path of data begins: what is done to it before.
+      end: ``(params, state, z, given, key) -> x(1)``, where the path to a value of the base ends.
+      field: ``(params, state, x, t, given, *, key, train) -> (v, state)`` at ``[examples, *event]`` and t
+        ``[examples]`` in [0, 1], per unit of that time.
+    """
+
+    start: Callable[..., Array]
+    end: Callable[..., Array]
+    field: Callable[..., tuple[Array, PyTree]]
+
+
 class Bijection(NamedTuple):
     """An invertible map as a triple of pure functions; `forward` goes from data to base.
 
@@ -214,9 +229,11 @@ class Bijection(NamedTuple):
         ``log_det = log|det dx/dz|`` in nats, shape ``[examples]``.
       stand_in: ``z -> x``, data that it takes, made of noise of the base, on which the flow of a latent is initialized;
         None where the noise itself will do, since it takes any numbers of that shape.
+      velocity: what it moves along, if it is the solution of a differential equation; else None.
     """
 
     init: Callable[..., tuple[PyTree, PyTree]]
     forward: Callable[..., tuple[Array, Array]]
     inverse: Callable[..., tuple[Array, Array]]
     stand_in: Callable[[Array], Array] | None = None
+    velocity: Velocity | None = None

@@ -40,7 +40,7 @@ def grad_norm(
       x0: the states at the first time.
       times: as in `solve`.
       *given: further inputs of f.
-      method: ``"euler"``, ``"midpoint"`` or ``"rk4"``.
+      method: ``"euler"``, ``"midpoint"``, ``"heun"`` or ``"rk4"``.
       substeps: as in `solve`.
       step: as in `solve`.
 

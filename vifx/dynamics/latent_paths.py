@@ -38,7 +38,7 @@ def latent_ode(
       stationary: whether the derivative does not read the time: `f` is then of ``(z)`` alone. One that reads it cannot
         know what to do at times beyond those of training, so this is how to extrapolate.
       origin: the time of z; every time of `times` is later.
-      method: of fixed steps: ``"euler"``, ``"midpoint"`` or ``"rk4"``, as in `solve`.
+      method: of fixed steps: ``"euler"``, ``"midpoint"``, ``"heun"`` or ``"rk4"``, as in `solve`.
       substeps: how many steps lead from one time to the next.
       solver: an adaptive solver of diffrax in place of fixed steps; None for none.
       tolerance: of the adaptive steps.

@@ -24,7 +24,7 @@ def ode_step(f: Any, *, method: str = "rk4", substeps: int = 1, length: float | 
     Args:
       f: a `Net`, a Flax Linen or NNX module, or a plain function, of ``(x, t, *given)``, that returns an array like
         x. The parameters and the state are its own; the state is read and not written.
-      method: ``"euler"``, ``"midpoint"`` or ``"rk4"``.
+      method: ``"euler"``, ``"midpoint"``, ``"heun"`` or ``"rk4"``.
       substeps: how many steps of equal length.
       length: of the whole step, in the unit of the time, positive; None if it is an input, ``(x, t, length, *given)``
         with `length` as ``[examples, 1]``, for irregular times.

@@ -35,7 +35,7 @@ def solve(
     """Solve ``dx/dt = f(x, t, *given)`` from ``x(times[0]) = x0``; return the states at all times.
 
     * With `solver` None, by a method with steps of fixed size: a recurrence, run as one scan. The error is of order
-      h for ``"euler"``, h² for ``"midpoint"`` and h⁴ for ``"rk4"``, h the length of a step.
+      h for ``"euler"``, h² for ``"midpoint"`` and ``"heun"``, and h⁴ for ``"rk4"``, h the length of a step.
     * With a solver of diffrax, such as ``diffrax.Tsit5()``: with adaptive steps, for each example its own.
 
     From the step on in which a state overflows, it is infinite or NaN; `blow_up` says where that is. So is the state
@@ -48,7 +48,7 @@ def solve(
       times: two or more that increase, ``[times]``, or ``[examples, times]`` for times of its own for each example.
         Shorter rows are filled up with later times, whose states the user then ignores.
       *given: further inputs of f, the same at all times, ``[examples, ...]``.
-      method: ``"euler"``, ``"midpoint"`` or ``"rk4"``.
+      method: ``"euler"``, ``"midpoint"``, ``"heun"`` or ``"rk4"``.
       substeps: how many steps of equal length lead from one time to the next; 1 if `step` is not given either.
       step: in place of it the longest length of a step, in the unit of the times: each interval is divided into as
         few equal steps as that allows. It needs times that are known before compilation.

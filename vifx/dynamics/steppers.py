@@ -1,8 +1,8 @@
-"""One step of a differential equation: the methods of Euler, of the midpoint, and of Runge and Kutta."""
+"""One step of a differential equation: the methods of Euler, of the midpoint, of Heun, and of Runge and Kutta."""
 
 from __future__ import annotations
 
-__all__ = ["METHODS", "Field", "Stepper", "euler", "midpoint", "rk4"]
+__all__ = ["METHODS", "Field", "Stepper", "euler", "heun", "midpoint", "rk4"]
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -44,6 +44,20 @@ def midpoint(f: Field, x: PyTree, t: Any, length: Any) -> PyTree:
     return _moved(x, length, f(_moved(x, half, f(x, t)), t + half))
 
 
+def heun(f: Field, x: PyTree, t: Any, length: Any) -> PyTree:
+    """Return ``x + h/2 (f(x, t) + f(x + h f(x, t), t + h))``: the error of a path is of order h².
+
+    Args:
+      f: ``f(x, t) -> dx/dt``.
+      x: as in `euler`.
+      t: the time at the start of the step.
+      length: h, the length of the step.
+    """
+    first = f(x, t)
+    second = f(_moved(x, length, first), t + length)
+    return _moved(x, 0.5 * length, jax.tree.map(lambda a, b: a + b, first, second))
+
+
 def rk4(f: Field, x: PyTree, t: Any, length: Any) -> PyTree:
     """Return the step of the classical Runge–Kutta method, weights 1, 2, 2, 1: the error of a path is of order h⁴.
 
@@ -64,7 +78,7 @@ def rk4(f: Field, x: PyTree, t: Any, length: Any) -> PyTree:
     return _moved(x, length / 6, total)
 
 
-METHODS: Mapping[str, Stepper] = MappingProxyType({"euler": euler, "midpoint": midpoint, "rk4": rk4})
+METHODS: Mapping[str, Stepper] = MappingProxyType({"euler": euler, "midpoint": midpoint, "heun": heun, "rk4": rk4})
 """The methods by name."""
 
 

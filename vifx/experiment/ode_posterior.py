@@ -34,7 +34,7 @@ class Config(BaseConfig):
 
     steps: PositiveInt = 1000
     log_every: PositiveInt = 100
-    method: Literal["euler", "midpoint", "rk4"] = "rk4"
+    method: Literal["euler", "midpoint", "heun", "rk4"] = "rk4"
     """How the equation is solved."""
     step: PositiveFloat = 1.0
     """The longest step of the solution, in the unit of the time."""

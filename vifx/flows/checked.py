@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vifx.core.types import Array, Bijection, Key, PyTree
+from vifx.core.types import Array, Bijection, Key, PyTree, Velocity
 
 A_BIJECTION = ("a Bijection", "give flows.realnvp(4) say, or make one with flows.checked(...)")
 """What is required, and what to do: the end of the message about an argument that is not a bijection."""
@@ -27,6 +27,7 @@ def checked(
     scalars: bool = False,
     keeps_size: bool = True,
     stand_in: Callable[[Array], Array] | None = None,
+    velocity: Velocity | None = None,
 ) -> Bijection:
     """Make a `Bijection` of three plain functions, with shapes and dtypes checked at each call.
 
@@ -46,6 +47,7 @@ def checked(
         log-determinant is then that of the map from the free coordinates of x, which it has to name. What is composed
         of bijections leaves this to its parts.
       stand_in: ``z -> x``, data made of noise, where not every array of the shape of z is data; see `Bijection`.
+      velocity: what it moves along, if it is the solution of a differential equation; see `Bijection`.
 
     Returns:
       A bijection that raises ValueError or TypeError unless its input is a real array ``[examples, *event]``,
@@ -96,7 +98,32 @@ add an axis, such as x[:, None].
             _check_event(f"{name}: inverse", known, x)
         return x, log_det
 
-    return Bijection(checked_init, checked_forward, checked_inverse, stand_in)
+    along = None if velocity is None else _remembering(name, velocity)
+    return Bijection(checked_init, checked_forward, checked_inverse, stand_in, along)
+
+
+def _remembering(name: str, velocity: Velocity) -> Velocity:
+    """Give the functions of a velocity states without what `_remember` adds, and return them with it."""
+    entry = f"@{name}"
+
+    def start(params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None) -> Array:
+        return velocity.start(params, _recall(entry, state)[1], x, given, key)
+
+    def end(params: PyTree, state: PyTree, z: Array, given: Any, key: Key | None) -> Array:
+        return velocity.end(params, _recall(entry, state)[1], z, given, key)
+
+    def field(
+        params: PyTree, state: PyTree, x: Array, t: Array, given: Any, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Array, PyTree]:
+        known, own = _recall(entry, state)
+        if known is not None:
+            _check_given(name, known, given)
+        moving, own = velocity.field(params, own, x, t, given, key=key, train=train)
+        if known is None:
+            return moving, own
+        return moving, {entry: known, _BARE: own} if _BARE in state else {**own, entry: known}
+
+    return Velocity(start, end, field)
 
 
 def _checked_input(where: str, value: Any, given: Any, scalars: bool) -> Array:

@@ -24,6 +24,7 @@ def cnf(
     hidden: Sequence[int] = (64, 64),
     steps: int = 16,
     time: float = 1.0,
+    method: str = "rk4",
     trace: str = "exact",
     activation: Callable[[Array], Array] = jax.nn.tanh,
     solver: Any = None,
@@ -37,8 +38,9 @@ def cnf(
 
     Args:
       hidden: widths of the hidden layers.
-      steps: how many steps of the Runge–Kutta method, as in `continuous`.
+      steps: how many steps of the method, as in `continuous`.
       time: the length of the path.
+      method: ``"rk4"``, ``"heun"``, ``"midpoint"`` or ``"euler"``, as in `continuous`.
       trace: ``"exact"``, or ``"hutchinson"``, FFJORD's estimate, which needs `key`.
       activation: the nonlinearity, smooth, as the method's order rests on derivatives.
       solver: None for the Runge–Kutta method, or an adaptive diffrax solver such as ``diffrax.Tsit5()``, as in
@@ -78,9 +80,8 @@ def cnf(
             rows = activation(rows) if index < len(widths) else rows
         return rows.reshape(x.shape)
 
-    return continuous(
-        from_functions(init, apply), steps=steps, time=time, trace=trace, solver=solver, tolerance=tolerance
-    )
+    options: Any = {"method": method, "trace": trace, "solver": solver, "tolerance": tolerance}
+    return continuous(from_functions(init, apply), steps=steps, time=time, **options)
 
 
 def _context(now: Array, given: tuple[Any, ...]) -> Array:

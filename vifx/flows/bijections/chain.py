@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from vifx.checks import require
-from vifx.core.types import Array, Bijection, Key, PyTree
+from vifx.core.types import Array, Bijection, Key, PyTree, Velocity
 from vifx.flows.bijections.noise import noise_of
 from vifx.flows.checked import A_BIJECTION, checked
 
@@ -26,7 +26,8 @@ def chain(*bijections: Bijection) -> Bijection:
       *bijections: at least one; `chain(a, b).forward` applies `a` first.
 
     Returns:
-      A bijection whose parameters and state are tuples with one entry per bijection.
+      A bijection whose parameters and state are tuples with one entry per bijection. Its velocity is that of the one
+      which has any, between what the others do before and after it.
 
     Raises:
       ValueError: no bijection.
@@ -63,7 +64,33 @@ def chain(*bijections: Bijection) -> Bijection:
         return z, total
 
     stand_in = _stand_in(bijections) if any(item.stand_in for item in bijections) else None
-    return checked("chain", init, forward, inverse, scalars=True, keeps_size=False, stand_in=stand_in)
+    moving = [index for index, item in enumerate(bijections) if item.velocity is not None]
+    velocity = _velocity(bijections, moving[0]) if len(moving) == 1 else None
+    options: Any = {"scalars": True, "keeps_size": False, "stand_in": stand_in, "velocity": velocity}
+    return checked("chain", init, forward, inverse, **options)
+
+
+def _velocity(bijections: tuple[Bijection, ...], moving: int) -> Velocity:
+    """Return the velocity of one of them, with what the others do before and after it."""
+    own: Any = bijections[moving].velocity
+
+    def start(params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None) -> Array:
+        for index, item in enumerate(bijections[:moving]):
+            x, _ = item.forward(params[index], state[index], x, given, key=noise_of(key, index))
+        return own.start(params[moving], state[moving], x, given, noise_of(key, moving))
+
+    def end(params: PyTree, state: PyTree, z: Array, given: Any, key: Key | None) -> Array:
+        for index in reversed(range(moving + 1, len(bijections))):
+            z, _ = bijections[index].inverse(params[index], state[index], z, given, key=noise_of(key, index))
+        return own.end(params[moving], state[moving], z, given, noise_of(key, moving))
+
+    def field(
+        params: PyTree, state: PyTree, x: Array, t: Array, given: Any, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Array, PyTree]:
+        found, new = own.field(params[moving], state[moving], x, t, given, key=noise_of(key, moving), train=train)
+        return found, (*state[:moving], new, *state[moving + 1 :])
+
+    return Velocity(start, end, field)
 
 
 def _stand_in(bijections: tuple[Bijection, ...]) -> Callable[[Array], Array]:

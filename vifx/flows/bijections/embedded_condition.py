@@ -10,7 +10,7 @@ import jax
 
 from vifx.checks import require
 from vifx.core.nets import as_net
-from vifx.core.types import Array, Bijection, Key, PyTree
+from vifx.core.types import Array, Bijection, Key, PyTree, Velocity
 from vifx.flows.bijections.condition import required_parents
 from vifx.flows.checked import A_BIJECTION, checked
 
@@ -50,4 +50,22 @@ def conditioned(bijection: Bijection, network: Any) -> Bijection:
         features = features_of(params, state, given)
         return bijection.inverse(params["bijection"], state["bijection"], z, features, key=key)
 
-    return checked("conditioned", init, forward, inverse, scalars=True, keeps_size=False, stand_in=bijection.stand_in)
+    options: Any = {"scalars": True, "keeps_size": False, "stand_in": bijection.stand_in}
+    own = bijection.velocity
+    if own is None:
+        return checked("conditioned", init, forward, inverse, **options)
+
+    def start(params: PyTree, state: PyTree, x: Array, given: Any, key: Key | None) -> Array:
+        return own.start(params["bijection"], state["bijection"], x, features_of(params, state, given), key)
+
+    def end(params: PyTree, state: PyTree, z: Array, given: Any, key: Key | None) -> Array:
+        return own.end(params["bijection"], state["bijection"], z, features_of(params, state, given), key)
+
+    def field(
+        params: PyTree, state: PyTree, x: Array, t: Array, given: Any, *, key: Key | None = None, train: bool = False
+    ) -> tuple[Array, PyTree]:
+        features = features_of(params, state, given)
+        moving, inner = own.field(params["bijection"], state["bijection"], x, t, features, key=key, train=train)
+        return moving, {**state, "bijection": inner}
+
+    return checked("conditioned", init, forward, inverse, velocity=Velocity(start, end, field), **options)
