@@ -33,7 +33,7 @@ from vifx.experiment.suite import Family, Suite, read_suite
 from vifx.files import write_whole
 from vifx.training import Interrupted
 
-_LOOKS = 20
+_LOOKS = 40
 """How many times the monitor is asked within the budget."""
 _LEAST = 1.0
 """Seconds that are timed at least."""
@@ -202,6 +202,6 @@ def _seconds_per_update(built: Experiment, config: Config) -> float:
 
 
 def _under_budget(config: Config, updates: int) -> Config:
-    """Return a config with so many updates, which looks at the validation split twenty times on the way."""
+    """Return a config with so many updates, which looks at the validation split forty times on the way."""
     every = max(1, round(updates / _LOOKS / config.log_every)) * config.log_every
     return dataclasses.replace(config, steps=updates, checkpoint_every=every, evaluate_every=every)
