@@ -33,14 +33,13 @@ from vifx.experiment.suite import Family, Suite, read_suite
 from vifx.files import write_whole
 from vifx.training import Interrupted
 
-_LOOKS = 40
-"""How many times the monitor is asked within the budget."""
 _LEAST = 1.0
 """Seconds that are timed at least."""
 
 
 class _Entry(NamedTuple):
     family: Family
+    looks: int
     file: ExperimentFile
     config: Config
 
@@ -56,7 +55,7 @@ def benchmark_command(options: BenchmarkOptions, signals: Signals) -> None:
         suite = read_suite(options.suite)
     suite = suite._replace(families=_chosen(suite, options))
     directory = options.run or Path("runs") / f"benchmark-{suite.name}"
-    entries = [_entry(family) for family in suite.families]
+    entries = [_entry(family, suite.looks) for family in suite.families]
     _require_same(directory, options)
     console = output()
     console.print(
@@ -89,12 +88,12 @@ def _chosen(suite: Suite, options: BenchmarkOptions) -> list[Family]:
     return [family for family in suite.families if not options.families or family.name in options.families]
 
 
-def _entry(family: Family) -> _Entry:
+def _entry(family: Family, looks: int) -> _Entry:
     try:
         file, config, _ = parse_experiment([family.experiment, *family.words], "train", TrainOptions)
     except UsageError as error:
         raise UsageError(f"family {family.name}: {error}") from error
-    return _Entry(family, file, config)
+    return _Entry(family, looks, file, config)
 
 
 def _record(options: BenchmarkOptions) -> dict[str, Any]:
@@ -149,7 +148,7 @@ def _train(folder: Path, entry: _Entry, seed: int, seconds: float, console: Cons
         built = build(run.file, run.config)
     else:
         set_aside(directory)
-        config = dataclasses.replace(_under_budget(entry.config, budget["updates"]), seed=seed)
+        config = dataclasses.replace(_under_budget(entry.config, budget["updates"], entry.looks), seed=seed)
         watched, read = recording(config)
         built = build(entry.file, watched, read=read)
         run = Run(directory, entry.file, config, reads_steps="steps" in read).continued(at=0)
@@ -201,7 +200,7 @@ def _seconds_per_update(built: Experiment, config: Config) -> float:
     return spent / (timed * config.log_every)
 
 
-def _under_budget(config: Config, updates: int) -> Config:
-    """Return a config with so many updates, which looks at the validation split forty times on the way."""
-    every = max(1, round(updates / _LOOKS / config.log_every)) * config.log_every
+def _under_budget(config: Config, updates: int, looks: int) -> Config:
+    """Return a config with so many updates, which looks at the validation split so many times on the way."""
+    every = max(1, round(updates / looks / config.log_every)) * config.log_every
     return dataclasses.replace(config, steps=updates, checkpoint_every=every, evaluate_every=every)

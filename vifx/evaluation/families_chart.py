@@ -24,7 +24,8 @@ def families_chart(
 ) -> Figure:
     """Draw one panel for each metric with a dot for each family, and a line from its smallest to its largest value.
 
-    A metric whose values are positive and span more than a factor of twenty is drawn on a logarithmic axis.
+    A metric whose values are positive, are above 1 somewhere and span more than a factor of twenty is drawn on a
+    logarithmic axis.
 
     Args:
       rows: by family and metric, (median, smallest, largest).
@@ -47,7 +48,7 @@ def families_chart(
         axes.grid(visible=True, axis="y", color=STYLE.grid, linewidth=0.8)
         found = [rows[name][metric] for name in names if metric in rows[name]]
         least, most = min(low for _, low, _ in found), max(high for _, _, high in found)
-        if least > 0 and most > 20 * least:
+        if least > 0 and most > max(1, 20 * least):
             axes.set_xscale("log")
         for place, name in enumerate(names):
             if metric in rows[name]:

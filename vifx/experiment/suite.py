@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from vifx.checks import nearest
 
 _SHIPPED = Path(__file__).parent / "suites"
-_KEYS = {"title": str, "columns": list, "options": dict, "families": dict}
+_KEYS = {"title": str, "columns": list, "looks": int, "options": dict, "families": dict}
+_LOOKS = 40
 _OF_FAMILY = {"experiment": str, "options": dict, "steps": int}
 
 
@@ -44,12 +45,14 @@ class Suite(NamedTuple):
       name: of its file, without the ending.
       title: a headline.
       columns: names of `COLUMNS`, in order.
+      looks: how many times the validation split is looked at within the budget.
       families: what is trained.
     """
 
     name: str
     title: str
     columns: Sequence[str]
+    looks: int
     families: Sequence[Family]
 
 
@@ -63,8 +66,9 @@ def suites() -> dict[str, str]:
 def read_suite(name: str | Path) -> Suite:
     """Read a benchmark: one that comes with vifx, by name, or a TOML file of one's own.
 
-    The file has a ``title``, ``columns``, ``options`` of all families, such as ``"data.name" = "digits"``, and a table
-    ``families`` with, for each, its ``experiment``, its own ``options`` and perhaps the most ``steps``.
+    The file has a ``title``, ``columns``, perhaps the number of ``looks``, ``options`` of all families, such as
+    ``"data.name" = "digits"``, and a table ``families`` with, for each, its ``experiment``, its own ``options`` and
+    perhaps the most ``steps``.
 
     Raises:
       FileNotFoundError: if there is no such benchmark; the message has the names that there are.
@@ -96,7 +100,7 @@ def read_suite(name: str | Path) -> Suite:
         raise ValueError(
             f"{path}: families must have names of letters and digits that differ, got {list(found['families'])}"
         )
-    return Suite(path.stem, found["title"], found["columns"], families)
+    return Suite(path.stem, found["title"], found["columns"], found.get("looks", _LOOKS), families)
 
 
 def _family(path: Path, name: str, found: Any, common: Mapping[str, Any]) -> Family:
