@@ -213,7 +213,7 @@ def test_conditions_are_dropped_as_often_as_stated_and_in_training_alone():
             lambda: compared(noise=diffusion.cosine(start=-5.0)),
             r"forward chain has schedule=cosine\(start=-13.3, end=5.0\)",
         ),
-        (lambda: compared(shape=(3,)), r"give reverse\(...\) the shape of the data, \[2\]"),
+        (lambda: compared(shape=(3,)), r"give the reverse chain the shape of the data, \[2\]"),
         (lambda: compared().log_prob(jnp.zeros((2, 2))), r"no density of its ends; compare it with forward"),
     ],
 )

@@ -83,7 +83,8 @@ class Corrupting(numpyro.Distribution):
         stays = jnp.where(points[1:] == points[:-1], 0.0, -jnp.inf).astype(grid.dtype)
         kept = (grid[1:] / grid[:-1]).reshape(-1, *(1,) * (points.ndim - 1))
         each = self.noise.log_mixed(stays, points[1:], kept)
-        begins = jnp.all((points[0] == self.x).reshape(*lead, -1), axis=-1)
+        x = jnp.broadcast_to(self.x, (*lead, *self.x.shape[1:]))
+        begins = jnp.all((points[0] == x).reshape(*lead, -1), axis=-1)
         total = jnp.sum(jnp.moveaxis(each, 0, len(lead)).reshape(*lead, -1), axis=-1)
         return jnp.where(begins, total, -jnp.inf)
 

@@ -182,7 +182,7 @@ def _jumps(noise: Corruption, x: Array, z: Array, log_data: Array, place: _Place
     tiny = jnp.finfo(log_data.dtype).tiny ** 0.75
     alpha = place.alpha.astype(log_data.dtype)
     size = beside(alpha * noise.classes / jnp.maximum(1 - alpha, tiny), log_data)
-    known = jnp.arange(noise.classes, dtype=x.dtype) == x[..., None]
+    known = jnp.broadcast_to(jnp.arange(noise.classes, dtype=x.dtype), log_data.shape) == x[..., None]
     # log P(y)/((1 − α)/K), accurate where nearly nothing is left of the data.
     true, told = jnp.log1p(size * known.astype(log_data.dtype)), jnp.log1p(size * jnp.exp(log_data))
     true, told = (each - _at(each, z)[..., None] for each in (true, told))
