@@ -164,14 +164,14 @@ def _critic_game(played: Game, critic_divergence: str | Divergence | None) -> Ga
     if critic_divergence is None:
         return played
     prior = played.label_prior if critic_divergence == "labelled_kl" else 0.5
-    judge = game(critic_divergence, label_prior=prior)
-    for each, argument in ((played, "divergence"), (judge, "critic_divergence")):
+    critic_game = game(critic_divergence, label_prior=prior)
+    for each, argument in ((played, "divergence"), (critic_game, "critic_divergence")):
         if each.log_ratio is None:
             raise ValueError(
                 f"critic_divergence: the critic of {argument}={each.name!r} does not output the log ratio; use the "
                 "labelled KL or an f-divergence in the ratio parametrization for both."
             )
-    return judge
+    return critic_game
 
 
 def _check_form(played: Game, form: str, both: Sides) -> None:

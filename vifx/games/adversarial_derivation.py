@@ -18,12 +18,12 @@ from vifx.variational.walk import Visit, treatments
 
 def derive_adversarial(setting: Setting) -> tuple[str, ...]:
     """Return the lines that lead to both players' losses."""
-    both, judge, played = setting.sides, setting.critic_game, setting.game
-    if played.name == judge.name == "labelled_kl":
+    both, critic_game, played = setting.sides, setting.critic_game, setting.game
+    if played.name == critic_game.name == "labelled_kl":
         return (_roles(setting), *_labelled(setting))
-    lines = [_roles(setting), *filter(None, dict.fromkeys((judge.symbols, played.symbols)))]
-    lines.append(f"critic's turn: minimize ${judge.critic.formula}$; at its best {judge.optimum}")
-    if judge.name != played.name:
+    lines = [_roles(setting), *filter(None, dict.fromkeys((critic_game.symbols, played.symbols)))]
+    lines.append(f"critic's turn: minimize ${critic_game.critic.formula}$; at its best {critic_game.optimum}")
+    if critic_game.name != played.name:
         lines.append("the critic's output is the log ratio $ℓ$, from which the model's divergence is made")
     lines.append(f"${played.target}(A, B) {'≥' if played.bound == 'at_least' else '≈'} {_bound(played)}$")
     kept = "" if both.a.moves or played.paired else "; what is under A alone is constant and left out"
@@ -51,12 +51,12 @@ def sides_in_words(both: Sides) -> str:
 
 
 def _roles(setting: Setting) -> str:
-    judge, played = setting.critic_game, setting.game
-    output = "$ℓ$ is the critic's output" if judge.log_ratio is None else "the critic's $ℓ$ estimates $log A/B$"
-    if judge.symbols is not None and judge.log_ratio is None:
+    critic_game, played = setting.critic_game, setting.game
+    output = "$ℓ$ is the critic's output" if critic_game.log_ratio is None else "the critic's $ℓ$ estimates $log A/B$"
+    if critic_game.symbols is not None and critic_game.log_ratio is None:
         output = "v is the critic's output"
-    halves = all(each.name != "labelled_kl" or each.label_prior == 0.5 for each in (judge, played))
-    if halves and "labelled_kl" in (judge.name, played.name):
+    halves = all(each.name != "labelled_kl" or each.label_prior == 0.5 for each in (critic_game, played))
+    if halves and "labelled_kl" in (critic_game.name, played.name):
         output += ", $D = σ(ℓ)$"
     return f"{sides_in_words(setting.sides)};  {output}"
 
@@ -117,11 +117,11 @@ def _form_in_words(both: Sides, played: Game, form: str) -> str:
 
 def constants_in_words(setting: Setting) -> tuple[str, ...]:
     """Return what the two losses leave out of twice the labelled KL; nothing for the other games."""
-    judge, played, words = setting.critic_game, setting.game, []
-    if judge.name == "labelled_kl":
+    critic_game, played, words = setting.critic_game, setting.game, []
+    if critic_game.name == "labelled_kl":
         words.append(
             "critic: + KL(B ‖ A) − 2 log 2, of 2 KL(r ‖ t)"
-            if judge.label_prior == 0.5
+            if critic_game.label_prior == 0.5
             else "critic: + 2(1−π) KL(B ‖ A) − 2 H(y), of 2 KL(r ‖ t)"
         )
     if played.name == "labelled_kl" and setting.form == "full":

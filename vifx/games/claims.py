@@ -39,17 +39,19 @@ class _Points(NamedTuple):
     logit: Array
 
 
-def enumerated_critic(both: Sides, critic: Factor, judge: Game, params: Params, state: State, batch: Batch) -> Array:
+def enumerated_critic(
+    both: Sides, critic: Factor, critic_game: Game, params: Params, state: State, batch: Batch
+) -> Array:
     """Return what the critic minimizes, summed over all points, in nats.
 
     For the labelled KL it is ``2 [KL(r ‖ t) − (1−π) KL(B ‖ A) + H(y)]`` of equation (5), in which KL(B ‖ A)
     cancels; for the others the expectations of the game's two functions.
     """
     points = _points(both, critic, params, state, batch)
-    if judge.name != "labelled_kl":
-        return _expected(judge, judge.critic, points, a_counts=True)
-    log_critic, log_other = _log_critic(judge, points.logit)
-    prior = judge.label_prior
+    if critic_game.name != "labelled_kl":
+        return _expected(critic_game, critic_game.critic, points, a_counts=True)
+    log_critic, log_other = _log_critic(critic_game, points.logit)
+    prior = critic_game.label_prior
     return -2 * (prior * jnp.sum(points.a * log_critic) + (1 - prior) * jnp.sum(points.b * log_other))
 
 

@@ -176,7 +176,7 @@ def _expected(
 def _critic_metrics(
     setting: Setting, a: Drawn, b: Drawn, output_a: Array, output_b: Array, value: Array
 ) -> dict[str, Array]:
-    judge = setting.critic_game
+    critic_game = setting.critic_game
 
     def share(of_a: Array, of_b: Array) -> Array:
         real = output_a.dtype
@@ -186,16 +186,16 @@ def _critic_metrics(
         f"critic/logit/{side.role}": mean(one.rows, output)
         for side, one, output in zip(setting.sides[:2], (a, b), (output_a, output_b), strict=True)
     }
-    if judge.score is not None:
-        metrics["critic/accuracy"] = share(judge.score(output_a) > 0, judge.score(output_b) < 0)
+    if critic_game.score is not None:
+        metrics["critic/accuracy"] = share(critic_game.score(output_a) > 0, critic_game.score(output_b) < 0)
     sure = math.log(99)
-    if judge.paired:
+    if critic_game.paired:
         apart = output_a[:, None] - output_b[None]
         metrics["critic/accuracy"] = outer_mean(a.rows, b.rows, (apart > 0).astype(apart.dtype))
         metrics["critic/saturation"] = outer_mean(a.rows, b.rows, (apart > sure).astype(apart.dtype))
-    if judge.log_ratio is not None:
-        metrics["critic/saturation"] = share(judge.log_ratio(output_a) > sure, judge.log_ratio(output_b) < -sure)
-    metrics[f"{judge.target}/{setting.on}_{judge.bound}"] = judge.estimate(value)
+    if critic_game.log_ratio is not None:
+        metrics["critic/saturation"] = share(critic_game.log_ratio(output_a) > sure, critic_game.log_ratio(output_b) < -sure)
+    metrics[f"{critic_game.target}/{setting.on}_{critic_game.bound}"] = critic_game.estimate(value)
     return metrics
 
 

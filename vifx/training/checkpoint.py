@@ -20,7 +20,7 @@ from vifx.checks import require, require_integer
 from vifx.core.types import PyTree
 from vifx.training import hosts, stored_arrays
 from vifx.training.checkpoint_scores import best_of, read_scores, record_scores
-from vifx.training.checksums import damage, seal
+from vifx.training.checksums import damage, write_checksums
 from vifx.training.errors import CheckpointError, HostsError
 from vifx.training.layout import Layout, Rule
 from vifx.training.lock import locked
@@ -162,7 +162,7 @@ class Checkpoints:
         try:
             self._saver.wait_until_finished()
             if jax.process_index() == 0:
-                seal(self.directory / str(self._saving))
+                write_checksums(self.directory / str(self._saving))
         except Exception as error:
             raise self._unwritten(error) from error
         self._saving = None

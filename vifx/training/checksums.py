@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["checksum", "damage", "seal"]
+__all__ = ["checksum", "damage", "write_checksums"]
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 _NAME = "sha256"
 
 
-def seal(directory: Path) -> None:
+def write_checksums(directory: Path) -> None:
     """Write the checksum of every file in a directory to its file ``sha256``, at once or not at all."""
     files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != _NAME)
     temporary = directory / f"{_NAME}.tmp"
