@@ -21,8 +21,8 @@ from vifx.core.examples import WEIGHTS
 from vifx.core.joint import Joint
 from vifx.core.objective import Objective
 from vifx.core.support import check_supports
-from vifx.core.types import Array, Batch, Key, Loss, Params, State
-from vifx.data import Split
+from vifx.core.types import Array, Aux, Batch, Key, Loss, Params, State
+from vifx.data import Split, Transform
 from vifx.evaluation.batches import Rows, in_batches
 from vifx.evaluation.estimate import Estimate
 from vifx.evaluation.latents import active_units, encode
@@ -204,17 +204,28 @@ def _bound_rows(
     return tuple(bound(count) for count in counts)
 
 
-def monitor_loss(objective: Objective, split: Split) -> Measure:
+def monitor_loss(objective: Objective, split: Split, *, transform: Transform | None = None) -> Measure:
     """Measure every metric of the model's loss on a split, in evaluation mode.
 
     Args:
       objective: what is trained.
       split: usually the validation split.
+      transform: of the examples, as the source of training has it, such as `data.dequantize`.
     """
     if not len(next(iter(split.values()))):
         return unmeasured
     loss = objective.players["model"].loss
+    if transform is not None:
+        loss = _transformed(loss, transform)
     return lambda key, params, state: average_metrics(key, loss, params, state, split)
+
+
+def _transformed(loss: Loss, transform: Transform) -> Loss:
+    def changed(key: Key, params: Params, state: State, batch: Batch, *, train: bool = True) -> tuple[Array, Aux]:
+        own, noise = jax.random.split(key)
+        return loss(own, params, state, transform(noise, batch), train=train)
+
+    return changed
 
 
 def measure_bounds(

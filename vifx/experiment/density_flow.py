@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from vifx import data, evaluation, flows
 from vifx.core.factor import evidence, transformed
 from vifx.core.joint import Joint
+from vifx.core.objective import Objective
 from vifx.core.types import Bijection
 from vifx.data import Dataset
 from vifx.data.rows import length
@@ -77,26 +78,34 @@ def experiment(
     drawings: Callable[[Joint], Mapping[str, Drawing]],
     shades: int | None = None,
     weight_decay: float = 0.0,
+    objective: Callable[[Joint, Joint], Objective] = kl,
+    monitor: Callable[[Joint, Joint], Measure] | None = None,
 ) -> Experiment:
-    """Return the experiment of a flow from ``x`` to a standard normal, by maximum likelihood.
+    """Return the experiment of a flow from ``x`` to a standard normal, by maximum likelihood or another objective.
 
     Args:
       splits: real values ``x``, or images, uint8.
       shades: shades of grey of images, which are dequantized; None for real values.
       weight_decay: as in `averaged_adam.trainer`.
+      objective: of evidence and flow, what is minimized.
+      monitor: of evidence and flow, what is measured on the validation split; the likelihood by default.
     """
     base = standard_normal(math.prod(splits.info.shape))
     inference, generative = Joint(evidence("x")), Joint(transformed("x", base, bijection, name="flow"))
-    objective = kl(inference, generative)
+    minimized = objective(inference, generative)
     transform = None if shades is None else data.dequantize(shades=shades)
+    if monitor is None:
+        watched = evaluation.monitor_likelihood(generative, splits.validation, shades=shades)
+    else:
+        watched = monitor(inference, generative)
     return Experiment(
-        objective=objective,
-        step=averaged_adam.trainer(objective, config, weight_decay=weight_decay),
+        objective=minimized,
+        step=averaged_adam.trainer(minimized, config, weight_decay=weight_decay),
         source=data.source(splits.train, config.data, seed=config.seed, transform=transform),
         splits=splits,
         inference=inference,
         generative=generative,
-        monitor=evaluation.monitor_likelihood(generative, splits.validation, shades=shades),
+        monitor=watched,
         evaluate=evaluate(generative),
         drawings=drawings(generative),
         best="validation/loss",
