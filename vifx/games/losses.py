@@ -194,7 +194,9 @@ def _critic_metrics(
         metrics["critic/accuracy"] = outer_mean(a.rows, b.rows, (apart > 0).astype(apart.dtype))
         metrics["critic/saturation"] = outer_mean(a.rows, b.rows, (apart > sure).astype(apart.dtype))
     if critic_game.log_ratio is not None:
-        metrics["critic/saturation"] = share(critic_game.log_ratio(output_a) > sure, critic_game.log_ratio(output_b) < -sure)
+        metrics["critic/saturation"] = share(
+            critic_game.log_ratio(output_a) > sure, critic_game.log_ratio(output_b) < -sure
+        )
     metrics[f"{critic_game.target}/{setting.on}_{critic_game.bound}"] = critic_game.estimate(value)
     return metrics
 
