@@ -50,15 +50,12 @@ def build(config: Config) -> Experiment:
     few = {"x": splits.test["x"][: config.bound_examples]}
     bits = discrete_diffusion.measure_bits(joints, few, times=config.bound_times, unit="bits/character")
 
+    shown = data.Alphabet(letters.characters + "·")  # the mask comes after the characters
+
     def filling(paths: NDArray[np.int32]) -> Figure:
-        shown = np.linspace(0, paths.shape[1] - 1, 6).round().astype(int)
-        texts = [letters.restore(np.where(path == classes, 0, path)) for path in paths[:, shown]]
-        marked = [
-            ["".join("·" if gone else letter for letter, gone in zip(text, row == classes, strict=True)) for text, row in
-             zip(lines, path, strict=True)]
-            for lines, path in zip(texts, paths[:, shown], strict=True)
-        ]
-        return text_models.text_lines(marked, title="Texts on their way from masks to characters")
+        points = np.linspace(0, paths.shape[1] - 1, 6).round().astype(int)
+        texts = [shown.restore(path[points]) for path in paths]
+        return text_models.text_lines(texts, title="Texts on their way from masks to characters")
 
     return discrete_diffusion.experiment(
         config,

@@ -34,6 +34,10 @@ def noisy(examples):
     return jnp.asarray(np.random.default_rng(4).normal(size=(examples, *IMAGE)).astype(np.float32))
 
 
+def tokens(examples):
+    return jnp.asarray(np.random.default_rng(6).integers(0, 6, (examples, 2, 3)).astype(np.int32))
+
+
 def level(examples):
     return jnp.asarray(np.random.default_rng(5).random((examples, 1)).astype(np.float32))
 
@@ -90,6 +94,11 @@ CASES = {
         networks.UNet((4, 8), heads=2, classes=3, fourier=(1,), patch=2),
         (noisy, level, label, level),
     ),
+    "denoiser of tokens": (networks.Transformer(5, 8, 1, 2), (tokens, level)),
+    "denoiser of tokens with labels": (
+        networks.Transformer(5, 8, 1, 2, positions="rotary", labels=3, dropout=0.1),
+        (tokens, level, label, level),
+    ),
     "critic": (networks.DCGANCritic((4, 8), inputs=(networks.Pixels(),)), (image,)),
     "residual critic": (networks.SNResNetCritic((4, 8), 1, inputs=(networks.Pixels(),)), (image,)),
     "projection critic": (
@@ -104,6 +113,7 @@ CASES = {
 }
 IMAGES = ("generator", "denoiser of images")
 SHAPES = {name: (8, 8, 1) for name in CASES if any(each in name for each in IMAGES)} | {"denoiser": (4,)}
+SHAPES |= {name: (2, 3, 5) for name in CASES if "tokens" in name}
 SHAPES |= {name: () for name in CASES if "critic" in name}
 EXAMPLES = 6
 

@@ -45,6 +45,16 @@ def chains(steps=None, **options):
     )
 
 
+def classes(steps=None):
+    noise = diffusion.absorbing(2)
+    reverse = diffusion.discrete_reverse(networks.Transformer(2, 8, 1, 2), noise, (5,), steps=steps)
+    forward = diffusion.discrete_forward(noise, steps=steps)
+    return (
+        Joint(evidence("x"), factor("z | x", lambda x: forward(x.astype(jnp.int32)))),
+        Joint(factor("z", reverse, name="denoiser"), factor("x | z", diffusion.unnoised(noise))),
+    )
+
+
 OBJECTIVES = {
     "kl": lambda: vifx.kl(*joints()),
     "kl, several samples": lambda: vifx.kl(*joints(), samples=3),
@@ -56,6 +66,8 @@ OBJECTIVES = {
     "doubly reparameterized": lambda: vifx.importance_weighted(*joints(), samples=3, gradient="doubly_reparameterized"),
     "kl of two chains": lambda: vifx.kl(*chains()),
     "kl of two chains, weighted": lambda: vifx.kl(*chains(steps=3, weighting=diffusion.simple())),
+    "kl of two chains of classes": lambda: vifx.kl(*classes()),
+    "kl of two chains of classes, in steps": lambda: vifx.kl(*classes(steps=3)),
     "vimco": lambda: vifx.importance_weighted(*joints(), samples=3, gradient="vimco"),
     "several bounds": lambda: vifx.importance_weighted(*joints(), samples=2, outer=2),
     "Rényi": lambda: vifx.renyi(*joints(), alpha=0.5, samples=3),

@@ -36,9 +36,7 @@ def problem(noise, elements, steps, **options):
     forward, reverse, *_ = chains(noise, elements, steps, **options)
     return vifx.kl(
         vifx.Joint(vifx.evidence("x"), vifx.factor("z | x", forward)),
-        vifx.Joint(
-            vifx.factor("z", reverse, name="denoiser"), vifx.factor("x | z", diffusion.unnoised(noise))
-        ),
+        vifx.Joint(vifx.factor("z", reverse, name="denoiser"), vifx.factor("x | z", diffusion.unnoised(noise))),
     )
 
 

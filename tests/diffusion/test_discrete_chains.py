@@ -372,7 +372,9 @@ REFUSED = {
     "guidance=2 needs conditions": lambda: diffusion.discrete_reverse(
         networks.Transformer(3, 8, 1, 2), diffusion.absorbing(3), (2,), guidance=2.0
     ).init(jax.random.key(0)),
-    "it must return logits of the 4 classes": lambda: sample_of(diffusion.absorbing(4), networks.Transformer(3, 8, 1, 2)),
+    "it must return logits of the 4 classes": lambda: sample_of(
+        diffusion.absorbing(4), networks.Transformer(3, 8, 1, 2)
+    ),
     "noise=absorbing\\(3, survival='linear'\\) and the reverse chain uniform\\(3": lambda: diffusion.discrete_forward(
         diffusion.absorbing(3)
     )(jnp.zeros((1, 2), jnp.int32)).kl_estimate(chains(diffusion.uniform(3), 2, None)[3]),

@@ -12,7 +12,7 @@ p̃(x) · noising(z | x) against denoiser(z) · normal_of_z0(x | z)
 >>> print(vifx.kl(inference, generative).parts[0].joints[1])
 denoiser(z) normal_of_z0(x | z)
 
-Of categorical data, such as characters, the same three factors are `discrete_forward`, `discrete_reverse` and `unnoised`.
+Of categorical data, such as characters, these are `discrete_forward`, `discrete_reverse` and `unnoised`.
 """
 
 from __future__ import annotations

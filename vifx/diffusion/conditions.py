@@ -60,9 +60,7 @@ class Conditions(NamedTuple):
             f"{self.name}: {what} needs conditions, but the factor has no parents; write 'z | y', or leave it out"
         )
 
-    def run(
-        self, network: Callable[..., Array], rows: int, dtype: jnp.dtype, key: Key | None, train: bool
-    ) -> Array:
+    def run(self, key: Key | None, network: Callable[..., Array], rows: int, dtype: jnp.dtype, *, train: bool) -> Array:
         """Run a network, which is called with who counts, ``[rows, 1]``, or with nothing.
 
         Its outputs may be mixed themselves where what follows is affine in them, or logits.

@@ -61,18 +61,25 @@ class Corrupting(numpyro.Distribution):
         return numpyro.constraints.independent(states, len(self.event_shape))
 
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
-        """Draw paths ``[*sample_shape, rows, points, *event]``, in one scan."""
+        """Draw paths ``[*sample_shape, rows, points, *event]``, all points at once.
+
+        An element has the value that it was given last, of the data or of noise.
+        """
+        survives, anew = jax.random.split(key)
         grid = self.noise.survival.grid((self.steps or 1) + 1)
-        x = jnp.broadcast_to(self.x, (*sample_shape, *self.x.shape))
-        axis = len(sample_shape) + 1
+        steps, axis = len(grid) - 1, len(sample_shape) + 1
+        shape = (*sample_shape, *self.batch_shape, steps, *self.event_shape[1:])
 
-        def step(z: Array, each: tuple[Key, Array]) -> tuple[Array, Array]:
-            later = self.noise.corrupted(each[0], z, each[1])
-            return later, later
+        def at_points(each: Array) -> Array:
+            along = each.reshape(*(1,) * axis, steps, *(1,) * len(self.event_shape[1:]))
+            return jnp.broadcast_to(along, shape)
 
-        _, rest = jax.lax.scan(step, x, (jax.random.split(key, len(grid) - 1), grid[1:] / grid[:-1]))
+        lost = jax.random.uniform(survives, shape, grid.dtype) < at_points(1 - grid[1:] / grid[:-1])
+        since = jax.lax.cummax(jnp.where(lost, at_points(jnp.arange(1, steps + 1)), 0), axis=axis)
+        x = jnp.expand_dims(jnp.broadcast_to(self.x, (*sample_shape, *self.x.shape)), axis)
+        given = jnp.concatenate([x, self.noise.resting(anew, shape, x.dtype)], axis=axis)
         # The first point is apart, so that a program which reads it alone draws nothing.
-        return jnp.concatenate([jnp.expand_dims(x, axis), jnp.moveaxis(rest, 0, axis)], axis=axis)
+        return jnp.concatenate([x, jnp.take_along_axis(given, since, axis=axis)], axis=axis)
 
     def log_prob(self, value: Array) -> Array:
         """Return ``log p(z | x)`` in nats of paths ``[..., rows, points, *event]``; −∞ where z_0 is not x."""

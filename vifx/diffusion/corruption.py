@@ -58,7 +58,9 @@ class Corruption:
           ValueError: if one is no class, or no shade, where it can be seen.
         """
         if not jnp.issubdtype(x.dtype, jnp.integer):
-            raise TypeError(f"{self.label}: data must be integers from 0 to {self.classes - 1}, got {x.dtype}{list(x.shape)}")
+            raise TypeError(
+                f"{self.label}: data must be integers from 0 to {self.classes - 1}, got {x.dtype}{list(x.shape)}"
+            )
         images = x.dtype == jnp.uint8
         if not isinstance(x, Tracer):
             seen = np.asarray(x)
@@ -104,8 +106,13 @@ class Corruption:
         """Draw z from x: the value itself with the probability α, which broadcasts to x, and else from π."""
         survives, anew = jax.random.split(key)
         lost = jax.random.uniform(survives, x.shape, alpha.dtype) < 1 - alpha
-        rest = self.classes if self.masks else jax.random.randint(anew, x.shape, 0, self.classes, x.dtype)
-        return jnp.where(lost, rest, x)
+        return jnp.where(lost, self.resting(anew, x.shape, x.dtype), x)
+
+    def resting(self, key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+        """Draw states from π."""
+        if self.masks:
+            return jnp.full(shape, self.classes, dtype)
+        return jax.random.randint(key, shape, 0, self.classes, dtype)
 
 
 def absorbing(classes: int, *, survival: Shape | Callable[[Array], Array] = "linear") -> Corruption:

@@ -1,4 +1,4 @@
-"""The reverse chain of categorical data as a network: logits of the data, conditions, and what the chain makes of it."""
+"""The reverse chain of categorical data as a network: logits of the data, and its conditions."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def discrete_reverse(
                     )
                 return output
 
-            return jax.nn.log_softmax(conditions.run(run, z.shape[0], alpha.dtype, key, train))
+            return jax.nn.log_softmax(conditions.run(key, run, z.shape[0], alpha.dtype, train=train))
 
         examples = given[0].shape[0] if given else None
         return Restoring(restore, noise, steps, event, examples=examples, sampler=sampler), state

@@ -14,7 +14,6 @@ import numpyro.distributions as numpyro
 
 from vifx.core.types import Array, Key
 from vifx.diffusion.corruption import Corruption
-from vifx.diffusion.noise_schedule import beside
 from vifx.diffusion.samplers import Sampler
 from vifx.diffusion.state_samplers import discrete_ancestral, drawn_states
 from vifx.distributions.markov_chain import all_sequences
@@ -132,9 +131,7 @@ def _summed(each: Array) -> Array:
     return jnp.sum(each.reshape(len(each), -1), axis=1)
 
 
-def _log_step(
-    noise: Corruption, earlier: Array, later: Array, log_data: Array, before: Array, alpha: Array
-) -> Array:
+def _log_step(noise: Corruption, earlier: Array, later: Array, log_data: Array, before: Array, alpha: Array) -> Array:
     """``log q(z_s | z_t)`` of every element: ``log p(z_t | z_s) + log P̂_s(z_s) − log P̂_t(z_t)``."""
 
     def mixed(z: Array, kept: Array) -> Array:

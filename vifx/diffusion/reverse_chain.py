@@ -136,5 +136,5 @@ class _Denoiser(NamedTuple):
                 )
             return output
 
-        output = self.conditions.run(run, z.shape[0], z.dtype, key, train)
+        output = self.conditions.run(key, run, z.shape[0], z.dtype, train=train)
         return Prediction(output, self.predicts, z, level)

@@ -129,13 +129,13 @@ def _expected(key: Key, forward: Any, reverse: Any, place: _Place) -> Array:
     every = all_sequences(noise.states, int(np.prod(event, dtype=int))).reshape(-1, *event)
     z = jnp.repeat(every, len(x), axis=0)
     x, place = tiled(x, len(every)), _Place(*(tiled(each, len(every)) for each in place))
-    log_prob = log_marginal(noise, x, z, place.alpha)
+    log_prob = _log_marginal(noise, x, z, place.alpha)
     each = jnp.where(log_prob > -jnp.inf, jnp.exp(log_prob) * at(x, z, place), 0)
     return jnp.sum(each.reshape(len(every), -1), axis=0)
 
 
-def log_marginal(noise: Corruption, x: Array, z: Array, alpha: Array) -> Array:
-    """Return ``log p(z_t | x)``, ``[rows]``, of ``[rows, *event]`` at α ``[rows]``."""
+def _log_marginal(noise: Corruption, x: Array, z: Array, alpha: Array) -> Array:
+    """``log p(z_t | x)``, ``[rows]``, of ``[rows, *event]`` at α ``[rows]``."""
     same = jnp.where(z == x, 0.0, -jnp.inf).astype(alpha.dtype)
     return jnp.sum(noise.log_mixed(same, z, beside(alpha, z)).reshape(len(z), -1), axis=1)
 

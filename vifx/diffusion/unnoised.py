@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as numpyro
 
+from vifx.checks import require
 from vifx.core.types import Array, Distribution, Key
 from vifx.diffusion.corruption import Corruption
 from vifx.distributions.supports import Among
@@ -57,7 +58,12 @@ def unnoised(noise: Corruption, *, pixels: bool = False) -> Callable[[Array], Di
     Args:
       noise: of the chains.
       pixels: whether data are 8-bit images in K shades, of which z has the numbers.
+
+    Raises:
+      TypeError: `noise` is no `Corruption`, or `pixels` no boolean.
     """
+    require(noise, Corruption, "unnoised: noise", "a Corruption", "make one with vifx.diffusion.absorbing(K)")
+    require(pixels, bool, "unnoised: pixels", "True or False", "say whether data are 8-bit images")
     shades = tuple(map(int, noise.pixels(np.arange(noise.classes)))) if pixels else None
 
     def unnoised_of_z0(z: Array) -> Distribution:

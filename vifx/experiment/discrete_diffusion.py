@@ -95,7 +95,8 @@ def discrete_diffusion_of(
     return DiscreteDiffusion(
         Joint(evidence("x"), factor("z | x", forward)),
         Joint(
-            factor("z", reverse(config.chain_steps), name="denoiser"), factor("x | z", diffusion.unnoised(noise, pixels=images)),
+            factor("z", reverse(config.chain_steps), name="denoiser"),
+            factor("x | z", diffusion.unnoised(noise, pixels=images)),
         ),
         Joint(factor("z", reverse(config.chain_steps or config.sampler_steps), name="denoiser")),
         noise,
