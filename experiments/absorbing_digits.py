@@ -7,8 +7,8 @@ Source:   Austin et al. (2021), Structured denoising diffusion models in discret
           al. (2024), arXiv:2406.04329; Sahoo et al. (2024), arXiv:2406.07524.
 Command:  vifx train experiments/absorbing_digits.py
           vifx train absorbing_digits --noise uniform --survival cosine --chain_steps 100
-Hardware: 2 CPU cores, about four minutes.
-Metric:   1.95 bits/dim on the test digits, an upper bound.
+Hardware: 2 CPU cores, about 5 minutes of processor time.
+Metric:   1.95 bits/dim on the test digits, in 17 shades of grey, an upper bound by the chains (standard error 0.02).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import pytest
 from mathjax import errors
 
 import vifx
-from vifx import divergences, em, flows, networks
+from vifx import diffusion, divergences, em, flows, networks
 from vifx.core.symbols import definitions
 
 HEAD = networks.DiagonalNormal((2,))
@@ -43,6 +43,14 @@ def ali(form):
     return vifx.adversarial(INFERENCE, GENERATIVE, CRITIC, on=("x", "z"), form=form)
 
 
+def masked(noise, steps=None):
+    reverse = diffusion.discrete_reverse(networks.Transformer(3, 8, 1, 2), noise, (3,), steps=steps)
+    return vifx.kl(
+        vifx.Joint(vifx.evidence("x"), vifx.factor("z | x", diffusion.discrete_forward(noise, steps=steps))),
+        vifx.Joint(vifx.factor("z", reverse, name="denoiser"), vifx.factor("x | z", diffusion.unnoised(noise))),
+    )
+
+
 OBJECTIVES = {
     "kl": lambda: vifx.kl(INFERENCE, GENERATIVE),
     "weighted": lambda: -2.0 * vifx.kl(INFERENCE, GENERATIVE, weights={"kl/z": 2.0}, free_bits=1.0),
@@ -54,6 +62,9 @@ OBJECTIVES = {
     "target": lambda: vifx.kl(vifx.Joint(PRIOR), vifx.Joint(vifx.target("z", banana))),
     "mmd": lambda: vifx.mmd(INFERENCE, GENERATIVE, on="z"),
     "aae": lambda: vifx.adversarial(INFERENCE, GENERATIVE, CRITIC, on="z") + vifx.reconstruction(INFERENCE, GENERATIVE),
+    "discrete diffusion": lambda: masked(diffusion.absorbing(3)),
+    "discrete diffusion in steps": lambda: masked(diffusion.absorbing(3), steps=4),
+    "discrete diffusion, uniform": lambda: masked(diffusion.uniform(3)),
     "label prior": lambda: game(label_prior=0.3),
     "proximal": lambda: game(proximal=1.0),
     "two games": lambda: game(divergence="kl", critic_divergence="labelled_kl"),

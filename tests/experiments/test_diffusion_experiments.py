@@ -41,6 +41,49 @@ def prepared(tmp_path_factory, monkeypatch):
     data.prepare(data.Config("digits"))
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    "extra", [[], ["--chain-steps", "3", "--noise", "uniform", "--survival", "cosine", "--quality-examples", "20"]]
+)
+def test_digits_in_classes(extra, prepared, tmp_path, capsys):
+    options = [*SMALL, "--data.name", "digits", "--data.validation", "20", *extra]
+    found, drawn = trained("absorbing_digits", options, tmp_path, capsys)
+    assert found["bits_per_dim"] == pytest.approx(-found["elbo"] / 64 / math.log(2), rel=1e-5)
+    # The logits are zero at first: every pixel has one of 17 shades, each as likely as the others.
+    assert found["bits_per_dim"] == pytest.approx(math.log2(17), rel=0.1)
+    assert drawn >= {"samples", "paths", "loss"}
+
+
+@pytest.mark.thorough
+def test_text_in_classes(tmp_path, capsys):
+    text = tmp_path / "text.txt"
+    text.write_text("a cat sat on a mat, and that was that. " * 300, encoding="utf-8")
+    options = [*SMALL, "--data.source", str(text), "--bound-examples", "6"]
+    found, drawn = trained("absorbing_text", options, tmp_path, capsys)
+    assert found["nll/character"] == pytest.approx(-found["elbo"] / 64, rel=1e-5)
+    assert found["bits/character"] == pytest.approx(found["nll/character"] / math.log(2), rel=1e-5)
+    assert found["nll/character/ngram"] < found["nll/character"]
+    assert drawn == {"samples", "paths", "loss"}
+
+
+SMALL = ["--steps", "4", "--log-every", "2", "--checkpoint-every", "2", "--data.batch-size", "20"]
+SMALL += ["--features", "8", "--depth", "1", "--heads", "2", "--bound-times", "8", "--sampler-steps", "3"]
+
+
+def trained(name, options, tmp_path, capsys):
+    run = tmp_path / "run"
+    code = main(["train", str(FOLDER / f"{name}.py"), *options, "--run", str(run)])
+    shown = capsys.readouterr()
+    assert code == 0, shown.err
+    rows = read_metrics(run / "metrics.jsonl")
+    assert all(np.isfinite(value) for row in rows for value in row.values())
+    results = json.loads((run / "results.json").read_text())["metrics"]
+    found = {name: metric["value"] for name, metric in results.items()}
+    assert found["elbo"] == pytest.approx(-found["kl/z_sampled"], rel=1e-5)
+    assert found["nll/x"] == 0
+    return found, {path.stem for path in (run / "figures").iterdir()}
+
+
 def test_every_experiment_with_a_diffusion_is_tried():
     assert {path.stem for path in FOLDER.glob("diffusion_*.py")} == set(CASES)
 

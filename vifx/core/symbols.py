@@ -36,6 +36,9 @@ _MEANINGS = (
     ("$SNR$", r"\bSNR\b|γ", "the ratio of signal to noise: of the squares of their factors in $z_t$"),
     ("$γ$", "γ", "minus the logarithm of SNR"),
     ("$x̂$, $ε̂$", "x̂|ε̂", "what is predicted of the data, and of the noise, in $z_t$"),
+    ("$α$, $α′$", "1 − α|α′", "how likely an element of the data is left at a time, and its slope"),
+    ("$Σ_masked$", "Σ_masked", "the sum over the elements of $z_t$ that are masked"),
+    ("$ρ$, $ρ̂$", "ρ̂", "rates of jumps to the other values, with the data and with what is predicted of them"),
     ("$Σ_v$, $pa$", r"Σ_v|\bpa\b", "the sum over the variables, the parents of one"),
     ("$G$, $G°$", "G°", "a deterministic map, now and at the start of the phase"),
 )

@@ -105,6 +105,7 @@ _KNOWN = MappingProxyType(
         "*kl_to_anchor/*": ("nats", "", "divergence from the model at the start of the phase"),
         "*proximal*": ("", "", "distance from the model at the start of the phase"),
         "nll/character*": ("nats", "lower", "−log probability of a character"),
+        "bits/character": ("bits", "lower", "upper bound on the code of a character"),
         "nll/pixels": ("nats", "lower", "upper bound on −log probability of the 8-bit pixels"),
         "*nll/*": ("nats", "lower", "−log density under the generative joint"),
         "*kl/*_sampled": ("nats", "", "divergence term, by sampling"),
