@@ -36,6 +36,7 @@ __all__ = [
     "nets",
     "networks",
     "open",
+    "quantization",
     "reconstruction",
     "renyi",
     "standard_normal",
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
         lipschitz,
         matching,
         networks,
+        quantization,
         training,
     )
     from vifx.core import nets

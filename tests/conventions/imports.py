@@ -57,6 +57,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "variational": (*CORE, "lazy", "verification"),
     "games": (*CORE, "lazy", "verification", "variational"),
     "em": (*CORE, "lazy", "checks", "data", "variational", "training"),
+    "quantization": (*CORE, "lazy", "checks", "variational", "training", "em"),
     "evaluation": (*CORE, "lazy", "files", "data", "networks", "dynamics", "flows", "variational", "training", "em"),
     "reading": (
         "lazy",

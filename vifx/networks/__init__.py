@@ -39,6 +39,8 @@ __all__ = [
     "GatedStack",
     "GatedSymbols",
     "GaussianChainHead",
+    "MapDecoder",
+    "MapEncoder",
     "MixtureOfLogisticsHead",
     "NormalFixedScale",
     "NormalGlobalScale",
@@ -72,6 +74,7 @@ __all__ = [
 from vifx.networks.around import around
 from vifx.networks.body_and_head import Conditional
 from vifx.networks.by_shape import decoder_body, encoder_body, image_critic, image_generator
+from vifx.networks.code_maps import MapDecoder, MapEncoder
 from vifx.networks.conv import ConvDecoder, ConvEncoder
 from vifx.networks.convolution import Conv, ConvTranspose, convolve, convolve_transpose
 from vifx.networks.critics import Critic, PairCritic, ProjectionCritic

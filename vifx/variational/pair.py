@@ -183,5 +183,4 @@ def pair_init(key: Key, batch: Batch, *, both: Pair) -> tuple[Params, State]:
     params, state = both.inference.init(key, batch, examples=both.examples)
     noise = fold(key, "inference")
     values = both.inference.sample(noise, params, state, batch, examples=both.examples).values
-    more_params, more_state = both.generative.init(key, values, fixed=values)
-    return {**more_params, **params}, {**more_state, **state}
+    return both.generative.init(key, values, fixed=values, present=(params, state))
