@@ -6,7 +6,7 @@ Source:   Lipman, Chen, Ben-Hamu, Nickel and Le (2023), Flow matching for genera
 Command:  vifx train experiments/flow_matching_two_moons.py
           vifx train flow_matching_two_moons --pairing optimal --data.name checkerboard
 Hardware: 2 CPU cores, about a minute.
-Metric:   NLL 0 nats on the test points; the density that they are drawn from has 1.010.
+Metric:   NLL 1.023 nats on the test points; the density that they are drawn from has 1.010.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import pytest
 from training.problems import line_data, regression
 
 import vifx
-from vifx import data, diffusion, dynamics, em, flows, training, verification
+from vifx import data, diffusion, dynamics, em, flows, matching, training, verification
 from vifx.core.nets import as_net
 from vifx.core.types import Net
 from vifx.flows import Flow
@@ -193,6 +193,21 @@ DOORS = [
     at(diffusion, "sigmoid", bias=2.0),
     at(diffusion, "uniform", classes=3, survival="cosine"),
     at(diffusion, "unnoised", noise=diffusion.uniform(3), pixels=True),
+    at(
+        matching,
+        "flow_matching",
+        inference=vifx.Joint(vifx.evidence("x")),
+        generative=vifx.Joint(vifx.transformed("x", vifx.standard_normal(2), flows.cnf(), name="velocity")),
+        on="x",
+        path=matching.linear(),
+        pairing="optimal",
+        times="uniform",
+        weighting=matching.logit_normal(),
+    ),
+    at(matching, "linear", noise=0.1),
+    at(matching, "logit_normal", mean=0.5, scale=1.0),
+    at(matching, "optimal_order", cost=np.ones((2, 2), np.float32)),
+    at(matching, "scheduled", schedule=diffusion.cosine()),
     at(dynamics, "blow_up", path=PATH),
     at(
         dynamics,

@@ -13,7 +13,7 @@ import pytest
 
 import vifx
 import vifx.distributions
-from vifx import Joint, diffusion, evidence, factor, networks, standard_normal, training
+from vifx import Joint, diffusion, evidence, factor, flows, matching, networks, standard_normal, training, transformed
 
 BODY = networks.MLP((8,), norm="batch", dropout=0.2)
 
@@ -55,6 +55,11 @@ def classes(steps=None):
     )
 
 
+def continuous():
+    flow = flows.continuous(networks.PointDenoiser((8,)), steps=2)
+    return Joint(evidence("x")), Joint(transformed("x", standard_normal(5), flow, name="velocity"))
+
+
 OBJECTIVES = {
     "kl": lambda: vifx.kl(*joints()),
     "kl, several samples": lambda: vifx.kl(*joints(), samples=3),
@@ -65,6 +70,10 @@ OBJECTIVES = {
     "sticking the landing": lambda: vifx.importance_weighted(*joints(), samples=1, gradient="sticking_the_landing"),
     "doubly reparameterized": lambda: vifx.importance_weighted(*joints(), samples=3, gradient="doubly_reparameterized"),
     "kl of two chains": lambda: vifx.kl(*chains()),
+    "flow matching": lambda: vifx.flow_matching(*continuous()),
+    "flow matching, optimal": lambda: vifx.flow_matching(
+        *continuous(), pairing="optimal", path=matching.linear(noise=0.1), weighting=matching.logit_normal()
+    ),
     "kl of two chains, weighted": lambda: vifx.kl(*chains(steps=3, weighting=diffusion.simple())),
     "kl of two chains of classes": lambda: vifx.kl(*classes()),
     "kl of two chains of classes, in steps": lambda: vifx.kl(*classes(steps=3)),

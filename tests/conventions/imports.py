@@ -39,7 +39,10 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "dynamics": (*CORE, "lazy", "checks", "loops", "networks"),
     "flows": ("core.types", "checks", "loops", "core.nets", "distributions", "networks", "lipschitz", "dynamics"),
     "diffusion": ("core.types", "lazy", "checks", "loops", "core.nets", "distributions", "networks", "flows"),
-    "matching": (*CORE, "lazy", "checks", "flows", "diffusion"),
+    "matching": (
+        *("lazy", "checks", "core.types", "core.examples", "core.conditional", "core.factor", "core.joint"),
+        *("core.objective", "diffusion"),
+    ),
     "divergences": ("core.types", "distributions"),
     "data": ("lazy", "core.types", "checks", "core.examples"),
     "training": (

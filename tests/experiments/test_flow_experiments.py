@@ -30,6 +30,9 @@ CONVOLUTIONS = [*DENSE[:-1], "4", "--levels", "1"]
 PLANE = [*STEPS, "--data.batch-size", "20", "--depth", "2", "--hidden", "8"]
 TABLE = [*STEPS, "--evaluate-every", "2", "--data.batch-size", "20", "--depth", "2", "--hidden", "3"]
 CODED = [*DIGITS, "--hidden", "16", "--depth", "2"]
+MATCHED = ["--flow-steps", "2", "--pairing", "optimal"]
+MATCHED_PLANE = [*STEPS, "--data.batch-size", "20", "--hidden", "8", *MATCHED]
+MATCHED_IMAGES = [*DIGITS, "--channels", "4", "8", "--flow-examples", "20", *MATCHED]
 CASES = {
     "nice_digits": (DENSE, [[]]),
     "realnvp_digits": (DENSE, [[]]),
@@ -43,6 +46,11 @@ CASES = {
     "bnaf_two_moons": (PLANE, [["--data.name", "spirals"]]),
     "fvae_digits": ([*CODED, "--bound-examples", "4"], [[], ["--flow", "prior"], ["--flow", "none"]]),
     "fvae_fashion_mnist": ([*CODED, "--quality-examples", "40"], [[], ["--flow", "none"]]),
+    "flow_matching_two_moons": (
+        MATCHED_PLANE,
+        [[], ["--path", "cosine", "--weighting", "logit_normal", "--method", "heun"]],
+    ),
+    "flow_matching_fashion_mnist": (MATCHED_IMAGES, [[]]),
     "flow_posterior_target": (
         [*STEPS, "--depth", "2", "--samples", "8"],
         [[], ["--target", "wave", "--family", "planar"], ["--target", "banana", "--family", "realnvp"]],
@@ -104,6 +112,15 @@ def test_trains_to_the_end(name, small, extra, prepared, tmp_path, capsys):
         assert 1 < found["nll/x"] < 10
         assert "exact; 95 % interval" in shown.out
         assert drawn == {"density", "pushforward", "loss"}
+    elif small is MATCHED_PLANE:
+        assert 1 < found["nll/x"] < 10
+        assert found["kl/true"] == pytest.approx(found["log_prob/test/true"] - found["log_prob/test"], rel=1e-5)
+        assert drawn == {"density", "pushforward", "loss"} | ({"times"} if not extra else set())
+        assert {"flow_matching/x", "validation/loss"} <= set(rows[-1])
+    elif small is MATCHED_IMAGES:
+        assert found["bits_per_dim"] == pytest.approx((found["nll/x"] / 64 + math.log(17)) / math.log(2), rel=1e-6)
+        assert drawn == {"samples", "interpolation", "loss"}
+        assert {"flow_matching/x", "validation/flow_matching/x"} <= set(rows[-1])
     elif small is TABLE:
         assert found["nll/x"] == pytest.approx(-found["log_prob/test"], rel=1e-6)
         assert found["kl/true"] == pytest.approx(found["log_prob/test/true"] - found["log_prob/test"], rel=1e-6)

@@ -65,6 +65,7 @@ __all__ = [
     "draw_critic",
     "draw_density",
     "draw_evidence",
+    "draw_flow_times",
     "draw_modes",
     "draw_noise",
     "draw_pushforward",
@@ -185,6 +186,7 @@ if TYPE_CHECKING:
     from vifx.evaluation.estimate import Estimate
     from vifx.evaluation.families_chart import families_chart
     from vifx.evaluation.fits import fit_figure
+    from vifx.evaluation.flow_times import draw_flow_times
     from vifx.evaluation.frechet import frechet_distance, gaussian_frechet_distance
     from vifx.evaluation.frozen_features import feature_network, features_of, image_classifier
     from vifx.evaluation.gaps import Gaps, gaps

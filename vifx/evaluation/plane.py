@@ -212,6 +212,7 @@ def draw_density(
     n: int = 4000,
     title: str = "",
     name: str = "data",
+    resolution: int = 240,
 ) -> Drawing:
     """Draw the density of a variable in the plane, between points to compare it with and as many samples.
 
@@ -222,6 +223,7 @@ def draw_density(
       n: how many samples.
       title: above, on the left.
       name: what the points are.
+      resolution: points of the grid along either axis, as in `density_2d`.
     """
 
     @jax.jit
@@ -232,7 +234,8 @@ def draw_density(
         samples = joint.sample(key, params, state, examples=n).values[variable]
         compared = points(jax.random.fold_in(key, 1))
         known = partial(log_prob, params, state)
-        return density_2d(lambda x: np.asarray(known(jnp.asarray(x))), compared, samples, title=title, points=name)
+        options: dict[str, Any] = {"title": title, "points": name, "resolution": resolution}
+        return density_2d(lambda x: np.asarray(known(jnp.asarray(x))), compared, samples, **options)
 
     return draw
 
