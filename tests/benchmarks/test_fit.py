@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
-from benchmarks.test_vae import BATCH, D, images, vifx_parts
 
 import vifx
+from benchmarks.test_vae import BATCH, D, images, vifx_parts
 from vifx import data, networks, training
 
 pytestmark = pytest.mark.benchmark

@@ -100,7 +100,7 @@ def test_lazy_names_are_those_of_their_modules_in_either_order(first):
     done = subprocess.run([sys.executable, "-c", LAZY, first], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     packages = ["data", "diffusion", "distributions", "divergences", "dynamics", "em", "evaluation", "flows", "games"]
-    packages += ["lipschitz", "nets", "networks", "training"]
+    packages += ["lipschitz", "matching", "nets", "networks", "training"]
     assert done.stdout.split(" ", 1)[1].strip() == str([f"vifx.{name}" for name in packages])
 
 

@@ -68,7 +68,9 @@ def test_the_loss_pairs_by_the_cheapest_transport_and_keeps_to_conditions_and_we
 
     def loss(pairing, **batch):
         objective = vifx.flow_matching(inference, generative, pairing=pairing)
-        found = objective.players["model"].loss(jax.random.key(0), {"velocity": {}}, {"velocity": {}}, {"x": x, **batch})
+        found = objective.players["model"].loss(
+            jax.random.key(0), {"velocity": {}}, {"velocity": {}}, {"x": x, **batch}
+        )
         return float(found[0])
 
     independent, optimal = (loss(pairing, y=equal) for pairing in ("independent", "optimal"))

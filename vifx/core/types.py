@@ -22,6 +22,7 @@ __all__ = [
     "Parts",
     "PyTree",
     "State",
+    "Velocity",
     "Structured",
 ]
 

@@ -90,4 +90,4 @@ def _rest(bijection: Bijection, begin: float) -> Bijection:
         moving, state = own.field(params, state, x, begin + (1 - begin) * t[:, 0], None, **mode)
         return (1 - begin) * moving, state
 
-    return flows.continuous(Net(lambda key, x, t: bijection.init(key, x), apply), steps=16)
+    return flows.continuous(Net(lambda key, x, _: bijection.init(key, x), apply), steps=16)

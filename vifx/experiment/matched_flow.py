@@ -1,4 +1,4 @@
-"""Experiments with a continuous flow that is trained by flow matching: their options, and what is measured and drawn."""
+"""Experiments with a continuous flow trained by flow matching: their options, and what is measured and drawn."""
 
 from __future__ import annotations
 
@@ -107,7 +107,9 @@ def images(config: Config, network: Any, *, examples: int) -> Experiment:
         evaluate=lambda flow: evaluation.measure_likelihood(flow, few, shades=shades, draws=config.dequantizations),
         drawings=lambda flow: {
             **DecodedImages(flow, evaluation.unscaled(0.0, 1.0)).drawings("samples"),
-            "interpolation": decoded_images.draw_straight_lines(flow, few, shades=shades, rows=min(8, len(few["x"]) // 2)),
+            "interpolation": decoded_images.draw_straight_lines(
+                flow, few, shades=shades, rows=min(8, len(few["x"]) // 2)
+            ),
         },
         shades=shades,
         objective=partial(_objective, config, config.pairing),
@@ -125,7 +127,9 @@ def _objective(
 ) -> Objective:
     paths = {"linear": matching.linear, "cosine": lambda: matching.scheduled(diffusion.cosine(end=9.0))}
     weighting = matching.logit_normal() if config.weighting == "logit_normal" else None
-    return matching.flow_matching(inference, generative, path=paths[config.path](), pairing=pairing, weighting=weighting)
+    return matching.flow_matching(
+        inference, generative, path=paths[config.path](), pairing=pairing, weighting=weighting
+    )
 
 
 def _log_two(x: Array) -> Array:

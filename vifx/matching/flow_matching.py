@@ -44,14 +44,14 @@ def flow_matching(
 ) -> Objective:
     """Train a continuous flow without solving it: ``E ‖v(x_t, t) − (α′_t x + σ′_t ε)‖²``, ``x_t = α_t x + σ_t ε``.
 
-    The flow is a factor of the generative joint, ``transformed("x", base, bijection, name="velocity")``, whose bijection
-    moves along a velocity: `flows.continuous`, `flows.cnf`, `diffusion.flow`, or a chain with one of them, such as
-    ``flows.chain(flows.logit(), flows.continuous(network))``. x is drawn from the inference joint and ε from the
-    flow's base, both as the velocity sees them: after the bijections before it, before those behind it. These are read
-    and not trained.
+    The flow is a factor of the generative joint, ``transformed("x", base, bijection, name="velocity")``, and its
+    bijection moves along a velocity: `flows.continuous`, `flows.cnf`, `diffusion.flow`, or a chain with one of them,
+    such as ``flows.chain(flows.logit(), flows.continuous(network))``. x is drawn from the inference joint and ε from
+    the flow's base, both as the velocity sees them: after the bijections before it, before those behind it. These are
+    read and not trained.
 
-    It is no divergence of the two joints, and no bound on a likelihood: a small loss means a good velocity, and how good
-    the density is, the same joints say with the same parameters (`generative.log_prob`, `evaluation.nll`).
+    It is no divergence of the two joints, and no bound on a likelihood: a small loss means a good velocity, and how
+    good the density is, the same joints say with the same parameters, `generative.log_prob`.
 
     Args:
       inference: the evidence, and an encoder if the flow is of a latent, which is not trained.
@@ -60,7 +60,8 @@ def flow_matching(
       path: from data to noise, `matching.linear` by default, or `matching.scheduled`.
       pairing: ``"independent"``, or ``"optimal"``: within a batch, noise goes to the examples by the optimal transport
         for ``‖x − ε‖²``, so that paths hardly cross, are straighter, and take fewer steps to solve. Noise is exchanged
-        among rows of equal conditions and weights alone, since it is to be independent of these.
+        among rows of equal conditions and weights alone, since it is to be independent of these. What measures losses
+        example by example, such as `evaluation.monitor_loss`, has nothing to transport: give it the independent one.
       times: one for each example, ``"low_discrepancy"``, ``(u + i/B) mod 1`` over the batch, or ``"uniform"``.
       weighting: of the times, such as `matching.logit_normal`; equal by default.
       name: prefix of the metric, to tell objectives in a sum apart.
@@ -96,8 +97,8 @@ def flow_matching(
     for variable in variables:
         if variable not in inference.variables:
             raise ValueError(
-                f"flow_matching: the inference joint {inference} has no {variable!r}{nearest(variable, inference.variables)}"
-                f", which {flow} is of; add it to the evidence, or an encoder"
+                f"flow_matching: the inference joint {inference} has no {variable!r}, which {flow} is of"
+                f"{nearest(variable, inference.variables)}; add it to the evidence, or an encoder"
             )
     source = inference.ancestral(variables)
     check_owners((*source.factors, flow))
@@ -121,7 +122,9 @@ def flow_matching(
         joints=(inference, generative),
         left_out=(f"− ∫ {'' if weighting is None else 'w(t) '}E tr Var(u | x_t) dt",),
         derivation=matching.derivation(),
-        terms=lambda _: (Term(label, "$∫ E ‖v(x_t, t) − u‖² dt$", matching.how(), "1" if weighting is None else "w(t)"),),
+        terms=lambda _: (
+            Term(label, "$∫ E ‖v(x_t, t) − u‖² dt$", matching.how(), "1" if weighting is None else "w(t)"),
+        ),
         explicit=False,
     )
     return Objective(init, {"model": Player((owner,), loss)}, (part,))
@@ -156,9 +159,7 @@ class _Matching(NamedTuple):
     times: StepTimes
     weighting: TimeWeights | None
 
-    def squared_errors(
-        self, key: Key, params: Params, state: State, batch: Batch, *, train: bool
-    ) -> tuple[Array, Any]:
+    def squared_errors(self, key: Key, params: Params, state: State, batch: Batch, *, train: bool) -> tuple[Array, Any]:
         """Return ``‖v(x_t, t) − u‖²`` of each example, ``[rows]``, and the flow's new state."""
         owner = str(self.flow.owner)
         draw, around, noisy, when, network = jax.random.split(key, 5)
@@ -198,12 +199,13 @@ class _Matching(NamedTuple):
         """Derive the loss, and say what it is not."""
         variable = self.flow.variables[0]
         weight = "" if self.weighting is None else "w(t) "
+        mean, rest = f"∫ {weight}E ‖v(x_t, t) − u_t(x_t)‖² dt", f"∫ {weight}E tr Var(u | x_t) dt"
         lines = (
             f"${self.flow}$ moves along $dx_t/dt = v(x_t, t)$, from data at $t = 0$ to its base at $t = 1$",
-            f"a path between ${variable}$ and noise $ε$ of the base: $x_t = α_t {variable} + σ_t ε$, with the velocity $u = "
-            f"α_t′ {variable} + σ_t′ ε$",
+            f"a path between ${variable}$ and noise $ε$ of the base: $x_t = α_t {variable} + σ_t ε$, with the velocity "
+            f"$u = α_t′ {variable} + σ_t′ ε$",
             "the velocity of the whole distribution is $u_t(x_t) = E[u | x_t]$",
-            f"$L = ∫ {weight}E ‖v(x_t, t) − u‖² dt = ∫ {weight}E ‖v(x_t, t) − u_t(x_t)‖² dt + ∫ {weight}E tr Var(u | x_t) dt$",
+            f"$L = ∫ {weight}E ‖v(x_t, t) − u‖² dt = {mean} + {rest}$",
             "the last integral does not depend on $v$: the gradient of $L$ is that of the first one",
             "no divergence of the joints and no bound: the likelihood is the flow's own, with the same parameters",
         )
@@ -211,7 +213,7 @@ class _Matching(NamedTuple):
             return lines
         return (
             *lines[:2],
-            "the noise of a batch goes to its examples by the transport of least $Σ_i ‖x_i − ε_i‖²$: both marginals stay, "
-            "and so do the ends of the paths",
+            "the noise of a batch goes to its examples by the transport of least $Σ_i ‖x_i − ε_i‖²$: both marginals "
+            "stay, and so do the ends of the paths",
             *lines[2:],
         )

@@ -1,4 +1,4 @@
-"""Paths from data to noise, ``x_t = α_t x + σ_t ε``: where they are, how fast they move, and what that says of x and ε."""
+"""Paths from data to noise, ``x_t = α_t x + σ_t ε``: where they are, how fast, and what that says of x and ε."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class Path(NamedTuple):
     def prediction(self, velocity: Array, x_t: Array, t: Array) -> Prediction:
         """Return what a velocity at x_t says of the data and the noise: x, ε, v and the score.
 
-        ``x_t = α x + σ ε`` and ``v(x_t) = α′ x + σ′ ε`` are two equations for both. So a velocity is a denoiser in other
-        words, which also draws by the samplers of `vifx.diffusion`.
+        ``x_t = α x + σ ε`` and ``v(x_t) = α′ x + σ′ ε`` are two equations for both: a velocity is a denoiser in other
+        words.
 
         Args:
           velocity: ``[rows, *event]``.

@@ -22,8 +22,8 @@ Pairing: TypeAlias = Literal["independent", "optimal"]
 def optimal_order(cost: Array) -> Array:
     """Return the assignment of the least total cost: row i has column ``order[i]``, integers ``[rows]``.
 
-    It is exact: the shortest augmenting paths of SciPy, in double precision, on the host. It may be compiled, mapped and
-    scanned; on 2 CPU cores 256 rows take 3 ms and 512 take 15, a quarter of what a solver written in JAX takes.
+    It is exact: the shortest augmenting paths of SciPy, in double precision, on the host. It may be compiled, mapped
+    and scanned; on 2 CPU cores 256 rows take 3 ms and 512 take 15, a quarter of what Optax's solver takes.
 
     Args:
       cost: ``[rows, rows]``; infinite where a pair is not allowed.

@@ -54,8 +54,8 @@ def continuous(
         shape. To start as the identity let its last layer be zero at first.
       steps: how many steps of the method, at least 1; a solver chooses its own.
       time: the length of the path, positive.
-      method: ``"rk4"``, ``"heun"``, ``"midpoint"`` or ``"euler"``. Parameters are those of `velocity` whatever the method
-        and its steps: a flow is drawn from with few of them, and measured with many.
+      method: ``"rk4"``, ``"heun"``, ``"midpoint"`` or ``"euler"``. Parameters are those of `velocity` whatever the
+        method and its steps: a flow is drawn from with few of them, and measured with many.
       trace: ``"exact"`` or ``"hutchinson"``.
       solver: None, or an instance of an adaptive diffrax solver; diffrax comes with ``pip install 'vifx[ode]'``.
       tolerance: relative and absolute tolerance of a step of `solver`, positive and above the rounding of x's dtype;
