@@ -144,7 +144,9 @@ def test_contract(name):
     init = jax.jit(objective.init)
     params, state = init(jax.random.key(0), BATCH)
     assert same((params, state), init(jax.random.key(0), BATCH))
-    assert set(owns) == set(params) == ({"denoiser"} if "chains" in name else {"encoder", "decoder"})
+    alone = {"chains": {"denoiser"}, "flow matching": {"velocity"}}
+    owners = next((names for what, names in alone.items() if what in name), {"encoder", "decoder"})
+    assert set(owns) == set(params) == owners
     assert {key for key in state if "@" not in key} == set(params)
 
     run = jax.jit(jax.value_and_grad(traced_once(loss), argnums=1, has_aux=True))
