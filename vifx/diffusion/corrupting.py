@@ -37,7 +37,6 @@ class Corrupting(numpyro.Distribution):
 
     pytree_data_fields = ("x", "proposal")
     pytree_aux_fields = ("noise", "steps", "times", "states")
-    has_rsample = False
     is_fixed = True
 
     def __init__(
@@ -53,6 +52,11 @@ class Corrupting(numpyro.Distribution):
         self.x, self.noise, self.steps, self.times, self.states = x, noise, steps, times, states
         self.proposal = proposal
         super().__init__(x.shape[:1], ((steps or 1) + 1, *x.shape[1:]), validate_args=False)
+
+    @property
+    def has_rsample(self) -> bool:
+        """Whether samples are differentiable: they are not."""
+        return False
 
     @property
     def support(self) -> numpyro.constraints.Constraint:

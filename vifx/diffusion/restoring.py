@@ -39,7 +39,6 @@ class Restoring(numpyro.Distribution):
 
     pytree_data_fields = ()
     pytree_aux_fields = ("restore", "noise", "steps", "event", "examples", "sampler")
-    has_rsample = False
 
     def __init__(
         self,
@@ -55,6 +54,11 @@ class Restoring(numpyro.Distribution):
         self.examples, self.sampler = examples, sampler
         batch = () if examples is None else (examples,)
         super().__init__(batch, ((steps or 1) + 1, *event), validate_args=False)
+
+    @property
+    def has_rsample(self) -> bool:
+        """Whether samples are differentiable: they are not."""
+        return False
 
     @property
     def support(self) -> numpyro.constraints.Constraint:

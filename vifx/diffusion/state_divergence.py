@@ -33,11 +33,14 @@ States: TypeAlias = Literal["drawn", "all"]
 
 
 class _Place(NamedTuple):
-    """Where a path is looked at, ``[rows]`` each: α before and there, in continuous time α and its slope."""
+    """Where a path is looked at, ``[rows]`` each: α there, how much of it is lost in the step, and α before it.
+
+    In continuous time that is −dα/dt, and there is nothing before it.
+    """
 
     alpha: Array
+    lost: Array
     before: Array | None
-    slope: Array | None
 
 
 def state_divergence(forward: Any, reverse: Any) -> Estimate:
@@ -91,7 +94,7 @@ def _all(key: Key, forward: Any, reverse: Any) -> tuple[Array, None]:
     rows, steps = forward.x.shape[0], forward.steps
     grid = forward.noise.survival.grid(steps + 1)
     before, alpha = (jnp.repeat(each, rows) for each in (grid[:-1], grid[1:]))
-    each = _expected(key, forward, reverse, _Place(alpha, before, None))
+    each = _expected(key, forward, reverse, _Place(alpha, before - alpha, before))
     return jnp.sum(each.reshape(steps, rows), axis=0), None
 
 
@@ -102,11 +105,12 @@ def _one(key: Key, forward: Any, reverse: Any) -> tuple[Array, Array | None]:
     drawn = TimeDraws.of(choose, forward.x.shape[0], forward.times, forward.proposal, steps)
     if steps is None:
         alpha, slope = noise.survival.slope(drawn.place)
-        each = _expected(own, forward, reverse, _Place(alpha, None, slope))
+        each = _expected(own, forward, reverse, _Place(alpha, slope, None))
     else:
         grid = noise.survival.grid(steps + 1)
         step = (drawn.place * steps).astype(jnp.int32)
-        each = steps * _expected(own, forward, reverse, _Place(grid[step + 1], grid[step], None))
+        before, alpha = grid[step], grid[step + 1]
+        each = steps * _expected(own, forward, reverse, _Place(alpha, before - alpha, before))
     each = each * drawn.ratio
     return each, drawn.searched(each)
 
@@ -146,11 +150,12 @@ def _term(noise: Corruption, x: Array, z: Array, log_data: Array, place: _Place)
     x = jnp.where(inside, x, 0)
     if noise.masks:
         cost = jnp.where(z == noise.classes, -_at(log_data, x), 0)
-        lost = jnp.maximum(1 - place.alpha, jnp.finfo(place.alpha.dtype).tiny)  # with nothing lost, nothing is masked
-        rate = place.slope if place.before is None else place.before - place.alpha
-        each = beside(rate / lost, z) * cost
+        masked = jnp.maximum(1 - place.alpha, jnp.finfo(place.alpha.dtype).tiny)  # where it is 0, nothing is masked
+        each = beside(place.lost / masked, z) * cost
+    elif place.before is None:
+        each = _jumps(noise, x, z, log_data, place)
     else:
-        each = _jumps(noise, x, z, log_data, place) if place.before is None else _bridges(noise, x, z, log_data, place)
+        each = _bridges(noise, x, z, log_data, place.before, place.alpha)
     return jnp.sum(jnp.where(inside, each, jnp.inf).reshape(len(z), -1), axis=1)
 
 
@@ -158,12 +163,12 @@ def _at(log_data: Array, z: Array) -> Array:
     return jnp.take_along_axis(log_data, z[..., None], axis=-1)[..., 0]
 
 
-def _bridges(noise: Corruption, x: Array, z: Array, log_data: Array, place: _Place) -> Array:
+def _bridges(noise: Corruption, x: Array, z: Array, log_data: Array, before: Array, alpha: Array) -> Array:
     """``KL(p(z_s | z_t, x) ‖ q(z_s | z_t))`` of every element, without a mask."""
     states = jnp.arange(noise.classes, dtype=z.dtype)
     every = jnp.broadcast_to(states, log_data.shape)
     dtype = log_data.dtype
-    before, alpha = (each.astype(dtype) for each in (place.before, place.alpha))
+    before, alpha = (each.astype(dtype) for each in (before, alpha))
     known = jnp.where(every == x[..., None], 0.0, -jnp.inf).astype(dtype)
     stays = jnp.where(every == z[..., None], 0.0, -jnp.inf).astype(dtype)
     earlier, later = beside(before, every), beside(alpha, z)
@@ -188,4 +193,4 @@ def _jumps(noise: Corruption, x: Array, z: Array, log_data: Array, place: _Place
     true, told = (each - _at(each, z)[..., None] for each in (true, told))
     off = told - true
     each = jnp.sum(jnp.exp(true) * (jnp.expm1(off) - off), axis=-1)
-    return beside(place.slope.astype(log_data.dtype) / jnp.maximum(alpha * noise.classes, tiny), z) * each
+    return beside(place.lost.astype(log_data.dtype) / jnp.maximum(alpha * noise.classes, tiny), z) * each

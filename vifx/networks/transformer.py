@@ -123,7 +123,8 @@ def _normalized(h: Array) -> Array:
 def _rotations(places: int, features: int, dtype: jnp.dtype) -> tuple[Array, Array]:
     """Cosines and sines of ``place / 10000^(2i/n)``, ``[1, places, 1, n/2]``, computed on the host."""
     angles = np.arange(places)[:, None] / 10000.0 ** (np.arange(0, features, 2)[None] / features)
-    return tuple(jnp.asarray(each(angles)[None, :, None], dtype) for each in (np.cos, np.sin))
+    along = angles[None, :, None]
+    return jnp.asarray(np.cos(along), dtype), jnp.asarray(np.sin(along), dtype)
 
 
 def _rotated(x: Array, turns: tuple[Array, Array]) -> Array:

@@ -112,8 +112,8 @@ def supports_of(
         variable = item.variables[0]
         key = fold(jax.random.key(0), item.name)  # nothing is drawn
         conditional, _ = condition(key, item, Networks(params, state), first, 1)
-        sequences = hasattr(conditional, "every_sequence")  # a chain
-        finite = sequences or getattr(conditional, "has_enumerate_support", False)
+        sequences = getattr(conditional, "every_sequence", None)  # of a chain
+        finite = sequences is not None or getattr(conditional, "has_enumerate_support", False)
         if variable in (observed or {}) and not (finite and tuple(conditional.event_shape) == ()):
             supports[variable] = (observed or {})[variable]
             first[variable] = jnp.asarray(supports[variable][:1])
@@ -124,7 +124,7 @@ def supports_of(
                 "state the same objective on finite factors, such as vifx.verification.tabular."
             )
         with jax.ensure_compile_time_eval():  # a support is static, also inside a transformation
-            states = conditional.every_sequence() if sequences else conditional.enumerate_support(expand=False)
+            states = sequences() if sequences else conditional.enumerate_support(expand=False)
             support = np.asarray(states)
             supports[variable] = support.reshape(len(support), *conditional.event_shape)
         first[variable] = jnp.asarray(supports[variable][:1])
