@@ -18,6 +18,7 @@ __all__ = [
     "Finite",
     "GaussianChain",
     "MarkovChain",
+    "MixtureOf",
     "MixtureOfDiscretizedLogistics",
     "Multinomial",
     "MultivariateNormal",
@@ -42,6 +43,7 @@ from vifx.distributions.each_step import EachStep
 from vifx.distributions.finite import Finite
 from vifx.distributions.gaussian_chain import GaussianChain
 from vifx.distributions.markov_chain import MarkovChain
+from vifx.distributions.mixture_of import MixtureOf
 from vifx.distributions.mixture_of_discretized_logistics import MixtureOfDiscretizedLogistics
 from vifx.distributions.multinomial import Multinomial
 from vifx.distributions.multivariate_normal import MultivariateNormal

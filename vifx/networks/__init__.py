@@ -11,7 +11,8 @@ and ``Critic(body)`` a critic of any body: one logit per example.
 
 `ConvConditioner` and `ZeroConv` are the body and the head of a flow's couplings of images. `GatedStack` and
 `AttentionPooling` take sequences of several lengths with a mask. `autoregressive(GatedSymbols(classes))` is a decoder
-of sequences of symbols, each given those before it. `PointDenoiser` and `UNet` are denoisers.
+of sequences of symbols, each given those before it, and `MaskedGrid` the body of one over a grid. `vamp_prior` makes an
+encoder that is also a prior. `PointDenoiser` and `UNet` are denoisers.
 `around` puts a normal distribution around what a network returns.
 """
 
@@ -41,9 +42,11 @@ __all__ = [
     "GaussianChainHead",
     "MapDecoder",
     "MapEncoder",
+    "MaskedGrid",
     "MixtureOfLogisticsHead",
     "NormalFixedScale",
     "NormalGlobalScale",
+    "NormalMixture",
     "OneHot",
     "PairCritic",
     "Pixels",
@@ -69,6 +72,7 @@ __all__ = [
     "image_generator",
     "sinusoids",
     "time_features",
+    "vamp_prior",
 ]
 
 from vifx.networks.around import around
@@ -94,6 +98,8 @@ from vifx.networks.heads import (
 )
 from vifx.networks.image_coupling import ConvConditioner, ZeroConv
 from vifx.networks.inputs import OneHot, Pixels
+from vifx.networks.masked_grid import MaskedGrid
+from vifx.networks.mixture_priors import NormalMixture, vamp_prior
 from vifx.networks.mlp import MLP
 from vifx.networks.pooling import AttentionPooling
 from vifx.networks.positions import add_positions, sinusoids
