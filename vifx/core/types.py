@@ -22,8 +22,8 @@ __all__ = [
     "Parts",
     "PyTree",
     "State",
-    "Velocity",
     "Structured",
+    "Velocity",
 ]
 
 from collections.abc import Callable, Mapping

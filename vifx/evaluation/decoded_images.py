@@ -252,12 +252,13 @@ def draw_straight_lines(
     def between(key: Key, params: Params, state: State) -> Array:
         batch = data.dequantize(shades=shades)(jax.random.fold_in(key, 1), few)
         flow, of_flow = _flow(key, generative, params, state, batch, 2 * rows)
-        codes = flow.encode(*of_flow[:2], batch["x"], of_flow[2])
+        noise = jax.random.fold_in(key, 2)  # of a log-determinant that is estimated, which nobody reads here
+        codes = flow.encode(*of_flow[:2], batch["x"], of_flow[2], key=noise)
         start, end = codes[:rows, None], codes[rows:, None]
         share = jnp.linspace(0.0, 1.0, columns, dtype=codes.dtype).reshape(1, columns, *[1] * (codes.ndim - 1))
         lines = ((1 - share) * start + share * end).reshape(rows * columns, *codes.shape[1:])
         given = jax.tree.map(lambda parent: jnp.repeat(parent[:rows], columns, axis=0), of_flow[2])
-        return flow.decode(*of_flow[:2], lines, given)
+        return flow.decode(*of_flow[:2], lines, given, key=noise)
 
     def draw(key: Key, params: Params, state: State) -> Figure:
         drawn = np.clip(np.asarray(between(key, params, state)), 0.0, 1.0)

@@ -162,16 +162,16 @@ class _Matching(NamedTuple):
     def squared_errors(self, key: Key, params: Params, state: State, batch: Batch, *, train: bool) -> tuple[Array, Any]:
         """Return ``‖v(x_t, t) − u‖²`` of each example, ``[rows]``, and the flow's new state."""
         owner = str(self.flow.owner)
-        draw, around, noisy, when, network = jax.random.split(key, 5)
+        draw, own, before, behind, noisy, when, network = jax.random.split(key, 7)
         own_params, own_state = params[owner], state.get(owner, {})
         values = jax.lax.stop_gradient(self.source.sample(draw, params, state, batch).values)
         value, *parents = (values[each] for each in (self.flow.variables[0], *self.flow.given))
         rows = value.shape[0]
         fixed = jax.lax.stop_gradient(own_params)
-        known: Any = self.flow.conditional(around, fixed, own_state, *parents, train=train)[0]
+        known: Any = self.flow.conditional(own, fixed, own_state, *parents, train=train)[0]
         velocity, given = known.bijection.velocity, known.given
-        x = velocity.start(fixed, own_state, value, given, around)
-        noise = velocity.end(fixed, own_state, known.base.sample(noisy, (rows,)), given, around).astype(x.dtype)
+        x = velocity.start(fixed, own_state, value, given, before)
+        noise = velocity.end(fixed, own_state, known.base.sample(noisy, (rows,)), given, behind).astype(x.dtype)
         if noise.shape != x.shape:
             raise ValueError(
                 f"flow_matching: {self.flow} moves {list(x.shape)} and its base has {list(noise.shape)}; give the base "
