@@ -147,6 +147,8 @@ def test_contract(name):
     alone = {"chains": {"denoiser"}, "flow matching": {"velocity"}}
     owners = next((names for what, names in alone.items() if what in name), {"encoder", "decoder"})
     assert set(owns) == set(params) == owners
+    alone = {"kl of two chains": {"denoiser"}, "flow matching": {"velocity"}}
+    assert set(owns) == set(params) == alone.get(name.split(",")[0], {"encoder", "decoder"})
     assert {key for key in state if "@" not in key} == set(params)
 
     run = jax.jit(jax.value_and_grad(traced_once(loss), argnums=1, has_aux=True))
@@ -218,7 +220,13 @@ def test_contract_of_players(name):
 
 
 @pytest.mark.first(1)
-@pytest.mark.parametrize("name", ["kl", "importance weighted", "kl, finite latent"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("kl", "importance weighted", "kl, finite latent"),
+        pytest.param("flow matching, optimal", marks=pytest.mark.thorough),
+    ],
+)
 def test_singly_scanned_and_on_eight_devices(name):
     """The same updates, however they are run: equal up to the order of sums."""
     objective = OBJECTIVES[name]()
