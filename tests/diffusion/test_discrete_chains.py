@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from diffusion.gaussian_data import z_score
-from diffusion.small_states import chains, matrices, problem, reverse_matrix
+from diffusion.small_states import chains, matrices, problem, reverse_matrix, table
 
 import vifx
 from vifx import diffusion, networks
@@ -250,6 +250,7 @@ def test_the_bound_is_below_the_log_probability_of_the_data(kind):
         np.testing.assert_allclose(log_q - bound, np.sum(forward_prob * ratio, axis=1), rtol=1e-9)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("make", [diffusion.absorbing, diffusion.uniform])
 def test_loss_and_gradient_are_finite_where_nothing_or_all_is_lost(make):
     for of in (lambda t: 1 - 1e-30 * t, lambda t: 1e-38 * (1 - t), lambda t: 0 * t):
@@ -265,6 +266,7 @@ def test_loss_and_gradient_are_finite_where_nothing_or_all_is_lost(make):
             assert np.all(np.isfinite(value))
 
 
+@pytest.mark.thorough
 def test_no_path_is_drawn_for_a_step():
     noise = diffusion.absorbing(5)
     reverse = diffusion.discrete_reverse(networks.Transformer(5, 8, 1, 2), noise, (7,), steps=100)
@@ -290,22 +292,22 @@ def labelled(w, z, t, y, *kept):
 def test_guidance_mixes_logits_and_temperature_sharpens_them():
     with jax.enable_x64(True):
         noise, y = diffusion.absorbing(3), jnp.array([0, 1, 1])
-        table = jnp.array([[0.3, -1.0, 0.7], [1.0, 0.0, -0.5]])
-        body = from_functions(lambda key, *_: table, labelled)
+        weights = jnp.array([[0.3, -1.0, 0.7], [1.0, 0.0, -0.5]])
+        body = from_functions(lambda key, *_: weights, labelled)
         z, alpha = jnp.full((3, 4), 3, jnp.int32), jnp.zeros(3)
         guided = diffusion.discrete_reverse(body, noise, (4,), guidance=1.5)
-        told = guided.apply(table, {}, y)[0].restore(z, alpha)
-        np.testing.assert_allclose(told, jnp.repeat(jax.nn.log_softmax(2.5 * table[y])[:, None], 4, 1), rtol=1e-12)
+        told = guided.apply(weights, {}, y)[0].restore(z, alpha)
+        np.testing.assert_allclose(told, jnp.repeat(jax.nn.log_softmax(2.5 * weights[y])[:, None], 4, 1), rtol=1e-12)
         dropped = diffusion.discrete_reverse(body, noise, (4,), drop=1.0)
-        told = dropped.apply(table, {}, y, key=jax.random.key(0), train=True)[0].restore(z, alpha)
+        told = dropped.apply(weights, {}, y, key=jax.random.key(0), train=True)[0].restore(z, alpha)
         np.testing.assert_allclose(told, np.full((3, 4, 3), -np.log(3)), rtol=1e-12)
         sharp = diffusion.discrete_ancestral(steps=3, temperature=0.5)
-        chain = diffusion.discrete_reverse(body, noise, (4,), sampler=sharp).apply(table, {}, y)[0]
+        chain = diffusion.discrete_reverse(body, noise, (4,), sampler=sharp).apply(weights, {}, y)[0]
         drawn = np.asarray(chain.sample(jax.random.key(0), (10_000,)))[:, :, 0]
-        law = np.asarray(jax.nn.softmax(2 * table))[np.asarray(y)]
+        law = np.asarray(jax.nn.softmax(2 * weights))[np.asarray(y)]
         counts = np.stack([(drawn == k).mean(-1) for k in range(3)], -1)
         assert z_score(counts, law) < 4.26
-        assert z_score(counts, np.asarray(jax.nn.softmax(table))[np.asarray(y)]) > 4.26
+        assert z_score(counts, np.asarray(jax.nn.softmax(weights))[np.asarray(y)]) > 4.26
         assert np.all(np.asarray(chain.sample(jax.random.key(1)))[:, 1] == 3)
 
 
@@ -313,22 +315,13 @@ def test_guidance_mixes_logits_and_temperature_sharpens_them():
 @KINDS
 def test_a_sampler_of_steps_draws_what_a_chain_of_steps_does(kind):
     noise = NOISES[kind]()
-    _, net, params, chain = chains(noise, 2, 6)
-    sampled = diffusion.discrete_reverse(
-        from_functions(lambda key, z, t: params, lambda w, z, t: chain_logits(w, z, t)),
-        noise,
-        (2,),
-        sampler=diffusion.discrete_ancestral(steps=6),
-    )
+    _, _, params, chain = chains(noise, 2, 6)
+    sampler = diffusion.discrete_ancestral(steps=6)
+    sampled = diffusion.discrete_reverse(table(noise, 2), noise, (2,), sampler=sampler)
     path = chain.sample(jax.random.key(0), (200,))
     ends = sampled.apply(params, {})[0].sample(jax.random.key(0), (200,))
     np.testing.assert_array_equal(path[:, [0, -1]], ends)
     assert np.asarray(path)[:, 0].max() < noise.classes
-
-
-def chain_logits(params, z, t):
-    at = (z[:, 0], z[:, 1])
-    return params[0][at] + t[..., None] * params[1][at]
 
 
 def test_images_in_shades_are_classes():
@@ -367,13 +360,13 @@ REFUSED = {
     ),
     "discrete_ancestral: temperature must be": lambda: diffusion.discrete_ancestral(temperature=0.0),
     "is for continuous time, and a chain of 3 steps": lambda: diffusion.discrete_reverse(
-        networks.Transformer(3, 8, 1, 2), diffusion.absorbing(3), (2,), steps=3, sampler=diffusion.discrete_ancestral()
+        table(diffusion.absorbing(3), 2), diffusion.absorbing(3), (2,), steps=3, sampler=diffusion.discrete_ancestral()
     ),
     "guidance=2 needs conditions": lambda: diffusion.discrete_reverse(
-        networks.Transformer(3, 8, 1, 2), diffusion.absorbing(3), (2,), guidance=2.0
+        table(diffusion.absorbing(3), 2), diffusion.absorbing(3), (2,), guidance=2.0
     ).init(jax.random.key(0)),
     "it must return logits of the 4 classes": lambda: sample_of(
-        diffusion.absorbing(4), networks.Transformer(3, 8, 1, 2)
+        diffusion.absorbing(4), table(diffusion.absorbing(3), 2)
     ),
     "noise=absorbing\\(3, survival='linear'\\) and the reverse chain uniform\\(3": lambda: diffusion.discrete_forward(
         diffusion.absorbing(3)
@@ -383,7 +376,7 @@ REFUSED = {
 
 
 def sample_of(noise, network):
-    net = diffusion.discrete_reverse(network, noise, (2,))
+    net = diffusion.discrete_reverse(network, noise, (2,), steps=1)
     return net.apply(*net.init(jax.random.key(0)))[0].sample(jax.random.key(0), (1,))
 
 

@@ -9,8 +9,6 @@
 >>> objective = vifx.kl(inference, generative)
 >>> print(inference, "against", generative)
 p̃(x) · noising(z | x) against denoiser(z) · normal_of_z0(x | z)
->>> print(vifx.kl(inference, generative).parts[0].joints[1])
-denoiser(z) normal_of_z0(x | z)
 
 Of categorical data, such as characters, these are `discrete_forward`, `discrete_reverse` and `unnoised`.
 """
