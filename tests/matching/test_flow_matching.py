@@ -191,11 +191,12 @@ def test_a_path_lies_between_what_is_before_and_behind_the_continuous_flow():
     x, noise, t = (each.astype(np.float32) for each in (x, noise, t))
     network = from_functions(lambda key, x, t: jnp.array(0.5), lambda params, x, t: params * x + t[:, :, None])
     double = flows.pointwise("double", lambda x: 2 * x, lambda z: z / 2)
-    before, behind = flows.logit(alpha=0.1), flows.chain(flows.flatten(), double)
-    objective = matched(flows.chain(before, flows.continuous(network, time=2.0), behind), noise, t)
+    further = flows.pointwise("further", lambda x: x + 1, lambda z: z - 1)
+    layers = flows.logit(alpha=0.1), flows.continuous(network, time=2.0), flows.flatten(), double, further
+    objective = matched(flows.chain(*layers), noise, t)
     params, state = objective.init(jax.random.key(0), {"x": jnp.asarray(x)})
     inside = np.log((0.1 + 0.8 * x) / (0.9 - 0.8 * x))
-    end = (noise / 2).reshape(6, 2, 1)
+    end = ((noise - 1) / 2).reshape(6, 2, 1)
     s = t[:, None, None]
     expected = 2 * (0.5 * ((1 - s) * inside + s * end) + 2 * s) - (end - inside)
     loss, aux = objective.players["model"].loss(jax.random.key(0), params, state, {"x": jnp.asarray(x)})
@@ -262,6 +263,7 @@ def test_a_trained_flow_of_two_moons_is_a_bijection_with_the_density_of_its_samp
     np.testing.assert_allclose(np.cov(samples.T), np.cov(moons.test["x"].T), atol=0.06)
 
 
+@pytest.mark.thorough
 def test_it_says_what_it_is_and_what_it_leaves_out():
     generative = vifx.Joint(vifx.transformed("x", vifx.standard_normal(2), flows.cnf(), name="velocity"))
     objective = vifx.flow_matching(
@@ -298,6 +300,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("call", "words"), WRONG, ids=[words for _, words in WRONG])
 def test_wrong_arguments(call, words):
     with pytest.raises(ValueError, match=words):

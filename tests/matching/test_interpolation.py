@@ -20,7 +20,7 @@ DRAW = np.random.default_rng(0)
 X, NOISE, T = DRAW.normal(size=(9, 2, 3)), DRAW.normal(size=(9, 2, 3)), np.linspace(0.05, 0.95, 9)
 
 
-@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n == "cosine" else pytest.mark.thorough) for n in PATHS])
 def test_the_velocity_is_the_derivative_and_says_data_and_noise(name):
     path = PATHS[name]
     with jax.enable_x64(True):
@@ -40,6 +40,7 @@ def test_the_velocity_is_the_derivative_and_says_data_and_noise(name):
             np.testing.assert_allclose(back, velocity, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.thorough
 def test_the_straight_line_goes_from_data_to_noise_at_constant_speed():
     x, noise = jnp.asarray(X, jnp.float32), jnp.asarray(NOISE, jnp.float32)
     path, ends = matching.linear(), (jnp.zeros(9), jnp.ones(9))
@@ -50,6 +51,7 @@ def test_the_straight_line_goes_from_data_to_noise_at_constant_speed():
     np.testing.assert_allclose(said.data, x, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_a_schedule_has_the_diffusion_path_of_the_same_noise():
     schedule = diffusion.cosine(start=-8.0, end=8.0)
     t = jnp.asarray(T, jnp.float32)
@@ -58,6 +60,7 @@ def test_a_schedule_has_the_diffusion_path_of_the_same_noise():
     np.testing.assert_allclose(point, level.alpha, rtol=1e-5)
 
 
+@pytest.mark.thorough
 def test_wrong_arguments():
     x = jnp.ones((1, 2))
     with pytest.raises(ValueError, match="t must be in"):

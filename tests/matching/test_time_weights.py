@@ -11,7 +11,7 @@ from scipy.stats import norm
 from vifx import matching
 
 
-@pytest.mark.parametrize(("mean", "scale"), [(0.0, 1.0), (-0.8, 1.6)])
+@pytest.mark.parametrize(("mean", "scale"), [pytest.param(0.0, 1.0, marks=pytest.mark.thorough), (-0.8, 1.6)])
 def test_times_are_drawn_from_the_logit_normal(mean, scale):
     """A time's rank is the distribution function there."""
     rank = np.linspace(0.001, 0.999, 101)
@@ -20,6 +20,7 @@ def test_times_are_drawn_from_the_logit_normal(mean, scale):
     np.testing.assert_allclose(norm.cdf((np.log(t) - np.log1p(-t) - mean) / scale), rank, rtol=1e-9)
 
 
+@pytest.mark.thorough
 def test_the_ends_are_times_and_wrong_arguments_are_refused():
     ends = matching.logit_normal(scale=3.0).quantile(jnp.array([0.0, 1.0]))
     assert 0 <= ends[0] < 0.01
