@@ -147,8 +147,6 @@ def test_contract(name):
     alone = {"chains": {"denoiser"}, "flow matching": {"velocity"}}
     owners = next((names for what, names in alone.items() if what in name), {"encoder", "decoder"})
     assert set(owns) == set(params) == owners
-    alone = {"kl of two chains": {"denoiser"}, "flow matching": {"velocity"}}
-    assert set(owns) == set(params) == alone.get(name.split(",")[0], {"encoder", "decoder"})
     assert {key for key in state if "@" not in key} == set(params)
 
     run = jax.jit(jax.value_and_grad(traced_once(loss), argnums=1, has_aux=True))
