@@ -3,7 +3,7 @@
 Source:   Vahdat, Kreis and Kautz (2021), Score-based generative modeling in latent space, arXiv:2106.05931; Rombach et
           al. (2022), High-resolution image synthesis with latent diffusion models, arXiv:2112.10752.
 Command:  vifx train experiments/latent_diffusion_fashion_mnist.py
-          vifx train experiments/latent_diffusion_fashion_mnist.py --end-to-end false
+          vifx train experiments/latent_diffusion_fashion_mnist.py --no-end-to-end
 Hardware: 2 CPU cores, about HARDWARE.
 Metric:   METRIC
 

@@ -83,6 +83,11 @@ DISTRIBUTIONS = {
     "Finite": Case(lambda: d.Finite(COUNTS[:4], jnp.asarray(LOGITS)), COUNTS[:4]),
     "GaussianChain": Case(gaussian_chain, PLANE[..., None], 0.05**2),
     "MarkovChain": Case(markov_chain, PATHS),
+    "MixtureOf": Case(
+        lambda: d.MixtureOf(d.Normal(jnp.asarray(LOGITS), jnp.asarray([0.5, 1.0, 0.3, 2.0])), jnp.asarray(LOGITS)),
+        LINE,
+        0.0025,
+    ),
     "MixtureOfDiscretizedLogistics": Case(
         lambda: d.MixtureOfDiscretizedLogistics(*(jnp.asarray(k * LOGITS) for k in (1, 0.3, 1))), np.arange(256)
     ),

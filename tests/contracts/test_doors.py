@@ -15,6 +15,7 @@ from training.problems import line_data, regression
 
 import vifx
 from vifx import data, diffusion, dynamics, em, flows, matching, training, verification
+from vifx import data, diffusion, dynamics, em, flows, networks, quantization, training, verification
 from vifx.core.nets import as_net
 from vifx.core.types import Net
 from vifx.flows import Flow
@@ -48,6 +49,8 @@ CODES = np.arange(97, 105, dtype=np.int32).reshape(2, 4)
 TEXT = {"x": CODES}
 PIXELS = {"x": np.zeros((4, 3), np.uint8)}
 SOURCE = data.Resident(BATCH, 4, 0)
+QUANTIZER = quantization.vector(networks.MLP((4,), 2), (2,), codes=3)
+CODED = vifx.Joint(vifx.evidence("x"), vifx.factor("z | x", QUANTIZER, name="codes"))
 TIMES, PATH = np.arange(3.0), np.ones((2, 3, 1), np.float32)
 ROWS = [{"step": 1, "loss": 1.0}]
 ALARM = training.Alarm("loss", "above", 2.0, rows=1, meaning="it is large")
@@ -259,6 +262,13 @@ DOORS = [
         solver=None,
         adjoint=None,
     ),
+    at(quantization, "codebook_turn", inference=CODED, latent="z", rate=0.1, revive=2),
+    at(quantization, "codes_of", inference=CODED, latent="z"),
+    at(quantization, "commitment", inference=CODED, latent="z", weight=0.25, codebook=1.0),
+    at(quantization, "finite_scalar", encoder=networks.MLP((4,), 2), grid=(2,), levels=(3, 3)),
+    at(quantization, "measure_usage", inference=CODED, latent="z"),
+    at(quantization, "usage", codes=np.arange(3), total=3, weights=np.ones(3)),
+    at(quantization, "vector", encoder=networks.MLP((4,), 2), shape=(2,), codes=3),
     at(
         verification,
         "calibrate",
@@ -377,6 +387,10 @@ def test_every_argument_is_checked_at_the_door(function, arguments):
     rest = {}
     if function is training.replicate:
         rest = {"tree": BATCH}
+    if function is quantization.codes_of:
+        rest = {"key": KEY, "params": {}, "state": {}, "split": {"x": X}}
+    if function is quantization.measure_usage:
+        rest = {"split": {"x": X}}
     if function is training.cost:
         rest = {"train_state": state(), "batch": BATCH}
     if function in (em.most_likely_path, em.filtered, em.forecast):
@@ -427,10 +441,11 @@ def test_every_public_function_has_a_door():
             data.Window,
         ),
         training.averaged_params,
+        *(quantization.CodePrior, quantization.Quantized, quantization.Quantizer, quantization.Usage),
     }
     found = {
         f"{module.__name__}.{name}"
-        for module in (training, data, em)
+        for module in (training, data, em, quantization)
         for name in module.__all__
         if inspect.isfunction(thing := getattr(module, name)) or inspect.isclass(thing)
         if thing not in listed and thing not in values and not thing.__module__.startswith("vifx.em.families")

@@ -38,6 +38,14 @@ def tokens(examples):
     return jnp.asarray(np.random.default_rng(6).integers(0, 6, (examples, 2, 3)).astype(np.int32))
 
 
+def code_map(examples):
+    return jnp.asarray(np.random.default_rng(6).normal(size=(examples, 4, 4, 3)).astype(np.float32))
+
+
+def symbols(examples):
+    return jnp.asarray(np.random.default_rng(7).integers(0, 3, (examples, 4)).astype(np.int32))
+
+
 def level(examples):
     return jnp.asarray(np.random.default_rng(5).random((examples, 1)).astype(np.float32))
 
@@ -86,6 +94,9 @@ CASES = {
         networks.Conditional(networks.GatedStack(4, (1,), dropout=0.2), networks.BernoulliHead((7, 2))),
         (sequence,),
     ),
+    "code encoder": (networks.MapEncoder((4,), 3, inputs=(networks.Pixels(),)), (image,)),
+    "code decoder": (networks.Conditional(networks.MapDecoder((4,)), networks.BernoulliHead(IMAGE)), (code_map,)),
+    "masked grid": (networks.MaskedGrid(3, (2, 2), features=4, depth=2), (symbols, code)),
     "generator": (networks.DCGANGenerator((8, 8), (8, 4)), (code,)),
     "residual generator": (networks.SNResNetGenerator((8, 8), (8, 4)), (code,)),
     "denoiser": (networks.PointDenoiser((16, 16), times=4), (code, level, code)),
@@ -114,6 +125,7 @@ CASES = {
 IMAGES = ("generator", "denoiser of images")
 SHAPES = {name: (8, 8, 1) for name in CASES if any(each in name for each in IMAGES)} | {"denoiser": (4,)}
 SHAPES |= {name: (2, 3, 5) for name in CASES if "tokens" in name}
+SHAPES |= {"code encoder": (4, 4, 3), "masked grid": (4, 3)}
 SHAPES |= {name: () for name in CASES if "critic" in name}
 EXAMPLES = 6
 

@@ -71,6 +71,9 @@ CASES = {
         [1, 127, 254, -1, 256, -(2**31), 2**31 - 1],
     ),
     "mixture of discretized logistics": Case(d.MixtureOfDiscretizedLogistics, (ZEROS, ZEROS, ZEROS), *PIXELS),
+    "mixture of normals": Case(
+        lambda loc: d.MixtureOf(d.Normal(loc, jnp.ones((3, 2))).to_event(1)), (jnp.zeros((3, 2)),), *VECTORS
+    ),
     "affine normal": Case(d.AffineNormal, (jnp.zeros(2), EYE), *VECTORS),
     "affine normal, half observed": Case(
         lambda loc, scale: d.AffineNormal(loc, scale, observed=jnp.array([True, False])),

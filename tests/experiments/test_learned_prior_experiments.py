@@ -30,7 +30,7 @@ CASES = {
     "vamp_fashion_mnist mixture": ([*VAMP, "--prior", "mixture"], ["kl/z_sampled"]),
     "vamp_fashion_mnist normal": ([*VAMP, "--prior", "normal"], ["kl/z"]),
     "latent_diffusion_fashion_mnist": (LATENT, ["kl/z_sampled", "kl/z/steps", "kl/e_sampled"]),
-    "latent_diffusion_fashion_mnist two stages": ([*LATENT, "--end-to-end", "false"], ["kl/z/steps"]),
+    "latent_diffusion_fashion_mnist two stages": ([*LATENT, "--no-end-to-end"], ["kl/z/steps"]),
 }
 QUICK = "vq_fashion_mnist"
 

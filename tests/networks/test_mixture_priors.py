@@ -81,9 +81,7 @@ def test_the_loss_tends_to_its_integral():
     encoder = vamp_prior(Conditional(MLP((4,)), DiagonalNormal((1,))), components=3)
     decoder = Conditional(MLP((4,)), NormalFixedScale((3,), 0.5))
     inference = vifx.Joint(vifx.evidence("x"), vifx.factor("z | x", encoder, name="encoder"))
-    generative = vifx.Joint(
-        vifx.factor("z", encoder, name="encoder"), vifx.factor("x | z", decoder, name="decoder")
-    )
+    generative = vifx.Joint(vifx.factor("z", encoder, name="encoder"), vifx.factor("x | z", decoder, name="decoder"))
     x = X[:4]
     objective = vifx.kl(inference, generative, samples=40_000)
     params, state = objective.init(KEY, {"x": x})

@@ -63,7 +63,9 @@ def test_the_moving_average_is_stepwise_em(x64):
         weights=np.full(K, 1 / K),
         temperature=0.0,
     )
-    stepwise = training.solve(model.objective, "model", networks=("components",), rate=lambda t: jnp.full(t.shape, rate))
+    stepwise = training.solve(
+        model.objective, "model", networks=("components",), rate=lambda t: jnp.full(t.shape, rate)
+    )
     params, state = model.objective.init(KEY, {"x": jnp.asarray(X)})
     params = {**params, "components": {"mean": jnp.asarray(means_of(progress))}}
     other, own = training.Progress(params, state, stepwise.init(KEY, params, state)), jax.jit(stepwise.update)

@@ -185,13 +185,9 @@ def test_the_sum_over_codes_is_what_verify_enumerates():
     table = from_functions(
         lambda key, k: {"logits": jax.random.normal(key, (K, 4))}, lambda params, k: Categorical(params["logits"][k])
     )
-    generative = vifx.Joint(
-        vifx.factor("k", uniform_categorical(K)), vifx.factor("x | k", table, name="decoder")
-    )
+    generative = vifx.Joint(vifx.factor("k", uniform_categorical(K)), vifx.factor("x | k", table, name="decoder"))
     x = jnp.asarray([0, 1, 1, 3, 2, 0], jnp.int32)
-    embedded = from_functions(
-        lambda key, x: {"table": jnp.zeros((4, 2))}, lambda params, x: params["table"][x]
-    )
+    embedded = from_functions(lambda key, x: {"table": jnp.zeros((4, 2))}, lambda params, x: params["table"][x])
     quantizer = quantization.vector(embedded, (2,), codes=K)
     same = vifx.Joint(vifx.evidence("x"), vifx.factor("k | x", quantizer.soft(0.6), name="codes"))
     objective = vifx.kl(inference, generative)

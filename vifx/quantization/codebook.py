@@ -64,9 +64,7 @@ def vector(encoder: Any, shape: Sequence[int], *, codes: int = 512) -> Quantizer
         codes = nearest(means, outputs)
         return Assigned(outputs, means[codes], codes)
 
-    return Quantizer(
-        encoder=net, shape=sizes, total=total, init=init, points=points, assign=assign, family=family
-    )
+    return Quantizer(encoder=net, shape=sizes, total=total, init=init, points=points, assign=assign, family=family)
 
 
 def nearest(points: Array, vectors: Array) -> Array:

@@ -72,6 +72,4 @@ def finite_scalar(encoder: Any, grid: Sequence[int] = (), *, levels: Sequence[in
         codes = jnp.sum(steps * jnp.broadcast_to(jnp.asarray(strides, jnp.int32), steps.shape), axis=-1)
         return Assigned(bounded / along(half), level / along(half), codes)
 
-    return Quantizer(
-        encoder=net, shape=(*places, len(sizes)), total=total, init=init, points=points, assign=assign
-    )
+    return Quantizer(encoder=net, shape=(*places, len(sizes)), total=total, init=init, points=points, assign=assign)
