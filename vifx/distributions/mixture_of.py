@@ -77,4 +77,8 @@ class MixtureOf(numpyro.Distribution):
         axis = value.ndim - len(self.event_shape)
         each = self.members.log_prob(jnp.expand_dims(value, axis))
         weights = jnp.broadcast_to(jax.nn.log_softmax(self.logits).astype(each.dtype), each.shape)
-        return jax.nn.logsumexp(each + weights, axis=-1)
+        total = each + weights
+        possible = jnp.any(total > -jnp.inf, axis=-1)
+        # Where no member has it, the gradient of a log-sum-exp would not be a number.
+        found = jax.nn.logsumexp(jnp.where(possible[..., None], total, 0), axis=-1)
+        return jnp.where(possible, found, -jnp.inf)

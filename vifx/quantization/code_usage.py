@@ -57,7 +57,11 @@ def usage(codes: ArrayLike, total: int, *, weights: ArrayLike | None = None) -> 
     """
     flat = jnp.asarray(require_array(codes, "usage: codes")).reshape(-1)
     require_integer(total, "usage: total")
-    each = jnp.ones(flat.shape, jnp.result_type(float)) if weights is None else jnp.asarray(weights).reshape(-1)
+    each = (
+        jnp.ones(flat.shape, jnp.result_type(float))
+        if weights is None
+        else jnp.asarray(require_array(weights, "usage: weights")).reshape(-1)
+    )
     counts = jax.ops.segment_sum(each, flat, total)
     whole = jnp.sum(counts)
     share = counts / jnp.where(whole > 0, whole, 1)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from vifx.checks import require_number
+from vifx.checks import require_name, require_number
 from vifx.core.factor import Factor
 from vifx.core.joint import Joint
 from vifx.core.types import Array, Key, Net, PyTree
@@ -222,7 +222,7 @@ def quantized_by(inference: Joint, latent: str, caller: str) -> tuple[Factor, Qu
     """
     if not isinstance(inference, Joint):
         raise TypeError(f"{caller}: inference must be a Joint, got {type(inference).__name__}.")
-    item = inference.factor_of(latent)
+    item = inference.factor_of(require_name(latent, inference.variables, f"{caller}: latent"))
     if not isinstance(item.source, Quantizer):
         raise ValueError(
             f"{caller}: {item} is not quantized; write factor('{item.name}', quantizer, name=...), with a quantizer of "

@@ -317,9 +317,9 @@ def treatments(visits: Callable[[Key, Batch], list[Visit]], batch: Batch, sample
 def describe(visit: Visit, samples: int) -> str:
     """Say in words how the expectation over a variable is taken."""
     # A chain that an encoder makes may be drawn; others that have words of their own are drawn as these say.
-    if visit.how == "structured" or not isinstance(visit.conditional, Structured):
-        if words := getattr(visit.conditional, "expectation", ""):
-            return words
+    own = visit.how == "structured" or not isinstance(visit.conditional, Structured)
+    if own and hasattr(visit.conditional, "expectation"):
+        return visit.conditional.expectation
     draws = "1 draw" if samples == 1 else f"{samples} draws"
     if getattr(visit.conditional, "is_fixed", False):
         return draws
