@@ -4,8 +4,8 @@ Source:   van den Oord, Vinyals and Kavukcuoglu (2017), Neural discrete represen
           Mentzer et al. (2023), Finite scalar quantization, arXiv:2309.15505.
 Command:  vifx train experiments/vq_fashion_mnist.py
           vifx train experiments/vq_fashion_mnist.py --quantization finite_scalar
-Hardware: 2 CPU cores, about HARDWARE.
-Metric:   METRIC
+Hardware: 2 CPU cores, about 5 minutes.
+Metric:   −ELBO 320.6 nats on the validation split after 500 updates beside other work; not yet measured to the end.
 
 The prior, a gated PixelCNN over the grid, learns from the codes as they are found: they are integers, so that its
 gradient does not reach the encoder, and training it beside the codes is its second stage begun early.

@@ -67,7 +67,7 @@ import pkgutil, sys
 from importlib import import_module
 import vifx
 LAZY = ("core", "variational", "games", "em", "verification", "data", "training", "evaluation", "experiment")
-LAZY += ("dynamics",)
+LAZY += ("dynamics", "quantization")
 assert not {"jax", "numpy"} & set(sys.modules)
 assert {"kl", "factor", "data"} <= set(vifx.__all__) <= set(dir(vifx))
 modules = [module.name for module in pkgutil.iter_modules(vifx.__path__, "vifx.")]
@@ -100,7 +100,7 @@ def test_lazy_names_are_those_of_their_modules_in_either_order(first):
     done = subprocess.run([sys.executable, "-c", LAZY, first], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     packages = ["data", "diffusion", "distributions", "divergences", "dynamics", "em", "evaluation", "flows", "games"]
-    packages += ["lipschitz", "matching", "nets", "networks", "training"]
+    packages += ["lipschitz", "matching", "nets", "networks", "quantization", "training"]
     assert done.stdout.split(" ", 1)[1].strip() == str([f"vifx.{name}" for name in packages])
 
 

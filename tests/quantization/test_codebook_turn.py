@@ -121,6 +121,23 @@ def test_reviving_harms_no_other_code_and_is_counted(x64, rate):
 
 
 @pytest.mark.thorough
+def test_what_a_revived_code_was_is_forgotten(x64):
+    """A code that had vectors far away, and then none, does not return there by its running averages."""
+    joint = inference()
+    step = quantization.codebook_turn(joint, rate=0.1, revive=2)
+    far = np.full((40, 3), 1e3)
+    progress, update = started(joint, step, means=np.concatenate([X[: K - 1], far[:1]])), jax.jit(step.update)
+    progress, _ = update(KEY, progress, {"x": jnp.asarray(np.concatenate([X, far]))})
+    assert np.abs(means_of(progress)).max() > 900
+    revived = 0
+    for turn in range(6):
+        progress, metrics = update(jax.random.fold_in(KEY, turn), progress, {"x": jnp.asarray(X)})
+        revived += int(metrics["codebook/revived"])
+    assert revived >= 1
+    assert np.abs(means_of(progress)).max() <= np.abs(X).max()
+
+
+@pytest.mark.thorough
 def test_codes_of_weight_zero_do_not_count(x64):
     joint = inference()
     step = quantization.codebook_turn(joint, rate=0.3, revive=1)

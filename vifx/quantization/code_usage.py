@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Usage", "codes_of", "measure_usage", "usage"]
+__all__ = ["Usage", "codes_of", "conditional_of", "measure_usage", "usage"]
 
 from collections.abc import Callable, Mapping
 from functools import partial

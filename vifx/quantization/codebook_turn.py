@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["codebook_turn"]
+__all__ = ["Turn", "codebook_turn"]
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple

@@ -64,7 +64,7 @@ class Codes(numpyro.Distribution):
         return _log_one(value == jnp.broadcast_to(self.codes, value.shape), len(self.event_shape))
 
     def kl_estimate(self, other: Any) -> Estimate:
-        """Return ``KL(self ‖ other) = −log other(k)``, exactly."""
+        """Return ``KL(self ‖ other) = −log other(k)`` in nats, exactly."""
         return Estimate(lambda _: -other.log_prob(self.codes), "the one code of each place", False)
 
 
@@ -112,7 +112,7 @@ class Quantized(numpyro.Distribution):
         return _log_one(value == jnp.broadcast_to(self.chosen, value.shape), len(self.event_shape))
 
     def kl_estimate(self, other: Any) -> Estimate | None:
-        """Return ``KL(self ‖ other)``, exactly: ``−log other(k)`` of a prior, 0 of the codes that k stands for."""
+        """Return ``KL(self ‖ other)`` in nats, exactly: ``−log other(k)`` of a prior, 0 of the codes that k stands for."""
         if isinstance(other, CodePrior):
             return Estimate(lambda _: -other.of_codes(self.codes), "the one code of each place", False)
         if isinstance(other, Quantized):
