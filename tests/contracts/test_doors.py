@@ -14,8 +14,7 @@ import pytest
 from training.problems import line_data, regression
 
 import vifx
-from vifx import data, diffusion, dynamics, em, flows, matching, training, verification
-from vifx import data, diffusion, dynamics, em, flows, networks, quantization, training, verification
+from vifx import data, diffusion, dynamics, em, flows, matching, networks, quantization, training, verification
 from vifx.core.nets import as_net
 from vifx.core.types import Net
 from vifx.flows import Flow

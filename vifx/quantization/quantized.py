@@ -112,7 +112,7 @@ class Quantized(numpyro.Distribution):
         return _log_one(value == jnp.broadcast_to(self.chosen, value.shape), len(self.event_shape))
 
     def kl_estimate(self, other: Any) -> Estimate | None:
-        """Return ``KL(self ‖ other)`` in nats, exactly: ``−log other(k)`` of a prior, 0 of the codes that k stands for."""
+        """Return KL(self ‖ other) in nats, exactly: ``−log other(k)`` of a prior, 0 of the codes that k stands for."""
         if isinstance(other, CodePrior):
             return Estimate(lambda _: -other.of_codes(self.codes), "the one code of each place", False)
         if isinstance(other, Quantized):
