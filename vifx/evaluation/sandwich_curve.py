@@ -35,7 +35,7 @@ def sandwich_curve(sandwiches: Mapping[int, Sandwich]) -> Figure:
     counts = sorted(sandwiches)
     best = sandwiches[counts[-1]]
     middle = (best.lower.mean + best.upper.mean) / 2
-    figure, axes = chart("Both bounds on simulated data", "temperatures (log scale)", "nats from the middle of the closest two")
+    figure, axes = chart("Both bounds on simulated data", "temperatures (log scale)", "nats from the middle at last")
     sides = {
         "upper, rigorous": ("upper", "-", 0),
         "upper, calibrated": ("approximate", ":", 0),
