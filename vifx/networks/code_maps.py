@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["MapDecoder", "MapEncoder"]
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 
@@ -36,7 +37,7 @@ class MapEncoder(nn.Module):
     channels: Sequence[int]
     features: int
     activation: Activation = nn.relu
-    inputs: Sequence[nn.Module | None] = ()
+    inputs: Sequence[Any] = ()
 
     @nn.compact
     def __call__(self, image: Array) -> Array:
