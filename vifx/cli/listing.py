@@ -39,6 +39,7 @@ def list_command(arguments: Sequence[str]) -> None:
         "posteriors": _returning("em", "Factor"),
         "families": _returning("em", "Family"),
         "models and fits by EM": {p.name: p.line for p in parts("em") if p.returned not in ("Family", "Factor", "")},
+        "codes": {part.name: part.line for part in parts("quantization") if part.returned},
         "flows": {name: line for name, line in _returning("flows", "Bijection").items() if name != "checked"},
         "Lipschitz constraints": _functions("lipschitz"),
         "reading": _functions("reading"),
