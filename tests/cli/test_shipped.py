@@ -82,7 +82,7 @@ def test_copy_writes_the_file_and_overwrites_none(tmp_path, monkeypatch, vifx_co
 def test_list_has_those_of_the_working_directory_first(tiny, vifx_command):
     (tiny.parent / "helpers.py").write_text("def build(config): ...\n")  # without a Config it is no experiment
     (tiny.parent / "gan_ring.py").write_text(tiny.read_text())
-    lines = vifx_command("list").out.partition("data sets")[0].splitlines()[1:]
+    lines = vifx_command("list").out.partition("benchmarks")[0].splitlines()[1:]
     names = [line.split()[0] for line in lines if line.strip()]
     rest = sorted(path.stem for path in (ROOT / "experiments").glob("*.py"))
     rest.remove("gan_ring")

@@ -179,3 +179,15 @@ def test_image_event_declared():
     pixels = jnp.full((2, 4, 4, 3), 128, jnp.uint8)
     expected = 48 * np.log(reference(0.0, 0.0)[128])
     np.testing.assert_allclose(distribution.log_prob(pixels), [expected, expected], rtol=1e-5)
+
+
+@pytest.mark.parametrize("shades", [17, 256])
+def test_shades_pass_through_compiled_functions(shades):
+    logistic = DiscretizedLogistic(jnp.zeros((3,)), jnp.zeros((3,)), shades=shades)
+    mixture = MixtureOfDiscretizedLogistics(*(jnp.zeros((3, 2)) for _ in range(3)), shades=shades)
+    value = jnp.zeros((3,), jnp.uint8)
+    for distribution in (logistic, mixture):
+        passed = jax.jit(lambda distribution: distribution)(distribution)
+        assert passed.enumerate_support().shape == (shades, 3)
+        inside = jax.jit(lambda distribution, value: distribution.to_event(1).log_prob(value))(distribution, value)
+        np.testing.assert_allclose(inside, jnp.sum(distribution.log_prob(value)), rtol=1e-6)

@@ -25,6 +25,7 @@ class Pixels(numpyro.Distribution):
     """
 
     has_enumerate_support = True
+    pytree_aux_fields = ("shades",)
     shades: int
 
     @property
