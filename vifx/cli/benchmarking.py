@@ -183,7 +183,7 @@ def _budget(folder: Path, entry: _Entry, seconds: float) -> Any:
 
 def _seconds_per_update(built: Experiment, config: Config) -> float:
     """Time updates after the first chunk, which compiles, for at least a second."""
-    chunks, spent = 1, 0.0
+    timed, chunks, spent = 0, 1, 0.0
     while spent < _LEAST:
         ends: list[float] = []
         training.fit(

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["Binning", "Calibration", "by_bins"]
 
 import math
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +57,7 @@ class Calibration(NamedTuple):
 
 def by_bins(
     confidence: NDArray[np.float64],
-    correct: NDArray[np.float64],
+    correct: NDArray[Any],
     shares: NDArray[np.float64],
     *,
     bins: int,

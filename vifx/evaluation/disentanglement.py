@@ -106,7 +106,7 @@ def dci(codes: ArrayLike, factors: Mapping[str, ArrayLike], *, seed: int = 0) ->
     train, test = order[: 3 * len(codes) // 4], order[3 * len(codes) // 4 :]
     importance, scores = [], []
     for column in columns:
-        kind = RandomForestClassifier if column.dtype.kind in "iub" else RandomForestRegressor
+        kind: Any = RandomForestClassifier if column.dtype.kind in "iub" else RandomForestRegressor
         forest = kind(n_estimators=20, min_samples_leaf=5, max_features=1.0, random_state=seed)
         forest.fit(codes[train], column[train])
         importance.append(forest.feature_importances_)

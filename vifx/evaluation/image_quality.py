@@ -185,7 +185,7 @@ def measure_image_quality(
         if train is None:
             return {}
 
-        def score(images: NDArray[np.uint8]) -> Mapping[str, float]:
+        def score(images: NDArray[np.uint8], train: Split = train) -> Mapping[str, float]:
             found = _scores(network(), network()(images), real_features())
             found["memorization"] = nearer(np.asarray(images[:memorized], np.float32) / 255, train)
             return found
@@ -208,7 +208,7 @@ def measure_image_quality(
     return measure
 
 
-def _searched(train: Split) -> Iterator[NDArray[np.float32]]:
+def _searched(train: Split) -> Iterator[NDArray[Any]]:
     """Yield training images in [0, 1], some at a time."""
     left = _SEARCHED
     for part in batches(train, _ROWS):

@@ -18,11 +18,11 @@ from vifx.checks import require_number
 from vifx.core.joint import Joint
 from vifx.core.objective import Objective, Player
 from vifx.core.types import Array, Aux, Batch, Key, Params, PyTree, State
-from vifx.data import Source
 from vifx.evaluation.estimate import Estimate
 from vifx.evaluation.likelihood_bounds import elbo
 from vifx.evaluation.style import STYLE, chart, legend
 from vifx.training.event import Observe
+from vifx.training.minibatch_sources import Source
 from vifx.variational import kl
 from vifx.variational.pair import pair
 
@@ -108,8 +108,8 @@ def rate_distortion(
     params, state = fitted.train_state.params, fitted.train_state.state
     measured = []
     for index in range(len(weights)):
-        own = jax.tree.map(lambda leaf, index=index: leaf[index], (dict(params), dict(state)))
-        terms = elbo(jax.random.fold_in(key, 1), inference, generative, *own, split, samples=samples)
+        own, kept = (jax.tree.map(lambda leaf, index=index: leaf[index], dict(tree)) for tree in (params, state))
+        terms = elbo(jax.random.fold_in(key, 1), inference, generative, own, kept, split, samples=samples)
         measured.append((_total(terms, "kl/"), _total(terms, "nll/")))
     rate, distortion = zip(*measured, strict=True)
     return RateDistortion(weights, rate, distortion, params, state)

@@ -73,8 +73,8 @@ def rate_parts(codes: Codes) -> RateParts:
     for first in range(0, len(mean), _ROWS):
         rows = slice(first, first + _ROWS)
         each = _log_normal(sample[rows, None], mean[None], variance[None])
-        joint[rows] = logsumexp(each.sum(axis=2), axis=1) - log_n
-        marginals[rows] = logsumexp(each, axis=1) - log_n
+        joint[rows] = np.asarray(logsumexp(each.sum(axis=2), axis=1)) - log_n
+        marginals[rows] = np.asarray(logsumexp(each, axis=1)) - log_n
     own = _log_normal(sample, mean, variance).sum(axis=1)
     prior = _log_normal(sample, np.zeros(1), np.ones(1))
     return RateParts(

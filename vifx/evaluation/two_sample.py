@@ -66,7 +66,7 @@ def classifier_two_sample_test(a: ArrayLike, b: ArrayLike, *, classifier: Any = 
     one, other = (rows[generator.permutation(len(rows))] for rows in (a, b))
     labels, held_out = np.repeat([0, 1], half), np.repeat([0, 1], len(a) - half)
     neighbours = KNeighborsClassifier(int(math.sqrt(2 * half)))
-    model = make_pipeline(StandardScaler(), neighbours) if classifier is None else clone(classifier)
+    model: Any = make_pipeline(StandardScaler(), neighbours) if classifier is None else clone(classifier)
     model.fit(np.concatenate([one[:half], other[:half]]), labels)
     right = int(np.sum(model.predict(np.concatenate([one[half:], other[half:]])) == held_out))
     n = len(held_out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Config", "Likelihood", "Pixels", "experiment", "pixels"]
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -14,7 +14,6 @@ from flax import linen as nn
 from vifx import data, evaluation, networks, training
 from vifx.core.joint import Joint
 from vifx.core.objective import Objective
-from vifx.core.types import Array
 from vifx.data import Dataset
 from vifx.evaluation import DecodedImages
 from vifx.evaluation.decoded_images import Drawn
@@ -50,7 +49,7 @@ class Pixels(NamedTuple):
 
     kind: Literal["shades", "binary"]
     head: nn.Module
-    read: Callable[[Array], Array] | None
+    read: nn.Module | None
 
 
 def pixels(splits: Dataset, likelihood: Likelihood) -> Pixels:
