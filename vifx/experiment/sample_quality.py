@@ -31,7 +31,8 @@ def sample_quality(built: Experiment, config: data.Config, examples: int) -> Mea
       config: which data it is of.
       examples: of the test split, and as many samples; fewer where the test split has fewer.
     """
-    if built.sample is None:
+    drawn = built.sample
+    if drawn is None:
         x = {} if built.splits is None else built.splits.test
         of_rows = "x" in x and x["x"].ndim == 2 and np.issubdtype(x["x"].dtype, np.floating)
         return measure_rows(built.generative, x, n=examples) if of_rows and "x" in built.generative.variables else None
@@ -39,8 +40,7 @@ def sample_quality(built: Experiment, config: data.Config, examples: int) -> Mea
     @cache
     def quality() -> Measure:
         splits = _images(built.splits, config)
-        drawn, features = built.sample, partial(features_of, config)
-        return measure_image_quality(drawn, splits.test, features, n=examples, train=splits.train)
+        return measure_image_quality(drawn, splits.test, partial(features_of, config), n=examples, train=splits.train)
 
     def measure(key: Key, params: Params, state: State) -> Mapping[str, Estimate | float]:
         return quality()(key, params, state)
@@ -50,5 +50,6 @@ def sample_quality(built: Experiment, config: data.Config, examples: int) -> Mea
 
 def _images(splits: Dataset | None, config: data.Config) -> Dataset:
     """Return the splits whose images are uint8."""
-    seen = None if splits is None else splits.test["x"]
-    return splits if seen is not None and seen.dtype == np.uint8 and seen.ndim == 4 else data.load(config)
+    if splits is not None and splits.test["x"].dtype == np.uint8 and splits.test["x"].ndim == 4:
+        return splits
+    return data.load(config)
