@@ -3,8 +3,8 @@
 Source:   Ho, Jain and Abbeel (2020), Denoising diffusion probabilistic models, arXiv:2006.11239; Kingma, Salimans,
           Poole and Ho (2021), Variational diffusion models, arXiv:2107.00630.
 Command:  vifx train experiments/diffusion_fashion_mnist.py
-Hardware: 2 CPU cores, about 45 minutes.
-Metric:   not measured yet; after 300 updates a training batch has 3,390 nats, and 5 to 7 updates take a second.
+Hardware: 2 CPU cores, about 6 minutes, which is short: it has not converged; --steps 20000 takes an hour.
+Metric:   5.33 bits/dim by the chains, on the validation split.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from vifx.experiment import Experiment, PositiveInt, denoiser
 class Config(denoiser.Config):
     """The options of this experiment."""
 
-    steps: PositiveInt = 20_000
-    log_every: PositiveInt = 200
-    checkpoint_every: PositiveInt = 2000
+    steps: PositiveInt = 1500
+    log_every: PositiveInt = 100
+    checkpoint_every: PositiveInt = 500
     channels: tuple[PositiveInt, ...] = (32, 64)
     """Channels of the U-Net at each resolution, of which the first is that of the patches."""
     patch: PositiveInt = 2
