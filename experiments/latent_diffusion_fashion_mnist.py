@@ -4,8 +4,8 @@ Source:   Vahdat, Kreis and Kautz (2021), Score-based generative modeling in lat
           al. (2022), High-resolution image synthesis with latent diffusion models, arXiv:2112.10752.
 Command:  vifx train experiments/latent_diffusion_fashion_mnist.py
           vifx train experiments/latent_diffusion_fashion_mnist.py --no-end-to-end
-Hardware: 2 CPU cores, about 4 minutes.
-Metric:   −ELBO 239.8 nats on the validation split after 3,000 updates beside other work; not yet measured to the end.
+Hardware: 2 CPU cores, about 3 minutes beside other work.
+Metric:   −ELBO 236.3 nats on the test split, binarized once with a fixed seed; the VAE without a diffusion has 238.2.
 
 The code e of an image is evidence for a path z from e to noise, and the generative joint comes back: from noise to
 z_0, to e, to the image. Their KL is one number, the bound of the whole. In two stages the autoencoder learns with a

@@ -3,8 +3,8 @@
 Source:   Tomczak and Welling (2018), VAE with a VampPrior, arXiv:1705.07120.
 Command:  vifx train experiments/vamp_fashion_mnist.py
           vifx train experiments/vamp_fashion_mnist.py --prior normal
-Hardware: 2 CPU cores, about 4 minutes, with the bounds of 500 examples.
-Metric:   −ELBO 240.4 nats on the validation split after 3,000 updates beside other work; not yet measured to the end.
+Hardware: 2 CPU cores, about 3 minutes beside other work.
+Metric:   −ELBO 237.3 and IWAE-1000 234.2 nats on the test split, the second on 1,000 images of it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Config(autoencoder.Config):
     latent: PositiveInt = 32
     """Dimension of z."""
     hidden: tuple[PositiveInt, ...] = (300, 300)
-    bound_examples: PositiveInt | None = 500
+    bound_examples: PositiveInt | None = 1000
     data: data.Config = field(default_factory=lambda: data.Config("fashion_mnist", batch_size=128, validation=5000))
 
 

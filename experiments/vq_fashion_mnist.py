@@ -4,8 +4,8 @@ Source:   van den Oord, Vinyals and Kavukcuoglu (2017), Neural discrete represen
           Mentzer et al. (2023), Finite scalar quantization, arXiv:2309.15505.
 Command:  vifx train experiments/vq_fashion_mnist.py
           vifx train experiments/vq_fashion_mnist.py --quantization finite_scalar
-Hardware: 2 CPU cores, about 5 minutes.
-Metric:   −ELBO 320.6 nats on the validation split after 500 updates beside other work; not yet measured to the end.
+Hardware: 2 CPU cores, about 3 minutes beside other work, which is short: it has not converged.
+Metric:   −ELBO 320.1 nats on the test split, binarized once with a fixed seed; 45 of 64 codes by their perplexity.
 
 The prior, a gated PixelCNN over the grid, learns from the codes as they are found: they are integers, so that its
 gradient does not reach the encoder, and training it beside the codes is its second stage begun early.
@@ -31,8 +31,8 @@ from vifx.experiment.rules import PositiveFloat
 class Config(autoencoder.Config):
     """The options of this experiment."""
 
-    steps: PositiveInt = 3000
-    evaluate_every: PositiveInt | None = 500
+    steps: PositiveInt = 800
+    evaluate_every: PositiveInt | None = 400
     learning_rate: PositiveFloat = 2e-3
     likelihood: autoencoder.Likelihood = "bernoulli"
     """Of a pixel: black or white, drawn anew for every minibatch, or one of the images' shades."""
