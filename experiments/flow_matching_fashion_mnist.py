@@ -3,8 +3,8 @@
 Source:   Lipman, Chen, Ben-Hamu, Nickel and Le (2023), Flow matching for generative modeling, arXiv:2210.02747.
 Command:  vifx train experiments/flow_matching_fashion_mnist.py
           vifx train flow_matching_fashion_mnist --quality-examples 5000
-Hardware: 2 CPU cores, about 45 minutes.
-Metric:   not measured yet; after 60 updates the loss of a training batch has fallen from 1,310 to 470.
+Hardware: 2 CPU cores, about 7 minutes beside other work, which is short: it has not converged.
+Metric:   5.12 bits/dim, an upper bound by one dequantization, on 50 images of the test split.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from vifx.experiment import Experiment, PositiveInt, matched_flow
 class Config(matched_flow.Config):
     """The options of this experiment."""
 
-    steps: PositiveInt = 20_000
-    log_every: PositiveInt = 200
-    checkpoint_every: PositiveInt = 2000
+    steps: PositiveInt = 1000
+    log_every: PositiveInt = 100
+    checkpoint_every: PositiveInt = 500
     channels: tuple[PositiveInt, ...] = (32, 64)
     """Channels of the U-Net at each resolution, of which the first is that of the patches."""
     patch: PositiveInt = 2
     """Height and width of the patches that are the channels of its first resolution."""
     flow_steps: PositiveInt = 16
-    flow_examples: PositiveInt = 200
+    flow_examples: PositiveInt = 50
     """Test examples for the likelihood, which takes most of the evaluation."""
     dequantizations: PositiveInt = 1
     data: data.Config = field(default_factory=lambda: data.Config("fashion_mnist", batch_size=64))
