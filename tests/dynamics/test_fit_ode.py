@@ -245,7 +245,7 @@ def test_starts_are_uniform_in_the_logarithm():
         ({"knots": TABLE[:, :3]}, ValueError, r"knots must have the shape \[1, 7, \*event\], got \[1, 3, 2\]"),
         ({"continuity": (-1.0,)}, ValueError, "continuity must be a finite number > 0, got -1"),
         ({"steps": 0}, ValueError, "steps must be an integer ≥ 1"),
-        ({"method": "rk"}, ValueError, "must be one of euler, midpoint, rk4"),
+        ({"method": "rk"}, ValueError, "must be one of euler, midpoint, heun, rk4"),
         ({"starts": rows({**PUBLISHED, "rate": np.array([-1.0, 1.0])})}, ValueError, r"\['rate'\] must be positive"),
         ({"starts": rows({**PUBLISHED, "rate": np.array([np.inf, 1.0])})}, ValueError, "from none of 1 starts"),
         ({"f": "decay"}, TypeError, "f must be a function"),

@@ -231,7 +231,11 @@ NETWORK = nets.from_functions(lambda key, x, t: {}, lambda params, x, t: x)
         (lambda: dynamics.solve(turning, X0, TIMES, substeps=0), ValueError, "substeps must be an integer ≥ 1, got 0"),
         (lambda: dynamics.solve(turning, X0, TIMES, step=0.0), ValueError, "step must be a finite number > 0"),
         (lambda: dynamics.solve(turning, X0, TIMES, step=0.1, substeps=2), ValueError, "not both"),
-        (lambda: dynamics.solve(turning, X0, TIMES, method="heun"), ValueError, "must be one of euler, midpoint, rk4"),
+        (
+            lambda: dynamics.solve(turning, X0, TIMES, method="rk45"),
+            ValueError,
+            "must be one of euler, midpoint, heun, rk4",
+        ),
         (lambda: dynamics.solve(turning, X0[0, 0], TIMES), ValueError, r"a single state is x\[None\]"),
         (lambda: dynamics.solve(turning, np.ones((3, 2), int), TIMES), TypeError, "x0 must be real, got int"),
         (lambda: dynamics.solve(lambda x, t: x[:, :1], X0, TIMES), ValueError, r"\[3, 2\] to float\d\d\[3, 1\]"),

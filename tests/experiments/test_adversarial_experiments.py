@@ -46,6 +46,7 @@ RUNS = [
     for index, extra in enumerate(extras)
 ]
 FAMILIES = (
+    *("absorbing", "diffusion", "vamp", "vq"),
     *("vae", "iwae", "hvae", "cvae", "nice", "realnvp", "spline", "maf", "bnaf", "glow", "fvae"),
     *("flow", "gmm", "bernoulli", "ppca", "hmm", "deep", "classifier", "dgcnn", "lds", "gru", "latent", "ode"),
 )
