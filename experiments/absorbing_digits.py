@@ -6,7 +6,7 @@ generative) of two chains, of which the inference one is fixed. `vifx explain ab
 Source:   Austin et al. (2021), Structured denoising diffusion models in discrete state-spaces, arXiv:2107.03006; Shi et
           al. (2024), arXiv:2406.04329; Sahoo et al. (2024), arXiv:2406.07524.
 Command:  vifx train experiments/absorbing_digits.py
-          vifx train absorbing_digits --noise uniform --survival cosine --chain_steps 100
+          vifx train absorbing_digits --noise uniform --survival cosine --chain-steps 100
 Hardware: 2 CPU cores, about 5 minutes of processor time.
 Metric:   1.95 bits/dim on the test digits, in 17 shades of grey, an upper bound by the chains (standard error 0.02).
 """
@@ -49,7 +49,7 @@ def build(config: Config) -> Experiment:
 
     def unmasking(paths: NDArray[np.int32]) -> Figure:
         shown = paths[:, np.linspace(0, paths.shape[1] - 1, 9).round().astype(int)]
-        grey = np.where(shown == classes, np.nan, shown / (classes - 1))  # a mask has the colour of what is no number
+        grey = np.where(shown == classes, np.nan, shown / (classes - 1))  # NaN has the colour of masks
         return evaluation.image_rows(grey, [""] * len(paths), title="Samples on their way from masks to digits")
 
     images = DecodedImages(joints.generative, evaluation.unscaled(0.0, 255.0), mean=False)

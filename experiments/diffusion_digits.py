@@ -6,7 +6,7 @@ inference one is fixed, estimated at one time for each image. `vifx explain diff
 Source:   Ho, Jain and Abbeel (2020), Denoising diffusion probabilistic models, arXiv:2006.11239; Kingma, Salimans,
           Poole and Ho (2021), Variational diffusion models, arXiv:2107.00630.
 Command:  vifx train experiments/diffusion_digits.py
-          vifx train diffusion_digits --chain_steps 1000 --weighting simple
+          vifx train diffusion_digits --chain-steps 1000 --weighting simple
 Hardware: 2 CPU cores, about five minutes.
 Metric:   1.97 bits/dim on the test digits by the chains, within 0.04, and 1.99 by the exact flow.
 """

@@ -16,6 +16,7 @@ CORE = (*JOINTS, "core.notation", "core.latex", "core.symbols", "core.objective"
 KNOWS: dict[str, tuple[str, ...]] = {
     "lazy": (),
     "files": (),
+    "grey": (),
     "checks": ("core.types",),
     "loops": ("core.types",),
     "core": ("lazy",),
@@ -77,7 +78,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
 }
 DRAWS = {"vifx/em/fitted.py": "vifx.evaluation.fits"}
 """What a method that draws imports when it is called, and no other line does: the one way back."""
-EVERYWHERE = ("checks",)
+EVERYWHERE = ("checks", "grey")
 """What every part but the types may know: the checks of arguments, which import nothing themselves."""
 SEES_ALL = ("", "experiment", "cli", "__main__")
 

@@ -271,7 +271,7 @@ def test_it_says_what_it_is_and_what_it_leaves_out():
     )
     assert objective.dropped == ("− ∫ w(t) E tr Var(u | x_t) dt",)
     text = vifx.explain(objective)
-    assert "no divergence of the joints and no bound" in text
+    assert "neither a divergence nor a bound" in text
     assert "weighted by w = logit_normal(mean=0, scale=1); noise by optimal transport in the batch" in text
     assert "logistic" not in text
     with pytest.raises(ValueError, match="verify"):

@@ -14,7 +14,8 @@ import numpy as np
 from vifx.checks import ArgumentError
 from vifx.data.dataset import Split
 from vifx.data.idx import read_labelled_images
-from vifx.data.tables import KNOWN, grey, read_table
+from vifx.data.tables import KNOWN, read_table
+from vifx.grey import pixel_of
 
 
 class Recipe(NamedTuple):
@@ -57,7 +58,8 @@ def digits(source: str | None = None) -> Recipe:
     from sklearn.datasets import load_digits  # takes seconds to import, and is needed once
 
     published: Any = load_digits()
-    x, y = grey(published["images"])[..., None], published["target"].astype(np.int32)
+    x = pixel_of(published["images"].astype(np.int64), 17).astype(np.uint8)[..., None]
+    y = published["target"].astype(np.int32)
     test = np.zeros(len(y), bool)
     test[np.argsort(y, kind="stable")[::5]] = True
     return Recipe(

@@ -10,6 +10,7 @@ from vifx.checks import require_name
 from vifx.data.dataset import Split
 from vifx.data.opened import Opened
 from vifx.data.rows import length, read
+from vifx.grey import pixel_of
 
 _ROWS = 1000  # images that are looked at at a time
 
@@ -42,5 +43,5 @@ def shades_of(split: Split, *, variable: str = "x") -> int:
         if seen.all():
             break
     count = int(seen.sum())
-    pixels = (510 * np.arange(count) + count - 1) // (2 * max(count - 1, 1))
-    return count if count > 1 and np.array_equal(np.flatnonzero(seen), pixels) else 256
+    spread = count > 1 and np.array_equal(np.flatnonzero(seen), pixel_of(np.arange(count), count))
+    return count if spread else 256

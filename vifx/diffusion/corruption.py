@@ -16,6 +16,7 @@ from jax.core import Tracer
 from vifx.checks import ArgumentError, require_integer
 from vifx.core.types import Array, Key
 from vifx.diffusion.survival import Shape, Survival, survival_of
+from vifx.grey import pixel_of, shade_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +55,8 @@ class Corruption:
         """Return data as they are in z, int32; of 8-bit images, uint8, the numbers of their shades.
 
         Raises:
-          TypeError: if they are no integers.
-          ValueError: if one is no class, or no shade, where it can be seen.
+          TypeError: if they are not integers.
+          ValueError: if one is not a class or a shade, where it can be seen.
         """
         if not jnp.issubdtype(x.dtype, jnp.integer):
             raise TypeError(
@@ -64,7 +65,7 @@ class Corruption:
         images = x.dtype == jnp.uint8
         if not isinstance(x, Tracer):
             seen = np.asarray(x)
-            fits = self.pixels(self._shades(seen.astype(np.int32))) == seen
+            fits = self.pixels(shade_of(seen.astype(np.int32), self.classes)) == seen
             outside = ~(fits if images else (seen >= 0) & (seen < self.classes))
             if outside.any():
                 value, most = int(seen[outside][0]), self.classes - 1
@@ -72,15 +73,11 @@ class Corruption:
                 rule = shades if images else f"integers from 0 to {most}"
                 raise ArgumentError(self.label, f"data must be {rule}, got {value}", value=value)
         z = x.astype(jnp.int32)
-        return self._shades(z) if images else z
-
-    def _shades(self, x: Any) -> Any:
-        """The numbers of the shades of 8-bit pixels, int32."""
-        return (2 * x * (self.classes - 1) + 255) // 510
+        return shade_of(z, self.classes) if images else z
 
     def pixels(self, z: Any) -> Any:
         """Return the 8-bit pixels of shades ``0 … K − 1``: those nearest to ``255 k/(K − 1)``, uint8."""
-        return ((510 * z + self.classes - 1) // (2 * (self.classes - 1))).astype(np.uint8)
+        return pixel_of(z, self.classes).astype(np.uint8)
 
     def log_resting(self, z: Array, dtype: jnp.dtype) -> Array:
         """Return ``log π(z)``, elementwise."""
@@ -125,8 +122,8 @@ def absorbing(classes: int, *, survival: Shape | Callable[[Array], Array] = "lin
         which need not be 0, is a term of the bound.
 
     Raises:
-      TypeError: `classes` is no integer, or `survival` neither a word nor a function.
-      ValueError: K < 2; or a survival that is not 1 at 0, is no probability, or does not decrease.
+      TypeError: `classes` is not an integer, or `survival` is neither a word nor a function.
+      ValueError: K < 2; or a survival that is not 1 at 0, leaves [0, 1], or does not decrease.
 
     References: Austin et al. (2021), Structured denoising diffusion models in discrete state-spaces, arXiv:2107.03006;
     Shi et al. (2024), arXiv:2406.04329; Sahoo et al. (2024), arXiv:2406.07524.
@@ -147,8 +144,8 @@ def uniform(classes: int, *, survival: Shape | Callable[[Array], Array] = "cosin
       survival: α(t), the probability that an element has not been drawn anew; as in `absorbing`.
 
     Raises:
-      TypeError: `classes` is no integer, or `survival` neither a word nor a function.
-      ValueError: K < 2; or a survival that is not 1 at 0, is no probability, or does not decrease.
+      TypeError: `classes` is not an integer, or `survival` is neither a word nor a function.
+      ValueError: K < 2; or a survival that is not 1 at 0, leaves [0, 1], or does not decrease.
 
     References: Austin et al. (2021), arXiv:2107.03006; Schiff et al. (2024), arXiv:2412.10193, for continuous time.
 

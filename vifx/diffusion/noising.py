@@ -98,7 +98,7 @@ class Noising(numpyro.Distribution):
         return (found + jnp.sum(each, axis=1)).reshape(lead)
 
     def kl_estimate(self, other: object) -> Estimate | None:
-        """Return an estimate of KL(self ‖ other) in nats, ``[rows]``, in its parts; None if other is no `Denoising`.
+        """Return an estimate of KL(self ‖ other) in nats, ``[rows]``, in its parts; None if other is not a `Denoising`.
 
         See `vifx.diffusion.step_divergence`.
 
@@ -129,7 +129,7 @@ def forward(
         * a proposal of `importance`, whose parameters, if it learns, its factor owns.
 
     Raises:
-      TypeError: `schedule` is no `NoiseSchedule`, or `steps` no integer.
+      TypeError: `schedule` is not a `NoiseSchedule`, or `steps` not an integer.
       ValueError: `steps` < 1, all steps of continuous time, or a learned schedule of T steps.
 
     References: Sohl-Dickstein et al. (2015), arXiv:1503.03585; Ho, Jain & Abbeel (2020), arXiv:2006.11239; Kingma et

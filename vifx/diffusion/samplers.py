@@ -30,7 +30,7 @@ class Sampler(NamedTuple):
 
 
 def require_sampler(sampler: Sampler | None, steps: int | None, name: str, like: str) -> None:
-    """Refuse what is no sampler, and a sampler of a chain of T steps.
+    """Refuse what is not a sampler, and a sampler of a chain of T steps.
 
     Args:
       name: of the function that is given it.

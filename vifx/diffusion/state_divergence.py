@@ -145,7 +145,7 @@ def _log_marginal(noise: Corruption, x: Array, z: Array, alpha: Array) -> Array:
 
 
 def _term(noise: Corruption, x: Array, z: Array, log_data: Array, place: _Place) -> Array:
-    """The divergence of a step, or of a time as a rate, ``[rows]``; ∞ for data that are no classes."""
+    """The divergence of a step, or of a time as a rate, ``[rows]``; ∞ for data that are not classes."""
     inside = (x >= 0) & (x < noise.classes)
     x = jnp.where(inside, x, 0)
     if noise.masks:

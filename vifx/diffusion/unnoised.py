@@ -60,7 +60,7 @@ def unnoised(noise: Corruption, *, pixels: bool = False) -> Callable[[Array], Di
       pixels: whether data are 8-bit images in K shades, of which z has the numbers.
 
     Raises:
-      TypeError: `noise` is no `Corruption`, or `pixels` no boolean.
+      TypeError: `noise` is not a `Corruption`, or `pixels` not a boolean.
     """
     require(noise, Corruption, "unnoised: noise", "a Corruption", "make one with vifx.diffusion.absorbing(K)")
     require(pixels, bool, "unnoised: pixels", "True or False", "say whether data are 8-bit images")

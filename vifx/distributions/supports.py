@@ -24,6 +24,7 @@ import numpy as np
 from numpyro.distributions.constraints import Constraint
 
 from vifx.core.types import Array
+from vifx.grey import pixel_of, shade_of
 
 _SLACK = 2.0**-11.5  # √ε of single precision: weights that were summed or rounded in it still are a distribution
 
@@ -140,11 +141,11 @@ class Shades(WholeNumbers):
     def __init__(self, shades: int) -> None:
         super().__init__(largest=255)
         self.shades = shades
-        self.pixels = (510 * np.arange(shades) + shades - 1) // (2 * (shades - 1))
+        self.pixels = pixel_of(np.arange(shades), shades)
 
     def shade(self, x: Any) -> Any:
         """Return the number of the shade that each pixel, 0, …, 255, is nearest to."""
-        return x if self.shades == 256 else (2 * (self.shades - 1) * x.astype(np.int32) + 255) // 510
+        return x if self.shades == 256 else shade_of(x.astype(np.int32), self.shades)
 
     def __call__(self, x: Any) -> Any:
         """Return where numbers are pixels of a shade."""

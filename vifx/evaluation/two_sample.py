@@ -40,7 +40,7 @@ def classifier_two_sample_test(a: ArrayLike, b: ArrayLike, *, classifier: Any = 
     (The mean over cross-validated folds would use every row and has no such law: the classifiers share rows, and at
     the level 0.05 one in eleven pairs of equal sets would be told apart.) The test is one-sided, and sees what the
     classifier
-    sees: a large p-value is no evidence of equality.
+    sees: a large p-value is not evidence of equality.
 
     Args:
       a: rows ``[n, features]``, of raw data or of features; images are flattened.

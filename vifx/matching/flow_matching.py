@@ -50,8 +50,8 @@ def flow_matching(
     the flow's base, both as the velocity sees them: after the bijections before it, before those behind it. These are
     read and not trained.
 
-    It is no divergence of the two joints, and no bound on a likelihood: a small loss means a good velocity, and how
-    good the density is, the same joints say with the same parameters, `generative.log_prob`.
+    It is neither a divergence of the two joints nor a bound on a likelihood: a small loss means a good velocity. How
+    good the density is, the same joints say with the same parameters, by `generative.log_prob`.
 
     Args:
       inference: the evidence, and an encoder if the flow is of a latent, which is not trained.
@@ -207,7 +207,7 @@ class _Matching(NamedTuple):
             "the velocity of the whole distribution is $u_t(x_t) = E[u | x_t]$",
             f"$L = ∫ {weight}E ‖v(x_t, t) − u‖² dt = {mean} + {rest}$",
             "the last integral does not depend on $v$: the gradient of $L$ is that of the first one",
-            "no divergence of the joints and no bound: the likelihood is the flow's own, with the same parameters",
+            "neither a divergence nor a bound: the likelihood is the flow's own, with the same parameters",
         )
         if self.pairing == "independent":
             return lines

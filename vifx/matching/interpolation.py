@@ -124,7 +124,7 @@ def scheduled(schedule: NoiseSchedule) -> Path:
       schedule: such as ``vifx.diffusion.cosine()``, without parameters.
 
     Raises:
-      TypeError: it is no schedule.
+      TypeError: it is not a schedule.
       ValueError: it is learned, or its variance explodes.
 
     References: Lipman et al. (2023), arXiv:2210.02747; Song et al. (2021), arXiv:2011.13456.

@@ -123,7 +123,7 @@ class UNet(nn.Module):
         """Map images ``z [rows, height, width, channels]``, ``t [rows, 1]`` and labels to z's shape.
 
         Raises:
-          ValueError: if z is no image, or its size is not divisible.
+          ValueError: if z is not an image, or its size is not divisible.
         """
         check_image(z)
         factor = self.patch * 2 ** (len(self.channels) - 1)

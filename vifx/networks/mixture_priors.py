@@ -36,7 +36,7 @@ def vamp_prior(encoder: Any, *, components: int = 500, weighted: bool = False) -
       weighted: whether the weights of the mixture are learned; equal otherwise.
 
     Raises:
-      TypeError: `encoder` is no network, or `components` no integer; where it is used, x is not floating.
+      TypeError: `encoder` is not a network, or `components` not an integer; where it is used, x is not floating.
       ValueError: `components` < 1; where it is used, the encoder has several parents, or the prior comes before it.
 
     Reference: Tomczak & Welling (2018), VAE with a VampPrior, arXiv:1705.07120.

@@ -40,7 +40,7 @@ class Transformer(nn.Module):
       dropout: of what a block adds, in training.
 
     Raises:
-      ValueError: if `features` cannot be divided so, or `positions` is no word of these.
+      ValueError: if `features` cannot be divided so, or `positions` is not one of these words.
 
     References: Vaswani et al. (2017), arXiv:1706.03762; Peebles & Xie (2023), Scalable diffusion models with
     transformers, arXiv:2212.09748; Su et al. (2021), Rotary position embedding, arXiv:2104.09864.

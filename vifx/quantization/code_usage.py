@@ -47,7 +47,7 @@ def usage(codes: ArrayLike, total: int, *, weights: ArrayLike | None = None) -> 
       weights: how much each counts, of the same shape; 1 by default.
 
     Raises:
-      TypeError: `codes` is no array, or `total` no integer.
+      TypeError: `codes` is not an array, or `total` not an integer.
       ValueError: `total` is not positive.
 
     >>> import numpy as np

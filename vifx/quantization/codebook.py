@@ -36,7 +36,7 @@ def vector(encoder: Any, shape: Sequence[int], *, codes: int = 512) -> Quantizer
       codes: K, from 2 to 4096, which all places share.
 
     Raises:
-      TypeError: `encoder` is no network, or another argument of another kind.
+      TypeError: `encoder` is not a network, or another argument is of another kind.
       ValueError: a number is out of range; where it is initialized, there are fewer vectors than codes.
 
     References:

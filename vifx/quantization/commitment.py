@@ -23,8 +23,8 @@ def commitment(
     """``β ‖E(x) − sg e_k‖² + γ ‖sg E(x) − e_k‖²``: what keeps the encoder near its codes, and the codes near it.
 
     Beside ``kl(inference, generative)``, whose gradient goes straight through, it makes the loss of a VQ-VAE:
-    ``−log q(x | e_k) + log K + β ‖E − sg e_k‖² + γ ‖sg E − e_k‖²``. It is no divergence of the two joints of x and z,
-    but it is one with the encoder's output as a variable E between them: for ``p(E | x) = N(E(x), σ² I)`` and
+    ``−log q(x | e_k) + log K + β ‖E − sg e_k‖² + γ ‖sg E − e_k‖²``. It is not a divergence of the joints of x and z,
+    but one of joints that have the encoder's output as a variable E between them: for ``p(E | x) = N(E(x), σ² I)`` and
     ``q(E | k) = N(e_k, σ² I)`` the divergence is ``‖E(x) − e_k‖² / (2σ²)``, so that ``β = 1/(2σ²)``. Its best codes
     are the means of what is assigned to them, whatever γ is; `codebook_turn` finds them, and then γ is 0.
 
@@ -42,7 +42,7 @@ def commitment(
       An objective with one player ``"model"`` that owns the quantizer.
 
     Raises:
-      TypeError: `inference` is not a joint, or a weight no number.
+      TypeError: `inference` is not a joint, or a weight is not a number.
       ValueError: the latent has no quantizer, or a weight is negative.
 
     References:

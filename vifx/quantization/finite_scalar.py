@@ -34,7 +34,7 @@ def finite_scalar(encoder: Any, grid: Sequence[int] = (), *, levels: Sequence[in
       levels: of each axis, 2 at least.
 
     Raises:
-      TypeError: `encoder` is no network, or another argument of another kind.
+      TypeError: `encoder` is not a network, or another argument is of another kind.
       ValueError: a number is out of range, or there are more than 2²⁰ codes.
 
     References:

@@ -26,7 +26,7 @@ def renyi(
 
     α = 1 is the ELBO (the limit), and α = 0 is the bound of `importance_weighted`. The power mean of the weights falls
     as α grows: for α ≥ 0 it is at most their mean, so that minus the loss is a lower bound on log q(x), above the ELBO
-    for α < 1 and below it for α > 1. **For α < 0 it is no bound** at finite K. As K grows it tends to
+    for α < 1 and below it for α > 1. **For α < 0 it is not a bound** at finite K. As K grows it tends to
     ``−log q(x) + D_α(p(z|x) ‖ q(z|x))``, Rényi's divergence from the posterior: α > 1 makes the encoder cover less of
     the posterior, α < 1 more of it.
 
