@@ -74,8 +74,8 @@ def picture() -> str:
         room: {
             each.partition(".")[0] for own, known in knows.items() if own.partition(".")[0] == room for each in known
         }
-        - {room, "lazy", "files", "loops", "checks"}
-        for room in rooms - {"lazy", "files", "loops", "checks"}
+        - {room, "lazy", "files", "grey", "loops", "checks"}
+        for room in rooms - {"lazy", "files", "grey", "loops", "checks"}
     }
     # The core and the distributions know each other's types: they are one layer.
     height: dict[str, int] = {"core": 0, "distributions": 0}
