@@ -3,13 +3,41 @@
 from __future__ import annotations
 
 import gzip
+import json
 import struct
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 from vifx import data
+from vifx.cli import main
+from vifx.training import read_metrics
+
+FOLDER = Path(__file__).parents[2] / "experiments"
+
+
+class Finished(NamedTuple):
+    """A run that went to its end: rows of the log, what was measured, what was drawn and what was printed."""
+
+    rows: list[dict[str, float]]
+    found: dict[str, float]
+    drawn: set[str]
+    shown: Any
+
+
+def finished(name: str, options: list[str], folder: Path, capsys: Any) -> Finished:
+    """Train an experiment to its end; every number of its log must be finite."""
+    run = folder / "run"
+    code = main(["train", str(FOLDER / f"{name}.py"), *options, "--run", str(run)])
+    shown = capsys.readouterr()
+    assert code == 0, shown.err
+    rows = read_metrics(run / "metrics.jsonl")
+    assert all(np.isfinite(value) for row in rows for value in row.values())
+    results = json.loads((run / "results.json").read_text())["metrics"]
+    found = {metric: row["value"] for metric, row in results.items()}
+    return Finished(rows, found, {path.stem for path in (run / "figures").iterdir()}, shown)
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:

@@ -6,19 +6,15 @@ experiment's own, and the feature network is a fixed random projection: the real
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
+from experiments.conftest import FOLDER, finished
 
 from vifx import data
 from vifx.cli import main
 from vifx.evaluation import Features
 from vifx.experiment import generator, sample_quality
-from vifx.training import read_metrics
 
-FOLDER = Path(__file__).parents[2] / "experiments"
 STEPS = ["--steps", "4", "--log-every", "2", "--checkpoint-every", "2"]
 IMAGES = [*STEPS, "--data.name", "digits", "--data.batch-size", "10"]
 IMAGES += ["--data.validation", "40", "--quality-examples", "40"]
@@ -78,25 +74,18 @@ def test_every_adversarial_experiment_is_tried():
 @pytest.mark.first(1)
 @pytest.mark.parametrize(("name", "small", "extra"), RUNS, ids=lambda value: value if isinstance(value, str) else "")
 def test_trains_to_the_end(name, small, extra, prepared, tmp_path, capsys):
-    run = tmp_path / "run"
     often = [] if name == "fgan_gaussian" or small is PLANE else ["--evaluate-every", "2"]
-    code = main(["train", str(FOLDER / f"{name}.py"), *small, *often, *extra, "--run", str(run)])
-    shown = capsys.readouterr()
-    assert code == 0, shown.err
-    rows = read_metrics(run / "metrics.jsonl")
+    rows, found, drawn, shown = finished(name, [*small, *often, *extra], tmp_path, capsys)
     assert [row["step"] for row in rows] == [2, 4]
-    assert all(np.isfinite(value) for row in rows for value in row.values())
-    results = json.loads((run / "results.json").read_text())["metrics"]
-    drawn = {path.stem for path in (run / "figures").iterdir()}
     if small is IMAGES:
-        assert results["fmd"]["value"] > 0
-        assert 0 <= results["coverage"]["value"] <= 1
+        assert found["fmd"] > 0
+        assert 0 <= found["coverage"] <= 1
         assert drawn >= {"samples", "training", "loss"}
     elif name == "fgan_gaussian":
-        assert results["scale"]["value"] > 0
+        assert found["scale"] > 0
         assert drawn >= {"density", "loss"}
     else:
-        assert 0 <= results["modes"]["value"] <= 25
+        assert 0 <= found["modes"] <= 25
         assert drawn >= {"modes", "training", "quality", "loss"}
     assert ("critic/accuracy" in rows[-1]) == (not any(word in name for word in ("wae", "wgan")))
     assert "warning" not in shown.err

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
+from experiments.conftest import FOLDER, finished
 
 from vifx import data
-from vifx.cli import main
-from vifx.training import read_metrics
 
-FOLDER = Path(__file__).parents[2] / "experiments"
 STEPS = ["--steps", "4", "--log-every", "2", "--checkpoint-every", "2", "--data.batch-size", "20"]
 STEPS += ["--bound-times", "2", "--flow-examples", "4", "--flow-steps", "2", "--sampler-steps", "2"]
 IMAGES = [*STEPS, "--data.name", "digits", "--data.validation", "20", "--channels", "4", "8"]
@@ -71,17 +67,10 @@ SMALL += ["--features", "8", "--depth", "1", "--heads", "2", "--bound-times", "8
 
 
 def trained(name, options, tmp_path, capsys):
-    run = tmp_path / "run"
-    code = main(["train", str(FOLDER / f"{name}.py"), *options, "--run", str(run)])
-    shown = capsys.readouterr()
-    assert code == 0, shown.err
-    rows = read_metrics(run / "metrics.jsonl")
-    assert all(np.isfinite(value) for row in rows for value in row.values())
-    results = json.loads((run / "results.json").read_text())["metrics"]
-    found = {name: metric["value"] for name, metric in results.items()}
+    _, found, drawn, _ = finished(name, options, tmp_path, capsys)
     assert found["elbo"] == pytest.approx(-found["kl/z_sampled"], rel=1e-5)
     assert found["nll/x"] == 0
-    return found, {path.stem for path in (run / "figures").iterdir()}
+    return found, drawn
 
 
 def test_every_experiment_with_a_diffusion_is_tried():
@@ -91,19 +80,11 @@ def test_every_experiment_with_a_diffusion_is_tried():
 @pytest.mark.thorough
 @pytest.mark.parametrize(("name", "small", "extra"), RUNS, ids=lambda value: value if isinstance(value, str) else "")
 def test_trains_to_the_end(name, small, extra, prepared, tmp_path, capsys):
-    run = tmp_path / "run"
-    code = main(["train", str(FOLDER / f"{name}.py"), *small, *extra, "--run", str(run)])
-    shown = capsys.readouterr()
-    assert code == 0, shown.err
-    rows = read_metrics(run / "metrics.jsonl")
+    rows, found, drawn, _ = finished(name, [*small, *extra], tmp_path, capsys)
     assert [row["step"] for row in rows] == [2, 4]
-    assert all(np.isfinite(value) for row in rows for value in row.values())
     assert {"kl/z/prior", "kl/z/steps", "elbo", "validation/elbo"} <= set(rows[-1])
-    results = json.loads((run / "results.json").read_text())["metrics"]
-    found = {name: metric["value"] for name, metric in results.items()}
     assert found["kl/z_sampled"] == pytest.approx(found["kl/z/prior"] + found["kl/z/steps"], rel=1e-5)
     assert found["elbo"] == pytest.approx(-found["kl/z_sampled"] - found["nll/x"], rel=1e-5)
-    drawn = {path.stem for path in (run / "figures").iterdir()}
     if small is IMAGES:
         for prefix in ("", "flow/"):
             bits = -found[f"{prefix}elbo"] / 64 / math.log(2)

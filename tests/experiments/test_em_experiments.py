@@ -7,21 +7,18 @@ experiment's own.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from experiments.conftest import prepare_twonorm
+from experiments.conftest import FOLDER, finished, prepare_twonorm
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from vifx import data, experiment, training
 from vifx.cli import main
-from vifx.training import read_metrics
 
-FOLDER = Path(__file__).parents[2] / "experiments"
 FAMILIES = ("gmm", "bernoulli", "ppca", "hmm", "lds", "deep")
 STEPS = ["--steps", "6", "--log-every", "1", "--checkpoint-every", "3", "--evaluate-every", "3"]
 EM = [*STEPS, "--restarts", "2", "--start-steps", "2", "--chunk", "500"]
@@ -65,16 +62,8 @@ def test_every_em_experiment_is_tried():
 
 @pytest.mark.parametrize(("name", "small", "extra"), RUNS, ids=lambda value: value if isinstance(value, str) else "")
 def test_trains_to_the_end(name, small, extra, prepared, tmp_path, capsys):
-    run = tmp_path / "run"
-    code = main(["train", str(FOLDER / f"{name}.py"), *small, *extra, "--run", str(run)])
-    shown = capsys.readouterr()
-    assert code == 0, shown.err
-    rows = read_metrics(run / "metrics.jsonl")
+    rows, found, drawn, shown = finished(name, [*small, *extra], tmp_path, capsys)
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
-    assert all(np.isfinite(value) for row in rows for value in row.values())
-    results = json.loads((run / "results.json").read_text())["metrics"]
-    found = {key: metric["value"] for key, metric in results.items()}
-    drawn = {path.stem for path in (run / "figures").iterdir()}
     assert f"log_prob {rows[-1]['log_prob']:.4f}" in shown.out
     assert np.isfinite(found["log_prob/test"])
     if name == "deep_em_digits":

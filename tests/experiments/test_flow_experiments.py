@@ -6,21 +6,17 @@ experiment's own, and the feature network is a fixed random projection.
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
-from experiments.conftest import prepare_twonorm
+from experiments.conftest import FOLDER, finished, prepare_twonorm
 
 from vifx import data
 from vifx.cli import main
 from vifx.evaluation import Features
 from vifx.experiment import generator
-from vifx.training import read_metrics
 
-FOLDER = Path(__file__).parents[2] / "experiments"
 FAMILIES = ("nice", "realnvp", "spline", "maf", "bnaf", "glow", "fvae", "flow")
 STEPS = ["--steps", "4", "--log-every", "2", "--checkpoint-every", "2"]
 DIGITS = [*STEPS, "--evaluate-every", "2", "--data.name", "digits", "--data.batch-size", "20"]
@@ -90,16 +86,8 @@ def test_every_experiment_with_a_flow_is_tried():
 @pytest.mark.thorough
 @pytest.mark.parametrize(("name", "small", "extra"), RUNS, ids=lambda value: value if isinstance(value, str) else "")
 def test_trains_to_the_end(name, small, extra, prepared, tmp_path, capsys):
-    run = tmp_path / "run"
-    code = main(["train", str(FOLDER / f"{name}.py"), *small, *extra, "--run", str(run)])
-    shown = capsys.readouterr()
-    assert code == 0, shown.err
-    rows = read_metrics(run / "metrics.jsonl")
+    rows, found, drawn, shown = finished(name, [*small, *extra], tmp_path, capsys)
     assert [row["step"] for row in rows] == [2, 4]
-    assert all(np.isfinite(value) for row in rows for value in row.values())
-    results = json.loads((run / "results.json").read_text())["metrics"]
-    found = {name: metric["value"] for name, metric in results.items()}
-    drawn = {path.stem for path in (run / "figures").iterdir()}
     if small in (DENSE, CONVOLUTIONS):
         shades = 17  # those of the digits, which stand for the clothes
         bits = (found["nll/x"] / 64 + math.log(shades)) / math.log(2)

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
-import numpy as np
 import pytest
+from experiments.conftest import finished
 
-from vifx.cli import main
-from vifx.training import read_metrics
-
-FOLDER = Path(__file__).parents[2] / "experiments"
 STEPS = ["--steps", "6", "--log-every", "2", "--checkpoint-every", "6", "--evaluate-every", "6"]
 
 
 def trained(name, options, tmp_path, capsys):
-    run = tmp_path / "run"
-    code = main(["train", str(FOLDER / f"{name}.py"), *STEPS, *options, "--run", str(run)])
-    shown = capsys.readouterr()
-    assert code == 0, shown.err
-    rows = read_metrics(run / "metrics.jsonl")
+    rows, found, drawn, _ = finished(name, [*STEPS, *options], tmp_path, capsys)
     assert [row["step"] for row in rows] == [2, 4, 6]
-    assert all(np.isfinite(value) for row in rows for value in row.values())
-    found = json.loads((run / "results.json").read_text())["metrics"]
-    drawn = {path.stem for path in (run / "figures").iterdir()}
-    return rows, {name: metric["value"] for name, metric in found.items()}, drawn
+    return rows, found, drawn
 
 
 @pytest.mark.thorough

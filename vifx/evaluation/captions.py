@@ -36,6 +36,7 @@ _KNOWN: Mapping[str, Caption] = MappingProxyType(
         "lines": Caption("What lies between two test images on the straight line between their codes."),
         "columns": Caption("Histograms of the columns: draws of the model above rows of the test split.", chart=True),
         "density": Caption("The density of the model, beside data and draws of the model."),
+        "times": Caption("Densities at several times: of the data with as much noise, and of the flow below."),
         "pushforward": Caption("Draws of the base, and what the flow makes of them, in the same colours."),
         "modes": Caption("Draws of the model over the modes of the data's law."),
         "projection": Caption("Draws of the model and the data's law along one line.", chart=True),
