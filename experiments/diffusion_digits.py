@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from vifx import data, networks
-from vifx.experiment import Experiment, NonNegativeInt, PositiveInt, denoiser
+from vifx.experiment import Experiment, PositiveFloat, PositiveInt, denoiser
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class Config(denoiser.Config):
     flow_examples: PositiveInt | None = 200
     channels: tuple[PositiveInt, ...] = (32, 64)
     """Channels of the U-Net at each resolution."""
-    fourier: tuple[NonNegativeInt, ...] = (2, 3, 4)
-    """Waves of each pixel that the U-Net reads, 2ⁿ of them from black to white: the data have 17 of the 256 shades."""
+    waves: tuple[PositiveFloat, ...] = (4.0, 8.0, 16.0)
+    """Waves of each pixel that the U-Net reads, so many of them from black to white: 17 shades have 16 steps."""
     data: data.Config = field(default_factory=lambda: data.Config("digits", batch_size=64))
 
 
 def build(config: Config) -> Experiment:
     """Build the two chains, KL(inference ‖ generative), and what to measure and draw."""
     splits = data.load(config.data)
-    network = networks.UNet(config.channels, fourier=config.fourier)
+    network = networks.UNet(config.channels, waves=config.waves)
     joints = denoiser.diffusion_of(config, network, splits.info.shape, images=True, start=-13.3)
     return denoiser.experiment(config, splits, joints)

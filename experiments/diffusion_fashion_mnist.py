@@ -12,20 +12,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from vifx import data, networks
-from vifx.experiment import Experiment, PositiveInt, denoiser
+from vifx.experiment import Experiment, PositiveFloat, PositiveInt, denoiser
 
 
 @dataclass(frozen=True)
 class Config(denoiser.Config):
     """The options of this experiment."""
 
-    steps: PositiveInt = 1500
-    log_every: PositiveInt = 100
-    checkpoint_every: PositiveInt = 500
+    steps: PositiveInt = 15000
+    log_every: PositiveInt = 250
+    checkpoint_every: PositiveInt = 2500
+    learning_rate: PositiveFloat = 2e-3
     channels: tuple[PositiveInt, ...] = (32, 64)
     """Channels of the U-Net at each resolution, of which the first is that of the patches."""
     patch: PositiveInt = 2
     """Height and width of the patches that are the channels of its first resolution."""
+    waves: tuple[PositiveFloat, ...] = (8.0, 16.0, 31.875, 63.75, 127.5, 255.0)
+    """Waves of each pixel that the U-Net reads, so many of them from black to white: 256 shades have 255 steps."""
     bound_times: PositiveInt = 4
     flow_examples: PositiveInt | None = 200
     data: data.Config = field(default_factory=lambda: data.Config("fashion_mnist", batch_size=64))
@@ -34,6 +37,6 @@ class Config(denoiser.Config):
 def build(config: Config) -> Experiment:
     """Build the two chains, KL(inference ‖ generative), and what to measure and draw."""
     splits = data.load(config.data)
-    network = networks.UNet(config.channels, patch=config.patch)
+    network = networks.UNet(config.channels, patch=config.patch, waves=config.waves)
     joints = denoiser.diffusion_of(config, network, splits.info.shape, images=True, start=-13.3)
     return denoiser.experiment(config, splits, joints)

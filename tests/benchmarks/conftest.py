@@ -6,6 +6,7 @@ import statistics
 import time
 
 import jax
+import optax
 import pytest
 
 
@@ -40,3 +41,22 @@ def _seconds(run):
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
+
+
+def scanned(loss, start, block):
+    """Return a program of some updates of Adam in one scan, each with a key of its own; it returns their losses."""
+    optimizer = optax.adam(1e-3)
+
+    def update(carry, key):
+        params, slot = carry
+        value, gradient = jax.value_and_grad(loss)(params, key)
+        change, slot = optimizer.update(gradient, slot)
+        return (optax.apply_updates(params, change), slot), value
+
+    program = jax.jit(lambda params, slot, keys: jax.lax.scan(update, (params, slot), keys)[1])
+
+    def run():
+        keys = jax.random.split(jax.random.key(1), block)
+        return jax.block_until_ready(program(start, optimizer.init(start), keys))
+
+    return run

@@ -5,10 +5,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 import vifx
+from benchmarks.conftest import scanned
 from vifx import diffusion, networks
 
 pytestmark = pytest.mark.benchmark
@@ -25,16 +25,15 @@ def test_a_training_step_of_a_diffusion(ratio):
         vifx.Joint(vifx.evidence("x"), vifx.factor("z | x", diffusion.forward(schedule))),
         vifx.Joint(vifx.factor("z", reverse, name="denoiser"), vifx.factor("x | z", diffusion.shades(schedule))),
     )
-    optimizer = optax.adam(1e-3)
     pixels = jnp.asarray(x)
     whole, state = jax.jit(objective.init)(jax.random.key(0), {"x": pixels})
     start = whole["denoiser"]["network"]
 
-    def own(params, key, pixels):
+    def own(params, key):
         named = {"denoiser": {"network": params, "schedule": {}}}
         return objective.players["model"].loss(key, named, state, {"x": pixels})[0]
 
-    def loss(params, key, pixels):
+    def loss(params, key):
         x = (pixels.astype(jnp.float32) - 127.5) / 127.5
         times, own, first = jax.random.split(key, 3)
         t = (jax.random.uniform(times) + jnp.arange(EXAMPLES) / EXAMPLES) % 1.0
@@ -50,21 +49,6 @@ def test_a_training_step_of_a_diffusion(ratio):
         lower = jnp.where(pixels == 0, 0.0, jax.nn.sigmoid((x - 1 / 255 - z) * steep))
         return steps - jnp.mean(jnp.sum(jnp.log(jnp.maximum(upper - lower, 1e-12)), axis=(1, 2, 3)))
 
-    def trained(loss):
-        def update(carry, key):
-            params, slot = carry
-            value, gradient = jax.value_and_grad(loss)(params, key, pixels)
-            change, slot = optimizer.update(gradient, slot)
-            return (optax.apply_updates(params, change), slot), value
-
-        scanned = jax.jit(lambda params, slot, keys: jax.lax.scan(update, (params, slot), keys)[1])
-
-        def run():
-            keys = jax.random.split(jax.random.key(1), BLOCK)
-            return jax.block_until_ready(scanned(start, optimizer.init(start), keys))
-
-        return run
-
-    ours, theirs = trained(own), trained(loss)
+    ours, theirs = (scanned(each, start, BLOCK) for each in (own, loss))
     assert float(ours()[0]) == pytest.approx(float(theirs()[0]), rel=0.2)
     assert ratio("a diffusion's training step", ours, theirs, blocks=7, per_block=BLOCK) >= 0.9

@@ -133,7 +133,7 @@ def test_two_processes_train_under_slurm_are_stopped_and_go_on(tiny, tmp_path, v
         **os.environ,
         "PATH": f"{path}:{os.environ['PATH']}",
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0",
         "SLURM_JOB_ID": "4711",
         "SLURM_NTASKS": "2",
         "EXPERIMENT": str(tiny),

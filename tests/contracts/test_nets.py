@@ -102,7 +102,7 @@ CASES = {
     "denoiser": (networks.PointDenoiser((16, 16), times=4), (code, level, code)),
     "denoiser of images": (networks.UNet((4, 8), heads=2), (noisy, level)),
     "denoiser of images with classes": (
-        networks.UNet((4, 8), heads=2, classes=3, fourier=(1,), patch=2),
+        networks.UNet((4, 8), heads=2, classes=3, waves=(1.5,), patch=2),
         (noisy, level, label, level),
     ),
     "denoiser of tokens": (networks.Transformer(5, 8, 1, 2), (tokens, level)),

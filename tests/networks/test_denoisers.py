@@ -59,6 +59,22 @@ def test_every_pixel_reads_every_other_one():
         assert float(jnp.min(jnp.abs(slope))) > 0
 
 
+@pytest.mark.parametrize("patch", [1, 2])
+def test_the_result_weighs_each_pixel_and_its_waves(patch):
+    """At the start the last convolution is its bias alone: the same weights in all patches."""
+    z, waves = jnp.concatenate([IMAGES, 2 * IMAGES], axis=-1), (1.0, 2.5)
+    network = UNet((4, 4), heads=2, waves=waves, patch=patch)
+    params = jax.jit(network.init)(jax.random.key(0), z, T)["params"]
+    last = max((name for name in params if name.startswith("Conv_")), key=lambda name: int(name[5:]))
+    assert not np.any(params[last]["kernel"])
+    weights = jax.random.normal(jax.random.key(1), (patch, patch, 2, 6))
+    params[last]["bias"] = weights.ravel()
+    told = np.stack([np.ones_like(z), z, *(wave(n * np.pi * z) for n in waves for wave in (np.sin, np.cos))], axis=-1)
+    expected = np.sum(told * np.tile(weights, (8 // patch, 8 // patch, 1, 1)), axis=-1)
+    found = jax.jit(network.apply)({"params": params}, z, T)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.max(np.abs(expected)))
+
+
 def test_sizes_that_cannot_be_halved_are_refused():
     with pytest.raises(ValueError, match="8×8 pixels cannot be halved 4 times in patches of 1"):
         UNet((4, 4, 4, 4, 4)).init(jax.random.key(0), IMAGES, T)

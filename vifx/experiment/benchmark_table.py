@@ -107,9 +107,10 @@ def _table(
 
 
 def _lead(record: Mapping[str, Any], seeds: int) -> str:
+    minutes = "one minute" if record["minutes"] == 1 else f"{record['minutes']:g} minutes"
     over = "one seed" if seeds == 1 else f"the median over {seeds} seeds, with the smallest and the largest value"
     return (
-        f"At most {record['minutes']:g} minutes of training for each model, compilation and evaluation not counted; a "
+        f"At most {minutes} of training for each model, compilation and evaluation not counted; a "
         f"model that no longer improves on the validation split stops before; {over}. ≤ is an upper bound and ≥ a "
         "lower one. In italics what no model was trained for."
     )

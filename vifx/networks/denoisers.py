@@ -87,7 +87,9 @@ class UNet(nn.Module):
     A block is ``x + conv(silu(norm(conv(silu(norm(x))) (1 + s) + m)))`` in 3×3 convolutions and group norms, s and m
     affine in features of the level of the noise and of the class. Between resolutions images are averaged over 2×2
     pixels and repeated; what a resolution had on the way down stands beside what it has on the way up. The last
-    convolution is zero at first. `vifx.diffusion.reverse` calls it, as ``(z, t)``, ``(z, t, y)`` with classes, or
+    convolution, zero at first, gives each pixel the weights of 1, of its own z and of its waves, whose weighted sum is
+    the result: what a pixel is to lose of its noise is read off it, and its surroundings say how.
+    `vifx.diffusion.reverse` calls it, as ``(z, t)``, ``(z, t, y)`` with classes, or
     ``(z, t, y, kept)`` where these can be dropped.
 
     Attributes:
@@ -96,8 +98,9 @@ class UNet(nn.Module):
       blocks: at each resolution, down and up.
       heads: of the attention; channels are divisible by it.
       classes: of labels ``y``, integers ``[rows]``, how many there are; None without labels.
-      fourier: n of ``sin 2ⁿ π z`` and ``cos 2ⁿ π z`` beside z, which show what is finer than a shade (Kingma et al.,
-        2021); none by default.
+      waves: n of ``sin n π z`` and ``cos n π z`` beside z, n waves from −1 to 1, which show what is finer than a shade
+        (Kingma et al., 2021); none by default. S shades have S − 1 steps from black to white: with n = S − 1 every
+        shade is at the same place of its wave, so that one convolution finds how far z is from the nearest one.
       patch: height and width of the patches of pixels that are the channels of the first resolution: 2 is four times as
         fast as 1.
 
@@ -115,7 +118,7 @@ class UNet(nn.Module):
     blocks: int = 1
     heads: int = 4
     classes: int | None = None
-    fourier: Sequence[int] = ()
+    waves: Sequence[float] = ()
     patch: int = 1
 
     @nn.compact
@@ -133,8 +136,9 @@ class UNet(nn.Module):
                 f"patches of {self.patch}; use fewer entries of channels, or pad them"
             )
         context = self._context(t.astype(z.dtype), parents)
-        waves = [wave(2.0**n * math.pi * z) for n in self.fourier for wave in (jnp.sin, jnp.cos)]
-        h = Conv(self.channels[0])(space_to_depth(jnp.concatenate([z, *waves], axis=-1), (self.patch, self.patch)))
+        waves = [wave(n * math.pi * z) for n in self.waves for wave in (jnp.sin, jnp.cos)]
+        patches = (self.patch, self.patch)
+        h = Conv(self.channels[0])(space_to_depth(jnp.concatenate([z, *waves], axis=-1), patches))
         kept = [h]
         for depth, width in enumerate(self.channels):
             h = resampled(h, "down") if depth else h
@@ -148,8 +152,9 @@ class UNet(nn.Module):
                 h = _Block(width)(jnp.concatenate([h, kept.pop()], axis=-1), context)
             h = resampled(h, "up") if depth else h
         h = jnp.concatenate([h, kept.pop()], axis=-1)
-        h = Conv(self.patch**2 * z.shape[-1], kernel_init=_ZEROS)(nn.silu(_normalized(h)))
-        return depth_to_space(h, (self.patch, self.patch))
+        told = jnp.stack([jnp.ones_like(z), z, *waves], axis=-1)
+        h = Conv(self.patch**2 * told[0, 0, 0].size, kernel_init=_ZEROS)(nn.silu(_normalized(h)))
+        return jnp.sum(depth_to_space(h, patches).reshape(told.shape) * told, axis=-1)
 
     def _context(self, t: Array, parents: Sequence[Array]) -> Array:
         """Return the features of the level and the class, ``[rows, width]``."""
