@@ -3,8 +3,8 @@
 Source:   Ho, Jain and Abbeel (2020), Denoising diffusion probabilistic models, arXiv:2006.11239; Kingma, Salimans,
           Poole and Ho (2021), Variational diffusion models, arXiv:2107.00630.
 Command:  vifx train experiments/diffusion_fashion_mnist.py
-Hardware: 2 CPU cores, about 6 minutes, which is short: it has not converged; --steps 20000 takes an hour.
-Metric:   5.33 bits/dim by the chains, on the validation split.
+Hardware: 2 CPU cores, 30 minutes, of which the evaluation takes two.
+Metric:   3.24 bits/dim on the test images by the chains, within 0.02, and 3.90 by the exact flow on 200 of them.
 """
 
 from __future__ import annotations
