@@ -4,7 +4,8 @@ Source:   Ho, Jain and Abbeel (2020), Denoising diffusion probabilistic models, 
           Poole and Ho (2021), Variational diffusion models, arXiv:2107.00630.
 Command:  vifx train experiments/diffusion_fashion_mnist.py
 Hardware: 2 CPU cores, 30 minutes, of which the evaluation takes two.
-Metric:   3.24 bits/dim on the test images by the chains, within 0.02, and 3.90 by the exact flow on 200 of them.
+Metric:   3.24 bits/dim on the test images by the chains, within 0.02, and 3.90 by the exact flow on 200 of them;
+          FMD 23.9 and coverage 0.51 with --sampler-steps 18 --quality-examples 10000.
 """
 
 from __future__ import annotations
