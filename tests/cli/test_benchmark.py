@@ -71,6 +71,15 @@ def test_families_are_timed_trained_and_compared_and_what_failed_is_tried_again(
     )
 
 
+def test_where_all_have_failed_there_is_no_table(vifx_command, bits, tmp_path):
+    folder = tmp_path / "found"
+    found = vifx_command("benchmark", str(bits), "--families", "Poisoned", "--run", str(folder))
+    assert found.code == 1
+    assert "all runs have failed, so that there is no table: see" in found.message
+    assert "poisoned/seed=0.log" in found.message
+    assert not (folder / "table.csv").exists()
+
+
 @pytest.mark.thorough
 def test_updates_are_timed_after_the_first_which_compiles(vifx_command, bits, tmp_path, monkeypatch):
     monkeypatch.setattr(benchmarking, "_LEAST", 0.05)

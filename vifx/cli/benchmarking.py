@@ -72,11 +72,13 @@ def benchmark_command(options: BenchmarkOptions, signals: Signals) -> None:
     except Interrupted as error:  # it is saved
         signals.number = error.signal
         raise KeyboardInterrupt from error
+    logs = ", ".join(str(path) for path in failed)
+    if len(failed) == len(entries) * options.seeds:
+        raise Failure(f"all runs have failed, so that there is no table: see {logs}; the same command tries them again")
     for path in write_benchmark(directory, suite, options.seeds, environment(entries[0].file)["versions"]):
         console.print(path, markup=False)
     console.print((directory / "benchmark.md").read_text(encoding="utf-8"), markup=False)
     if failed:
-        logs = ", ".join(str(path) for path in failed)
         raise Failure(f"{len(failed)} runs have failed: see {logs}; the same command tries them again")
 
 
