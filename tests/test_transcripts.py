@@ -48,6 +48,7 @@ def test_the_shell_prints_what_the_page_shows(page, tmp_path):
         free.bind(("localhost", 0))
         port = str(free.getsockname()[1])
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    # They compile as quickly as the tests do, on one device, as readers have it.
     flags = [word for word in os.environ.get("XLA_FLAGS", "").split() if "device_count" not in word]
     environment = {**os.environ, "PATH": path, "XLA_FLAGS": " ".join(flags), "COLUMNS": "200"}
     for match in BLOCK.finditer(page.read_text(encoding="utf-8")):

@@ -75,6 +75,12 @@ def test_the_result_weighs_each_pixel_and_its_waves(patch):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.max(np.abs(expected)))
 
 
+@pytest.mark.parametrize("count", [0.0, -8.0, float("nan")])
+def test_numbers_of_waves_are_positive(count):
+    with pytest.raises(ValueError, match=r"UNet: waves must be .*> 0"):
+        UNet((4, 4), waves=(8.0, count))
+
+
 def test_sizes_that_cannot_be_halved_are_refused():
     with pytest.raises(ValueError, match="8×8 pixels cannot be halved 4 times in patches of 1"):
         UNet((4, 4, 4, 4, 4)).init(jax.random.key(0), IMAGES, T)

@@ -58,9 +58,7 @@ def benchmark_command(options: BenchmarkOptions, signals: Signals) -> None:
     entries = [_entry(family, suite.looks) for family in suite.families]
     _require_same(directory, options)
     console = output()
-    console.print(
-        f"{suite.title}: {len(entries)} families, {options.minutes:g} minutes each, in {directory}", markup=False
-    )
+    console.print(f"{suite.title}: {len(entries)} families, {options.minutes:g} min each, in {directory}", markup=False)
     signals.say("interrupted; the runs are saved, and the same command goes on with them")
     directory.mkdir(parents=True, exist_ok=True)
     write_whole(directory / "benchmark.json", (json.dumps(_record(options), indent=2) + "\n").encode())

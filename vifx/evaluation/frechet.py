@@ -17,7 +17,7 @@ def gaussian_frechet_distance(
 
     ``‖μ_a − μ_b‖² + tr(Σ_a + Σ_b − 2 (Σ_a^½ Σ_b Σ_a^½)^½)``, in the squared unit of the features. Where the covariances
     commute the trace is ``‖Σ_a^½ − Σ_b^½‖²`` in the Frobenius norm. The square roots are taken by eigenvalues, so that
-    singular covariances included.
+    covariances may be singular.
 
     Args:
       mean_a: ``[features]``.

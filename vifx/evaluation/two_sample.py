@@ -38,9 +38,8 @@ def classifier_two_sample_test(a: ArrayLike, b: ArrayLike, *, classifier: Any = 
     It is trained on a random half of either set, and classifies the other half. For equal distributions its answers
     there are fair coins whatever it has learned, so that the p-value is the binomial tail ``P(Bin(n, ½) ≥ right)``.
     (The mean over cross-validated folds would use every row and has no such law: the classifiers share rows, and at
-    the level 0.05 one in eleven pairs of equal sets would be told apart.) The test is one-sided, and sees what the
-    classifier
-    sees: a large p-value is not evidence of equality.
+    the level 0.05 one in eleven pairs of equal sets would be told apart.) The test is one-sided, and sees only what
+    the classifier sees: a large p-value is not evidence of equality.
 
     Args:
       a: rows ``[n, features]``, of raw data or of features; images are flattened.

@@ -129,7 +129,7 @@ def controls(runs: Sequence[Results], columns: Sequence[str]) -> list[Compared]:
     Every run measures them; those of the first run that has them count.
     """
     named = {
-        **{control: control.replace("_", " ") for control in CONTROLS},
+        **{control: control.replace("_", " ").replace("gaussian", "Gaussian") for control in CONTROLS},
         "gaussian": "Gaussian on the logits",
         "true": _TRUE_LAW,
     }

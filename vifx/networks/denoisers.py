@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 
+from vifx.checks import require_number
 from vifx.core.types import Array
 from vifx.networks.conv import check_image
 from vifx.networks.convolution import Conv, depth_to_space, space_to_depth
@@ -87,8 +88,8 @@ class UNet(nn.Module):
     A block is ``x + conv(silu(norm(conv(silu(norm(x))) (1 + s) + m)))`` in 3×3 convolutions and group norms, s and m
     affine in features of the level of the noise and of the class. Between resolutions images are averaged over 2×2
     pixels and repeated; what a resolution had on the way down stands beside what it has on the way up. The last
-    convolution, zero at first, gives each pixel the weights of 1, of its own z and of its waves, whose weighted sum is
-    the result: what a pixel is to lose of its noise is read off it, and its surroundings say how.
+    convolution, zero at first, gives each pixel weights for 1, for its own z and for its waves, and their weighted sum
+    is the result, so that noise below one shade can be read off the pixel itself.
     `vifx.diffusion.reverse` calls it, as ``(z, t)``, ``(z, t, y)`` with classes, or
     ``(z, t, y, kept)`` where these can be dropped.
 
@@ -120,6 +121,12 @@ class UNet(nn.Module):
     classes: int | None = None
     waves: Sequence[float] = ()
     patch: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the waves."""
+        for count in self.waves:
+            require_number(count, "UNet: waves", above=0)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, z: Array, t: Array, *parents: Array) -> Array:
